@@ -1,0 +1,98 @@
+//! What happens to a session, told as it happens.
+
+use std::time::{Duration, SystemTime};
+
+use crate::{error::Error, refresh::RefreshReason};
+
+/// Something that happened to a session.
+///
+/// Handed to the hook of [`SessionBuilder::on_event`](crate::SessionBuilder::on_event) and, with the feature
+/// `tracing`, written to the log. No event holds a secret.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Event {
+    /// The session's generation when it happened.
+    pub generation: u64,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened to a session.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A refresh begins.
+    #[non_exhaustive]
+    Started {
+        /// Why.
+        reason: RefreshReason,
+    },
+    /// A caller waits for the refresh that runs.
+    #[non_exhaustive]
+    Joined {
+        /// How many wait now.
+        waiting: usize,
+    },
+    /// The running refresh was sent and not answered, and is sent once more.
+    Repeated,
+    /// A refresh brought a new token.
+    #[non_exhaustive]
+    Renewed {
+        /// How long it took.
+        took: Duration,
+        /// For how many waiters.
+        waiting: usize,
+    },
+    /// A refresh worked, and its token is of no use.
+    #[non_exhaustive]
+    Useless {
+        /// In what way.
+        why: Useless,
+        /// The first instant at which the next refresh is permitted.
+        retry_at: Option<SystemTime>,
+    },
+    /// A refresh failed, but for a grant that has ended.
+    #[non_exhaustive]
+    Failed {
+        /// Why; it knows when the next try is permitted.
+        error: Error,
+        /// How long it took.
+        took: Duration,
+        /// For how many waiters.
+        waiting: usize,
+    },
+    /// The grant has ended.
+    #[non_exhaustive]
+    Ended {
+        /// The refresher's verdict.
+        error: Error,
+    },
+    /// A refresh ended, and its outcome was not wanted any more: another token was set, or the user signed out.
+    Dropped,
+    /// A server refused the token.
+    Refused,
+    /// A token was saved.
+    Saved,
+    /// A token could not be saved; the hook gets it again.
+    SaveFailed,
+    /// A token was set.
+    Set,
+    /// Another credential came.
+    SignedIn,
+    /// The credential went.
+    SignedOut,
+}
+
+/// Why a refresh that worked is of no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Useless {
+    /// The token had expired when it arrived.
+    Expired,
+    /// It was due to be refreshed when it arrived.
+    Due,
+    /// It lives for half a second or less.
+    Short,
+    /// It is the one that the session had.
+    Same,
+}

@@ -1,0 +1,263 @@
+//! One refresh, many waiters.
+//!
+//! The refresh is a task of its own, so that no caller's drop ends it. Waiters share a
+//! [`Shared`](futures_util::future::Shared), not over the refresh but over a cell that is set once: such a future
+//! registers no waker of its own, so a poll that begins after the cell is set is ready whatever else happens.
+//!
+//! One guard in the task is the only path by which a flight ends: answered, failed, panicked, dropped with its
+//! runtime or never polled. It stores the outcome in the session, sets the cell, and then polls a clone of the
+//! `Shared` until it is ready: a poll by somebody else that began before the cell was set may hold the `Shared` for a
+//! moment, and nobody would wake the others after it. It is a loop and no `await`, as an awaiting clone could itself
+//! be put to sleep by that poll (rust-lang/futures-rs#2706).
+
+use std::{
+    any::Any,
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, Waker},
+    thread,
+};
+
+use futures_util::{
+    FutureExt,
+    future::{Either, Shared, select},
+};
+
+use crate::{
+    clock::Sleep,
+    refresh::RefreshContext,
+    token::Token,
+};
+
+use super::{
+    core::{Core, Hook},
+    inside::Inside,
+    state::{After, Landing, Lost, Outcome, SaveOrder, SaveResult, Ticket},
+};
+
+/// The place where a flight's waiters meet its outcome.
+#[derive(Clone)]
+pub(super) struct Gate {
+    cell: Arc<OnceLock<Arc<Outcome>>>,
+    shared: Shared<Landed>,
+}
+
+/// Ready once the cell is set. Registers no waker: who sets the cell polls it.
+pub(super) struct Landed {
+    cell: Arc<OnceLock<Arc<Outcome>>>,
+}
+
+/// Owns a flight's end.
+pub(super) struct Guard {
+    core: Arc<Core>,
+    gate: Gate,
+    ticket: Ticket,
+    landing: Option<Landing>,
+}
+
+struct SaveGuard {
+    core: Arc<Core>,
+    version: u64,
+    saved: bool,
+}
+
+struct RevokeGuard {
+    core: Arc<Core>,
+}
+
+enum Ended<T> {
+    Done(T),
+    Panicked,
+    LimitReached,
+}
+
+/// Runs one refresh.
+pub(super) async fn fly(mut guard: Guard, mut cx: RefreshContext) {
+    let core = Arc::clone(&guard.core);
+    let Ok(mut limit) = core.clock.sleep(core.limit) else {
+        guard.landing = Some(Landing::Lost(Lost::NoTimer));
+        return;
+    };
+    let token = loop {
+        guard.landing = Some(Landing::Lost(Lost::Gone));
+        match bounded(&core, core.refresher.call(cx), &mut limit).await {
+            Ended::Done(Ok(token)) => break token,
+            Ended::Done(Err(error)) => match core.failed(&guard.ticket, &error) {
+                After::Repeat(ticket, again) => {
+                    guard.ticket = ticket;
+                    cx = again;
+                }
+                _ => {
+                    guard.landing = Some(Landing::Failed(error));
+                    return;
+                }
+            },
+            Ended::Panicked => {
+                guard.landing = Some(Landing::Lost(Lost::Panic));
+                return;
+            }
+            Ended::LimitReached => {
+                guard.landing = Some(Landing::Lost(Lost::Limit));
+                return;
+            }
+        }
+    };
+    // In the guard before the hook is called: whatever ends the hook, the token is published.
+    guard.landing = Some(Landing::Answered(token.clone(), SaveResult::NotTried));
+    save(&core, &mut guard, &token, &mut limit).await;
+}
+
+async fn save(core: &Core, guard: &mut Guard, token: &Token, limit: &mut Sleep) {
+    loop {
+        let changed = core.changed();
+        match core.answered(&guard.ticket, token) {
+            After::Save(order) => {
+                let tried = |ok| Landing::Answered(token.clone(), SaveResult::Tried(order.clone(), ok));
+                guard.landing = Some(tried(false));
+                let ok = run_save_hook(core, order.clone(), Some(limit)).await;
+                guard.landing = Some(tried(ok));
+                return;
+            }
+            After::WaitForSave => match select(Box::pin(changed), &mut *limit).await {
+                Either::Left(_) => {}
+                Either::Right(_) => {
+                    guard.landing =
+                        Some(Landing::Answered(token.clone(), SaveResult::Tried(token.clone(), false)));
+                    return;
+                }
+            },
+            _ => return,
+        }
+    }
+}
+
+/// Hands a token to the save hook outside a flight.
+pub(super) fn save_again(core: Arc<Core>, order: SaveOrder) -> impl Future<Output = ()> + Send {
+    let guard = SaveGuard { core, version: order.version, saved: false };
+    async move {
+        // As a whole: captured by fields, its flag would be a copy.
+        let mut guard = guard;
+        let core = Arc::clone(&guard.core);
+        guard.saved = run_save_hook(&core, order.token, None).await;
+    }
+}
+
+/// Hands a token that nobody wants any more to the revoke hook.
+pub(super) fn revoke(core: Arc<Core>, token: Token) -> impl Future<Output = ()> + Send {
+    let guard = RevokeGuard { core };
+    async move {
+        let core = &guard.core;
+        if let (Some(hook), Ok(mut limit)) = (&core.revoke_hook, core.clock.sleep(core.limit)) {
+            let _ = run_hook(core, hook, token, &mut limit).await;
+        }
+    }
+}
+
+async fn run_save_hook(core: &Core, token: Token, flight_limit: Option<&mut Sleep>) -> bool {
+    let (Some(hook), Ok(mut limit)) = (&core.save_hook, core.clock.sleep(core.save_limit)) else { return false };
+    let run = run_hook(core, hook, token, &mut limit);
+    match flight_limit {
+        None => run.await,
+        Some(flight_limit) => match select(Box::pin(run), flight_limit).await {
+            Either::Left((saved, _)) => saved,
+            Either::Right(_) => false,
+        },
+    }
+}
+
+async fn run_hook(core: &Core, hook: &Hook, token: Token, limit: &mut Sleep) -> bool {
+    let hook = Arc::clone(hook);
+    // What the hook does before its future exists is within the panic guard, too.
+    let call = Box::pin(async move { hook(token).await });
+    matches!(bounded(core, call, limit).await, Ended::Done(Ok(())))
+}
+
+/// Runs a future of the user's: its panic is caught, its time limited, and it counts as the session's own work.
+async fn bounded<F: Future + Unpin>(core: &Core, future: F, limit: &mut Sleep) -> Ended<F::Output> {
+    let inside = Inside { session: core.id(), future };
+    match select(AssertUnwindSafe(inside).catch_unwind(), limit).await {
+        Either::Left((Ok(output), _)) => Ended::Done(output),
+        Either::Left((Err(panic), _)) => {
+            forget(panic);
+            Ended::Panicked
+        }
+        Either::Right(_) => Ended::LimitReached,
+    }
+}
+
+/// Drops a panic's payload, which may panic in turn.
+fn forget(panic: Box<dyn Any + Send>) {
+    let _ = std::panic::catch_unwind(AssertUnwindSafe(|| drop(panic)));
+}
+
+// === impl Gate ===
+
+impl Gate {
+    pub(super) fn new() -> Self {
+        let cell = Arc::default();
+        let landed = Landed { cell: Arc::clone(&cell) };
+        Self { cell, shared: landed.shared() }
+    }
+
+    pub(super) fn wait(&self) -> Shared<Landed> {
+        self.shared.clone()
+    }
+
+    /// Lets the waiters go. Only the first outcome counts.
+    pub(super) fn open(self, outcome: Arc<Outcome>) {
+        if self.cell.set(outcome).is_err() {
+            return;
+        }
+        let mut shared = self.shared;
+        let mut cx = Context::from_waker(Waker::noop());
+        // Each poll that begins from here on is ready; see the module docs for why this is a loop.
+        while Pin::new(&mut shared).poll(&mut cx).is_pending() {
+            thread::yield_now();
+        }
+    }
+}
+
+// === impl Landed ===
+
+impl Future for Landed {
+    type Output = Arc<Outcome>;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Arc<Outcome>> {
+        self.cell.get().map_or(Poll::Pending, |outcome| Poll::Ready(Arc::clone(outcome)))
+    }
+}
+
+// === impl Guard ===
+
+impl Guard {
+    pub(super) fn new(core: Arc<Core>, gate: Gate, ticket: Ticket) -> Self {
+        Self { core, gate, ticket, landing: None }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let landing = self.landing.take().unwrap_or(Landing::Lost(Lost::NeverRan));
+        self.core.land(&self.ticket, landing);
+        // The session knew the flight no more, or could not be told.
+        self.gate.clone().open(Arc::new(Outcome::gone(&self.ticket)));
+    }
+}
+
+// === impl SaveGuard ===
+
+impl Drop for SaveGuard {
+    fn drop(&mut self) {
+        self.core.saved_again(self.version, self.saved);
+    }
+}
+
+// === impl RevokeGuard ===
+
+impl Drop for RevokeGuard {
+    fn drop(&mut self) {
+        self.core.revoked();
+    }
+}

@@ -1,0 +1,457 @@
+//! How a flight ends: what its answer, its failure or its loss does to the session.
+
+use std::sync::Arc;
+
+use crate::{
+    clock::{self, Nanos, Timestamp},
+    error::{Error, Kind},
+    event::EventKind,
+    refresh::{RefreshContext, RefreshError, RefreshErrorKind, RefreshReason},
+    token::{Secret, Token},
+};
+
+use super::{Effects, Flight, Last, Outcome, State, Ticket, Verdict, held::Held, pace::Span};
+
+/// How a flight ended.
+#[derive(Debug)]
+pub(crate) enum Landing {
+    Answered(Token, SaveResult),
+    Failed(RefreshError),
+    Lost(Lost),
+}
+
+/// How a flight ended that brought no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// Its limit came.
+    Limit,
+    Panic,
+    /// Its task was dropped.
+    Gone,
+    /// Its task was dropped before the refresher was called.
+    NeverRan,
+    /// There were no timers to run it by.
+    NoTimer,
+}
+
+/// What became of the save of a flight's answer.
+#[derive(Debug)]
+pub(crate) enum SaveResult {
+    NotTried,
+    /// What the hook was given, and whether it took it.
+    Tried(Token, bool),
+}
+
+/// What a flight does with the refresher's word.
+#[derive(Debug)]
+pub(crate) enum After {
+    /// Call the refresher once more.
+    Repeat(Ticket, RefreshContext),
+    /// Hand this to the save hook, then land.
+    Save(Token),
+    /// Another save runs: ask again at its end.
+    WaitForSave,
+    Land,
+}
+
+// === impl State ===
+
+impl State {
+    /// The refresher of a flight has failed; it may be called once more in the same flight.
+    pub(crate) fn failed(
+        &mut self,
+        ticket: &Ticket,
+        error: &RefreshError,
+        now: Timestamp,
+        fx: &mut Effects,
+    ) -> After {
+        let ours = self.is_ours(ticket);
+        let past_limit = self.is_past_limit(now);
+        let Some(flight) = self.flight.as_mut().filter(|flight| flight.ticket.id == ticket.id) else {
+            return After::Land;
+        };
+        if error.kind() != RefreshErrorKind::Unknown || flight.repeat || past_limit || !ours {
+            return After::Land;
+        }
+        flight.repeat = true;
+        flight.ticket.called = now;
+        let ticket = flight.ticket.clone();
+        self.emit(EventKind::Repeated, fx);
+        After::Repeat(ticket, self.context(RefreshReason::Repeat))
+    }
+
+    /// The refresher of a flight has answered; the answer may have to be saved before anybody gets it.
+    pub(crate) fn answered(&mut self, ticket: &Ticket, token: &Token) -> After {
+        let ours = self.is_ours(ticket);
+        let Some(flight) = self.flight.as_mut().filter(|flight| flight.ticket.id == ticket.id) else {
+            return After::Land;
+        };
+        flight.answer = Some(token.clone());
+        if !ours || !self.rules.saves {
+            return After::Land;
+        }
+        if self.saves.is_running() {
+            return After::WaitForSave;
+        }
+        self.saves.begin_in_flight();
+        After::Save(self.to_be_saved(ticket, token))
+    }
+
+    /// A flight has ended.
+    pub(crate) fn land(
+        &mut self,
+        ticket: &Ticket,
+        landing: Landing,
+        now: Timestamp,
+        waiting: usize,
+        fx: &mut Effects,
+    ) {
+        self.settle(now);
+        let Some(flight) = self.flight.take_if(|flight| flight.ticket.id == ticket.id) else {
+            return self.land_late(ticket, landing, now, waiting, fx);
+        };
+        self.flights_ended += 1;
+        self.saves.end_in_flight();
+        fx.publish = true;
+        let verdict = if flight.ticket.sign_in != self.sign_in {
+            self.drop_of_another_sign_in(ticket, landing, fx)
+        } else if flight.ticket.presented != self.refresh_token {
+            self.drop_replaced(ticket, landing, now, waiting, fx)
+        } else {
+            match landing {
+                Landing::Answered(token, save) => {
+                    let verdict = self.accept(&flight.ticket, token, now, waiting, &save, fx);
+                    self.settle_save(save, now);
+                    verdict
+                }
+                Landing::Failed(error) => self.fail(&flight, error, now, waiting, fx),
+                Landing::Lost(lost) => self.lose(&flight, lost, now, waiting, fx),
+            }
+        };
+        if let Verdict::Failed(error) = &verdict
+            && self.held.as_ref().is_some_and(|held| held.refused)
+        {
+            self.batch_failure = Some((self.flights_ended, error.clone()));
+        }
+        fx.land.push((ticket.id, Arc::new(self.outcome(verdict, now))));
+    }
+
+    /// Gives up a flight that is past its limit and has not ended by itself.
+    pub(super) fn abandon(&mut self, now: Timestamp, fx: &mut Effects) {
+        let Some(flight) = &mut self.flight else { return };
+        let ticket = flight.ticket.clone();
+        let landing = match flight.answer.take() {
+            Some(token) if self.rules.saves => {
+                let unsaved = SaveResult::Tried(token.clone(), false);
+                Landing::Answered(token, unsaved)
+            }
+            Some(token) => Landing::Answered(token, SaveResult::NotTried),
+            None => Landing::Lost(Lost::Limit),
+        };
+        self.land(&ticket, landing, now, 0, fx);
+    }
+
+    fn is_ours(&self, ticket: &Ticket) -> bool {
+        ticket.sign_in == self.sign_in && ticket.presented == self.refresh_token
+    }
+
+    /// What the session will hold once this answer is in.
+    fn to_be_saved(&self, ticket: &Ticket, token: &Token) -> Token {
+        let mut answer = carried_over(token.clone(), ticket.presented.as_ref());
+        let set_meanwhile = self.held.as_ref().filter(|_| self.generation != ticket.generation);
+        match set_meanwhile {
+            Some(current) => {
+                let mut token = current.token.clone();
+                token.replace_refresh_token(answer.refresh_secret().cloned());
+                token
+            }
+            None => {
+                answer.fix(ticket.called);
+                answer
+            }
+        }
+    }
+
+    /// An answer that is still wanted.
+    fn accept(
+        &mut self,
+        ticket: &Ticket,
+        token: Token,
+        now: Timestamp,
+        waiting: usize,
+        save: &SaveResult,
+        fx: &mut Effects,
+    ) -> Verdict {
+        match save {
+            SaveResult::NotTried => {}
+            SaveResult::Tried(_, true) => self.emit(EventKind::Saved, fx),
+            SaveResult::Tried(_, false) => self.emit(EventKind::SaveFailed, fx),
+        }
+        self.unknown = false;
+        self.remember(Last::Good, fx);
+        let token = carried_over(token, ticket.presented.as_ref());
+        self.take_refresh_token(ticket, &token);
+        if self.generation != ticket.generation {
+            // A token was set meanwhile: it stays.
+            self.give_current_the_refresh_token();
+            self.emit(EventKind::Dropped, fx);
+            return Verdict::Dropped;
+        }
+        let luck = self.luck();
+        let mut held = Held::new(token, ticket.called, now, true, &self.rules, luck);
+        let Some(why) = held.flaw(now, self.held.as_ref()) else {
+            self.install(held);
+            self.begin_trial();
+            let took = clock::duration(now.since(ticket.started));
+            self.emit(EventKind::Renewed { took, waiting }, fx);
+            return Verdict::Renewed;
+        };
+        let cut = self.cut(now);
+        self.back_off(now, None, cut);
+        self.remember(Last::Useless, fx);
+        let lasts = self.pace.left(now).is_none_or(|left| held.left(now) > left);
+        held.counted = true;
+        let same = why == crate::event::Useless::Same;
+        let usable = self.held.as_ref().is_some_and(|current| current.is_usable_for_now(now));
+        let renewed = match &mut self.held {
+            Some(current) if same => {
+                held.refused = current.refused;
+                held.endless = !lasts;
+                *current = held;
+                self.pace.spoil_trial();
+                false
+            }
+            Some(_) if usable && !lasts => {
+                self.give_current_the_refresh_token();
+                false
+            }
+            _ => {
+                held.endless = !lasts;
+                self.install(held);
+                self.pace.spoil_trial();
+                true
+            }
+        };
+        self.emit(EventKind::Useless { why, retry_at: self.retry_at(now) }, fx);
+        if renewed {
+            let took = clock::duration(now.since(ticket.started));
+            self.emit(EventKind::Renewed { took, waiting }, fx);
+        }
+        if same && self.held.as_ref().is_some_and(|held| held.refused) { Verdict::Same } else { Verdict::Renewed }
+    }
+
+    fn fail(
+        &mut self,
+        flight: &Flight,
+        error: RefreshError,
+        now: Timestamp,
+        waiting: usize,
+        fx: &mut Effects,
+    ) -> Verdict {
+        let kind = match error.kind() {
+            RefreshErrorKind::Unknown => return self.not_known(flight, Kind::Unknown, Some(error), now, waiting, fx),
+            RefreshErrorKind::Ended => return self.end(error, fx),
+            RefreshErrorKind::Transient => Kind::Transient,
+            RefreshErrorKind::Configuration => Kind::Configuration,
+        };
+        self.fail_paced(flight, kind, Some(error), now, waiting, fx)
+    }
+
+    fn lose(
+        &mut self,
+        flight: &Flight,
+        lost: Lost,
+        now: Timestamp,
+        waiting: usize,
+        fx: &mut Effects,
+    ) -> Verdict {
+        let kind = match lost {
+            Lost::Limit => Kind::Unknown,
+            Lost::Panic => Kind::Panic,
+            Lost::Gone => Kind::Gone,
+            Lost::NeverRan | Lost::NoTimer => {
+                // Nothing was presented: it counts for nothing.
+                self.unknown = flight.repeat;
+                let kind = if lost == Lost::NoTimer { Kind::NoRuntime } else { Kind::Gone };
+                let error = Error::new(kind);
+                self.tell_failure(&flight.ticket, &error, now, waiting, fx);
+                return Verdict::Failed(error);
+            }
+        };
+        self.not_known(flight, kind, None, now, waiting, fx)
+    }
+
+    /// It isn't known whether the refresh token is spent.
+    fn not_known(
+        &mut self,
+        flight: &Flight,
+        kind: Kind,
+        source: Option<RefreshError>,
+        now: Timestamp,
+        waiting: usize,
+        fx: &mut Effects,
+    ) -> Verdict {
+        if flight.repeat {
+            return self.fail_paced(flight, kind, source, now, waiting, fx);
+        }
+        self.unknown = true;
+        let error = Error::with_details(kind, None, source.map(|error| Arc::new(error) as _));
+        self.remember(Last::Failed(error.clone()), fx);
+        self.tell_failure(&flight.ticket, &error, now, waiting, fx);
+        Verdict::Failed(error)
+    }
+
+    fn fail_paced(
+        &mut self,
+        flight: &Flight,
+        kind: Kind,
+        source: Option<RefreshError>,
+        now: Timestamp,
+        waiting: usize,
+        fx: &mut Effects,
+    ) -> Verdict {
+        self.pace.spoil_trial();
+        let cut = self.cut(now);
+        let retry_after = source.as_ref().and_then(RefreshError::wait).map(clock::nanos);
+        self.back_off(now, retry_after, cut);
+        let error = Error::with_details(kind, self.retry_at(now), source.map(|error| Arc::new(error) as _));
+        self.remember(Last::Failed(error.clone()), fx);
+        self.tell_failure(&flight.ticket, &error, now, waiting, fx);
+        Verdict::Failed(error)
+    }
+
+    fn end(&mut self, source: RefreshError, fx: &mut Effects) -> Verdict {
+        self.pace.spoil_trial();
+        self.pace.failures = self.pace.failures.saturating_add(1);
+        let error = Error::with_details(Kind::Ended, None, Some(Arc::new(source)));
+        self.remember(Last::Failed(error.clone()), fx);
+        fx.trash.extend(self.ended.replace(error.clone()));
+        self.emit(EventKind::Ended { error: error.clone() }, fx);
+        Verdict::Failed(error)
+    }
+
+    /// The user signed out, or in as another, while the flight was under way.
+    fn drop_of_another_sign_in(&mut self, ticket: &Ticket, landing: Landing, fx: &mut Effects) -> Verdict {
+        if let Landing::Answered(token, _) = landing {
+            self.revoking += 1;
+            fx.revoke.push(carried_over(token, ticket.presented.as_ref()));
+        }
+        self.emit(EventKind::Dropped, fx);
+        Verdict::Dropped
+    }
+
+    /// Another refresh token was set, or came late, while the flight was under way.
+    fn drop_replaced(
+        &mut self,
+        ticket: &Ticket,
+        landing: Landing,
+        now: Timestamp,
+        waiting: usize,
+        fx: &mut Effects,
+    ) -> Verdict {
+        match landing {
+            Landing::Answered(_, save) => {
+                self.emit(EventKind::Dropped, fx);
+                if let SaveResult::Tried(..) = save
+                    && !self.saves.is_pending()
+                    && let Some(held) = &self.held
+                {
+                    // The hook wrote a token that is no longer the session's.
+                    self.saves.mark(held.token.clone(), None);
+                }
+            }
+            Landing::Failed(_) => self.emit(EventKind::Dropped, fx),
+            Landing::Lost(_) => self.tell_failure(ticket, &Error::new(Kind::Unknown), now, waiting, fx),
+        }
+        Verdict::Dropped
+    }
+
+    /// What an abandoned flight brings after all.
+    fn land_late(
+        &mut self,
+        ticket: &Ticket,
+        landing: Landing,
+        now: Timestamp,
+        waiting: usize,
+        fx: &mut Effects,
+    ) {
+        let Landing::Answered(token, _) = landing else { return };
+        if ticket.sign_in != self.sign_in {
+            self.drop_of_another_sign_in(ticket, Landing::Answered(token, SaveResult::NotTried), fx);
+            return;
+        }
+        let brings_successor =
+            token.refresh_secret().is_some_and(|brought| Some(brought) != ticket.presented.as_ref());
+        let arrived_first = self.flight.as_ref().is_some_and(Flight::has_brought_a_successor);
+        let superseded = self.generation != ticket.generation;
+        if ticket.presented != self.refresh_token || arrived_first || superseded && !brings_successor {
+            self.emit(EventKind::Dropped, fx);
+            return;
+        }
+        fx.publish = true;
+        self.accept(ticket, token, now, waiting, &SaveResult::NotTried, fx);
+        if let Some(held) = self.held.as_ref().filter(|_| self.rules.saves) {
+            self.saves.mark(held.token.clone(), None);
+            self.hand_over(now, false, fx);
+        }
+    }
+
+    fn take_refresh_token(&mut self, ticket: &Ticket, token: &Token) {
+        let brought = token.refresh_secret().cloned();
+        if brought != ticket.presented {
+            self.exchanged = ticket.presented.clone();
+            self.refresh_token = brought;
+        }
+    }
+
+    fn give_current_the_refresh_token(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.token.replace_refresh_token(self.refresh_token.clone());
+        }
+    }
+
+    /// Marks what is to be saved again: a save that failed, or one of a token that is no longer the session's.
+    fn settle_save(&mut self, save: SaveResult, now: Timestamp) {
+        let (SaveResult::Tried(saved, ok), Some(held)) = (save, &self.held) else { return };
+        let current = held.token.clone();
+        let same = current.access_token() == saved.access_token()
+            && current.refresh_secret() == saved.refresh_secret();
+        if !ok {
+            let luck = self.luck();
+            self.saves.mark(current, Some((now, &self.rules.delays, luck)));
+        } else if !same {
+            self.saves.mark(current, None);
+        }
+    }
+
+    fn outcome(&self, verdict: Verdict, now: Timestamp) -> Outcome {
+        Outcome {
+            sign_in: self.sign_in,
+            generation: self.generation,
+            token: self.lendable(now),
+            usable: self.held.as_ref().is_some_and(|held| held.is_usable(now)),
+            verdict,
+        }
+    }
+
+    /// The end of a valid token, at which a backoff that begins now is over.
+    fn cut(&self, now: Timestamp) -> Option<Span> {
+        let held = self.held.as_ref().filter(|held| held.is_usable_for_now(now))?;
+        Some(Span { from: held.received, length: held.end? })
+    }
+
+    fn retry_at(&self, now: Timestamp) -> Option<std::time::SystemTime> {
+        let left: Nanos = self.pace.left(now)?;
+        Some(clock::system_time(now.wall.saturating_add(left)))
+    }
+
+    fn tell_failure(&self, ticket: &Ticket, error: &Error, now: Timestamp, waiting: usize, fx: &mut Effects) {
+        let took = clock::duration(now.since(ticket.started));
+        self.emit(EventKind::Failed { error: error.clone(), took, waiting }, fx);
+    }
+}
+
+fn carried_over(mut token: Token, presented: Option<&Secret>) -> Token {
+    token.inherit(presented);
+    token
+}
