@@ -46,10 +46,11 @@ use crate::{
 
 use self::core::Core;
 
+pub(crate) use self::core::WaitLimits;
 pub use builder::SessionBuilder;
-pub use state::Status;
 pub(crate) use state::Demand;
-pub(crate) use wait::{Asked, Patience, Waiter};
+pub use state::Status;
+pub(crate) use wait::{Asked, Waiter};
 
 /// The shared state of one credential. Cheap to clone; all clones are one.
 ///
@@ -266,19 +267,19 @@ impl Session {
     }
 
     /// What can't be answered by [`fast`](Self::fast).
-    pub(crate) fn begin(&self, demand: Demand, patience: Patience) -> Result<Asked, Error> {
-        Waiter::ask(&self.core, demand, patience)
+    pub(crate) fn begin(&self, demand: Demand, limits: WaitLimits) -> Result<Asked, Error> {
+        Waiter::ask(&self.core, demand, limits)
     }
 
-    pub(crate) fn patience(&self) -> Duration {
-        self.core.patience
+    pub(crate) fn limits(&self) -> WaitLimits {
+        self.core.limits
     }
 
     async fn ask(&self, demand: Demand) -> Result<AccessToken, Error> {
-        let patience = Patience { whole: self.core.patience, brief: self.core.new_wait };
-        match self.begin(demand, patience)? {
+        let limits = self.core.limits;
+        match self.begin(demand, limits)? {
             Asked::Use(token) => Ok(token),
-            Asked::Wait(mut waiter) => poll_fn(|cx| waiter.poll(cx, patience.brief)).await,
+            Asked::Wait(mut waiter) => poll_fn(|cx| waiter.poll(cx, limits)).await,
         }
     }
 }
@@ -286,7 +287,10 @@ impl Session {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = self.status();
-        f.debug_struct("Session").field("name", &self.core.name).field("status", &status).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("name", &self.core.name)
+            .field("status", &status)
+            .finish_non_exhaustive()
     }
 }
 

@@ -4,12 +4,7 @@
 //! [`AccessToken`] is the part that a request needs, and holds no refresh token.
 //! Both wipe the memory that held a secret when its last user is gone, and neither shows one in its `Debug`.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use http::HeaderValue;

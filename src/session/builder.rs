@@ -20,7 +20,7 @@ use crate::{
 
 use super::{
     Session,
-    core::{Core, EventHook, Hook, HookFailed, Shell},
+    core::{Core, EventHook, Hook, HookFailed, Shell, WaitLimits},
     snapshot::Snapshots,
     state::{Delays, Rules, State},
 };
@@ -37,8 +37,7 @@ pub struct SessionBuilder {
     start: Start,
     rules: Rules,
     seed: Option<u64>,
-    patience: Duration,
-    new_wait: Duration,
+    limits: WaitLimits,
     limit: Duration,
     save_limit: Duration,
     name: Option<Arc<str>>,
@@ -97,13 +96,15 @@ impl Session {
                 margin: None,
                 jitter: true,
                 limit: 0,
-                max_waiting: None,
                 delays: Delays { first: 1_000_000_000, most: 120_000_000_000, jitter: true },
                 saves: false,
             },
             seed: None,
-            patience: Duration::from_secs(30),
-            new_wait: Duration::from_secs(2),
+            limits: WaitLimits {
+                patience: Duration::from_secs(30),
+                after_rejection: Duration::from_secs(2),
+                max_waiting: None,
+            },
             limit: Duration::from_secs(60),
             save_limit: Duration::from_secs(5),
             name: None,
@@ -219,20 +220,20 @@ impl SessionBuilder {
 
     /// Sets how long a caller waits for a refresh. Default: 30 s. A layer or a request may have a patience of its own.
     pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+        self.limits.patience = patience;
         self
     }
 
     /// Sets how long a new call waits for the refresh that follows somebody else's rejection, before it goes out with
     /// the refused token. Default: 2 s.
     pub fn wait_after_rejection(mut self, wait: Duration) -> Self {
-        self.new_wait = wait;
+        self.limits.after_rejection = wait;
         self
     }
 
     /// Sets how many callers may wait at once; whoever comes over it fails at once. Default: no limit.
     pub fn max_waiting(mut self, most: usize) -> Self {
-        self.rules.max_waiting = Some(most);
+        self.limits.max_waiting = Some(most);
         self
     }
 
@@ -288,8 +289,7 @@ impl SessionBuilder {
             save_hook: self.save_hook,
             revoke_hook: self.revoke_hook,
             event_hook: self.event_hook,
-            patience: self.patience,
-            new_wait: self.new_wait,
+            limits: self.limits,
             limit: self.limit,
             save_limit: self.save_limit,
             snapshots,

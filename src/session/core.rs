@@ -37,6 +37,15 @@ pub(super) type EventHook = Arc<dyn Fn(&Event) + Send + Sync>;
 /// What went wrong in a hook is the hook's own affair.
 pub(super) struct HookFailed;
 
+/// How long a caller waits, and among how many.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WaitLimits {
+    pub(crate) patience: Duration,
+    /// A new request's patience after somebody else's rejection.
+    pub(crate) after_rejection: Duration,
+    pub(crate) max_waiting: Option<usize>,
+}
+
 /// What all clones of a session share.
 pub(super) struct Core {
     pub(super) name: Option<Arc<str>>,
@@ -46,8 +55,7 @@ pub(super) struct Core {
     pub(super) save_hook: Option<Hook>,
     pub(super) revoke_hook: Option<Hook>,
     pub(super) event_hook: Option<EventHook>,
-    pub(super) patience: Duration,
-    pub(super) new_wait: Duration,
+    pub(super) limits: WaitLimits,
     pub(super) limit: Duration,
     pub(super) save_limit: Duration,
     pub(super) snapshots: Snapshots,
@@ -104,14 +112,20 @@ impl Core {
     }
 
     /// Decides what someone who wants a token does.
-    pub(super) fn begin(self: &Arc<Self>, demand: Demand, now: Timestamp) -> Result<Begun, Error> {
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        demand: Demand,
+        now: Timestamp,
+        max_waiting: Option<usize>,
+    ) -> Result<Begun, Error> {
         if is_inside(self.id()) {
             return Err(Error::new(Kind::NeedsItself));
         }
         let can_start = self.spawn.is_ready();
         self.with_state(now, |shell, fx| {
             let waiting = self.waiting.load(Ordering::Relaxed);
-            let decision = shell.state.demand(demand, now, Some(waiting), can_start, fx);
+            let has_room = max_waiting.is_none_or(|most| waiting < most);
+            let decision = shell.state.demand(demand, now, has_room, can_start, fx);
             fx.publish |= matches!(decision, Decision::Use(_));
             self.seat(decision, shell, fx)
         })

@@ -25,11 +25,7 @@ use futures_util::{
     future::{Either, Shared, select},
 };
 
-use crate::{
-    clock::Sleep,
-    refresh::RefreshContext,
-    token::Token,
-};
+use crate::{clock::Sleep, refresh::RefreshContext, token::Token};
 
 use super::{
     core::{Core, Hook},
@@ -156,7 +152,9 @@ pub(super) fn revoke(core: Arc<Core>, token: Token) -> impl Future<Output = ()> 
 }
 
 async fn run_save_hook(core: &Core, token: Token, flight_limit: Option<&mut Sleep>) -> bool {
-    let (Some(hook), Ok(mut limit)) = (&core.save_hook, core.clock.sleep(core.save_limit)) else { return false };
+    let (Some(hook), Ok(mut limit)) = (&core.save_hook, core.clock.sleep(core.save_limit)) else {
+        return false;
+    };
     let run = run_hook(core, hook, token, &mut limit);
     match flight_limit {
         None => run.await,

@@ -36,9 +36,10 @@ impl Snapshots {
 
     /// Called under the session's lock, so that an older one never takes a newer one's place.
     pub(super) fn publish(&self, quiet: Option<Quiet>, now: Timestamp) {
-        self.current.store(quiet.map(|Quiet { token, length, stale }| {
-            Arc::new(Snapshot { token, from: now, length, stale })
-        }));
+        self.current
+            .store(quiet.map(|Quiet { token, length, stale }| {
+                Arc::new(Snapshot { token, from: now, length, stale })
+            }));
     }
 }
 

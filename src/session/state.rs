@@ -37,7 +37,6 @@ pub(crate) struct Rules {
     pub(crate) margin: Option<Nanos>,
     pub(crate) jitter: bool,
     pub(crate) limit: Nanos,
-    pub(crate) max_waiting: Option<usize>,
     pub(crate) delays: Delays,
     /// There is a save hook.
     pub(crate) saves: bool,
@@ -222,12 +221,12 @@ impl State {
 
     /// Decides what someone who wants a token does.
     ///
-    /// `waiting`: how many wait now, or None for a demand that has its place already. `can_start`: there is a runtime.
+    /// `has_room`: one more may wait. `can_start`: there is a runtime.
     pub(crate) fn demand(
         &mut self,
         demand: Demand,
         now: Timestamp,
-        waiting: Option<usize>,
+        has_room: bool,
         can_start: bool,
         fx: &mut Effects,
     ) -> Decision {
@@ -244,7 +243,7 @@ impl State {
         if self.needs_slot(demand, now) && self.is_past_limit(now) {
             self.abandon(now, fx);
         }
-        let decision = self.decide(demand, now, waiting, can_start, fx);
+        let decision = self.decide(demand, now, has_room, can_start, fx);
         // While a flight runs nothing is handed over: it saves its own.
         if demand != Demand::Asked && can_start && self.flight.is_none() {
             self.hand_over(now, false, fx);
@@ -256,7 +255,7 @@ impl State {
         &mut self,
         demand: Demand,
         now: Timestamp,
-        waiting: Option<usize>,
+        has_room: bool,
         can_start: bool,
         fx: &mut Effects,
     ) -> Decision {
@@ -269,7 +268,9 @@ impl State {
                 }
                 return self.give(now);
             }
-            (Demand::Refused(stamp), Some(Phase::Fresh | Phase::Stale)) if self.generation > stamp.generation => {
+            (Demand::Refused(stamp), Some(Phase::Fresh | Phase::Stale))
+                if self.generation > stamp.generation =>
+            {
                 return self.give(now);
             }
             (Demand::New, Some(Phase::Refused)) => self.lendable(now),
@@ -283,7 +284,7 @@ impl State {
         if let Err(error) = joined {
             return Decision::Fail(error);
         }
-        if waiting.is_some_and(|waiting| self.rules.max_waiting.is_some_and(|most| waiting >= most)) {
+        if !has_room {
             let error = Error::new(Kind::TooManyWaiting);
             return refused.map_or(Decision::Fail(error), Decision::Use);
         }
@@ -307,7 +308,7 @@ impl State {
         if wait.sign_in != self.sign_in {
             return Decision::Fail(Error::new(Kind::SignedOut));
         }
-        self.demand(wait.demand, now, None, can_start, fx)
+        self.demand(wait.demand, now, true, can_start, fx)
     }
 
     /// A new request has waited long enough for the refresh that follows somebody else's rejection.
@@ -528,7 +529,8 @@ impl State {
 
     /// Whether a new request would wait, though there is a refused token that hasn't expired.
     fn would_wait(&self, now: Timestamp, can_start: bool) -> bool {
-        let startable = can_start && self.ended.is_none() && !self.shutting_down && self.pace.left(now).is_none();
+        let startable =
+            can_start && self.ended.is_none() && !self.shutting_down && self.pace.left(now).is_none();
         matches!(self.last, Last::Good) && (self.flight.is_some() || startable)
     }
 

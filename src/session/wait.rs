@@ -17,7 +17,7 @@ use crate::{
 };
 
 use super::{
-    core::{Begun, Core, Place, nanos_left},
+    core::{Begun, Core, Place, WaitLimits, nanos_left},
     flight::Landed,
     inside::is_inside,
     state::{Decision, Demand, Resume, Wait},
@@ -38,14 +38,6 @@ pub(crate) struct Waiter {
     place: Place,
 }
 
-/// How long a caller waits.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    pub(crate) whole: Duration,
-    /// A new request's, after somebody else's rejection.
-    pub(crate) brief: Duration,
-}
-
 /// The first answer to a demand.
 pub(crate) enum Asked {
     Use(AccessToken),
@@ -56,19 +48,20 @@ pub(crate) enum Asked {
 
 impl Waiter {
     /// Asks for a token by way of the lock.
-    pub(crate) fn ask(core: &Arc<Core>, demand: Demand, patience: Patience) -> Result<Asked, Error> {
+    pub(super) fn ask(core: &Arc<Core>, demand: Demand, limits: WaitLimits) -> Result<Asked, Error> {
         let now = core.clock.now();
-        match core.begin(demand, now)? {
+        match core.begin(demand, now, limits.max_waiting)? {
             Begun::Use(token) => Ok(Asked::Use(token)),
             Begun::Wait(wait, shared, place) => {
-                let first = if wait.brief { patience.brief.min(patience.whole) } else { patience.whole };
-                let deadline = now.monotonic.saturating_add(nanos(patience.whole));
+                let patience = limits.patience;
+                let first = if wait.brief { limits.after_rejection.min(patience) } else { patience };
+                let deadline = now.monotonic.saturating_add(nanos(patience));
                 Ok(Asked::Wait(Self { wait, shared, timer: sleep(core, first)?, deadline, place }))
             }
         }
     }
 
-    fn decide_anew(&mut self, brief: Duration) -> Poll<Result<(), Result<AccessToken, Error>>> {
+    fn decide_anew(&mut self, limits: WaitLimits) -> Poll<Result<(), Result<AccessToken, Error>>> {
         let core = self.place.core();
         let now = core.clock.now();
         match core.begin_anew(&self.wait, now) {
@@ -76,7 +69,7 @@ impl Waiter {
             Ok(Ok(token)) => Poll::Ready(Err(Ok(token))),
             Ok(Err((wait, shared))) => {
                 let left = nanos_left(self.deadline, now);
-                let first = if wait.brief { brief.min(left) } else { left };
+                let first = if wait.brief { limits.after_rejection.min(left) } else { left };
                 match sleep(core, first) {
                     Ok(timer) => self.timer = timer,
                     Err(error) => return Poll::Ready(Err(Err(error))),
@@ -88,14 +81,18 @@ impl Waiter {
         }
     }
 
-    /// Polls for the end of the wait. `brief` is the patience that it began with.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, brief: Duration) -> Poll<Result<AccessToken, Error>> {
+    /// Polls for the end of the wait; the limits are those that it began with.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        limits: WaitLimits,
+    ) -> Poll<Result<AccessToken, Error>> {
         loop {
             if let Poll::Ready(outcome) = self.shared.poll_unpin(cx) {
                 match outcome.resume(&self.wait) {
                     Resume::Use(token) => return Poll::Ready(Ok(token)),
                     Resume::Fail(error) => return Poll::Ready(Err(error)),
-                    Resume::Anew => match ready!(self.decide_anew(brief)) {
+                    Resume::Anew => match ready!(self.decide_anew(limits)) {
                         Ok(()) => continue,
                         Err(result) => return Poll::Ready(result),
                     },

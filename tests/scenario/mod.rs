@@ -4,47 +4,49 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-pub const TABLE: &str = include_str!("../scenarios.json");
+use super::{Error, EventKind, RefreshReason, Useless};
 
-pub struct Scenario {
-    pub name: String,
-    pub rows: Vec<String>,
-    pub given: Given,
-    pub steps: Vec<Step>,
-    pub max_sendings: Option<usize>,
+pub(crate) const TABLE: &str = include_str!("../scenarios.json");
+
+pub(crate) struct Scenario {
+    pub(crate) name: String,
+    pub(crate) rows: Vec<String>,
+    pub(crate) given: Given,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) max_sendings: Option<usize>,
 }
 
 #[derive(Clone)]
-pub struct Given {
-    pub start: Start,
-    pub early: bool,
-    pub window: Option<f64>,
-    pub margin: Option<f64>,
-    pub jitter: bool,
-    pub seed: u64,
-    pub patience: f64,
-    pub new_wait: f64,
-    pub limit: f64,
-    pub save_limit: f64,
-    pub max_waiting: Option<usize>,
-    pub save: Option<Hook>,
-    pub revoke: Hook,
-    pub runtime: bool,
-    pub bare: bool,
-    pub rejects: Vec<u16>,
-    pub auto_endpoint: Option<String>,
-    pub auto_server: Option<u16>,
+pub(crate) struct Given {
+    pub(crate) start: Start,
+    pub(crate) early: bool,
+    pub(crate) window: Option<f64>,
+    pub(crate) margin: Option<f64>,
+    pub(crate) jitter: bool,
+    pub(crate) seed: u64,
+    pub(crate) patience: f64,
+    pub(crate) new_wait: f64,
+    pub(crate) limit: f64,
+    pub(crate) save_limit: f64,
+    pub(crate) max_waiting: Option<usize>,
+    pub(crate) save: Option<Hook>,
+    pub(crate) revoke: Hook,
+    pub(crate) runtime: bool,
+    pub(crate) bare: bool,
+    pub(crate) rejects: Vec<u16>,
+    pub(crate) auto_endpoint: Option<String>,
+    pub(crate) auto_server: Option<u16>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Hook {
+pub(crate) enum Hook {
     Ok,
     Fails,
     Held,
 }
 
 #[derive(Clone)]
-pub enum Start {
+pub(crate) enum Start {
     Empty,
     RefreshToken(String),
     SignedOut,
@@ -53,25 +55,25 @@ pub enum Start {
 
 /// `A1 R1 5 refresh_at=100`
 #[derive(Clone, Debug, PartialEq)]
-pub struct TokenSpec {
-    pub access: String,
-    pub refresh: Option<String>,
-    pub life: Option<f64>,
-    pub refresh_at: Option<f64>,
-    pub until: Option<f64>,
+pub(crate) struct TokenSpec {
+    pub(crate) access: String,
+    pub(crate) refresh: Option<String>,
+    pub(crate) life: Option<f64>,
+    pub(crate) refresh_at: Option<f64>,
+    pub(crate) until: Option<f64>,
 }
 
-pub struct Step {
+pub(crate) struct Step {
     /// Milliseconds on the monotonic clock.
-    pub at: i64,
-    pub times: usize,
-    pub every: i64,
-    pub action: Action,
-    pub expect: Value,
+    pub(crate) at: i64,
+    pub(crate) times: usize,
+    pub(crate) every: i64,
+    pub(crate) action: Action,
+    pub(crate) expect: Value,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Action {
+pub(crate) enum Action {
     Call { who: String, count: usize, once: bool, no_token: bool, own: bool, patience: Option<f64> },
     Token(String),
     RefreshNow(String),
@@ -102,38 +104,38 @@ pub enum Action {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Failure {
-    pub kind: String,
-    pub retry_after: Option<f64>,
+pub(crate) struct Failure {
+    pub(crate) kind: String,
+    pub(crate) retry_after: Option<f64>,
 }
 
 /// What happened in a step.
 #[derive(Default, Debug)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Each member of a group has its own entry.
-    pub who: BTreeMap<(String, usize), String>,
-    pub asked: Vec<String>,
-    pub saved: Vec<String>,
-    pub revoked: Vec<String>,
-    pub events: Vec<String>,
+    pub(crate) who: BTreeMap<(String, usize), String>,
+    pub(crate) asked: Vec<String>,
+    pub(crate) saved: Vec<String>,
+    pub(crate) revoked: Vec<String>,
+    pub(crate) events: Vec<String>,
 }
 
 #[derive(Debug)]
-pub struct Standing {
-    pub state: &'static str,
-    pub generation: u64,
-    pub running: bool,
-    pub ended: bool,
-    pub failures: u32,
+pub(crate) struct Standing {
+    pub(crate) state: &'static str,
+    pub(crate) generation: u64,
+    pub(crate) running: bool,
+    pub(crate) ended: bool,
+    pub(crate) failures: u32,
     /// Seconds on the monotonic clock.
-    pub next: Option<f64>,
+    pub(crate) next: Option<f64>,
     /// None: the driver can't tell.
-    pub refresh: Option<Option<String>>,
-    pub unsaved: bool,
+    pub(crate) refresh: Option<Option<String>>,
+    pub(crate) unsaved: bool,
 }
 
 /// Something that the scenarios can be run on.
-pub trait Driver {
+pub(crate) trait Driver {
     /// Lets time pass up to an instant; timers fire at their own.
     fn advance(&mut self, at: i64);
     fn perform(&mut self, action: &Action);
@@ -141,22 +143,31 @@ pub trait Driver {
     fn standing(&mut self) -> Standing;
     /// The most sendings that any one request has had.
     fn most_sendings(&self) -> usize;
+    /// Whether someone waits, for a driver that can't see that it was decided anew.
+    fn still_waits(&self, _who: &str) -> bool {
+        false
+    }
 }
 
-pub fn scenarios() -> Vec<Scenario> {
+pub(crate) fn scenarios() -> Vec<Scenario> {
     let table: Value = serde_json::from_str(TABLE).expect("the table is JSON");
     let scenarios = table["scenarios"].as_array().expect("scenarios");
     scenarios.iter().map(Scenario::parse).collect()
 }
 
 /// Runs a scenario, and says what differs first.
-pub fn run(scenario: &Scenario, driver: &mut dyn Driver) -> Result<(), String> {
+pub(crate) fn run(scenario: &Scenario, driver: &mut dyn Driver) -> Result<(), String> {
     for (index, step) in scenario.steps.iter().enumerate() {
         for turn in 0..step.times {
             driver.advance(step.at + step.every * i64::try_from(turn).expect("few turns"));
             driver.perform(&step.action);
         }
-        let seen = driver.seen();
+        let mut seen = driver.seen();
+        for (who, course) in step.expect["who"].as_object().into_iter().flatten() {
+            if course == "wait" && driver.still_waits(who) {
+                seen.who.entry((who.clone(), 0)).or_insert_with(|| "wait".into());
+            }
+        }
         let standing = driver.standing();
         compare(&step.expect, seen, &standing)
             .map_err(|difference| format!("step {index} at {} ({:?}): {difference}", step.at, step.action))?;
@@ -178,7 +189,8 @@ fn compare(expect: &Value, seen: Seen, standing: &Standing) -> Result<(), String
                 courses.push(course);
             }
         }
-        let who: BTreeMap<_, _> = who.into_iter().map(|(name, courses)| (name, courses.join(" | "))).collect();
+        let who: BTreeMap<_, _> =
+            who.into_iter().map(|(name, courses)| (name, courses.join(" | "))).collect();
         let mut expected = BTreeMap::new();
         for (name, course) in expect["who"].as_object().into_iter().flatten() {
             expected.insert(name.as_str(), course.as_str().expect("a course").to_owned());
@@ -221,7 +233,9 @@ fn next(expected: &Value, seen: Option<f64>) -> Result<(), String> {
             let bound = |i: usize| range[i].as_f64().expect("a bound");
             (bound(0) - 1e-3..=bound(1) + 1e-3).contains(&seen)
         }
-        (Value::Number(expected), Some(seen)) => (expected.as_f64().expect("a number") - seen).abs() <= 1.1e-3,
+        (Value::Number(expected), Some(seen)) => {
+            (expected.as_f64().expect("a number") - seen).abs() <= 1.1e-3
+        }
         _ => false,
     };
     if fits { Ok(()) } else { Err(format!("next: expected {expected}, seen {seen:?}")) }
@@ -319,7 +333,7 @@ impl TokenSpec {
     }
 
     /// `*` is the number of the next generation.
-    pub fn fill(&self, generation: u64) -> Self {
+    pub(crate) fn fill(&self, generation: u64) -> Self {
         let fill = |text: &str| text.replace('*', &generation.to_string());
         Self { access: fill(&self.access), refresh: self.refresh.as_deref().map(fill), ..self.clone() }
     }
@@ -343,7 +357,7 @@ impl Step {
 }
 
 impl Action {
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let mut words = text.split(' ');
         let verb = words.next().expect("a verb");
         let rest = text.strip_prefix(verb).expect("its own prefix").trim_start();
@@ -382,9 +396,9 @@ impl Action {
             "gives" => Self::Gives(TokenSpec::parse(&mut words)),
             "fails" => {
                 let kind = name();
-                let retry_after = words.next().map(|word| {
-                    parse_number(word.strip_prefix("retry_after=").expect("no other option"))
-                });
+                let retry_after = words
+                    .next()
+                    .map(|word| parse_number(word.strip_prefix("retry_after=").expect("no other option")));
                 Self::Fails(Failure { kind, retry_after })
             }
             "panics" => Self::Panics,
@@ -415,4 +429,72 @@ fn millis(seconds: f64) -> i64 {
 
 fn parse_number(text: &str) -> f64 {
     text.parse().unwrap_or_else(|_| panic!("{text} is no number"))
+}
+
+/// The kinds' names in the table.
+pub(crate) fn kind(error: &Error) -> &'static str {
+    let kinds: [(&str, fn(&Error) -> bool); 14] = [
+        ("transient", Error::is_transient),
+        ("gone", Error::is_task_gone),
+        ("panic", Error::is_panic),
+        ("unknown", Error::is_outcome_unknown),
+        ("configuration", Error::is_configuration),
+        ("ended", Error::is_ended),
+        ("paced", Error::is_paced),
+        ("patience", Error::is_patience_over),
+        ("too_many_waiting", Error::is_too_many_waiting),
+        ("no_runtime", Error::is_no_runtime),
+        ("signed_out", Error::is_signed_out),
+        ("shut_down", Error::is_shut_down),
+        ("needs_itself", Error::is_needs_itself),
+        ("same_token", Error::is_same_token),
+    ];
+    let kind = kinds.iter().find(|(_, is)| is(error)).map_or("another", |(kind, _)| kind);
+    let helps =
+        !["configuration", "ended", "signed_out", "shut_down", "needs_itself", "same_token"].contains(&kind);
+    assert_eq!(error.is_retryable(), helps, "whether trying again helps: {kind}");
+    kind
+}
+
+/// The reasons' names in the table.
+pub(crate) fn reason(reason: RefreshReason) -> &'static str {
+    match reason {
+        RefreshReason::First => "first",
+        RefreshReason::Stale => "stale",
+        RefreshReason::Expired => "expired",
+        RefreshReason::Refused => "refused",
+        RefreshReason::Asked => "asked",
+        RefreshReason::Repeat => "repeat",
+        #[allow(unreachable_patterns, reason = "the enum is open outside the crate")]
+        _ => "another",
+    }
+}
+
+/// The events' names in the table; None for those that it leaves out.
+pub(crate) fn event(event: &EventKind) -> Option<String> {
+    Some(match event {
+        EventKind::Started { reason: why, .. } => format!("started {}", reason(*why)),
+        EventKind::Repeated => "repeat".into(),
+        EventKind::Renewed { .. } => "renewed".into(),
+        EventKind::Useless { why, .. } => {
+            let why = match why {
+                Useless::Expired => "expired",
+                Useless::Due => "due",
+                Useless::Short => "short",
+                Useless::Same => "same",
+                #[allow(unreachable_patterns, reason = "the enum is open outside the crate")]
+                _ => "another",
+            };
+            format!("useless {why}")
+        }
+        EventKind::Failed { error, .. } => format!("failed {}", kind(error)),
+        EventKind::Ended { .. } => "ended".into(),
+        EventKind::Dropped => "dropped".into(),
+        EventKind::Saved => "saved".into(),
+        EventKind::SaveFailed => "save_failed".into(),
+        EventKind::Set => "set".into(),
+        EventKind::SignedIn => "signed_in".into(),
+        EventKind::SignedOut => "signed_out".into(),
+        _ => return None,
+    })
 }

@@ -237,7 +237,11 @@ impl State {
             let took = clock::duration(now.since(ticket.started));
             self.emit(EventKind::Renewed { took, waiting }, fx);
         }
-        if same && self.held.as_ref().is_some_and(|held| held.refused) { Verdict::Same } else { Verdict::Renewed }
+        if same && self.held.as_ref().is_some_and(|held| held.refused) {
+            Verdict::Same
+        } else {
+            Verdict::Renewed
+        }
     }
 
     fn fail(
@@ -249,7 +253,9 @@ impl State {
         fx: &mut Effects,
     ) -> Verdict {
         let kind = match error.kind() {
-            RefreshErrorKind::Unknown => return self.not_known(flight, Kind::Unknown, Some(error), now, waiting, fx),
+            RefreshErrorKind::Unknown => {
+                return self.not_known(flight, Kind::Unknown, Some(error), now, waiting, fx);
+            }
             RefreshErrorKind::Ended => return self.end(error, fx),
             RefreshErrorKind::Transient => Kind::Transient,
             RefreshErrorKind::Configuration => Kind::Configuration,

@@ -122,7 +122,9 @@ mod tests {
     fn b69_delays_grow_to_their_cap() {
         let delays = Delays { first: 1_000_000_000, most: 120_000_000_000, jitter: false };
         let seconds = |n| delays.after(n, 0.0) as f64 / 1e9;
-        for (n, expected) in [(1, 1.0), (2, 1.6), (3, 2.56), (11, 109.951_162_7), (12, 120.0), (u32::MAX, 120.0)] {
+        for (n, expected) in
+            [(1, 1.0), (2, 1.6), (3, 2.56), (11, 109.951_162_7), (12, 120.0), (u32::MAX, 120.0)]
+        {
             assert!((seconds(n) - expected).abs() < 1e-6, "{n}: {}", seconds(n));
         }
     }
@@ -133,7 +135,10 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(1);
         let drawn: Vec<_> = (0..1000).map(|_| delays.after(1, rng.f64())).collect();
         assert!(drawn.iter().all(|delay| (800_000_000..=1_200_000_000).contains(delay)));
-        assert!(drawn.iter().any(|delay| *delay < 850_000_000) && drawn.iter().any(|delay| *delay > 1_150_000_000));
+        assert!(
+            drawn.iter().any(|delay| *delay < 850_000_000)
+                && drawn.iter().any(|delay| *delay > 1_150_000_000)
+        );
         assert!((0..1000).all(|_| delays.after(20, rng.f64()) <= delays.most));
     }
 }

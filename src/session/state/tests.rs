@@ -1,21 +1,16 @@
 //! The table of scenarios, run on the machine alone: callers, timers, tasks and hooks are simulated.
 
 #[path = "../../../tests/scenario/mod.rs"]
-#[expect(unreachable_pub, reason = "the other driver needs it")]
 mod scenario;
-
-
 
 use std::{sync::Arc, time::Duration};
 
-use scenario::{Action, Driver, Failure, Given, Hook, Scenario, Seen, Standing, Start, TokenSpec};
+use scenario::{
+    Action, Driver, Failure, Given, Hook, Scenario, Seen, Standing, Start, TokenSpec, event, kind, reason,
+};
 
 use super::*;
-use crate::{
-    clock,
-    event::Useless,
-    refresh::RefreshError,
-};
+use crate::{clock, event::Useless, refresh::RefreshError};
 
 struct Machine {
     given: Given,
@@ -86,7 +81,7 @@ fn duration_of(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
 }
 
-fn token_of(spec: &TokenSpec, received: Option<Timestamp>) -> Token {
+fn token_of(spec: &TokenSpec) -> Token {
     let mut builder = Token::builder(&spec.access);
     if let Some(refresh) = &spec.refresh {
         builder = builder.refresh_token(refresh);
@@ -100,7 +95,6 @@ fn token_of(spec: &TokenSpec, received: Option<Timestamp>) -> Token {
     if let Some(refresh_at) = spec.refresh_at {
         builder = builder.refresh_in(duration_of(refresh_at));
     }
-    let _ = received;
     builder.build().unwrap()
 }
 
@@ -118,66 +112,8 @@ fn error_of(failure: &Failure) -> RefreshError {
     }
 }
 
-fn kind(error: &Error) -> &'static str {
-    match error.kind() {
-        Kind::Transient => "transient",
-        Kind::Unknown => "unknown",
-        Kind::Gone => "gone",
-        Kind::Panic => "panic",
-        Kind::Configuration => "configuration",
-        Kind::Ended => "ended",
-        Kind::Paced => "paced",
-        Kind::Patience => "patience",
-        Kind::TooManyWaiting => "too_many_waiting",
-        Kind::NoRuntime => "no_runtime",
-        Kind::SignedOut => "signed_out",
-        Kind::ShutDown => "shut_down",
-        Kind::NeedsItself => "needs_itself",
-        Kind::SameToken => "same_token",
-        other => panic!("{other:?} is no outcome of the machine"),
-    }
-}
-
 fn shown(token: &Token) -> String {
     format!("{} {}", token.access_token(), token.refresh_token().unwrap_or("-"))
-}
-
-pub(super) fn reason(reason: RefreshReason) -> &'static str {
-    match reason {
-        RefreshReason::First => "first",
-        RefreshReason::Stale => "stale",
-        RefreshReason::Expired => "expired",
-        RefreshReason::Refused => "refused",
-        RefreshReason::Asked => "asked",
-        RefreshReason::Repeat => "repeat",
-    }
-}
-
-/// The events' names in the table; None for those that it leaves out.
-fn event(event: &EventKind) -> Option<String> {
-    Some(match event {
-        EventKind::Started { reason: why } => format!("started {}", reason(*why)),
-        EventKind::Repeated => "repeat".into(),
-        EventKind::Renewed { .. } => "renewed".into(),
-        EventKind::Useless { why, .. } => {
-            let why = match why {
-                Useless::Expired => "expired",
-                Useless::Due => "due",
-                Useless::Short => "short",
-                Useless::Same => "same",
-            };
-            format!("useless {why}")
-        }
-        EventKind::Failed { error, .. } => format!("failed {}", kind(error)),
-        EventKind::Ended { .. } => "ended".into(),
-        EventKind::Dropped => "dropped".into(),
-        EventKind::Saved => "saved".into(),
-        EventKind::SaveFailed => "save_failed".into(),
-        EventKind::Set => "set".into(),
-        EventKind::SignedIn => "signed_in".into(),
-        EventKind::SignedOut => "signed_out".into(),
-        EventKind::Joined { .. } | EventKind::Refused => return None,
-    })
 }
 
 impl Machine {
@@ -188,7 +124,6 @@ impl Machine {
             margin: given.margin.map(nanos_of),
             jitter: given.jitter,
             limit: nanos_of(given.limit),
-            max_waiting: given.max_waiting,
             delays: Delays { first: 1_000_000_000, most: 120_000_000_000, jitter: given.jitter },
             saves: given.save.is_some(),
         };
@@ -198,7 +133,7 @@ impl Machine {
             Start::Empty => {}
             Start::RefreshToken(token) => state.build_in_refresh_token(Secret::new(token.clone())),
             Start::SignedOut => state.build_signed_out(),
-            Start::Token(spec) => state.build_in(token_of(spec, None), now),
+            Start::Token(spec) => state.build_in(token_of(spec), now),
         }
         Self {
             given: given.clone(),
@@ -247,9 +182,9 @@ impl Machine {
             demand == Demand::New && self.now.wall >= from.wall && self.now.since(*from) < quiet.length
         });
         let relied = relied.map(|(quiet, _)| quiet.token.generation());
-        let waiting = self.waiting();
+        let has_room = self.given.max_waiting.is_none_or(|most| self.waiting() < most);
         let mut fx = Effects::default();
-        let decision = self.state.demand(demand, self.now, Some(waiting), self.given.runtime, &mut fx);
+        let decision = self.state.demand(demand, self.now, has_room, self.given.runtime, &mut fx);
         if let Some(generation) = relied {
             assert!(fx.start.is_none() && fx.save.is_none(), "the fast path would have missed something");
             let Decision::Use(token) = &decision else { panic!("the fast path would have gone on") };
@@ -264,7 +199,14 @@ impl Machine {
         self.carry_out(fx);
     }
 
-    fn decided(&mut self, caller: usize, decision: Decision, held: Option<u16>, deadline: Nanos, waited: bool) {
+    fn decided(
+        &mut self,
+        caller: usize,
+        decision: Decision,
+        held: Option<u16>,
+        deadline: Nanos,
+        waited: bool,
+    ) {
         match decision {
             Decision::Use(token) => self.give(caller, token),
             Decision::Fail(error) => self.fail(caller, &error, held, waited),
@@ -396,7 +338,7 @@ impl Machine {
         let mut fx = Effects::default();
         match action {
             Action::Gives(spec) => {
-                let token = token_of(spec, None);
+                let token = token_of(spec);
                 return self.save_in_flight(at, token);
             }
             Action::Fails(failure) => {
@@ -466,7 +408,8 @@ impl Machine {
         self.carry_out(fx);
         let waits = |task: &Task| matches!(task.phase, Phase::WaitingForSave(_));
         if let Some(at) = self.flights.iter().position(waits) {
-            let Phase::WaitingForSave(token) = std::mem::replace(&mut self.flights[at].phase, Phase::Asking) else {
+            let Phase::WaitingForSave(token) = std::mem::replace(&mut self.flights[at].phase, Phase::Asking)
+            else {
                 unreachable!("it was just found")
             };
             self.save_in_flight(at, token);
@@ -537,9 +480,8 @@ impl Machine {
             };
             return self.land(at, landing);
         }
-        let due = |task: &Task| {
-            !task.stalled && matches!(task.phase, Phase::Saving { limit, .. } if limit <= now)
-        };
+        let due =
+            |task: &Task| !task.stalled && matches!(task.phase, Phase::Saving { limit, .. } if limit <= now);
         if let Some(at) = self.flights.iter().position(due) {
             return self.end_flight_save(at, false);
         }
@@ -561,7 +503,9 @@ impl Machine {
             if brief.is_some_and(|brief| brief <= now) {
                 return match self.state.brief_wait_over(&wait, self.now) {
                     Some(decision) => self.decided(caller, decision, held, deadline, true),
-                    None => self.callers[caller].course = Course::Waiting { wait, deadline, brief: None, held },
+                    None => {
+                        self.callers[caller].course = Course::Waiting { wait, deadline, brief: None, held }
+                    }
                 };
             }
         }
@@ -671,13 +615,13 @@ impl Driver for Machine {
             }
             Action::Set(spec) => {
                 let mut fx = Effects::default();
-                if let Err(error) = self.state.set(token_of(&spec, None), self.now, &mut fx) {
+                if let Err(error) = self.state.set(token_of(&spec), self.now, &mut fx) {
                     self.say_of("set", &format!("error {}", kind(&error)));
                 }
                 self.carry_out(fx);
             }
             Action::SignIn(spec) => {
-                self.change(|state, now, fx| state.sign_in(token_of(&spec, None), now, fx));
+                self.change(|state, now, fx| state.sign_in(token_of(&spec), now, fx));
             }
             Action::SignOut => self.change(|state, _, fx| state.sign_out(fx)),
             Action::Invalidate(generation) => self.change(|state, now, fx| state.mark(generation, now, fx)),

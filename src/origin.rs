@@ -1,0 +1,246 @@
+//! Where a token may go.
+//!
+//! A token goes over `https`, or to this machine; and where origins are given, to those alone.
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use http::Uri;
+
+use crate::error::{Error, Kind};
+
+/// A scheme, a host and a port: what a token may be sent to (RFC 9110 §4.3.1, RFC 6454).
+///
+/// # Examples
+///
+/// ```
+/// use tower_reauth::Origin;
+///
+/// let origin: Origin = "https://API.example.com/".parse()?;
+/// assert_eq!(origin.to_string(), "https://api.example.com:443");
+/// assert!("api.example.com".parse::<Origin>().is_err());
+/// # Ok::<(), tower_reauth::InvalidOrigin>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    scheme: String,
+    host: String,
+    port: u16,
+}
+
+/// The text is no origin: it should look like `https://api.example.com` or `http://localhost:8080`.
+#[derive(Clone, Debug)]
+pub struct InvalidOrigin {
+    text: String,
+}
+
+/// What the user said about destinations.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Destinations {
+    /// Empty: all.
+    pub(crate) allowed: Vec<Origin>,
+    /// Where a request goes whose URI names no host.
+    pub(crate) assumed: Option<Origin>,
+    pub(crate) allow_cleartext: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Destination {
+    Allowed,
+    /// Not one of the user's: the request is sent without a token.
+    Foreign,
+}
+
+// === impl Origin ===
+
+impl Origin {
+    fn of(uri: &Uri) -> Option<Self> {
+        let scheme = uri.scheme_str()?;
+        let authority = uri.authority()?;
+        let port = match (authority.port_u16(), scheme) {
+            (Some(port), _) => port,
+            (None, "https" | "wss") => 443,
+            (None, "http" | "ws") => 80,
+            (None, _) => return None,
+        };
+        let host = authority.host();
+        if host.is_empty() {
+            return None;
+        }
+        Some(Self { scheme: scheme.to_owned(), host: host.to_ascii_lowercase(), port })
+    }
+
+    fn matches(&self, uri: &Uri) -> bool {
+        let port = uri.port_u16().or(match uri.scheme_str() {
+            Some("https" | "wss") => Some(443),
+            Some("http" | "ws") => Some(80),
+            _ => None,
+        });
+        uri.scheme_str() == Some(&self.scheme)
+            && port == Some(self.port)
+            && uri.host().is_some_and(|host| host.eq_ignore_ascii_case(&self.host))
+    }
+}
+
+impl FromStr for Origin {
+    type Err = InvalidOrigin;
+
+    fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
+        let invalid = || InvalidOrigin { text: text.to_owned() };
+        let uri: Uri = text.parse().map_err(|_| invalid())?;
+        let is_bare = uri.path_and_query().is_none_or(|path| path.as_str() == "/");
+        let has_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+        Self::of(&uri).filter(|_| is_bare && !has_user).ok_or_else(invalid)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}:{}", self.scheme, self.host, self.port)
+    }
+}
+
+// === impl InvalidOrigin ===
+
+impl fmt::Display for InvalidOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is no origin: it should look like https://api.example.com", self.text)
+    }
+}
+
+impl std::error::Error for InvalidOrigin {}
+
+// === impl Destinations ===
+
+impl Destinations {
+    /// Whether a token may be sent to `uri`. Asked before each sending.
+    #[inline]
+    pub(crate) fn judge(&self, uri: &Uri) -> Result<Destination, Error> {
+        let (Some(scheme), Some(host)) = (uri.scheme_str(), uri.host()) else {
+            return self.judge_assumed();
+        };
+        if !self.allowed.is_empty() && !self.allowed.iter().any(|origin| origin.matches(uri)) {
+            return Ok(Destination::Foreign);
+        }
+        self.judge_transport(scheme, host)
+    }
+
+    #[cold]
+    fn judge_assumed(&self) -> Result<Destination, Error> {
+        let Some(origin) = &self.assumed else { return Err(Error::new(Kind::NoAuthority)) };
+        if !self.allowed.is_empty() && !self.allowed.contains(origin) {
+            return Ok(Destination::Foreign);
+        }
+        self.judge_transport(&origin.scheme, &origin.host)
+    }
+
+    #[inline]
+    fn judge_transport(&self, scheme: &str, host: &str) -> Result<Destination, Error> {
+        if scheme == "https" || self.allow_cleartext || scheme == "wss" || is_loopback(host) {
+            Ok(Destination::Allowed)
+        } else {
+            Err(Error::new(Kind::Cleartext))
+        }
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    match host.parse::<IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => {
+            let suffix = host.len().checked_sub("localhost".len()).and_then(|at| host.split_at_checked(at));
+            suffix.is_some_and(|(rest, name)| {
+                name.eq_ignore_ascii_case("localhost") && (rest.is_empty() || rest.ends_with('.'))
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(destinations: &Destinations, uri: &str) -> &'static str {
+        match destinations.judge(&uri.parse().unwrap()) {
+            Ok(Destination::Allowed) => "allowed",
+            Ok(Destination::Foreign) => "foreign",
+            Err(error) if error.is_cleartext() => "cleartext",
+            Err(error) if error.is_no_authority() => "no authority",
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn p15_cleartext_goes_to_this_machine_alone() {
+        let default = Destinations::default();
+        for uri in [
+            "https://api.example.com/a",
+            "HTTPS://api.example.com",
+            "wss://api.example.com/",
+            "http://127.0.0.1:8080/",
+            "http://127.9.9.9/",
+            "http://[::1]:80/",
+            "http://localhost/",
+            "http://LOCALHOST:1/",
+            "http://api.localhost/",
+        ] {
+            assert_eq!(judge(&default, uri), "allowed", "{uri}");
+        }
+        for uri in [
+            "http://api.example.com/",
+            "http://10.0.0.1/",
+            "http://[::2]/",
+            "http://notlocalhost/",
+            "http://localhost.example.com/",
+            "http://127.0.0.1.example.com/",
+            "http://127.0.0.1@evil.example/",
+            "http://localhost:80@evil.example/",
+            "ws://api.example.com/",
+            "ftp://api.example.com/",
+        ] {
+            assert_eq!(judge(&default, uri), "cleartext", "{uri}");
+        }
+        let dangerous = Destinations { allow_cleartext: true, ..Destinations::default() };
+        assert_eq!(judge(&dangerous, "http://api.example.com/"), "allowed");
+    }
+
+    #[test]
+    fn p15_outside_the_allowed_origins_nothing_is_put_on() {
+        let allowed =
+            vec!["https://api.example.com".parse().unwrap(), "http://internal:8080".parse().unwrap()];
+        let destinations = Destinations { allowed, ..Destinations::default() };
+        assert_eq!(judge(&destinations, "https://api.example.com/x?y"), "allowed");
+        assert_eq!(judge(&destinations, "https://API.example.com:443/"), "allowed");
+        for uri in [
+            "https://api.example.com:8443/",
+            "http://api.example.com/",
+            "https://api.example.com.evil.example/",
+            "https://evil.example/",
+            "https://api.example.com@evil.example/",
+            "http://localhost/",
+        ] {
+            assert_eq!(judge(&destinations, uri), "foreign", "{uri}");
+        }
+        assert_eq!(judge(&destinations, "http://internal:8080/"), "cleartext");
+    }
+
+    #[test]
+    fn p15_without_a_host_the_assumed_origin_counts() {
+        let mut destinations = Destinations::default();
+        assert_eq!(judge(&destinations, "/path"), "no authority");
+        destinations.assumed = Some("https://api.example.com".parse().unwrap());
+        assert_eq!(judge(&destinations, "/path"), "allowed");
+        destinations.assumed = Some("http://api.example.com".parse().unwrap());
+        assert_eq!(judge(&destinations, "/path"), "cleartext");
+        destinations.allowed = vec!["https://other.example".parse().unwrap()];
+        assert_eq!(judge(&destinations, "/path"), "foreign");
+    }
+
+    #[test]
+    fn an_origin_has_no_path_and_no_user() {
+        for text in ["https://a.example/path", "https://u@a.example", "a.example", "", "https://", "foo://a"]
+        {
+            assert!(text.parse::<Origin>().is_err(), "{text}");
+        }
+    }
+}
