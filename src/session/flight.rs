@@ -223,7 +223,10 @@ impl Future for Landed {
     type Output = Arc<Outcome>;
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Arc<Outcome>> {
-        self.cell.get().map_or(Poll::Pending, |outcome| Poll::Ready(Arc::clone(outcome)))
+        let outcome = self.cell.get().map(Arc::clone);
+        #[cfg(test)]
+        tests::slow_down();
+        outcome.map_or(Poll::Pending, Poll::Ready)
     }
 }
 
@@ -259,3 +262,6 @@ impl Drop for RevokeGuard {
         self.core.revoked();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -694,6 +694,12 @@ impl Outcome {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Self {
+        let verdict = Verdict::Dropped;
+        Self { sign_in: 0, generation: 0, token: None, usable: false, verdict }
+    }
+
     /// What a waiter of the flight does now.
     pub(crate) fn resume(&self, wait: &Wait) -> Resume {
         if wait.sign_in != self.sign_in {

@@ -3,6 +3,8 @@
 #[path = "../../../tests/scenario/mod.rs"]
 mod scenario;
 
+mod properties;
+
 use std::{sync::Arc, time::Duration};
 
 use scenario::{

@@ -1,0 +1,67 @@
+//! Settings, and nonsense in them.
+
+use std::time::Duration;
+
+use tower_reauth::{RefreshContext, RefreshReason, Refresher, Session, Token, refresh_fn};
+
+use crate::support::{clock, endpoint, settle, token};
+
+/// No runtime is needed to build one, nor to ask what it knows.
+#[test]
+fn a_session_is_built_without_a_runtime() {
+    let (refresher, _endpoint) = endpoint();
+    let session = Session::builder(refresher).token(token("A1 R1 600")).build();
+    assert_eq!(session.try_token().unwrap().expose(), "A1");
+    assert_eq!(futures::executor::block_on(session.token()).unwrap().expose(), "A1");
+    session.sign_out();
+    assert!(session.try_token().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn b40_nonsense_is_clamped() {
+    let (refresher, mut endpoint) = endpoint();
+    let session = Session::builder(refresher)
+        .token(token("A1 R1 600"))
+        .clock(clock())
+        .early_window(Duration::MAX)
+        .expiry_margin(Duration::MAX)
+        .backoff(Duration::MAX, Duration::ZERO)
+        .patience(Duration::MAX)
+        .wait_after_rejection(Duration::MAX)
+        .flight_limit(Duration::ZERO)
+        .save_limit(Duration::ZERO)
+        .max_waiting(usize::MAX)
+        .build();
+    assert!(session.status().is_fresh());
+    // The limit of a flight is a millisecond.
+    let asked = tokio::spawn({
+        let session = session.clone();
+        async move { session.refresh_now().await }
+    });
+    let call = endpoint.call().await;
+    assert!(asked.await.unwrap().unwrap_err().is_outcome_unknown());
+    settle().await;
+    assert!(call.is_given_up());
+}
+
+#[tokio::test(start_paused = true)]
+async fn b96_no_patience_is_no_wait() {
+    let (refresher, endpoint) = endpoint();
+    let session = crate::support::expired(refresher).patience(Duration::ZERO).build();
+    assert!(session.token().await.unwrap_err().is_patience_over());
+    settle().await;
+    assert_eq!(endpoint.asked(), 1);
+    assert!(session.status().is_refreshing());
+}
+
+/// A context can be made in the test of a refresher.
+#[tokio::test]
+async fn a_refresher_can_be_tested_alone() {
+    let refresher = refresh_fn(|cx: RefreshContext| async move {
+        assert_eq!(cx.reason(), RefreshReason::Stale);
+        assert_eq!(cx.token().unwrap().access_token(), "A1");
+        Ok(Token::try_new(cx.refresh_token().unwrap())?)
+    });
+    let cx = RefreshContext::default().with_token(token("A1 R1 600")).with_reason(RefreshReason::Stale);
+    assert_eq!(refresher.refresh(cx).await.unwrap().access_token(), "R1");
+}

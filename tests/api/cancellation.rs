@@ -1,0 +1,196 @@
+//! Dropping a caller at any point ends that caller alone.
+
+use tokio_test::{assert_pending, assert_ready, task};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_reauth::{AuthLayer, Session};
+
+use crate::support::{BoxError, Given, endpoint, expired, get, settle, token};
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Who {
+    Starter,
+    Waiter,
+    All,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Point {
+    BeforeTheFirstPoll,
+    BetweenPolls,
+    AfterWakeBeforePoll,
+}
+
+/// B92, B93, B94, B95, B96 and C06: whoever is dropped, wherever, the others and the session get the token.
+#[tokio::test(start_paused = true)]
+async fn p03_drop_matrix_of_token() {
+    for who in [Who::Starter, Who::Waiter, Who::All] {
+        for point in [Point::BeforeTheFirstPoll, Point::BetweenPolls, Point::AfterWakeBeforePoll] {
+            let (refresher, mut endpoint) = endpoint();
+            let saved = Given::default();
+            let save = saved.clone();
+            let session = expired(refresher)
+                .on_token(move |token| {
+                    save.push(&token);
+                    async { Ok::<_, BoxError>(()) }
+                })
+                .build();
+            let start = || {
+                task::spawn({
+                    let session = session.clone();
+                    async move { session.token().await }
+                })
+            };
+            let mut callers: Vec<_> = (0..3).map(|_| Some(start())).collect();
+            let doomed = |index: usize| match who {
+                Who::Starter => index == 0,
+                Who::Waiter => index == 1,
+                Who::All => true,
+            };
+            let drop_doomed = |callers: &mut Vec<Option<_>>| {
+                for (index, caller) in callers.iter_mut().enumerate() {
+                    if doomed(index) {
+                        *caller = None;
+                    }
+                }
+            };
+            if point == Point::BeforeTheFirstPoll {
+                drop_doomed(&mut callers);
+            }
+            for caller in callers.iter_mut().flatten() {
+                assert_pending!(caller.poll());
+            }
+            settle().await;
+            let asked = usize::from(point != Point::BeforeTheFirstPoll || who != Who::All);
+            assert_eq!(endpoint.asked(), asked, "{who:?} {point:?}");
+            if point == Point::BetweenPolls {
+                for caller in callers.iter_mut().flatten() {
+                    assert_pending!(caller.poll());
+                }
+                drop_doomed(&mut callers);
+            }
+            if asked == 0 {
+                continue;
+            }
+            endpoint.call().await.give("A2 R2 600");
+            settle().await;
+            if point == Point::AfterWakeBeforePoll {
+                assert!(callers.iter().flatten().all(|caller| caller.is_woken()));
+                drop_doomed(&mut callers);
+            }
+            for caller in callers.iter_mut().flatten() {
+                assert!(caller.is_woken(), "asleep: {who:?} {point:?}");
+                assert_eq!(assert_ready!(caller.poll()).unwrap().expose(), "A2");
+            }
+            assert_eq!(saved.all(), ["A2 R2"], "{who:?} {point:?}");
+            assert_eq!(session.token().await.unwrap().expose(), "A2");
+            assert_eq!((endpoint.asked(), session.status().waiting()), (1, 0));
+        }
+    }
+}
+
+/// The same through the layer, in each state of its future: the request is never sent after its drop.
+#[tokio::test(start_paused = true)]
+async fn p03_b101_drop_matrix_of_a_request() {
+    for who in [Who::Starter, Who::Waiter, Who::All] {
+        for point in [Point::BeforeTheFirstPoll, Point::BetweenPolls, Point::AfterWakeBeforePoll] {
+            let (refresher, mut endpoint) = endpoint();
+            let session = expired(refresher).build();
+            let sent = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+            let server = {
+                let sent = std::sync::Arc::clone(&sent);
+                service_fn(move |_: http::Request<()>| {
+                    sent.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    async { Ok::<_, BoxError>(http::Response::new(())) }
+                })
+            };
+            let client = AuthLayer::from_session(session.clone()).layer(server);
+            let mut callers: Vec<_> =
+                (0..3).map(|_| Some(task::spawn(client.clone().oneshot(get())))).collect();
+            let drop_doomed = |callers: &mut Vec<Option<_>>| match who {
+                Who::Starter => callers[0] = None,
+                Who::Waiter => callers[1] = None,
+                Who::All => callers.iter_mut().for_each(|caller| *caller = None),
+            };
+            if point == Point::BeforeTheFirstPoll {
+                drop_doomed(&mut callers);
+            }
+            for caller in callers.iter_mut().flatten() {
+                assert_pending!(caller.poll());
+            }
+            settle().await;
+            if point == Point::BetweenPolls {
+                drop_doomed(&mut callers);
+            }
+            if endpoint.asked() == 0 {
+                continue;
+            }
+            endpoint.call().await.give("A2 R2 600");
+            settle().await;
+            if point == Point::AfterWakeBeforePoll {
+                drop_doomed(&mut callers);
+            }
+            let left = callers.iter().flatten().count();
+            for caller in callers.iter_mut().flatten() {
+                assert!(caller.is_woken());
+                assert!(assert_ready!(caller.poll()).is_ok());
+            }
+            assert_eq!(sent.load(std::sync::atomic::Ordering::SeqCst), left, "{who:?} {point:?}");
+            assert_eq!(session.status().generation(), 2);
+        }
+    }
+}
+
+/// The request that began a background refresh ends; its runtime's other work goes on.
+#[tokio::test(start_paused = true)]
+async fn p03_b98_a_background_refresh_is_not_its_starters() {
+    let (refresher, mut endpoint) = endpoint();
+    let clock = crate::support::clock();
+    let session =
+        Session::builder(refresher).token(token("A1 R1 600")).jitter(false).clock(clock.clone()).build();
+    clock.step(std::time::Duration::from_secs(420));
+    assert_eq!(session.token().await.unwrap().expose(), "A1");
+    let call = endpoint.call().await;
+    assert_eq!(call.cx.reason(), tower_reauth::RefreshReason::Stale);
+    call.give("A2 R2 600");
+    settle().await;
+    assert_eq!(session.token().await.unwrap().expose(), "A2");
+}
+
+/// B100 and C84: an outer time limit ends its caller; the flight has its own.
+#[tokio::test(start_paused = true)]
+async fn p03_b100_c84_an_outer_limit_bounds_the_wait() {
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher).build();
+    let limit = std::time::Duration::from_secs(2);
+    assert!(tokio::time::timeout(limit, session.token()).await.is_err());
+    assert!(session.status().is_refreshing());
+    let call = endpoint.call().await;
+    assert!(!call.is_given_up());
+    let error = tokio::time::timeout(std::time::Duration::from_secs(100), session.refresh_now());
+    assert!(error.await.unwrap().unwrap_err().is_patience_over());
+    tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+    assert!(call.is_given_up(), "the flight's limit");
+    assert!(!session.status().is_refreshing());
+    assert!(session.status().last_error().unwrap().is_outcome_unknown());
+}
+
+/// A session's last handle goes in mid-flight: the rotated token is saved all the same.
+#[tokio::test(start_paused = true)]
+async fn p03_b102_a_dropped_session_still_saves_what_comes() {
+    let (refresher, mut endpoint) = endpoint();
+    let saved = Given::default();
+    let save = saved.clone();
+    let session = expired(refresher)
+        .on_token(move |token| {
+            save.push(&token);
+            async { Ok::<_, BoxError>(()) }
+        })
+        .build();
+    let mut caller = task::spawn(async move { session.token().await });
+    assert_pending!(caller.poll());
+    let call = endpoint.call().await;
+    drop(caller);
+    call.give("A2 R2 600");
+    settle().await;
+    assert_eq!(saved.all(), ["A2 R2"]);
+}

@@ -1,0 +1,254 @@
+//! Every way in which a flight ends, with its waiters on another runtime.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::task::JoinSet;
+use tower_reauth::{Error, NoRuntime, Session, SessionBuilder, Spawn, SystemClock, Task, Token};
+
+use crate::support::{BoxError, Endpoint, OnRuntime, clock, endpoint, expired, settle, token};
+
+const WAITERS: usize = 100;
+
+fn flights() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+async fn wait_all(session: &Session) -> JoinSet<Result<u64, Error>> {
+    let mut waiters = JoinSet::new();
+    for _ in 0..WAITERS {
+        let session = session.clone();
+        waiters.spawn(async move { session.token().await.map(|token| token.generation()) });
+    }
+    while session.status().waiting() < WAITERS {
+        tokio::task::yield_now().await;
+    }
+    waiters
+}
+
+async fn all_fail(waiters: JoinSet<Result<u64, Error>>, is: fn(&Error) -> bool) {
+    for result in waiters.join_all().await {
+        let error = result.unwrap_err();
+        assert!(is(&error), "{error:?}");
+    }
+}
+
+async fn all_have(waiters: JoinSet<Result<u64, Error>>, generation: u64) {
+    assert!(waiters.join_all().await.into_iter().all(|result| result.unwrap() == generation));
+}
+
+fn on(runtime: &tokio::runtime::Runtime, builder: SessionBuilder) -> Session {
+    builder.spawner(OnRuntime(runtime.handle().clone())).clock(SystemClock).build()
+}
+
+/// The next demand is served: the slot is free.
+async fn recovers(session: Session, mut endpoint: Endpoint, generation: u64) {
+    let session = Arc::new(session);
+    let next = tokio::spawn({
+        let session = Arc::clone(&session);
+        async move { session.token().await }
+    });
+    endpoint.call().await.give("A3 R3 600");
+    assert_eq!(next.await.unwrap().unwrap().generation(), generation);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p09_success() {
+    let flights = flights();
+    let (refresher, mut endpoint) = endpoint();
+    let session = on(&flights, expired(refresher));
+    let waiters = wait_all(&session).await;
+    endpoint.call().await.give("A2 R2 600");
+    all_have(waiters, 2).await;
+    flights.shutdown_background();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p09_a_panic_is_an_unknown_outcome_and_nothing_more() {
+    let flights = flights();
+    let (refresher, mut endpoint) = endpoint();
+    let session = on(&flights, expired(refresher));
+    let waiters = wait_all(&session).await;
+    endpoint.call().await.panic("a secret in a panic");
+    all_fail(waiters, |error| error.is_panic() && error.is_outcome_unknown() && error.is_retryable()).await;
+    assert!(!format!("{session:?}").contains("a secret"));
+    recovers(session, endpoint, 2).await;
+    flights.shutdown_background();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p09_a_runtime_that_shuts_down_in_mid_flight() {
+    let flights = flights();
+    let (refresher, mut endpoint) = endpoint();
+    let spawn = Movable::new(flights.handle().clone());
+    let session = expired(refresher).clock(SystemClock).spawner(spawn.clone()).build();
+    let waiters = wait_all(&session).await;
+    let call = endpoint.call().await;
+    flights.shutdown_background();
+    all_fail(waiters, Error::is_task_gone).await;
+    assert!(call.is_given_up());
+    spawn.move_to(tokio::runtime::Handle::current());
+    recovers(session, endpoint, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p09_a_task_that_is_never_polled() {
+    let (refresher, endpoint) = endpoint();
+    let never = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let spawn = Movable::new(never.handle().clone());
+    let session = expired(refresher).clock(SystemClock).spawner(spawn.clone()).build();
+    let waiters = wait_all(&session).await;
+    never.shutdown_background();
+    all_fail(waiters, Error::is_task_gone).await;
+    assert_eq!(endpoint.asked(), 0);
+    assert!(session.status().retry_at().is_none());
+    spawn.move_to(tokio::runtime::Handle::current());
+    recovers(session, endpoint, 2).await;
+}
+
+/// A spawner that takes a task and drops it: as one whose runtime has ended does, within `spawn`.
+#[tokio::test(flavor = "multi_thread")]
+async fn p09_a_task_that_is_dropped_within_spawn() {
+    struct Drops;
+
+    impl Spawn for Drops {
+        fn spawn(&self, task: Task) -> Result<(), NoRuntime> {
+            drop(task);
+            Ok(())
+        }
+    }
+
+    let (refresher, endpoint) = endpoint();
+    let session = expired(refresher).clock(SystemClock).spawner(Drops).build();
+    assert!(session.token().await.unwrap_err().is_task_gone());
+    assert!(session.token().await.unwrap_err().is_task_gone());
+    assert_eq!(endpoint.asked(), 0);
+}
+
+#[test]
+fn p09_a_call_where_there_is_no_runtime() {
+    let (refresher, endpoint) = endpoint();
+    let session = Session::builder(refresher).token(token("A1 R1 0")).build();
+    let error = futures::executor::block_on(session.token()).unwrap_err();
+    assert!(error.is_no_runtime() && error.is_retryable());
+    assert_eq!(endpoint.asked(), 0);
+    assert!(!session.status().is_refreshing());
+}
+
+#[test]
+fn p09_a_runtime_without_timers() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (refresher, endpoint) = endpoint();
+    let session = Session::builder(refresher).token(token("A1 R1 0")).build();
+    let error = runtime.block_on(session.token()).unwrap_err();
+    assert!(error.is_no_runtime());
+    runtime.block_on(settle());
+    assert_eq!(endpoint.asked(), 0);
+    assert!(!session.status().is_refreshing(), "the flight has ended, too");
+}
+
+/// A flight on a runtime that nobody drives any more.
+#[tokio::test(start_paused = true)]
+async fn p09_waiters_have_their_own_timers_and_the_next_demand_abandons() {
+    let undriven = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (refresher, mut endpoint) = endpoint();
+    let spawn = Movable::new(undriven.handle().clone());
+    let session =
+        Session::builder(refresher).token(token("A1 R1 0")).clock(clock()).spawner(spawn.clone()).build();
+    let waiters = wait_all(&session).await;
+    all_fail(waiters, Error::is_patience_over).await;
+    assert!(session.status().is_refreshing());
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    spawn.move_to(tokio::runtime::Handle::current());
+    let next = tokio::spawn({
+        let session = session.clone();
+        async move { session.token().await }
+    });
+    endpoint.call().await.give("A2 R2 600");
+    assert_eq!(next.await.unwrap().unwrap().expose(), "A2");
+    // Its task is dropped at last, and touches nothing.
+    undriven.shutdown_background();
+    assert_eq!(session.status().generation(), 2);
+}
+
+/// The same four ends, while the answer is being saved: each publishes the token.
+#[derive(Clone, Copy, Debug)]
+enum SaveEnd {
+    Success,
+    Panic,
+    Fails,
+    RuntimeGone,
+    Limit,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p17_whatever_ends_the_save_hook_the_token_is_published() {
+    for end in [SaveEnd::Success, SaveEnd::Panic, SaveEnd::Fails, SaveEnd::RuntimeGone, SaveEnd::Limit] {
+        let mut flights = Some(flights());
+        let (refresher, mut endpoint) = endpoint();
+        let (entered, mut is_entered) = tokio::sync::mpsc::unbounded_channel();
+        let release = Arc::new(tokio::sync::Notify::new());
+        let hook = {
+            let release = Arc::clone(&release);
+            move |_: Token| {
+                let _ = entered.send(());
+                let release = Arc::clone(&release);
+                async move {
+                    release.notified().await;
+                    match end {
+                        SaveEnd::Panic => panic!("in the hook"),
+                        SaveEnd::Fails => Err(BoxError::from("disk full")),
+                        _ => Ok(()),
+                    }
+                }
+            }
+        };
+        let builder = expired(refresher).on_token(hook);
+        let builder = match end {
+            SaveEnd::Limit => builder.save_limit(Duration::from_millis(20)),
+            _ => builder,
+        };
+        let session = on(flights.as_ref().unwrap(), builder);
+        let waiters = wait_all(&session).await;
+        endpoint.call().await.give("A2 R2 600");
+        is_entered.recv().await;
+        match end {
+            SaveEnd::RuntimeGone => flights.take().unwrap().shutdown_background(),
+            SaveEnd::Limit => {}
+            _ => {
+                assert_eq!(session.status().generation(), 1, "nobody gets it before it is saved");
+                release.notify_one();
+            }
+        }
+        all_have(waiters, 2).await;
+        let unsaved = !matches!(end, SaveEnd::Success);
+        assert_eq!(session.status().is_unsaved(), unsaved, "{end:?}");
+        assert_eq!((session.status().failures(), endpoint.asked()), (0, 1));
+        if let Some(flights) = flights {
+            flights.shutdown_background();
+        }
+    }
+}
+
+/// A spawner whose runtime can be exchanged.
+#[derive(Clone)]
+struct Movable(Arc<Mutex<tokio::runtime::Handle>>);
+
+impl Movable {
+    fn new(handle: tokio::runtime::Handle) -> Self {
+        Self(Arc::new(Mutex::new(handle)))
+    }
+
+    fn move_to(&self, handle: tokio::runtime::Handle) {
+        *self.0.lock().unwrap() = handle;
+    }
+}
+
+impl Spawn for Movable {
+    fn spawn(&self, task: Task) -> Result<(), NoRuntime> {
+        self.0.lock().unwrap().spawn(task);
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! What happens can be followed from the log alone.
+
+use std::sync::{Arc, Mutex};
+
+use tower_reauth::{RefreshError, Session};
+use tracing_subscriber::layer::SubscriberExt;
+
+use crate::support::{clock, endpoint, settle, token};
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn b63_the_log_tells_the_whole_story_with_the_generation_in_each_line() {
+    let log = Log::default();
+    let writer = log.clone();
+    let layer =
+        tracing_subscriber::fmt::layer().with_writer(move || writer.clone()).with_ansi(false).without_time();
+    let _log = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+
+    let (refresher, mut endpoint) = endpoint();
+    let session = Session::builder(refresher)
+        .token(token("A1 R1 0"))
+        .jitter(false)
+        .clock(clock())
+        .name("github")
+        .on_token(|_| async { Err(crate::support::BoxError::from("disk full")) })
+        .build();
+    let wait = || {
+        let session = session.clone();
+        tokio::spawn(async move { session.token().await })
+    };
+    let waiting = [wait(), wait(), wait()];
+    settle().await;
+    endpoint
+        .call()
+        .await
+        .fail(RefreshError::transient("down").retry_after(std::time::Duration::from_secs(9)));
+    for waiting in waiting {
+        waiting.await.unwrap().unwrap_err();
+    }
+    session.retry_now();
+    let waiting = wait();
+    endpoint.call().await.give("A2 R2 600");
+    waiting.await.unwrap().unwrap();
+    session.set_token(token("A3 - 600")).unwrap();
+    let asked = tokio::spawn({
+        let session = session.clone();
+        async move { session.refresh_now().await }
+    });
+    endpoint.call().await.fail(RefreshError::ended("invalid_grant"));
+    asked.await.unwrap().unwrap_err();
+    session.sign_in(token("B1 Q1 600"));
+    session.invalidate(&session.try_token().unwrap());
+    session.sign_out();
+
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let mut lines = log.lines();
+    for (generation, words) in [
+        (1, "token refresh starts refresh.reason=Expired"),
+        (1, "caller waits for the running refresh"),
+        (1, "caller waits for the running refresh"),
+        (1, "token refresh failed"),
+        (1, "token refresh starts"),
+        (1, "token could not be saved"),
+        (2, "token renewed"),
+        (3, "token set"),
+        (3, "token refresh starts refresh.reason=Asked"),
+        (3, "grant has ended"),
+        (4, "signed in"),
+        (4, "token refused by a server"),
+        (4, "signed out"),
+    ] {
+        let line = lines.next().unwrap_or_else(|| panic!("no line for {words:?} in\n{log}"));
+        let (message, reason) = words.split_once(" refresh.").unwrap_or((words, ""));
+        assert!(line.contains(message) && line.contains(reason), "{words:?}: {line}");
+        assert!(line.contains(&format!("generation={generation}")), "{generation}: {line}");
+        assert!(line.contains("session=\"github\""), "{line}");
+    }
+    assert_eq!(lines.next(), None);
+    let failed = log.lines().find(|line| line.contains("failed")).unwrap();
+    for part in ["waiting=3", "refresh.took=", "refresh.next=Some", "WARN"] {
+        assert!(failed.contains(part), "{failed}");
+    }
+}

@@ -1,0 +1,205 @@
+//! Saving and revoking.
+
+use std::time::Duration;
+
+use tower_reauth::{RefreshError, Session, Token};
+
+use crate::support::{BoxError, Given, clock, endpoint, expired, settle, token};
+
+/// C15: the rotated token is saved before any request is sent with the new access token.
+#[tokio::test(start_paused = true)]
+async fn p02_c15_c32_the_hook_sees_the_carried_over_refresh_token_and_absolute_times() {
+    let (refresher, mut endpoint) = endpoint();
+    let (given, mut gets) = tokio::sync::mpsc::unbounded_channel();
+    let session = expired(refresher)
+        .on_token(move |token: Token| {
+            let _ = given.send(token);
+            async { Ok::<_, BoxError>(()) }
+        })
+        .build();
+    let call = tokio::spawn({
+        let session = session.clone();
+        async move { session.token().await }
+    });
+    endpoint.call().await.give("A2 - 600");
+    assert_eq!(call.await.unwrap().unwrap().expose(), "A2");
+    let saved = gets.recv().await.unwrap();
+    assert_eq!((saved.access_token(), saved.refresh_token()), ("A2", Some("R1")));
+    let life = saved.expires_at().unwrap().duration_since(saved.received_at().unwrap()).unwrap();
+    assert_eq!(life, Duration::from_secs(600));
+    // Requests see the shortened end.
+    assert_eq!(
+        session.token().await.unwrap().expires_at().unwrap(),
+        saved.expires_at().unwrap() - Duration::from_secs(30)
+    );
+}
+
+/// A restart with the stored token: the same session again, with the same windows.
+#[tokio::test(start_paused = true)]
+async fn p02_a_stored_token_is_restored_whole() {
+    let (refresher, mut endpoint) = endpoint();
+    let (given, mut gets) = tokio::sync::mpsc::unbounded_channel();
+    let clock = clock();
+    let first = Session::builder(refresher)
+        .refresh_token("R0")
+        .clock(clock.clone())
+        .on_token(move |token: Token| {
+            let _ = given.send(token);
+            async { Ok::<_, BoxError>(()) }
+        })
+        .build();
+    let call = tokio::spawn({
+        let first = first.clone();
+        async move { first.token().await }
+    });
+    endpoint.call().await.give("A1 R1 600");
+    let expires_at = call.await.unwrap().unwrap().expires_at();
+    let stored = gets.recv().await.unwrap();
+    tokio::time::advance(Duration::from_secs(300)).await;
+    let (refresher, _endpoint) = crate::support::endpoint();
+    let second = Session::builder(refresher).token(stored).jitter(false).clock(clock.clone()).build();
+    assert_eq!(second.status().expires_at(), expires_at);
+    clock.step(Duration::from_millis(119_999));
+    assert!(second.status().is_fresh());
+    clock.step(Duration::from_millis(1));
+    assert!(second.status().is_stale());
+}
+
+/// C16: the store is out of order, and nobody notices but the status.
+#[tokio::test(start_paused = true)]
+async fn p17_c16_a_failed_save_is_tried_again_by_a_shutdown() {
+    let (refresher, mut endpoint) = endpoint();
+    let saved = Given::default();
+    let (fails, save) = (std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true)), saved.clone());
+    let failing = std::sync::Arc::clone(&fails);
+    let session = expired(refresher)
+        .on_token(move |token| {
+            save.push(&token);
+            let fails = failing.load(std::sync::atomic::Ordering::SeqCst);
+            async move { if fails { Err("the keychain is locked") } else { Ok(()) } }
+        })
+        .build();
+    let call = tokio::spawn({
+        let session = session.clone();
+        async move { session.token().await }
+    });
+    endpoint.call().await.give("A2 R2 600");
+    assert!(call.await.unwrap().is_ok());
+    assert!(session.status().is_unsaved());
+    assert!(session.shutdown(Duration::from_secs(3)).await.unwrap_err().is_unsaved());
+    fails.store(false, std::sync::atomic::Ordering::SeqCst);
+    assert!(session.shutdown(Duration::from_secs(3)).await.is_ok());
+    assert_eq!(saved.all(), ["A2 R2", "A2 R2", "A2 R2"]);
+    assert!(!session.status().is_unsaved());
+    // It stays shut down, and serves what it has.
+    assert_eq!(session.token().await.unwrap().expose(), "A2");
+    assert!(session.refresh_now().await.unwrap_err().is_shut_down());
+}
+
+/// C13: a program that ends waits for the refresh that its last call began.
+#[tokio::test(start_paused = true)]
+async fn p17_c13_shutdown_waits_for_the_flight_and_its_save() {
+    let (refresher, mut endpoint) = endpoint();
+    let saved = Given::default();
+    let save = saved.clone();
+    let clock = clock();
+    let session = Session::builder(refresher)
+        .token(token("A1 R1 600"))
+        .clock(clock.clone())
+        .on_token(move |token| {
+            save.push(&token);
+            async { Ok::<_, BoxError>(()) }
+        })
+        .build();
+    clock.step(Duration::from_secs(500));
+    assert_eq!(session.token().await.unwrap().expose(), "A1");
+    let end = tokio::spawn({
+        let session = session.clone();
+        async move { session.shutdown(Duration::from_secs(3)).await }
+    });
+    settle().await;
+    assert!(!end.is_finished());
+    endpoint.call().await.give("A2 R2 600");
+    end.await.unwrap().unwrap();
+    assert_eq!(saved.all(), ["A2 R2"]);
+}
+
+/// C98: what a refresh brings after the sign-out goes to the revoke hook, and `settled` waits for that.
+#[tokio::test(start_paused = true)]
+async fn p10_c98_b142_the_late_token_is_revoked_before_the_session_is_settled() {
+    let (refresher, mut endpoint) = endpoint();
+    let revoked = Given::default();
+    let revoke = revoked.clone();
+    let release = std::sync::Arc::new(tokio::sync::Notify::new());
+    let released = std::sync::Arc::clone(&release);
+    let session = expired(refresher)
+        .on_revoke(move |token| {
+            revoke.push(&token);
+            let released = std::sync::Arc::clone(&released);
+            async move {
+                released.notified().await;
+                Ok::<_, BoxError>(())
+            }
+        })
+        .build();
+    let waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.token().await }
+    });
+    let call = endpoint.call().await;
+    session.sign_out();
+    let settled = tokio::spawn({
+        let session = session.clone();
+        async move { session.settled().await }
+    });
+    call.give("A2 R2 600");
+    assert!(waiting.await.unwrap().unwrap_err().is_signed_out());
+    settle().await;
+    assert_eq!(revoked.all(), ["A2 R2"]);
+    assert!(!settled.is_finished());
+    release.notify_one();
+    settled.await.unwrap();
+    assert!(session.status().is_signed_out());
+}
+
+/// A revoke hook that panics or never ends holds nobody up for good.
+#[tokio::test(start_paused = true)]
+async fn p09_a_revoke_hook_that_never_ends_is_cut_by_the_limit() {
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher).on_revoke(|_| std::future::pending::<Result<(), BoxError>>()).build();
+    let waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.token().await }
+    });
+    let call = endpoint.call().await;
+    session.sign_out();
+    call.give("A2 R2 600");
+    assert!(waiting.await.unwrap().is_err());
+    session.settled().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p09_an_event_hook_that_panics_is_nothing_to_the_session() {
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher).on_event(|_| panic!("in the listener")).build();
+    let waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.token().await }
+    });
+    endpoint.call().await.give("A2 R2 600");
+    assert_eq!(waiting.await.unwrap().unwrap().expose(), "A2");
+}
+
+/// C95, C97: an answer that is no token is the refresher's typed error, and the last good token stays.
+#[tokio::test(start_paused = true)]
+async fn c95_an_answer_that_no_header_can_carry_takes_nothing_away() {
+    let refresher = tower_reauth::refresh_fn(|_| async {
+        let token = Token::builder("A\u{2011}2").build()?;
+        Ok::<_, RefreshError>(token)
+    });
+    let clock = clock();
+    let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock.clone()).build();
+    let error = session.refresh_now().await.unwrap_err();
+    assert!(error.is_configuration());
+    assert_eq!(session.token().await.unwrap().expose(), "A1");
+}

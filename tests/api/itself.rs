@@ -1,0 +1,179 @@
+//! A refresh that needs itself.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
+use tower_reauth::{AuthLayer, Error, NoToken, RefreshContext, RefreshError, Session, refresh_fn};
+
+use crate::support::{BoxError, clock, endpoint, expired, get, token};
+
+type Client = BoxCloneSyncService<http::Request<()>, http::Response<()>, BoxError>;
+
+async fn ok(_: http::Request<()>) -> Result<http::Response<()>, BoxError> {
+    Ok(http::Response::new(()))
+}
+
+/// C82, B57: a refresher that sends its request through the very client that it refreshes for.
+#[tokio::test(start_paused = true)]
+async fn p12_c82_b57_through_the_layered_client_is_an_error_at_once() {
+    let client = Arc::<OnceLock<Client>>::default();
+    let own = Arc::clone(&client);
+    let refresher = refresh_fn(move |_| {
+        let client = own.get().unwrap().clone();
+        async move {
+            let error = client.oneshot(get()).await.unwrap_err();
+            assert!(Error::find(&*error).unwrap().is_needs_itself());
+            Err(RefreshError::configuration(error))
+        }
+    });
+    let session = expired(refresher).build();
+    let layered = BoxCloneSyncService::new(AuthLayer::from_session(session.clone()).layer(service_fn(ok)));
+    client.set(layered.clone()).unwrap();
+    let error = layered.oneshot(get()).await.unwrap_err();
+    let error = Error::find(&*error).unwrap();
+    assert!(error.is_configuration());
+    // The inner error can be dug out of the outer one.
+    let inner = RefreshError::find(error).and_then(std::error::Error::source).unwrap();
+    assert!(Error::find(inner).unwrap().is_needs_itself());
+    assert!(inner.to_string().contains("NoToken"));
+}
+
+/// B13, B56, B58: the marked way works, and reads are answered.
+#[tokio::test(start_paused = true)]
+async fn p12_b13_a_marked_request_passes_and_reads_are_answered() {
+    let client = Arc::<OnceLock<(Client, Session)>>::default();
+    let own = Arc::clone(&client);
+    let refresher = refresh_fn(move |cx: RefreshContext| {
+        let (client, session) = own.get().unwrap().clone();
+        async move {
+            assert_eq!(cx.refresh_token(), Some("R1"));
+            assert!(session.try_token().is_none() && session.status().is_refreshing());
+            let mut request = get();
+            request.extensions_mut().insert(NoToken);
+            client.oneshot(request).await.map_err(RefreshError::transient)?;
+            Ok(token("A2 R2 600"))
+        }
+    });
+    let session = expired(refresher).build();
+    let layered = BoxCloneSyncService::new(AuthLayer::from_session(session.clone()).layer(service_fn(ok)));
+    let _ = client.set((layered.clone(), session));
+    layered.oneshot(get()).await.unwrap();
+}
+
+/// Each of a session's waiting calls, from its refresher and from its save hook.
+#[tokio::test(start_paused = true)]
+async fn p12_no_waiting_call_waits_for_itself() {
+    let own = Arc::<OnceLock<Session>>::default();
+    let (in_refresher, in_hook) = (Arc::clone(&own), Arc::clone(&own));
+    let refresher = refresh_fn(move |_| {
+        let session = in_refresher.get().unwrap().clone();
+        async move {
+            assert!(session.token().await.unwrap_err().is_needs_itself());
+            assert!(session.refresh_now().await.unwrap_err().is_needs_itself());
+            Ok(token("A2 R2 600"))
+        }
+    });
+    let session = expired(refresher)
+        .on_token(move |_| {
+            let session = in_hook.get().unwrap().clone();
+            async move {
+                assert!(session.token().await.unwrap_err().is_needs_itself());
+                Ok::<_, BoxError>(())
+            }
+        })
+        .build();
+    let _ = own.set(session.clone());
+    assert_eq!(session.token().await.unwrap().expose(), "A2");
+    assert!(!session.status().is_unsaved(), "the hook's assertions held");
+}
+
+/// A stale token's too; a fresh one's can't hang, and is served.
+#[tokio::test(start_paused = true)]
+async fn p12_a_stale_token_is_an_error_inside_and_a_fresh_one_is_not() {
+    for (age, served) in [(0, true), (450, false)] {
+        let own = Arc::<OnceLock<Session>>::default();
+        let inside = Arc::clone(&own);
+        let refresher = refresh_fn(move |_| {
+            let session = inside.get().unwrap().clone();
+            async move {
+                match session.token().await {
+                    Ok(_) if served => Ok(token("A2 R2 600")),
+                    Err(error) if error.is_needs_itself() && !served => Ok(token("A2 R2 600")),
+                    other => Err(RefreshError::ended(format!("{other:?}"))),
+                }
+            }
+        });
+        let clock = clock();
+        let session =
+            Session::builder(refresher).token(token("A1 R1 600")).jitter(false).clock(clock.clone()).build();
+        let _ = own.set(session.clone());
+        clock.step(Duration::from_secs(age));
+        assert_eq!(session.refresh_now().await.unwrap().expose(), "A2", "{age}");
+    }
+}
+
+/// A token exchange needs another session's token.
+#[tokio::test(start_paused = true)]
+async fn p12_another_sessions_demand_is_answered() {
+    let (first, mut endpoint) = endpoint();
+    let subject = expired(first).build();
+    let exchange = {
+        let subject = subject.clone();
+        refresh_fn(move |_| {
+            let subject = subject.clone();
+            async move {
+                let token = subject.token().await.map_err(RefreshError::transient)?;
+                assert_eq!(token.expose(), "A2");
+                Ok(crate::support::token("X1 - 600"))
+            }
+        })
+    };
+    let session = Session::builder(exchange).clock(clock()).build();
+    let waiting = tokio::spawn(async move { session.token().await });
+    endpoint.call().await.give("A2 R2 600");
+    assert_eq!(waiting.await.unwrap().unwrap().expose(), "X1");
+}
+
+/// From a task of its own it is bounded by the patience and the flight's limit.
+#[tokio::test(start_paused = true)]
+async fn p12_from_another_task_it_is_bounded() {
+    let own = Arc::<OnceLock<Session>>::default();
+    let inside = Arc::clone(&own);
+    let refresher = refresh_fn(move |_| {
+        let session = inside.get().unwrap().clone();
+        async move {
+            let error = tokio::spawn(async move { session.token().await }).await.unwrap().unwrap_err();
+            assert!(error.is_patience_over());
+            Err(RefreshError::configuration(error))
+        }
+    });
+    let session = expired(refresher).build();
+    let _ = own.set(session.clone());
+    assert!(session.token().await.unwrap_err().is_patience_over());
+    assert!(session.status().last_error().is_none_or(|error| error.is_configuration()));
+}
+
+/// A wait that began outside and is carried into the refresher.
+#[tokio::test(start_paused = true)]
+async fn p12_a_wait_that_is_carried_inside_ends_at_once() {
+    let (outside, carried) = tokio::sync::mpsc::unbounded_channel::<futures::future::BoxFuture<'static, _>>();
+    let carried = Arc::new(tokio::sync::Mutex::new(carried));
+    let refresher = refresh_fn(move |_| {
+        let carried = Arc::clone(&carried);
+        async move {
+            let wait = carried.lock().await.recv().await.unwrap();
+            let result: Result<tower_reauth::AccessToken, Error> = wait.await;
+            assert!(result.unwrap_err().is_needs_itself());
+            Ok(token("A2 R2 600"))
+        }
+    });
+    let session = expired(refresher).build();
+    let own = session.clone();
+    let mut wait: futures::future::BoxFuture<'static, _> = Box::pin(async move { own.token().await });
+    assert!(futures::poll!(&mut wait).is_pending());
+    outside.send(wait).unwrap();
+    assert_eq!(session.token().await.unwrap().expose(), "A2");
+}

@@ -1,0 +1,17 @@
+//! The crate's behaviour through its public API, one file a subject.
+
+mod builder;
+mod cancellation;
+mod ends;
+mod events;
+mod hooks;
+mod itself;
+mod one_flight;
+mod origins;
+mod readiness;
+mod requests;
+mod secrets;
+mod watching;
+
+#[path = "../support/mod.rs"]
+mod support;

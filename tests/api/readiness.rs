@@ -1,0 +1,210 @@
+//! tower's contract: readiness is asked for, used once, and not held while waiting.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use tokio_test::{assert_pending, assert_ready_ok, task};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, load_shed::error::Overloaded, service_fn};
+use tower_reauth::{AuthLayer, NoToken, RefreshError, Session, refresh_fn};
+
+use crate::support::{BoxError, endpoint, expired, get, settle, token};
+
+/// Panics when it is called without having been made ready, and counts how many are ready and not called.
+#[derive(Debug)]
+struct Strict {
+    ready: bool,
+    held: Arc<AtomicUsize>,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Strict {
+    fn new() -> Self {
+        Self { ready: false, held: Arc::default(), calls: Arc::default() }
+    }
+
+    fn give_back(&mut self) {
+        if std::mem::take(&mut self.ready) {
+            self.held.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Clone for Strict {
+    fn clone(&self) -> Self {
+        Self { ready: false, held: Arc::clone(&self.held), calls: Arc::clone(&self.calls) }
+    }
+}
+
+impl Drop for Strict {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+impl Service<http::Request<()>> for Strict {
+    type Response = http::Response<()>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        if !std::mem::replace(&mut self.ready, true) {
+            self.held.fetch_add(1, Ordering::SeqCst);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Request<()>) -> Self::Future {
+        assert!(self.ready, "called without readiness");
+        self.give_back();
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async { Ok(http::Response::new(())) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_call_only_on_a_ready_service_and_each_readiness_used_once() {
+    let strict = Strict::new();
+    let (held, calls) = (Arc::clone(&strict.held), Arc::clone(&strict.calls));
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher).build();
+    let mut client = AuthLayer::from_session(session.clone()).layer(strict);
+
+    // A request that waits gives its readiness back.
+    let waiting = client.ready().await.unwrap().call(get());
+    assert_eq!(held.load(Ordering::SeqCst), 0);
+    let mut waiting = task::spawn(waiting);
+    assert_pending!(waiting.poll());
+    // The service goes on being usable meanwhile: made ready anew.
+    let mut marked = get();
+    marked.extensions_mut().insert(NoToken);
+    client.ready().await.unwrap().call(marked).await.unwrap();
+
+    endpoint.call().await.give("A2 R2 600");
+    settle().await;
+    assert_ready_ok!(waiting.poll());
+    client.ready().await.unwrap().call(get()).await.unwrap();
+    assert_eq!((held.load(Ordering::SeqCst), calls.load(Ordering::SeqCst)), (0, 3));
+
+    // One that fails gives it back, too.
+    session.sign_out();
+    client.ready().await.unwrap().call(get()).await.unwrap_err();
+    assert_eq!((held.load(Ordering::SeqCst), calls.load(Ordering::SeqCst)), (0, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_a_clone_of_a_ready_service_is_not_ready() {
+    let strict = Strict::new();
+    let held = Arc::clone(&strict.held);
+    let (refresher, _endpoint) = endpoint();
+    let session = Session::builder(refresher).token(token("A1 R1 -")).build();
+    let mut client = AuthLayer::from_session(session).layer(strict);
+    let ready = client.ready().await.unwrap();
+    let mut clone = ready.clone();
+    assert_eq!(held.load(Ordering::SeqCst), 1);
+    clone.ready().await.unwrap().call(get()).await.unwrap();
+    client.call(get()).await.unwrap();
+    assert_eq!(held.load(Ordering::SeqCst), 0);
+}
+
+/// A refresher whose request needs the one permit of the stack that it refreshes for.
+async fn runs_through_one_permit<S>(limited: S)
+where
+    S: Service<http::Request<()>, Response = http::Response<()>, Error = BoxError>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+{
+    let own = limited.clone();
+    let refresher = refresh_fn(move |_| {
+        let own = own.clone();
+        async move {
+            own.oneshot(get()).await.map_err(RefreshError::transient)?;
+            Ok(token("A2 R2 600"))
+        }
+    });
+    let client = AuthLayer::from_session(expired(refresher).build()).layer(limited);
+    let callers: Vec<_> = (0..20).map(|_| tokio::spawn(client.clone().oneshot(get()))).collect();
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+}
+
+async fn slow(_: http::Request<()>) -> Result<http::Response<()>, BoxError> {
+    tokio::task::yield_now().await;
+    Ok(http::Response::new(()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_under_a_concurrency_limit_of_one_a_refresher_on_the_same_stack_works() {
+    let limited = ServiceBuilder::new().concurrency_limit(1).service(service_fn(slow));
+    tokio::time::timeout(std::time::Duration::from_secs(5), runs_through_one_permit(limited)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_under_a_buffer_of_one_a_refresher_on_the_same_stack_works() {
+    let limited = ServiceBuilder::new().buffer(1).concurrency_limit(1).service(service_fn(slow));
+    tokio::time::timeout(std::time::Duration::from_secs(5), runs_through_one_permit(limited)).await.unwrap();
+}
+
+/// While requests wait for a token, the permit is free for others.
+#[tokio::test(start_paused = true)]
+async fn p11_no_permit_is_held_while_waiting() {
+    let limited = ServiceBuilder::new().load_shed().concurrency_limit(1).service(service_fn(slow));
+    let (refresher, mut endpoint) = endpoint();
+    let client = AuthLayer::from_session(expired(refresher).build()).layer(limited.clone());
+    let mut waiting = task::spawn(client.clone().oneshot(get()));
+    assert_pending!(waiting.poll());
+    limited.clone().oneshot(get()).await.expect("the permit is free");
+    endpoint.call().await.give("A2 R2 600");
+    settle().await;
+    // The one that waited is shed like others if the permit is taken when it gets its token.
+    let mut other = task::spawn(limited.oneshot(get()));
+    assert_pending!(other.poll());
+    let error = match waiting.poll() {
+        Poll::Ready(Err(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    assert!(error.is::<Overloaded>());
+}
+
+/// An inner service that fails to become ready fails its request, also after a wait.
+#[tokio::test(start_paused = true)]
+async fn p11_an_error_of_readiness_reaches_the_caller() {
+    #[derive(Clone)]
+    struct Broken {
+        after: Arc<AtomicUsize>,
+    }
+
+    impl Service<http::Request<()>> for Broken {
+        type Response = http::Response<()>;
+        type Error = BoxError;
+        type Future = std::future::Ready<Result<Self::Response, BoxError>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+            match self.after.fetch_sub(1, Ordering::SeqCst) {
+                1 => Poll::Ready(Err("the connection is gone".into())),
+                _ => Poll::Ready(Ok(())),
+            }
+        }
+
+        fn call(&mut self, _: http::Request<()>) -> Self::Future {
+            unreachable!("it is never ready when it matters")
+        }
+    }
+
+    let (refresher, mut endpoint) = endpoint();
+    let broken = Broken { after: Arc::new(AtomicUsize::new(2)) };
+    let client = AuthLayer::from_session(expired(refresher).build()).layer(broken);
+    let waiting = tokio::spawn(client.oneshot(get()));
+    endpoint.call().await.give("A2 R2 600");
+    assert_eq!(waiting.await.unwrap().unwrap_err().to_string(), "the connection is gone");
+}

@@ -1,0 +1,164 @@
+//! Putting the token on.
+
+use std::sync::{Arc, Mutex};
+
+use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_reauth::{AnyRefresher, AuthLayer, Error, NoToken, Session, Token};
+
+use crate::support::{BoxError, endpoint, expired, get, token};
+
+type Sent = Arc<Mutex<Vec<HeaderMap>>>;
+type Server = tower::util::BoxCloneSyncService<http::Request<()>, http::Response<()>, BoxError>;
+
+fn server() -> (Server, Sent) {
+    let sent = Sent::default();
+    let record = Arc::clone(&sent);
+    let server = service_fn(move |request: http::Request<()>| {
+        record.lock().unwrap().push(request.headers().clone());
+        async { Ok::<_, BoxError>(http::Response::new(())) }
+    });
+    (Server::new(server), sent)
+}
+
+fn layer(token: Token) -> AuthLayer<AnyRefresher> {
+    let (refresher, _endpoint) = endpoint();
+    AuthLayer::from_session(Session::builder(refresher).token(token).build())
+}
+
+#[tokio::test]
+async fn b01_b02_each_request_carries_exactly_the_token() {
+    let (server, sent) = server();
+    let (refresher, endpoint) = endpoint();
+    let layer = AuthLayer::from_session(Session::builder(refresher).token(token("A1 R1 600")).build());
+    let client = layer.layer(server);
+    for _ in 0..3 {
+        client.clone().oneshot(get()).await.unwrap();
+    }
+    for headers in sent.lock().unwrap().iter() {
+        let values: Vec<_> = headers.get_all(AUTHORIZATION).iter().collect();
+        assert_eq!(values, ["Bearer A1"]);
+        assert!(values[0].is_sensitive());
+    }
+    assert_eq!(endpoint.asked(), 0);
+}
+
+#[tokio::test]
+async fn b03_c91_a_request_with_its_own_header_keeps_it_unless_it_is_to_be_replaced() {
+    for (overriding, expected) in [(false, "Basic own"), (true, "Bearer A1")] {
+        let (server, sent) = server();
+        let client = layer(token("A1 R1 600")).overriding(overriding).layer(server);
+        let mut request = get();
+        request.headers_mut().append(AUTHORIZATION, HeaderValue::from_static("Basic own"));
+        client.oneshot(request).await.unwrap();
+        let sent = sent.lock().unwrap();
+        let values: Vec<_> = sent[0].get_all(AUTHORIZATION).iter().collect();
+        assert_eq!(values, [expected]);
+    }
+}
+
+/// It needs no token, so it doesn't wait for one.
+#[tokio::test(start_paused = true)]
+async fn c91_b13_own_header_and_mark_wait_for_nothing() {
+    let (server, sent) = server();
+    let (refresher, endpoint) = endpoint();
+    let client = AuthLayer::from_session(expired(refresher).build()).layer(server);
+    let mut own = get();
+    own.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static("Basic own"));
+    client.clone().oneshot(own).await.unwrap();
+    let mut marked = get();
+    marked.extensions_mut().insert(NoToken);
+    client.oneshot(marked).await.unwrap();
+    let sent = sent.lock().unwrap();
+    assert_eq!(sent[0][AUTHORIZATION], "Basic own");
+    assert!(!sent[1].contains_key(AUTHORIZATION));
+    assert_eq!(endpoint.asked(), 0);
+}
+
+#[tokio::test]
+async fn b04_another_header_and_another_scheme() {
+    let (server, sent) = server();
+    let token = Token::builder("A1").scheme("dpop").build().unwrap();
+    let client = layer(token).header_name(HeaderName::from_static("x-api-authorization")).layer(server);
+    let mut request = get();
+    request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static("Basic own"));
+    client.oneshot(request).await.unwrap();
+    let sent = sent.lock().unwrap();
+    assert_eq!(sent[0]["x-api-authorization"], "DPoP A1");
+    assert_eq!(sent[0][AUTHORIZATION], "Basic own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn b10_b11_signed_out_fails_or_goes_bare() {
+    let (refresher, endpoint) = endpoint();
+    let session = Session::builder(refresher).signed_out().build();
+    let (strict, sent) = server();
+    let client = AuthLayer::from_session(session.clone()).layer(strict);
+    let error = client.oneshot(get()).await.unwrap_err();
+    assert!(Error::find(&*error).unwrap().is_signed_out());
+    assert!(sent.lock().unwrap().is_empty());
+    let (lenient, sent) = server();
+    let client = AuthLayer::from_session(session).anonymous_without_token(true).layer(lenient);
+    client.oneshot(get()).await.unwrap();
+    assert!(!sent.lock().unwrap()[0].contains_key(AUTHORIZATION));
+    assert_eq!(endpoint.asked(), 0);
+}
+
+/// C97: a token of 20 KB is sent as it is.
+#[tokio::test]
+async fn c97_a_very_large_token_is_sent_as_it_is() {
+    let large = "x".repeat(20_000);
+    let (server, sent) = server();
+    layer(Token::try_new(large.clone()).unwrap()).layer(server).oneshot(get()).await.unwrap();
+    assert_eq!(sent.lock().unwrap()[0][AUTHORIZATION].len(), "Bearer ".len() + large.len());
+}
+
+/// A map of headers that is full is a typed error, not a panic.
+#[tokio::test]
+async fn a_request_with_too_many_headers_is_a_typed_error() {
+    let (server, sent) = server();
+    let mut request = get();
+    for index in 0..24_576 {
+        let name = HeaderName::try_from(format!("x-{index}")).unwrap();
+        if request.headers_mut().try_insert(name, HeaderValue::from_static("1")).is_err() {
+            break;
+        }
+    }
+    let error = layer(token("A1 R1 600")).layer(server).oneshot(request).await.unwrap_err();
+    assert!(Error::find(&*error).unwrap().is_too_many_headers());
+    assert!(sent.lock().unwrap().is_empty());
+}
+
+/// A user can name the types: the refresher, though a closure, isn't in them.
+#[tokio::test]
+async fn a_service_can_stand_in_a_struct() {
+    struct App {
+        http: tower_reauth::Auth<Server>,
+    }
+
+    let (server, _sent) = server();
+    let refresher = tower_reauth::refresh_fn(|_| async { Ok(token("A1 R1 600")) });
+    let app = App { http: AuthLayer::new(refresher).layer(server) };
+    app.http.clone().oneshot(get()).await.unwrap();
+    assert_eq!(app.http.session().status().generation(), 1);
+}
+
+/// B127: a request that fails for want of a token drops its body once.
+#[tokio::test]
+async fn b127_a_request_that_is_not_sent_drops_its_body_once() {
+    struct Body(Arc<std::sync::atomic::AtomicUsize>);
+
+    impl Drop for Body {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+
+    let (refresher, _endpoint) = endpoint();
+    let session = Session::builder(refresher).signed_out().build();
+    let server = service_fn(|_: http::Request<Body>| async { Ok::<_, BoxError>(http::Response::new(())) });
+    let dropped = Arc::default();
+    let request = http::Request::get("https://api.example.com/").body(Body(Arc::clone(&dropped))).unwrap();
+    AuthLayer::from_session(session).layer(server).oneshot(request).await.unwrap_err();
+    assert_eq!(dropped.load(std::sync::atomic::Ordering::SeqCst), 1);
+}

@@ -1,0 +1,74 @@
+//! Watching a session.
+
+use std::time::Duration;
+
+use tokio_test::{assert_pending, assert_ready, task};
+use tower_reauth::{RefreshError, Session};
+
+use crate::support::{clock, endpoint, expired, settle, token};
+
+#[tokio::test(start_paused = true)]
+async fn p08_b78_the_end_of_a_grant_is_seen_once_by_each_watcher() {
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher).build();
+    let mut watches = [session.watch(), session.watch()];
+    let waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.token().await }
+    });
+    endpoint.call().await.fail(RefreshError::ended("invalid_grant"));
+    assert!(waiting.await.unwrap().unwrap_err().is_ended());
+    for watch in &mut watches {
+        watch.changed().await;
+        assert!(watch.status().is_ended());
+        // No further change, however often it is asked for a token.
+        for _ in 0..3 {
+            assert!(session.token().await.unwrap_err().is_ended());
+        }
+        assert_pending!(task::spawn(watch.changed()).poll());
+    }
+    assert_eq!(endpoint.asked(), 1);
+    session.set_token(token("A2 R2 600")).unwrap();
+    for watch in &mut watches {
+        watch.changed().await;
+        assert!(!watch.status().is_ended());
+    }
+}
+
+/// A change between `status()` and `changed()` isn't lost, nor is one whose future was dropped.
+#[tokio::test(start_paused = true)]
+async fn no_change_is_lost() {
+    let (refresher, _endpoint) = endpoint();
+    let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
+    let mut watch = session.watch();
+    assert_eq!(watch.status().generation(), 1);
+    session.set_token(token("A2 R2 600")).unwrap();
+    assert_ready!(task::spawn(watch.changed()).poll());
+    assert_ready!(task::spawn(watch.changed()).poll());
+    assert_eq!(watch.status().generation(), 2);
+    let mut changed = task::spawn(watch.changed());
+    assert_pending!(changed.poll());
+    session.sign_out();
+    assert!(changed.is_woken());
+    drop(changed);
+    assert_ready!(task::spawn(watch.changed()).poll());
+    assert!(watch.status().is_signed_out());
+}
+
+/// C105: a connection that must authenticate again learns that there is a new token.
+#[tokio::test(start_paused = true)]
+async fn c105_a_watch_tells_of_a_new_token() {
+    let (refresher, mut endpoint) = endpoint();
+    let clock = clock();
+    let session =
+        Session::builder(refresher).token(token("A1 R1 600")).jitter(false).clock(clock.clone()).build();
+    let mut watch = session.watch();
+    clock.step(Duration::from_secs(450));
+    session.token().await.unwrap();
+    watch.changed().await;
+    assert!(watch.status().is_refreshing());
+    endpoint.call().await.give("A2 R2 600");
+    settle().await;
+    watch.changed().await;
+    assert_eq!(watch.status().generation(), 2);
+}
