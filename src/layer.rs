@@ -25,8 +25,8 @@ use crate::{
 /// use tower::{ServiceBuilder, service_fn};
 /// use tower_reauth::{AuthLayer, RefreshContext, Token, refresh_fn};
 ///
-/// # let client = service_fn(|_: http::Request<()>| async { Ok::<_, std::convert::Infallible>(http::Response::new(())) });
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let client = service_fn(|_: http::Request<()>| async { Ok::<_, std::convert::Infallible>(http::Response::new(())) });
 /// let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
 /// let layer = AuthLayer::new(refresher).allow_origin("https://api.example.com".parse()?);
 /// let client = ServiceBuilder::new().layer(layer).service(client);

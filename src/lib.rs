@@ -1,5 +1,121 @@
-//! One refresh for any number of callers.
+//! A [tower] layer that keeps an expiring token valid: **one refresh for any number of callers, nobody fails, nobody
+//! is signed out.**
+//!
+//! A token expires, three calls notice at once, each refreshes. The server rotates its refresh token on the first
+//! and refuses the other two; a strict one takes that for theft and revokes what the first one got (RFC 9700
+//! §4.14.2). The user is signed out. [`AuthLayer`] makes the three wait for one refresh, and then go on.
+//!
+//! # A first look
+//!
+//! A [`Refresher`] says how a new token is got; the layer does the rest:
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//! use tower_reauth::{AuthLayer, RefreshContext, RefreshError, Refresher, Session, Token};
+//!
+//! struct MyEndpoint;
+//!
+//! impl Refresher for MyEndpoint {
+//!     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
+//!         // Present cx.refresh_token() to your token endpoint; its answer:
+//!         # let _ = cx;
+//!         let token = Token::builder("A2").refresh_token("R2").expires_in(Duration::from_secs(3600));
+//!         Ok(token.build()?)
+//!     }
+//! }
+//!
+//! # tokio_test::block_on(async {
+//! # let http_client = service_fn(|request: http::Request<String>| async move {
+//! #     Ok::<_, std::convert::Infallible>(http::Response::new(request.headers()["authorization"].clone()))
+//! # });
+//! // Signed in earlier: an access token that has expired, and the refresh token.
+//! let stored = Token::builder("A1").refresh_token("R1").expires_in(Duration::ZERO).build()?;
+//! let session = Session::builder(MyEndpoint).token(stored).build();
+//! let layer = AuthLayer::from_session(session.clone()).allow_origin("https://api.example.com".parse()?);
+//! let mut client = ServiceBuilder::new().layer(layer).service(http_client);
+//!
+//! let request = http::Request::get("https://api.example.com/items").body(String::new())?;
+//! let response = client.ready().await?.call(request).await?;
+//! # assert_eq!(response.into_body(), "Bearer A2");
+//! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+//! # }).unwrap();
+//! ```
+//!
+//! `http_client` is any clonable `tower::Service<http::Request<B>>`: a hyper-util client, a stack of other layers. A
+//! service that can't be cloned goes behind a `tower::buffer::Buffer`.
+//!
+//! # Words
+//!
+//! - A **session** is the shared state of one credential. All its clones are one, as are all clients whose layers
+//!   share it. See [`Session`].
+//! - Its token is **fresh** (used), **stale** (used, and refreshed in the background), **expired** (callers wait for a
+//!   refresh), or **refused** by a server.
+//! - A **flight** is one refresh that runs. A session has at most one. Who needs its outcome **waits**, for as long as
+//!   its **patience**.
+//! - A **generation** is a number that goes up with each new token.
+//!
+//! # What it promises
+//!
+//! - **One flight.** However many tasks, threads, clones and clients need a token at once, the refresher is called
+//!   once, and all get what it brought.
+//! - **A refresh token is presented once at a time, and never again once its successor arrived.** An answer without
+//!   one keeps the old one.
+//! - **Dropping callers cancels no refresh.** It runs in a task of its own to its end, and its token is kept and saved.
+//! - **A stale token makes nobody wait**, and a failed early refresh takes nothing away.
+//! - **A failed refresh is shared**: its waiters don't try one after another. Until a growing delay is over, callers
+//!   without a usable token fail at once. An idle session never refreshes.
+//! - **A grant that has ended ends the session once**: what token is left is used until it expires, then callers get
+//!   a typed error; the endpoint is asked no more. A wrong configuration signs nobody out.
+//! - **A lost answer is neither failure nor success**: the refresher is called once more, at once, as servers that
+//!   rotate tolerate that for seconds.
+//! - **Signing in or out wins over a refresh that runs.**
+//! - **No readiness is held while waiting**, so a refresher may use the same limited client, if its requests are
+//!   marked with [`NoToken`]. One that asks its own session for a token gets an error, not a hang.
+//! - **A machine that slept knows that its token has expired.**
+//! - **A token goes only where it belongs**: to `https` or this machine, and to the origins that you allow.
+//! - **Secrets stay secret**: no `Debug`, error or log line shows one; memory that held one is wiped.
+//!
+//! While a token is fresh the layer costs some tens of nanoseconds and no allocation.
+//!
+//! # How it fails
+//!
+//! A request that can't be given a token fails with an [`Error`], inside tower's `BoxError`; [`Error::find`] digs it
+//! out. It says whether trying again helps, and when.
+//!
+//! | question | what to do |
+//! |---|---|
+//! | [`is_ended`](Error::is_ended), [`is_signed_out`](Error::is_signed_out) | the user signs in: [`Session::sign_in`] |
+//! | [`is_retryable`](Error::is_retryable) | try again, not before [`retry_at`](Error::retry_at) |
+//! | [`is_configuration`](Error::is_configuration) | mend the client's set-up; [`Session::retry_now`] when it is done |
+//! | [`is_cleartext`](Error::is_cleartext), [`is_no_authority`](Error::is_no_authority) | mend the request's URI, or the layer's settings |
+//! | [`is_needs_itself`](Error::is_needs_itself) | mark the refresher's own requests with [`NoToken`] |
+//!
+//! # More uses
+//!
+//! - Another HTTP library, a websocket: [`Session::token`], and [`Session::token_after`] on a 401.
+//! - Store each rotated token: [`SessionBuilder::on_token`].
+//! - Tell the user that they must sign in: [`Session::watch`].
+//! - A program that ends soon: [`SessionBuilder::early_refresh`] off, or [`Session::shutdown`] at its end.
+//! - A public resource through the same client: [`NoToken`].
+//!
+//! # Order of layers
+//!
+//! Put the layer *inside* a retry layer (each try asks for the token again), *outside* a time limit of one sending,
+//! and *outside* a layer that follows redirects: beneath one it would put back the credential that was stripped when
+//! the redirect left its origin. With [`allow_origin`](AuthLayer::allow_origin) both orders are safe.
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! - `tracing`: what happens to a session, as events of the [`tracing`](https://docs.rs/tracing) crate with the target
+//!   `tower_reauth`.
+//! - `test-util`: `TestClock`, for tests with tokio's paused time.
+//!
+//! [tower]: https://docs.rs/tower
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod clock;
 mod course;
@@ -23,9 +139,7 @@ pub use event::{Event, EventKind, Useless};
 pub use future::ResponseFuture;
 pub use layer::AuthLayer;
 pub use origin::{InvalidOrigin, Origin};
-pub use refresh::{
-    AnyRefresher, RefreshContext, RefreshError, RefreshFn, RefreshReason, Refresher, refresh_fn,
-};
+pub use refresh::{AnyRefresher, RefreshContext, RefreshError, RefreshFn, RefreshReason, Refresher, refresh_fn};
 pub use service::Auth;
 pub use session::{Session, SessionBuilder, Status, Watch};
 pub use spawn::{NoRuntime, Spawn, Task, TokioSpawn};
@@ -33,3 +147,7 @@ pub use spawn::{NoRuntime, Spawn, Task, TokioSpawn};
 pub use test_clock::TestClock;
 pub use token::{AccessToken, InvalidToken, Token, TokenBuilder};
 pub use traffic::{NoToken, Patience};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,149 @@
+//! Real hyper clients against a real hyper server that rotates its refresh tokens and counts what it sees.
+
+mod server;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Version};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use server::Server;
+use tokio::{sync::Barrier, task::JoinSet};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
+use tower_reauth::{AuthLayer, RefreshContext, RefreshError, Refresher, Session, Token};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type Http = Client<HttpConnector, Full<Bytes>>;
+
+/// Exchanges refresh tokens at the server, over a client of its own.
+struct Exchange {
+    http: Http,
+    endpoint: String,
+}
+
+impl Refresher for Exchange {
+    async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
+        let present = cx.refresh_token().unwrap_or_default().to_owned();
+        let request =
+            Request::post(&self.endpoint).body(Full::from(present)).map_err(RefreshError::configuration)?;
+        let response = self.http.request(request).await.map_err(RefreshError::unknown_outcome)?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            return Err(RefreshError::ended("the refresh token was spent"));
+        }
+        let body = response.into_body().collect().await.map_err(RefreshError::unknown_outcome)?.to_bytes();
+        let text = String::from_utf8_lossy(&body);
+        let words: Vec<_> = text.split(' ').collect();
+        let life = words[2].parse().map_err(RefreshError::configuration)?;
+        Ok(Token::builder(words[0])
+            .refresh_token(words[1])
+            .expires_in(Duration::from_millis(life))
+            .build()?)
+    }
+}
+
+fn http(version: Version) -> Http {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder.http2_only(version == Version::HTTP_2).build_http()
+}
+
+fn exchange(server: &Server, version: Version) -> Exchange {
+    Exchange { http: http(version), endpoint: format!("{}/token", server.url()) }
+}
+
+async fn call<S>(client: S, uri: &str) -> StatusCode
+where
+    S: Service<Request<Full<Bytes>>, Response = Response<Incoming>, Error = BoxError>,
+{
+    let request = Request::get(uri).body(Full::default()).unwrap();
+    let response = client.oneshot(request).await.unwrap();
+    let status = response.status();
+    response.into_body().collect().await.unwrap();
+    status
+}
+
+/// 10,000 calls in flight at once meet an expired token.
+async fn a_crowd_through_one_expiry(version: Version) {
+    const CALLERS: usize = 10_000;
+    let server = Server::start(Duration::from_secs(600)).await;
+    let session = Session::builder(exchange(&server, version)).token(server.first_token_expired()).build();
+    // Few connections do: HTTP/2 shares one, HTTP/1 is limited beneath the layer.
+    let inner = ServiceBuilder::new().concurrency_limit(128).service(http(version));
+    let client = AuthLayer::from_session(session.clone()).layer(inner);
+    let barrier = Arc::new(Barrier::new(CALLERS));
+    server.hold_refreshes(true);
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        let (client, barrier, uri) =
+            (client.clone(), Arc::clone(&barrier), format!("{}/items", server.url()));
+        callers.spawn(async move {
+            barrier.wait().await;
+            call(client, &uri).await
+        });
+    }
+    while session.status().waiting() < CALLERS {
+        tokio::task::yield_now().await;
+    }
+    server.hold_refreshes(false);
+    assert!(callers.join_all().await.into_iter().all(|status| status == StatusCode::OK));
+    let counts = server.counts();
+    assert_eq!((counts.refreshes, counts.refused_refreshes), (1, 0));
+    assert_eq!((counts.ok, counts.unauthorized), (CALLERS, 0));
+    assert_eq!(session.status().generation(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p01_ten_thousand_calls_at_once_over_http_2() {
+    a_crowd_through_one_expiry(Version::HTTP_2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p01_ten_thousand_calls_at_once_over_http_1() {
+    a_crowd_through_one_expiry(Version::HTTP_11).await;
+}
+
+/// Steady traffic over three expiries in a row.
+async fn steady_traffic(version: Version, early: bool) {
+    let server = Server::start(Duration::from_millis(2400)).await;
+    let session = Session::builder(exchange(&server, version))
+        .token(server.first_token_expired())
+        // A loaded machine may take long between the putting on and the server's look at it.
+        .expiry_margin(Duration::from_millis(600))
+        .early_refresh(early)
+        .build();
+    let inner = ServiceBuilder::new().concurrency_limit(64).service(http(version));
+    let client = AuthLayer::from_session(session.clone()).layer(inner);
+    let mut callers = JoinSet::new();
+    for _ in 0..64 {
+        let (client, session) = (client.clone(), session.clone());
+        let uri = format!("{}/items", server.url());
+        callers.spawn(async move {
+            let mut calls = 0;
+            while session.status().generation() < 5 {
+                assert_eq!(call(client.clone(), &uri).await, StatusCode::OK);
+                calls += 1;
+            }
+            calls
+        });
+    }
+    let calls: usize = callers.join_all().await.into_iter().sum();
+    session.settled().await;
+    let counts = server.counts();
+    assert_eq!(counts.refreshes as u64, session.status().generation() - 1);
+    assert_eq!((counts.refused_refreshes, counts.unauthorized, counts.ok), (0, 0, calls));
+    println!("{calls} calls, {} refreshes, early refresh: {early}", counts.refreshes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p02_steady_traffic_over_three_expiries_with_early_refresh_over_http_2() {
+    steady_traffic(Version::HTTP_2, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p02_steady_traffic_over_three_expiries_without_early_refresh_over_http_1() {
+    steady_traffic(Version::HTTP_11, false).await;
+}
