@@ -70,7 +70,7 @@ pub trait Clock: Send + Sync + 'static {
 
 /// The system's clocks and tokio's timers; the default.
 ///
-/// On Linux it reads the coarse clocks, which lag the precise ones by up to a few milliseconds and cost a tenth.
+/// On Linux it reads the coarse clocks, which move by a few milliseconds at a time and cost a tenth of the precise ones.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -117,12 +117,23 @@ impl Clock for SystemClock {
     #[cfg(target_os = "linux")]
     #[inline]
     fn now(&self) -> Timestamp {
-        use rustix::time::{ClockId, clock_gettime};
-        let read = |clock| {
-            let time = clock_gettime(clock);
+        use std::sync::LazyLock;
+
+        use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
+
+        /// How far the coarse clock may lag: it is better a little fast than a little slow, as a token that has
+        /// expired would be sent.
+        static LAG: LazyLock<Nanos> = LazyLock::new(|| nanos_of(clock_getres(ClockId::RealtimeCoarse)));
+
+        #[inline]
+        fn nanos_of(time: Timespec) -> Nanos {
             (time.tv_sec as Nanos).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as Nanos)
-        };
-        Timestamp { wall: read(ClockId::RealtimeCoarse), monotonic: read(ClockId::MonotonicCoarse) }
+        }
+
+        Timestamp {
+            wall: nanos_of(clock_gettime(ClockId::RealtimeCoarse)).saturating_add(*LAG),
+            monotonic: nanos_of(clock_gettime(ClockId::MonotonicCoarse)),
+        }
     }
 
     #[cfg(not(target_os = "linux"))]

@@ -1,58 +1,471 @@
 //! One request's course, from its token to its answer, without tower's types.
+//!
+//! It begins with a token, or a wait for one; it is sent; its answer is judged; and if the token was refused it waits
+//! for a newer one and is sent again, once.
 
-use http::Request;
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, Request, Response};
 
 use crate::{
-    error::Error,
+    challenge::Challenges,
+    clock::{self, Nanos},
+    error::{Error, Kind},
+    grpc_timeout,
+    rejection::{ResponseHead, Verdict},
+    replay::Replay,
     session::{Asked, Demand, Session, WaitLimits, Waiter},
-    token::AccessToken,
+    token::{AccessToken, Stamp},
     traffic::{PutOn, Traffic},
 };
 
-/// What a request does next.
-pub(crate) enum Step {
+/// What is asked of the session, and how.
+pub(crate) struct Guide<'a, P> {
+    pub(crate) session: &'a Session,
+    pub(crate) traffic: &'a Traffic,
+    pub(crate) replay: &'a P,
+}
+
+/// What there is to know of a request that is under way.
+pub(crate) struct Course<K> {
+    /// The token that it was sent with. None: its answer isn't judged.
+    stamp: Option<Stamp>,
+    /// When that token expires; known where the request waited.
+    expires_at: Option<SystemTime>,
+    /// What the second sending is made of.
+    again: Option<Again<K>>,
+    /// On the monotonic clock: when the whole call is to be over.
+    deadline: Option<Nanos>,
+    leave_stamp: bool,
+    /// How often the token expired while the request waited for readiness.
+    overtaken: u8,
+    report: AuthReport,
+}
+
+/// What a request does that has its token and is about to be sent.
+pub(crate) enum Look {
     Send,
+    /// Its token expired while it waited for readiness.
     Wait(Waiter, WaitLimits),
     Fail(Error),
 }
 
-/// Begins a request's course: puts a token on, or says why not.
-#[inline]
-pub(crate) fn begin<B>(session: &Session, traffic: &Traffic, request: &mut Request<B>) -> Step {
-    match traffic.concerns(request) {
-        Ok(true) => {}
-        Ok(false) => return Step::Send,
-        Err(error) => return Step::Fail(error),
-    }
-    let fast = || session.fast(|token| token.header_value().clone());
-    match traffic.put_on(request.headers_mut(), fast) {
-        Ok(PutOn::Done | PutOn::LeftAlone) => Step::Send,
-        Ok(PutOn::NoCredential) => begin_slowly(session, traffic, request),
-        Err(error) => Step::Fail(error),
+/// A request that can be sent again.
+pub(crate) struct Again<K> {
+    head: Request<()>,
+    body: K,
+}
+
+/// Asks, in a request's extensions, for a [`Carried`] in its response's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LeaveStamp;
+
+/// Which token a request carried, in its response's extensions.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "grpc"), expect(dead_code, reason = "read by the watcher of trailers"))]
+pub(crate) struct Carried(pub(crate) Stamp);
+
+/// How a response came about, where it took a wait for a token or a second sending, or was refused for good.
+///
+/// It stands in the response's extensions, for a retry layer that counts, and for whoever wants to know why a 401
+/// came through.
+///
+/// # Examples
+///
+/// ```
+/// # fn example<B>(response: &http::Response<B>) {
+/// if let Some(report) = response.extensions().get::<tower_reauth::AuthReport>() {
+///     println!("sent {} times; refused for good because of {:?}", report.sendings(), report.error());
+/// }
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct AuthReport {
+    sendings: u8,
+    waited: bool,
+    error: Option<Error>,
+}
+
+/// What a request does first.
+pub(crate) enum Begin<B, P: Replay<B>> {
+    Send(Request<P::Body>, Course<P::Kept>),
+    Wait(Waiting<B>),
+    Fail(Error),
+}
+
+/// A request that waits for its first token.
+pub(crate) struct Waiting<B> {
+    pub(crate) waiter: Waiter,
+    pub(crate) limits: WaitLimits,
+    request: Request<B>,
+    deadline: Option<Nanos>,
+}
+
+/// What becomes of an answer.
+pub(crate) enum Judged<K> {
+    /// It is the caller's.
+    Deliver,
+    /// It is held until there is a newer token.
+    Hold(Waiter, WaitLimits),
+    /// There is a newer token.
+    Again(AccessToken, Again<K>),
+}
+
+// === impl Guide ===
+
+impl<P> Clone for Guide<'_, P> {
+    fn clone(&self) -> Self {
+        *self
     }
 }
 
-#[cold]
-fn begin_slowly<B>(session: &Session, traffic: &Traffic, request: &mut Request<B>) -> Step {
-    let limits = traffic.limits(session, request);
-    match session.begin(Demand::New, limits) {
-        Ok(Asked::Use(token)) => go_on(traffic, request, &token),
-        Ok(Asked::Wait(waiter)) => Step::Wait(waiter, limits),
-        Err(error) if traffic.bare && (error.is_signed_out() || error.is_ended()) => Step::Send,
-        Err(error) => Step::Fail(error),
+impl<P> Copy for Guide<'_, P> {}
+
+impl<P> Guide<'_, P> {
+    /// Begins a request's course: puts a token on, or says why not.
+    #[inline]
+    pub(crate) fn begin<B>(self, request: Request<B>) -> Begin<B, P>
+    where
+        P: Replay<B>,
+    {
+        let mut request = request;
+        match self.traffic.concerns(&request) {
+            Ok(true) => {}
+            Ok(false) => return self.send_untouched(request),
+            Err(error) => return Begin::Fail(error),
+        }
+        let mut stamp = None;
+        let fast = || {
+            self.session.fast(|token| {
+                stamp = Some(token.stamp());
+                token.header_value().clone()
+            })
+        };
+        match self.traffic.put_on(request.headers_mut(), fast) {
+            Ok(PutOn::Done) => {
+                let deadline = self.deadline(&request);
+                self.send(request, stamp, false, deadline)
+            }
+            Ok(PutOn::LeftAlone) => self.send_untouched(request),
+            Ok(PutOn::NoCredential) => self.begin_slowly(request),
+            Err(error) => Begin::Fail(error),
+        }
+    }
+
+    #[cold]
+    fn begin_slowly<B>(self, request: Request<B>) -> Begin<B, P>
+    where
+        P: Replay<B>,
+    {
+        let deadline = self.deadline(&request);
+        let limits = self.limits(&request, deadline);
+        match self.session.begin(Demand::New, limits) {
+            Ok(Asked::Use(token)) => self.go_on(request, &token, false, deadline),
+            Ok(Asked::Wait(waiter)) => Begin::Wait(Waiting { waiter, limits, request, deadline }),
+            Err(error) if self.traffic.bare && (error.is_signed_out() || error.is_ended()) => {
+                self.send_untouched(request)
+            }
+            Err(error) => Begin::Fail(error),
+        }
+    }
+
+    /// A request's wait for its first token has ended.
+    pub(crate) fn end_wait<B>(self, waiting: Waiting<B>, token: Result<AccessToken, Error>) -> Begin<B, P>
+    where
+        P: Replay<B>,
+    {
+        let Waiting { mut request, deadline, .. } = waiting;
+        let token = match token {
+            Ok(token) => token,
+            Err(error) => return Begin::Fail(self.wait_failed(deadline, error)),
+        };
+        if let Err(error) = self.shrink_timeout(request.headers_mut(), deadline) {
+            return Begin::Fail(error);
+        }
+        self.go_on(request, &token, true, deadline)
+    }
+
+    /// Sends a request with the token that it asked for.
+    fn go_on<B>(
+        self,
+        mut request: Request<B>,
+        token: &AccessToken,
+        waited: bool,
+        deadline: Option<Nanos>,
+    ) -> Begin<B, P>
+    where
+        P: Replay<B>,
+    {
+        // Judged before each sending.
+        match self.traffic.concerns(&request) {
+            Ok(true) => {}
+            Ok(false) => return self.send_untouched(request),
+            Err(error) => return Begin::Fail(error),
+        }
+        match self.traffic.put_on(request.headers_mut(), || Some(token.header_value().clone())) {
+            Ok(_) => match self.send(request, Some(token.stamp()), waited, deadline) {
+                Begin::Send(request, mut course) => {
+                    course.take(token);
+                    Begin::Send(request, course)
+                }
+                other => other,
+            },
+            Err(error) => Begin::Fail(error),
+        }
+    }
+
+    #[inline]
+    fn send<B>(
+        self,
+        request: Request<B>,
+        stamp: Option<Stamp>,
+        waited: bool,
+        deadline: Option<Nanos>,
+    ) -> Begin<B, P>
+    where
+        P: Replay<B>,
+    {
+        let leave_stamp = self.traffic.grpc && request.extensions().get::<LeaveStamp>().is_some();
+        let (head, body) = request.into_parts();
+        let (body, kept) = self.replay.keep(body);
+        // With the credential on: the second sending replaces it.
+        let again = kept.map(|body| Again { head: Request::from_parts(head.clone(), ()), body });
+        let report = AuthReport { sendings: 1, waited, error: None };
+        Begin::Send(
+            Request::from_parts(head, body),
+            Course { stamp, expires_at: None, again, deadline, leave_stamp, overtaken: 0, report },
+        )
+    }
+
+    fn send_untouched<B>(self, request: Request<B>) -> Begin<B, P>
+    where
+        P: Replay<B>,
+    {
+        let request = request.map(|body| self.replay.keep(body).0);
+        Begin::Send(request, Course::untouched())
+    }
+
+    /// Judges an answer, and asks for a newer token where it refuses the request's.
+    #[inline]
+    pub(crate) fn judge<B, R>(
+        self,
+        course: &mut Course<P::Kept>,
+        response: &mut Response<R>,
+    ) -> Judged<P::Kept>
+    where
+        P: Replay<B>,
+    {
+        let Some(stamp) = course.stamp else { return Judged::Deliver };
+        if course.leave_stamp {
+            response.extensions_mut().insert(Carried(stamp));
+        }
+        match self.traffic.rule.judge(&ResponseHead::of(response)) {
+            Verdict::Refused(challenges) => {
+                let judged = self.refused::<B>(course, stamp, challenges);
+                if let Judged::Deliver = judged {
+                    course.report.leave_in(response);
+                }
+                judged
+            }
+            Verdict::Accepted => {
+                if course.report.waited || course.report.sendings > 1 {
+                    course.report.leave_in(response);
+                }
+                Judged::Deliver
+            }
+        }
+    }
+
+    #[cold]
+    fn refused<B>(self, course: &mut Course<P::Kept>, stamp: Stamp, challenges: Challenges) -> Judged<P::Kept>
+    where
+        P: Replay<B>,
+    {
+        let again = course.again.take().and_then(|Again { head, body }| {
+            let body = Replay::<B>::end(self.replay, body)?;
+            Some(Again { head, body })
+        });
+        let Some(again) = again else {
+            self.session.mark(stamp, challenges);
+            return Judged::Deliver;
+        };
+        let limits = self.limits(&again.head, course.deadline);
+        match self.session.rejected(stamp, challenges, limits) {
+            Ok(Asked::Use(token)) => Judged::Again(token, again),
+            Ok(Asked::Wait(waiter)) => {
+                course.again = Some(again);
+                Judged::Hold(waiter, limits)
+            }
+            Err(error) => {
+                course.report.error = Some(error);
+                Judged::Deliver
+            }
+        }
+    }
+
+    /// Makes the second sending.
+    pub(crate) fn send_again<B>(
+        self,
+        course: &mut Course<P::Kept>,
+        again: Again<P::Kept>,
+        token: &AccessToken,
+    ) -> Result<Request<P::Body>, Error>
+    where
+        P: Replay<B>,
+    {
+        let Again { mut head, body } = again;
+        // Judged before each sending. It was ours, and its head is the same.
+        self.traffic.concerns(&head)?;
+        self.traffic.replace(head.headers_mut(), token.header_value().clone())?;
+        self.shrink_timeout(head.headers_mut(), course.deadline)?;
+        course.take(token);
+        course.report.sendings += 1;
+        Ok(head.map(|()| Replay::<B>::again(self.replay, body)))
+    }
+
+    /// A request that waited for its token has waited for readiness since, perhaps for long: it goes out with what is
+    /// current by now.
+    pub(crate) fn look_again<B2, K>(self, request: &mut Request<B2>, course: &mut Course<K>) -> Look {
+        if course.stamp.is_none() || course.overtaken == MOST_OVERTAKEN {
+            return Look::Send;
+        }
+        if let Some((stamp, value)) = self.session.fast(|token| (token.stamp(), token.header_value().clone()))
+        {
+            course.stamp = Some(stamp);
+            return self
+                .traffic
+                .replace(request.headers_mut(), value)
+                .map_or_else(Look::Fail, |()| Look::Send);
+        }
+        if course.expires_at.is_none_or(|end| self.session.now().wall() < end) {
+            return Look::Send;
+        }
+        course.overtaken += 1;
+        let limits = self.limits(request, course.deadline);
+        match self.session.begin(Demand::New, limits) {
+            Ok(Asked::Use(token)) => match self.take_newer(request, course, &token) {
+                Ok(()) => Look::Send,
+                Err(error) => Look::Fail(error),
+            },
+            Ok(Asked::Wait(waiter)) => Look::Wait(waiter, limits),
+            // The server's refusal is gone: let it be the judge once more.
+            Err(_) if course.report.sendings > 1 => Look::Send,
+            Err(error) => Look::Fail(error),
+        }
+    }
+
+    /// Gives a request that wasn't sent yet a newer token than it had.
+    pub(crate) fn take_newer<B2, K>(
+        self,
+        request: &mut Request<B2>,
+        course: &mut Course<K>,
+        token: &AccessToken,
+    ) -> Result<(), Error> {
+        course.take(token);
+        self.shrink_timeout(request.headers_mut(), course.deadline)?;
+        self.traffic.replace(request.headers_mut(), token.header_value().clone())
+    }
+
+    /// A later sending carries what is left of the call's time.
+    fn shrink_timeout(self, headers: &mut HeaderMap, deadline: Option<Nanos>) -> Result<(), Error> {
+        match deadline {
+            Some(deadline) => {
+                grpc_timeout::set(headers, deadline.saturating_sub(self.session.now().monotonic))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The error of a wait, as its caller is to see it.
+    pub(crate) fn wait_failed(self, deadline: Option<Nanos>, error: Error) -> Error {
+        let over = deadline.is_some_and(|deadline| self.session.now().monotonic >= deadline);
+        if over && error.is_patience_over() { Error::new(Kind::Deadline) } else { error }
+    }
+
+    /// When the whole call is to be over, on the monotonic clock.
+    #[inline]
+    fn deadline<B>(self, request: &Request<B>) -> Option<Nanos> {
+        if !self.traffic.grpc {
+            return None;
+        }
+        let timeout = grpc_timeout::get(request.headers())?;
+        Some(self.session.now().monotonic.saturating_add(clock::nanos(timeout)))
+    }
+
+    fn limits<B>(self, request: &Request<B>, deadline: Option<Nanos>) -> WaitLimits {
+        let mut limits = self.traffic.limits(self.session, request);
+        if let Some(deadline) = deadline {
+            let left: Duration = clock::duration(deadline.saturating_sub(self.session.now().monotonic));
+            limits.patience = limits.patience.min(left);
+        }
+        limits
     }
 }
 
-/// Puts the token on that a request waited for.
-pub(crate) fn go_on<B>(traffic: &Traffic, request: &mut Request<B>, token: &AccessToken) -> Step {
-    // Anew before each sending: where it goes may have been judged long ago.
-    match traffic.concerns(request) {
-        Ok(true) => {}
-        Ok(false) => return Step::Send,
-        Err(error) => return Step::Fail(error),
+/// So often a request waits anew for a token that expired while it waited for readiness.
+const MOST_OVERTAKEN: u8 = 3;
+
+// === impl Course ===
+
+impl<K> Course<K> {
+    fn untouched() -> Self {
+        let report = AuthReport::default();
+        Self {
+            stamp: None,
+            expires_at: None,
+            again: None,
+            deadline: None,
+            leave_stamp: false,
+            overtaken: 0,
+            report,
+        }
     }
-    match traffic.put_on(request.headers_mut(), || Some(token.header_value().clone())) {
-        Ok(_) => Step::Send,
-        Err(error) => Step::Fail(error),
+
+    pub(crate) fn deadline(&self) -> Option<Nanos> {
+        self.deadline
+    }
+
+    /// It goes out with this token.
+    fn take(&mut self, token: &AccessToken) {
+        self.stamp = Some(token.stamp());
+        self.expires_at = token.expires_at();
+    }
+
+    /// What the second sending is made of; the course's no more.
+    pub(crate) fn take_again(&mut self) -> Option<Again<K>> {
+        self.report.waited = true;
+        self.again.take()
+    }
+
+    /// No newer token came: the answer goes to the caller, with the reason.
+    pub(crate) fn give_up<R>(&mut self, error: Error, response: &mut Response<R>) {
+        self.report.waited = true;
+        self.report.error = Some(error);
+        self.report.leave_in(response);
+    }
+}
+
+// === impl AuthReport ===
+
+impl AuthReport {
+    /// How often the request was sent.
+    pub fn sendings(&self) -> u8 {
+        self.sendings
+    }
+
+    /// Whether it waited for a token.
+    pub fn waited(&self) -> bool {
+        self.waited
+    }
+
+    /// Why the server's refusal was delivered: no newer token could be had.
+    pub fn error(&self) -> Option<&Error> {
+        self.error.as_ref()
+    }
+
+    fn leave_in<R>(&self, response: &mut Response<R>) {
+        if self.waited || self.sendings > 1 || self.error.is_some() {
+            response.extensions_mut().insert(self.clone());
+        }
     }
 }

@@ -55,6 +55,7 @@ pub(crate) enum Kind {
     TooManyHeaders,
     Limit,
     Unsaved,
+    Deadline,
 }
 
 // === impl Error ===
@@ -96,7 +97,8 @@ impl Error {
             | Kind::TooManyWaiting
             | Kind::NoRuntime
             | Kind::Limit
-            | Kind::Unsaved => true,
+            | Kind::Unsaved
+            | Kind::Deadline => true,
             Kind::Configuration
             | Kind::Ended
             | Kind::SignedOut
@@ -211,12 +213,29 @@ impl Error {
         self.is(Kind::Unsaved)
     }
 
+    /// The call's own deadline (`grpc-timeout`) came before a token did.
+    pub fn is_deadline_exceeded(&self) -> bool {
+        self.is(Kind::Deadline)
+    }
+
+    #[cfg(feature = "grpc")]
     pub(crate) fn kind(&self) -> Kind {
         self.inner.kind
     }
 
     fn is(&self, kind: Kind) -> bool {
         self.inner.kind == kind
+    }
+
+    #[cfg(feature = "grpc")]
+    pub(crate) fn shared_source(&self) -> Option<Arc<dyn StdError + Send + Sync>> {
+        self.inner.source.clone()
+    }
+
+    /// The same error with another source.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn over(&self, source: Arc<dyn StdError + Send + Sync>) -> Self {
+        Self::with_details(self.inner.kind, self.inner.retry_at, Some(source))
     }
 
     /// The same error with another instant for the next try.
@@ -266,6 +285,7 @@ impl fmt::Display for Error {
             Kind::TooManyHeaders => "the request has too many headers to add one",
             Kind::Limit => "the shutdown's limit came before the end of the token refresh",
             Kind::Unsaved => "the token could not be saved",
+            Kind::Deadline => "the call's deadline came before a valid token did",
         })
     }
 }

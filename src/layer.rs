@@ -8,6 +8,8 @@ use tower_layer::Layer;
 use crate::{
     origin::Origin,
     refresh::{AnyRefresher, Refresher},
+    rejection::RejectionRule,
+    replay::CloneBody,
     service::Auth,
     session::Session,
     traffic::Traffic,
@@ -48,9 +50,10 @@ use crate::{
 /// # let _ = (one, other);
 /// ```
 #[must_use]
-pub struct AuthLayer<R> {
+pub struct AuthLayer<R, P = CloneBody> {
     session: Session,
     traffic: Arc<Traffic>,
+    replay: Arc<P>,
     refresher: PhantomData<fn() -> R>,
 }
 
@@ -72,9 +75,11 @@ impl AuthLayer<AnyRefresher> {
 
 impl<R> AuthLayer<R> {
     fn over(session: Session) -> Self {
-        Self { session, traffic: Arc::default(), refresher: PhantomData }
+        Self { session, traffic: Arc::default(), replay: Arc::new(CloneBody), refresher: PhantomData }
     }
+}
 
+impl<R, P> AuthLayer<R, P> {
     /// The session that the layer's services share.
     pub fn session(&self) -> &Session {
         &self.session
@@ -135,28 +140,57 @@ impl<R> AuthLayer<R> {
         self.with(|traffic| traffic.destinations.allow_cleartext = allow)
     }
 
+    /// Sets what counts as a refused token. Default: [`Unauthorized`](crate::Unauthorized), status 401.
+    pub fn rejection(self, rule: impl RejectionRule) -> Self {
+        self.with(|traffic| traffic.rule = Arc::new(rule))
+    }
+
+    /// Sets how a request is sent again whose token was refused. Default: [`CloneBody`], for bodies that can be
+    /// cloned; see [`Replay`](crate::Replay) for the others.
+    pub fn with_replay<Q>(self, replay: Q) -> AuthLayer<R, Q> {
+        AuthLayer {
+            session: self.session,
+            traffic: self.traffic,
+            replay: Arc::new(replay),
+            refresher: PhantomData,
+        }
+    }
+
+    #[cfg(feature = "grpc")]
+    pub(crate) fn over_a_channel(self) -> Self {
+        self.with(|traffic| {
+            traffic.grpc = true;
+            traffic.destinations.trust_connection = true;
+        })
+    }
+
     fn with(mut self, set: impl FnOnce(&mut Traffic)) -> Self {
         set(Arc::make_mut(&mut self.traffic));
         self
     }
 }
 
-impl<R, S: Clone> Layer<S> for AuthLayer<R> {
-    type Service = Auth<S>;
+impl<R, P, S: Clone> Layer<S> for AuthLayer<R, P> {
+    type Service = Auth<S, P>;
 
-    fn layer(&self, inner: S) -> Auth<S> {
-        Auth::new(inner, self.session.clone(), Arc::clone(&self.traffic))
+    fn layer(&self, inner: S) -> Auth<S, P> {
+        Auth::new(inner, self.session.clone(), Arc::clone(&self.traffic), Arc::clone(&self.replay))
     }
 }
 
 // By hand: a derive would ask for `R: Clone`.
-impl<R> Clone for AuthLayer<R> {
+impl<R, P> Clone for AuthLayer<R, P> {
     fn clone(&self) -> Self {
-        Self { session: self.session.clone(), traffic: Arc::clone(&self.traffic), refresher: PhantomData }
+        Self {
+            session: self.session.clone(),
+            traffic: Arc::clone(&self.traffic),
+            replay: Arc::clone(&self.replay),
+            refresher: PhantomData,
+        }
     }
 }
 
-impl<R> fmt::Debug for AuthLayer<R> {
+impl<R, P> fmt::Debug for AuthLayer<R, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuthLayer").field("session", &self.session).field("traffic", &self.traffic).finish()
     }

@@ -117,14 +117,20 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod challenge;
 mod clock;
 mod course;
 mod error;
 mod event;
 mod future;
+#[cfg(feature = "grpc")]
+pub mod grpc;
+mod grpc_timeout;
 mod layer;
 mod origin;
 mod refresh;
+mod rejection;
+mod replay;
 mod service;
 mod session;
 mod spawn;
@@ -133,13 +139,19 @@ mod test_clock;
 mod token;
 mod traffic;
 
+pub use challenge::{Challenge, Challenges};
 pub use clock::{Clock, NoTimer, Sleep, SystemClock, Timestamp};
+pub use course::AuthReport;
 pub use error::Error;
 pub use event::{Event, EventKind, Useless};
 pub use future::ResponseFuture;
 pub use layer::AuthLayer;
 pub use origin::{InvalidOrigin, Origin};
-pub use refresh::{AnyRefresher, RefreshContext, RefreshError, RefreshFn, RefreshReason, Refresher, refresh_fn};
+pub use refresh::{
+    AnyRefresher, RefreshContext, RefreshError, RefreshFn, RefreshReason, Refresher, refresh_fn,
+};
+pub use rejection::{RejectionRule, ResponseHead, Unauthorized, Verdict};
+pub use replay::{Buffered, BufferedBody, CloneBody, Never, Reboxed, Replay, UploadEnded};
 pub use service::Auth;
 pub use session::{Session, SessionBuilder, Status, Watch};
 pub use spawn::{NoRuntime, Spawn, Task, TokioSpawn};

@@ -41,6 +41,8 @@ pub(crate) struct Destinations {
     /// Where a request goes whose URI names no host.
     pub(crate) assumed: Option<Origin>,
     pub(crate) allow_cleartext: bool,
+    /// A request whose URI names no host goes over a connection that is known to be right.
+    pub(crate) trust_connection: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +128,10 @@ impl Destinations {
 
     #[cold]
     fn judge_assumed(&self) -> Result<Destination, Error> {
-        let Some(origin) = &self.assumed else { return Err(Error::new(Kind::NoAuthority)) };
+        let Some(origin) = &self.assumed else {
+            let trusted = self.trust_connection.then_some(Destination::Allowed);
+            return trusted.ok_or_else(|| Error::new(Kind::NoAuthority));
+        };
         if !self.allowed.is_empty() && !self.allowed.contains(origin) {
             return Ok(Destination::Foreign);
         }

@@ -31,7 +31,10 @@
 
 use std::{error::Error as StdError, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use crate::token::{InvalidToken, Secret, Token};
+use crate::{
+    challenge::Challenges,
+    token::{InvalidToken, Secret, Token},
+};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -72,6 +75,7 @@ pub struct RefreshContext {
     token: Option<Token>,
     refresh_token: Option<Secret>,
     reason: RefreshReason,
+    challenges: Challenges,
     failures: u32,
 }
 
@@ -217,9 +221,10 @@ impl RefreshContext {
         token: Option<Token>,
         refresh_token: Option<Secret>,
         reason: RefreshReason,
+        challenges: Challenges,
         failures: u32,
     ) -> Self {
-        Self { token, refresh_token, reason, failures }
+        Self { token, refresh_token, reason, challenges, failures }
     }
 
     /// Sets the current token, with its refresh token; for a test of a refresher.
@@ -232,6 +237,12 @@ impl RefreshContext {
     /// Sets the refresh token; for a test of a refresher.
     pub fn with_refresh_token(mut self, refresh_token: impl Into<String>) -> Self {
         self.refresh_token = Some(Secret::new(refresh_token.into()));
+        self
+    }
+
+    /// Sets the challenges; for a test of a refresher.
+    pub fn with_challenges(mut self, challenges: Challenges) -> Self {
+        self.challenges = challenges;
         self
     }
 
@@ -254,6 +265,12 @@ impl RefreshContext {
     /// Why the refresh runs.
     pub fn reason(&self) -> RefreshReason {
         self.reason
+    }
+
+    /// What the server said when it refused the token: where and for what to ask (Docker), which claims it misses
+    /// (Microsoft). Empty where it said nothing.
+    pub fn challenges(&self) -> &Challenges {
+        &self.challenges
     }
 
     /// How many refreshes in a row were useless before this one.
@@ -290,8 +307,9 @@ impl RefreshError {
     }
 
     /// Sets how long the server asked to be left alone (`Retry-After`, RFC 9110 §10.2.3). More than an hour is an hour.
-    pub fn retry_after(mut self, wait: Duration) -> Self {
-        self.retry_after = Some(wait);
+    /// `None`: it didn't.
+    pub fn retry_after(mut self, wait: impl Into<Option<Duration>>) -> Self {
+        self.retry_after = wait.into();
         self
     }
 

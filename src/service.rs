@@ -10,8 +10,9 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use crate::{
-    course::{self, Step},
+    course::Begin,
     future::{BoxError, ResponseFuture, Shared},
+    replay::{CloneBody, Replay},
     session::Session,
     traffic::Traffic,
 };
@@ -22,16 +23,16 @@ use crate::{
 /// of the inner service (its permit, its place in a buffer) while it waits, and gets it anew on a clone.
 ///
 /// Its error is tower's `BoxError`: the inner service's, or an [`Error`](crate::Error).
-pub struct Auth<S> {
+pub struct Auth<S, P = CloneBody> {
     inner: S,
-    shared: Arc<Shared<S>>,
+    shared: Arc<Shared<S, P>>,
 }
 
 // === impl Auth ===
 
-impl<S: Clone> Auth<S> {
-    pub(crate) fn new(inner: S, session: Session, traffic: Arc<Traffic>) -> Self {
-        let shared = Arc::new(Shared::new(inner.clone(), session, traffic));
+impl<S: Clone, P> Auth<S, P> {
+    pub(crate) fn new(inner: S, session: Session, traffic: Arc<Traffic>, replay: Arc<P>) -> Self {
+        let shared = Arc::new(Shared::new(inner.clone(), session, traffic, replay));
         Self { inner, shared }
     }
 
@@ -42,7 +43,7 @@ impl<S: Clone> Auth<S> {
     }
 }
 
-impl<S> Auth<S> {
+impl<S, P> Auth<S, P> {
     /// The session whose tokens the requests carry.
     pub fn session(&self) -> &Session {
         self.shared.session()
@@ -54,28 +55,29 @@ impl<S> Auth<S> {
     }
 }
 
-impl<S, B, ResBody> Service<Request<B>> for Auth<S>
+impl<S, P, B, ResBody> Service<Request<B>> for Auth<S, P>
 where
-    S: Service<Request<B>, Response = Response<ResBody>> + Clone,
+    P: Replay<B>,
+    S: Service<Request<P::Body>, Response = Response<ResBody>> + Clone,
     S::Error: Into<BoxError>,
 {
     type Response = Response<ResBody>;
     type Error = BoxError;
-    type Future = ResponseFuture<S, B>;
+    type Future = ResponseFuture<S, B, P>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> ResponseFuture<S, B> {
+    fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B, P> {
         let shared = Arc::clone(&self.shared);
-        match course::begin(shared.session(), shared.traffic(), &mut request) {
-            Step::Send => ResponseFuture::sending(self.inner.call(request), shared),
-            Step::Wait(waiter, limits) => {
+        match shared.guide().begin(request) {
+            Begin::Send(request, course) => ResponseFuture::sending(self.inner.call(request), course, shared),
+            Begin::Wait(waiting) => {
                 self.give_back_readiness();
-                ResponseFuture::waiting(waiter, limits, request, shared)
+                ResponseFuture::waiting(waiting, shared)
             }
-            Step::Fail(error) => {
+            Begin::Fail(error) => {
                 self.give_back_readiness();
                 ResponseFuture::failed(error, shared)
             }
@@ -84,13 +86,13 @@ where
 }
 
 // By hand: the spare isn't cloned, and the clone isn't ready.
-impl<S: Clone> Clone for Auth<S> {
+impl<S: Clone, P> Clone for Auth<S, P> {
     fn clone(&self) -> Self {
         Self { inner: self.inner.clone(), shared: Arc::clone(&self.shared) }
     }
 }
 
-impl<S: fmt::Debug> fmt::Debug for Auth<S> {
+impl<S: fmt::Debug, P> fmt::Debug for Auth<S, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Auth").field("inner", &self.inner).field("session", self.session()).finish()
     }

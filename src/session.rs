@@ -40,8 +40,10 @@ mod wait;
 use std::{fmt, future::poll_fn, sync::Arc, time::Duration};
 
 use crate::{
+    challenge::Challenges,
+    clock::Timestamp,
     error::{Error, Kind},
-    token::{AccessToken, Token},
+    token::{AccessToken, Stamp, Token},
 };
 
 use self::core::Core;
@@ -268,7 +270,30 @@ impl Session {
 
     /// What can't be answered by [`fast`](Self::fast).
     pub(crate) fn begin(&self, demand: Demand, limits: WaitLimits) -> Result<Asked, Error> {
-        Waiter::ask(&self.core, demand, limits)
+        Waiter::ask(&self.core, demand, limits, None)
+    }
+
+    /// A request's token was refused: a newer one, or a wait for it.
+    pub(crate) fn rejected(
+        &self,
+        stamp: Stamp,
+        challenges: Challenges,
+        limits: WaitLimits,
+    ) -> Result<Asked, Error> {
+        Waiter::ask(&self.core, Demand::Refused(stamp), limits, Some(challenges))
+    }
+
+    /// A request's token was refused, and the request isn't sent again.
+    pub(crate) fn mark(&self, stamp: Stamp, challenges: Challenges) {
+        let now = self.core.clock.now();
+        self.core.with_state(now, |shell, fx| {
+            shell.state.note_challenges(stamp, challenges);
+            shell.state.invalidate(stamp, now, fx);
+        });
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.core.clock.now()
     }
 
     pub(crate) fn limits(&self) -> WaitLimits {
@@ -306,7 +331,7 @@ impl Watch {
 
     /// Waits for a change since the last [`status`](Self::status); it returns at once if there was one.
     ///
-    /// The passing of time is no change: a token that expires is not told of.
+    /// The passing of time is no change: a token that expires is not told of. Nor is one more or less who waits.
     ///
     /// # Cancel safety
     ///

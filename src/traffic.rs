@@ -1,6 +1,6 @@
 //! What belongs to the traffic through one layer, and what a single request says of itself.
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request,
@@ -10,6 +10,7 @@ use http::{
 use crate::{
     error::{Error, Kind},
     origin::{Destination, Destinations},
+    rejection::{RejectionRule, Unauthorized},
     session::{Session, WaitLimits},
 };
 
@@ -33,7 +34,7 @@ pub struct NoToken;
 /// # Examples
 ///
 /// ```
-/// use std::time::Duration;
+/// use std::{fmt, sync::Arc, time::Duration};
 /// use tower_reauth::Patience;
 ///
 /// let mut request = http::Request::new(());
@@ -43,7 +44,7 @@ pub struct NoToken;
 pub struct Patience(pub Duration);
 
 /// What the user set on a layer.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Traffic {
     pub(crate) header: HeaderName,
     /// Put a token also where the request has that header already.
@@ -54,6 +55,10 @@ pub(crate) struct Traffic {
     /// Send a request bare where there is no credential.
     pub(crate) bare: bool,
     pub(crate) destinations: Destinations,
+    /// What counts as a rejection.
+    pub(crate) rule: Arc<dyn RejectionRule>,
+    /// The requests are gRPC calls: they have a deadline of their own, and our errors a status.
+    pub(crate) grpc: bool,
 }
 
 /// What became of putting a credential on.
@@ -101,6 +106,12 @@ impl Traffic {
         Ok(PutOn::Done)
     }
 
+    /// Puts a newer credential in the place of the layer's own.
+    pub(crate) fn replace(&self, headers: &mut HeaderMap, credential: HeaderValue) -> Result<(), Error> {
+        headers.try_insert(&self.header, credential).map_err(|_| Error::new(Kind::TooManyHeaders))?;
+        Ok(())
+    }
+
     /// How long a request waits.
     pub(crate) fn limits<B>(&self, session: &Session, request: &Request<B>) -> WaitLimits {
         let limits = session.limits();
@@ -110,6 +121,17 @@ impl Traffic {
             after_rejection: self.after_rejection.unwrap_or(limits.after_rejection),
             max_waiting: self.max_waiting.or(limits.max_waiting),
         }
+    }
+}
+
+impl fmt::Debug for Traffic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Traffic")
+            .field("header", &self.header)
+            .field("overriding", &self.overriding)
+            .field("patience", &self.patience)
+            .field("destinations", &self.destinations)
+            .finish_non_exhaustive()
     }
 }
 
@@ -123,6 +145,8 @@ impl Default for Traffic {
             max_waiting: None,
             bare: false,
             destinations: Destinations::default(),
+            rule: Arc::new(Unauthorized),
+            grpc: false,
         }
     }
 }

@@ -168,7 +168,8 @@ impl SessionBuilder {
         self
     }
 
-    /// Tells `listen` of each event. It runs where the event happens and should be quick.
+    /// Tells `listen` of each event. It runs where the event happens, in the caller's own task for what a caller does,
+    /// and should be quick. Events of several threads may overtake one another.
     pub fn on_event(mut self, listen: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.event_hook = Some(Arc::new(listen));
         self

@@ -15,9 +15,10 @@ use futures_util::future::Shared;
 use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
+    challenge::Challenges,
     clock::{Clock, Nanos, Timestamp},
     error::{Error, Kind},
-    event::Event,
+    event::{Event, EventKind},
     refresh::{AnyRefresher, RefreshContext, RefreshError},
     spawn::{Spawn, Task},
     token::{AccessToken, Token},
@@ -117,6 +118,7 @@ impl Core {
         demand: Demand,
         now: Timestamp,
         max_waiting: Option<usize>,
+        challenges: Option<Challenges>,
     ) -> Result<Begun, Error> {
         if is_inside(self.id()) {
             return Err(Error::new(Kind::NeedsItself));
@@ -124,6 +126,9 @@ impl Core {
         let can_start = self.spawn.is_ready();
         self.with_state(now, |shell, fx| {
             let waiting = self.waiting.load(Ordering::Relaxed);
+            if let (Demand::Refused(stamp), Some(challenges)) = (demand, challenges) {
+                shell.state.note_challenges(stamp, challenges);
+            }
             let has_room = max_waiting.is_none_or(|most| waiting < most);
             let decision = shell.state.demand(demand, now, has_room, can_start, fx);
             fx.publish |= matches!(decision, Decision::Use(_));
@@ -303,7 +308,8 @@ impl Shell {
             let gate = self.gate(ticket.id).clone();
             chores.start = Some((ticket, cx, gate));
         }
-        let tells = !chores.effects.events.is_empty();
+        let is_change = |event: &Event| !matches!(event.kind, EventKind::Joined { .. });
+        let tells = chores.effects.events.iter().any(is_change);
         self.version += u64::from(tells);
         tells
     }

@@ -12,6 +12,7 @@ mod status;
 use std::{mem, sync::Arc};
 
 use crate::{
+    challenge::Challenges,
     clock::{Nanos, Timestamp},
     error::{Error, Kind},
     event::{Event, EventKind},
@@ -62,6 +63,8 @@ pub(crate) struct State {
     last: Last,
     /// A flight failed after the current generation was refused: its number, and its error.
     batch_failure: Option<(u64, Error)>,
+    /// What the server said when it refused the current generation.
+    challenges: Challenges,
     pace: Pace,
     saves: Saves,
     revoking: usize,
@@ -199,6 +202,7 @@ impl State {
             ended: None,
             last: Last::Good,
             batch_failure: None,
+            challenges: Challenges::default(),
             pace: Pace::default(),
             saves: Saves::default(),
             revoking: 0,
@@ -365,6 +369,13 @@ impl State {
         if counts {
             self.back_off(arrived, None, None);
             self.remember(Last::Useless, fx);
+        }
+    }
+
+    /// What a server said when it refused a token; told to the refresher while that token is the session's.
+    pub(crate) fn note_challenges(&mut self, stamp: Stamp, challenges: Challenges) {
+        if stamp.sign_in == self.sign_in && stamp.generation == self.generation {
+            self.challenges = challenges;
         }
     }
 
@@ -607,7 +618,8 @@ impl State {
 
     fn context(&self, reason: RefreshReason) -> RefreshContext {
         let token = self.held.as_ref().map(|held| held.token.clone());
-        RefreshContext::new(token, self.refresh_token.clone(), reason, self.pace.failures)
+        let challenges = self.challenges.clone();
+        RefreshContext::new(token, self.refresh_token.clone(), reason, challenges, self.pace.failures)
     }
 
     fn is_past_limit(&self, now: Timestamp) -> bool {
@@ -628,6 +640,7 @@ impl State {
         self.generation += 1;
         self.held = Some(held);
         self.batch_failure = None;
+        self.challenges = Challenges::default();
     }
 
     fn begin_trial(&mut self) {
@@ -647,6 +660,7 @@ impl State {
     fn forget_credential(&mut self, fx: &mut Effects) {
         self.sign_in += 1;
         self.held = None;
+        self.challenges = Challenges::default();
         self.refresh_token = None;
         self.exchanged = None;
         self.unknown = false;

@@ -11,6 +11,7 @@ use std::{
 use futures_util::{FutureExt, future::Shared};
 
 use crate::{
+    challenge::Challenges,
     clock::{Nanos, Sleep, nanos},
     error::{Error, Kind},
     token::AccessToken,
@@ -48,9 +49,14 @@ pub(crate) enum Asked {
 
 impl Waiter {
     /// Asks for a token by way of the lock.
-    pub(super) fn ask(core: &Arc<Core>, demand: Demand, limits: WaitLimits) -> Result<Asked, Error> {
+    pub(super) fn ask(
+        core: &Arc<Core>,
+        demand: Demand,
+        limits: WaitLimits,
+        challenges: Option<Challenges>,
+    ) -> Result<Asked, Error> {
         let now = core.clock.now();
-        match core.begin(demand, now, limits.max_waiting)? {
+        match core.begin(demand, now, limits.max_waiting, challenges)? {
             Begun::Use(token) => Ok(Asked::Use(token)),
             Begun::Wait(wait, shared, place) => {
                 let patience = limits.patience;

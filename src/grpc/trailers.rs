@@ -1,0 +1,167 @@
+//! Watching trailers.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::GRPC_STATUS;
+use crate::{
+    challenge::Challenges,
+    course::{Carried, LeaveStamp},
+    session::Session,
+};
+
+/// Marks the token of a call that its server refuses in trailers, after it had begun to answer.
+///
+/// Such a call can't be sent again, and its caller gets the status. The next call has a new token. Put it above the
+/// layer made for gRPC; it needs that layer's session.
+///
+/// # Examples
+///
+/// ```
+/// use tower::ServiceBuilder;
+/// use tower_reauth::{AuthLayer, RefreshContext, Token, grpc::WatchTrailersLayer, refresh_fn};
+///
+/// # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
+/// let auth = AuthLayer::grpc(refresher);
+/// let stack = ServiceBuilder::new().layer(WatchTrailersLayer::new(auth.session().clone())).layer(auth);
+/// # let _ = stack;
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct WatchTrailersLayer {
+    session: Session,
+}
+
+/// A service whose responses' trailers are watched. Made by [`WatchTrailersLayer`].
+#[derive(Clone, Debug)]
+pub struct WatchTrailers<S> {
+    inner: S,
+    session: Session,
+}
+
+pin_project! {
+    /// The future of a response whose trailers are watched.
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct WatchTrailersFuture<F> {
+        #[pin]
+        future: F,
+        session: Session,
+    }
+}
+
+pin_project! {
+    /// A body whose trailers are watched.
+    pub struct WatchTrailersBody<B> {
+        #[pin]
+        body: B,
+        session: Session,
+        carried: Option<Carried>,
+    }
+}
+
+// === impl WatchTrailersLayer ===
+
+impl WatchTrailersLayer {
+    /// Watches for the tokens of `session`.
+    pub fn new(session: Session) -> Self {
+        Self { session }
+    }
+}
+
+impl<S> Layer<S> for WatchTrailersLayer {
+    type Service = WatchTrailers<S>;
+
+    fn layer(&self, inner: S) -> WatchTrailers<S> {
+        WatchTrailers { inner, session: self.session.clone() }
+    }
+}
+
+// === impl WatchTrailers ===
+
+impl<S, B, ResBody> Service<Request<B>> for WatchTrailers<S>
+where
+    S: Service<Request<B>, Response = Response<ResBody>>,
+{
+    type Response = Response<WatchTrailersBody<ResBody>>;
+    type Error = S::Error;
+    type Future = WatchTrailersFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        request.extensions_mut().insert(LeaveStamp);
+        WatchTrailersFuture { future: self.inner.call(request), session: self.session.clone() }
+    }
+}
+
+// === impl WatchTrailersFuture ===
+
+impl<F, ResBody, E> Future for WatchTrailersFuture<F>
+where
+    F: Future<Output = Result<Response<ResBody>, E>>,
+{
+    type Output = Result<Response<WatchTrailersBody<ResBody>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.future.poll(cx))?;
+        let carried = response.extensions().get::<Carried>().copied();
+        let session = this.session.clone();
+        Poll::Ready(Ok(response.map(|body| WatchTrailersBody { body, session, carried })))
+    }
+}
+
+impl<F> fmt::Debug for WatchTrailersFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchTrailersFuture").finish_non_exhaustive()
+    }
+}
+
+// === impl WatchTrailersBody ===
+
+impl<B: Body> Body for WatchTrailersBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let this = self.project();
+        let frame = ready!(this.body.poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(trailers) = frame.trailers_ref()
+            && trailers.get(GRPC_STATUS).is_some_and(|status| status == "16")
+            && let Some(Carried(stamp)) = this.carried.take()
+        {
+            this.session.mark(stamp, Challenges::default());
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<B> fmt::Debug for WatchTrailersBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchTrailersBody").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,370 @@
+//! Bodies that are kept as they go out.
+//!
+//! The original body lives in a place that both sendings share. Whoever polls it takes it out for the time of the
+//! poll, so that no lock is held over the user's code, and puts it back with what it gave.
+
+use std::{
+    collections::VecDeque,
+    error::Error as StdError,
+    fmt, mem,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::Replay;
+
+/// Keeps what goes out of a streamed body, to send it again chunk for chunk, with its trailers.
+///
+/// Nothing is copied ([`Bytes`] are shared) and the first sending isn't delayed. Beyond the limit nothing is kept any
+/// more: such a request gets the server's own answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Buffered {
+    limit: usize,
+}
+
+/// [`Buffered`], for an inner service with one fixed body type. Made by [`Buffered::rebox`].
+#[derive(Clone, Copy)]
+pub struct Reboxed<F> {
+    buffered: Buffered,
+    rebox: F,
+}
+
+/// A body that is kept as it goes out, or its second sending.
+pub struct BufferedBody<B> {
+    shared: Arc<Mutex<Shared<B>>>,
+    second: bool,
+    /// The first sending said how long it would be.
+    declared: bool,
+}
+
+/// The upload was ended, as its request's token was refused before the body was read.
+#[derive(Clone, Copy, Debug)]
+pub struct UploadEnded;
+
+/// What is kept of a body.
+pub struct Kept<B> {
+    shared: Arc<Mutex<Shared<B>>>,
+}
+
+struct Shared<B> {
+    /// None while it is polled.
+    original: Option<Pin<Box<B>>>,
+    /// What went out, in order.
+    frames: VecDeque<Frame<Bytes>>,
+    /// How many bytes may still be kept; None: nothing is kept any more.
+    room: Option<usize>,
+    /// The original has given all.
+    finished: bool,
+    /// The first sending is over.
+    ended: bool,
+    /// The first sending, while it waits for more of the original.
+    first: Option<Waker>,
+    /// The second sending, while it waits for the first to put the original back.
+    second: Option<Waker>,
+}
+
+/// The original, taken out for a poll.
+struct Taken<'a, B> {
+    shared: &'a Mutex<Shared<B>>,
+    original: Option<Pin<Box<B>>>,
+}
+
+// === impl Buffered ===
+
+impl Buffered {
+    /// Keeps at most `limit` bytes of a body.
+    pub fn new(limit: usize) -> Self {
+        Self { limit }
+    }
+
+    /// Makes the body that goes out into another type: that of an inner service with one fixed body.
+    pub fn rebox<F>(self, rebox: F) -> Reboxed<F> {
+        Reboxed { buffered: self, rebox }
+    }
+}
+
+impl Default for Buffered {
+    fn default() -> Self {
+        Self::new(64 * 1024)
+    }
+}
+
+impl<B> Replay<B> for Buffered
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    type Body = BufferedBody<B>;
+    type Kept = Kept<B>;
+
+    fn keep(&self, body: B) -> (BufferedBody<B>, Option<Kept<B>>) {
+        let declared = body.size_hint().exact().is_some();
+        let shared = Arc::new(Mutex::new(Shared {
+            original: Some(Box::pin(body)),
+            frames: VecDeque::new(),
+            room: Some(self.limit),
+            finished: false,
+            ended: false,
+            first: None,
+            second: None,
+        }));
+        let kept = Kept { shared: Arc::clone(&shared) };
+        (BufferedBody { shared, second: false, declared }, Some(kept))
+    }
+
+    fn end(&self, kept: Kept<B>) -> Option<Kept<B>> {
+        let mut shared = lock(&kept.shared);
+        shared.ended = true;
+        // Who sends the first one is told at once, if it waits for more of it.
+        let waker = shared.first.take();
+        let possible = shared.room.is_some();
+        drop(shared);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        possible.then_some(kept)
+    }
+
+    fn again(&self, kept: Kept<B>) -> BufferedBody<B> {
+        BufferedBody { shared: kept.shared, second: true, declared: false }
+    }
+}
+
+// === impl Reboxed ===
+
+impl<B, F, Out> Replay<B> for Reboxed<F>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    F: Fn(BufferedBody<B>) -> Out + Send + Sync + 'static,
+{
+    type Body = Out;
+    type Kept = Kept<B>;
+
+    fn keep(&self, body: B) -> (Out, Option<Kept<B>>) {
+        let (body, kept) = self.buffered.keep(body);
+        ((self.rebox)(body), kept)
+    }
+
+    fn end(&self, kept: Kept<B>) -> Option<Kept<B>> {
+        Replay::<B>::end(&self.buffered, kept)
+    }
+
+    fn again(&self, kept: Kept<B>) -> Out {
+        (self.rebox)(self.buffered.again(kept))
+    }
+}
+
+impl<F> fmt::Debug for Reboxed<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reboxed").field("buffered", &self.buffered).finish_non_exhaustive()
+    }
+}
+
+// === impl BufferedBody ===
+
+impl<B> BufferedBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    fn poll_first(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Some(mut taken) = Taken::take(&self.shared, cx, false) else {
+            // It was ended, and the second sending has it.
+            return self.poll_ended();
+        };
+        let polled = taken.poll(cx);
+        let mut shared = taken.put_back();
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                // Who keeps it for a second sending is gone: so is the reason to keep it.
+                if Arc::strong_count(&self.shared) == 1 {
+                    shared.forget();
+                }
+                shared.keep(frame);
+            }
+            Poll::Ready(Some(Err(_))) => shared.forget(),
+            Poll::Ready(None) => shared.finished = true,
+            // Whoever ends the upload wakes it.
+            Poll::Pending => shared.first = Some(cx.waker().clone()),
+        }
+        if shared.ended && !shared.finished {
+            drop(shared);
+            return self.poll_ended();
+        }
+        drop(shared);
+        polled.map_err(Into::into)
+    }
+
+    fn poll_ended(&self) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.declared { Poll::Ready(Some(Err(UploadEnded.into()))) } else { Poll::Ready(None) }
+    }
+
+    fn poll_second(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut shared = lock(&self.shared);
+        if let Some(frame) = shared.frames.pop_front() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        if shared.finished {
+            return Poll::Ready(None);
+        }
+        drop(shared);
+        // The first sending is in the middle of a poll: it puts the original back.
+        let Some(mut taken) = Taken::take(&self.shared, cx, true) else { return Poll::Pending };
+        let polled = taken.poll(cx);
+        let mut shared = taken.put_back();
+        if let Poll::Ready(None) = polled {
+            shared.finished = true;
+        }
+        drop(shared);
+        polled.map_err(Into::into)
+    }
+}
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+impl<B> Body for BufferedBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.second { self.poll_second(cx) } else { self.poll_first(cx) }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let shared = lock(&self.shared);
+        let original_ends =
+            shared.finished || shared.original.as_ref().is_some_and(|original| original.is_end_stream());
+        original_ends && (!self.second || shared.frames.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let shared = lock(&self.shared);
+        let rest = match &shared.original {
+            _ if shared.finished => SizeHint::with_exact(0),
+            Some(original) => original.size_hint(),
+            None => SizeHint::default(),
+        };
+        if !self.second {
+            return rest;
+        }
+        let kept: u64 =
+            shared.frames.iter().map(|frame| frame.data_ref().map_or(0, |data| data.len() as u64)).sum();
+        let mut hint = SizeHint::new();
+        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(kept)) {
+            hint.set_upper(upper);
+        }
+        hint.set_lower(rest.lower().saturating_add(kept));
+        hint
+    }
+}
+
+impl<B> fmt::Debug for BufferedBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BufferedBody").field("second", &self.second).finish_non_exhaustive()
+    }
+}
+
+// === impl Kept ===
+
+impl<B> fmt::Debug for Kept<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").finish_non_exhaustive()
+    }
+}
+
+// === impl Shared ===
+
+impl<B> Shared<B> {
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        let Some(room) = self.room else { return };
+        let copy = match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(data), _) if data.len() <= room => {
+                self.room = Some(room - data.len());
+                Frame::data(data.clone())
+            }
+            (None, Some(trailers)) => Frame::trailers(trailers.clone()),
+            _ => return self.forget(),
+        };
+        self.frames.push_back(copy);
+    }
+
+    /// It can't be sent again: what was kept is given back.
+    fn forget(&mut self) {
+        self.room = None;
+        self.frames = VecDeque::new();
+    }
+}
+
+// === impl Taken ===
+
+impl<'a, B: Body<Data = Bytes>> Taken<'a, B> {
+    fn take(shared: &'a Mutex<Shared<B>>, cx: &mut Context<'_>, second: bool) -> Option<Self> {
+        let mut locked = lock(shared);
+        if locked.ended != second {
+            return None;
+        }
+        let original = locked.original.take();
+        if original.is_none() {
+            locked.second = Some(cx.waker().clone());
+            return None;
+        }
+        Some(Self { shared, original })
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match &mut self.original {
+            Some(original) => original.as_mut().poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn put_back(mut self) -> MutexGuard<'a, Shared<B>> {
+        let mut locked = lock(self.shared);
+        locked.original = self.original.take();
+        let waiting = locked.second.take();
+        if let Some(waker) = waiting {
+            // Not under the lock: a waker is the user's.
+            drop(locked);
+            waker.wake();
+            locked = lock(self.shared);
+        }
+        locked
+    }
+}
+
+impl<B> Drop for Taken<'_, B> {
+    fn drop(&mut self) {
+        // The original panicked: it is not polled again, and can't be sent again.
+        if mem::take(&mut self.original).is_some() {
+            let mut locked = lock(self.shared);
+            locked.forget();
+            locked.finished = true;
+        }
+    }
+}
+
+// === impl UploadEnded ===
+
+impl fmt::Display for UploadEnded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the upload was ended: the request's token was refused")
+    }
+}
+
+impl StdError for UploadEnded {}
+
+fn lock<B>(shared: &Mutex<Shared<B>>) -> MutexGuard<'_, Shared<B>> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
