@@ -32,6 +32,7 @@ struct Meter {
 }
 
 const TITLE: &str = "With the layer: one refresh for a crowd of callers";
+const CAPTION: &str = "The server answers the refresh once all callers wait for it.";
 const CLONES: usize = 8;
 /// How many requests are under way at once. A request that waits for a token isn't one of them: it gives its place
 /// back, or the crowd could never wait together.
@@ -83,7 +84,13 @@ pub(crate) async fn run(stage: &Stage, callers: usize) -> Result<Part, BoxError>
     let ok = meter.succeeded.load(Ordering::Relaxed);
     let tally = stage.tally("layer", callers, &before, ok).await?;
     let signed_in = stage.accepts(session.try_token().as_ref().map(|token| token.expose())).await?;
-    Ok(Part { title: TITLE, is_layered: true, timeline, tally: Tally { signed_in, ..tally } })
+    Ok(Part {
+        title: TITLE,
+        caption: stage.caption(CAPTION),
+        is_layered: true,
+        timeline,
+        tally: Tally { signed_in, ..tally },
+    })
 }
 
 async fn all_wait(session: &Session, callers: usize) {

@@ -32,6 +32,7 @@ task_local! {
 }
 
 const TITLE: &str = "With the layer: one refresh for the three calls";
+const CAPTION: &str = "The server holds its answer for 300 ms, in case another refresh comes. None does.";
 
 pub(crate) async fn run(stage: &Stage) -> Result<Part, BoxError> {
     let timeline = Timeline::new(TITLE);
@@ -73,7 +74,13 @@ pub(crate) async fn run(stage: &Stage) -> Result<Part, BoxError> {
 
     let tally = stage.tally("layer", CALLS.len(), &before, ok).await?;
     let signed_in = stage.accepts(session.try_token().as_ref().map(|token| token.expose())).await?;
-    Ok(Part { title: TITLE, is_layered: true, timeline, tally: Tally { signed_in, ..tally } })
+    Ok(Part {
+        title: TITLE,
+        caption: stage.caption(CAPTION),
+        is_layered: true,
+        timeline,
+        tally: Tally { signed_in, ..tally },
+    })
 }
 
 async fn send<S>(client: S, request: Request) -> Result<StatusCode, BoxError>

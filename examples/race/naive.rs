@@ -25,6 +25,7 @@ struct NaiveClient {
 }
 
 const TITLE: &str = "Naive: each call that finds the token expired refreshes by itself";
+const CAPTION: &str = "The server answers once all three refreshes came, the one that it grants first.";
 
 pub(crate) async fn run(stage: &Stage) -> Result<Part, BoxError> {
     let timeline = Timeline::new(TITLE);
@@ -43,7 +44,13 @@ pub(crate) async fn run(stage: &Stage) -> Result<Part, BoxError> {
     let tally = stage.tally("naive", CALLS.len(), &before, ok).await?;
     let tokens = client.tokens().clone();
     let signed_in = stage.accepts(tokens.as_ref().map(|pair| &*pair.access)).await?;
-    Ok(Part { title: TITLE, is_layered: false, timeline, tally: Tally { signed_in, ..tally } })
+    Ok(Part {
+        title: TITLE,
+        caption: stage.caption(CAPTION),
+        is_layered: false,
+        timeline,
+        tally: Tally { signed_in, ..tally },
+    })
 }
 
 // === impl NaiveClient ===

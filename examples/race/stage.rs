@@ -44,6 +44,11 @@ impl Stage {
         self.server.is_some()
     }
 
+    /// What the built-in server does to the times; another backend knows nothing of it.
+    pub(crate) fn caption(&self, built_in: &'static str) -> &'static str {
+        if self.is_built_in() { built_in } else { "" }
+    }
+
     pub(crate) async fn sign_in(&self, timeline: &Timeline) -> Result<Pair, BoxError> {
         let pair = self.api.sign_in().await?;
         timeline.note(&format!("signed in with {}", timeline.names().pair(&pair)));

@@ -7,6 +7,8 @@ use crate::timeline::Timeline;
 /// One part, once it has ended.
 pub(crate) struct Part {
     pub(crate) title: &'static str,
+    /// What makes the times what they are.
+    pub(crate) caption: &'static str,
     pub(crate) is_layered: bool,
     pub(crate) timeline: Timeline,
     pub(crate) tally: Tally,
