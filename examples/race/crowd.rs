@@ -29,6 +29,7 @@ struct Meter {
     timeline: Timeline,
     callers: usize,
     succeeded: Arc<AtomicUsize>,
+    failed: Arc<AtomicUsize>,
 }
 
 const TITLE: &str = "With the layer: one refresh for a crowd of callers";
@@ -45,7 +46,8 @@ pub(crate) async fn run(stage: &Stage, callers: usize) -> Result<Part, BoxError>
     let timeline =
         Timeline::new(&format!("{TITLE}: {}, over {CLONES} clones of the client", grouped(callers)));
     let pair = stage.sign_in(&timeline).await?;
-    let meter = Meter { timeline: timeline.clone(), callers, succeeded: Arc::default() };
+    let meter =
+        Meter { timeline: timeline.clone(), callers, succeeded: Arc::default(), failed: Arc::default() };
 
     let refresher = TokenEndpoint { api: stage.api.clone(), timeline: timeline.clone() };
     let session = Session::builder(refresher)
@@ -110,16 +112,14 @@ where
         let answer = client.ready().await?.call(request);
         let meter = meter.clone();
         calls.spawn(async move {
-            // One that fails is missing from the count, and that decides.
-            if status(answer.await?).await?.is_success() {
-                meter.succeeded();
+            match status(answer).await {
+                Ok(status) if status.is_success() => meter.succeeded(),
+                Ok(status) => meter.failed(status.to_string()),
+                Err(error) => meter.failed(error.to_string()),
             }
-            Ok::<_, BoxError>(())
         });
     }
-    while let Some(call) = calls.join_next().await {
-        call??;
-    }
+    calls.join_all().await;
     Ok(())
 }
 
@@ -140,6 +140,13 @@ impl Meter {
     fn succeeded(&self) {
         let callers = self.succeeded.fetch_add(1, Ordering::Relaxed) + 1;
         self.count(callers, Step::Succeeded { callers, of: self.callers });
+    }
+
+    fn failed(&self, why: String) {
+        // One says enough: the others will have failed for the same reason.
+        if self.failed.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.timeline.tell(Who::Crowd, Step::Failed { why });
+        }
     }
 
     fn count(&self, callers: usize, step: Step) {

@@ -27,8 +27,10 @@ struct Seen {
     calls: usize,
 }
 
-/// How long the server holds an answer for something that may never happen.
-pub(crate) const LONGEST: Duration = Duration::from_millis(300);
+/// How long an answer is held for further refreshes.
+const FOR_OTHERS: Duration = Duration::from_millis(300);
+/// How long a refusal is held for the winner's call; it comes at once but on a machine that is very busy.
+const FOR_THE_WINNER: Duration = Duration::from_secs(3);
 
 // === impl Round ===
 
@@ -49,7 +51,7 @@ impl Round {
     /// Waits until a refresh that was granted may be answered.
     pub(crate) async fn winners_turn(&self) {
         match &self.hold {
-            Hold::Refreshes(expected) => self.until(|seen| seen.refreshes >= *expected).await,
+            Hold::Refreshes(expected) => self.until(FOR_OTHERS, |seen| seen.refreshes >= *expected).await,
             Hold::Until(open) => {
                 // Its other end is dropped only when the part has ended.
                 let _ = open.clone().wait_for(|open| *open).await;
@@ -61,10 +63,10 @@ impl Round {
     /// tokens by then. So the losers' sign-out can't come before that which it undoes.
     pub(crate) async fn losers_turn(&self) {
         self.winners_turn().await;
-        self.until(|seen| seen.calls > 0).await;
+        self.until(FOR_THE_WINNER, |seen| seen.calls > 0).await;
     }
 
-    async fn until(&self, reached: impl FnMut(&Seen) -> bool) {
-        let _ = timeout(LONGEST, self.seen.subscribe().wait_for(reached)).await;
+    async fn until(&self, longest: Duration, reached: impl FnMut(&Seen) -> bool) {
+        let _ = timeout(longest, self.seen.subscribe().wait_for(reached)).await;
     }
 }

@@ -3,7 +3,7 @@
 use http::{StatusCode, header};
 use http_body_util::BodyExt;
 use tokio::{task::JoinSet, task_local};
-use tower::{Service, ServiceBuilder, ServiceExt};
+use tower::{ServiceBuilder, ServiceExt};
 use tower_reauth::{AuthLayer, Event, EventKind, RefreshContext, RefreshError, Refresher, Session, Token};
 
 use crate::{
@@ -62,7 +62,7 @@ pub(crate) async fn run(stage: &Stage) -> Result<Part, BoxError> {
         request.extensions_mut().insert(CallNumber(number));
         let (client, timeline, who) = (client.clone(), timeline.clone(), Who::Call(number));
         calls.spawn(CALLER.scope(who, async move {
-            let (step, ok) = match send(client, request).await {
+            let (step, ok) = match status(client.oneshot(request)).await {
                 Ok(status) => (Step::Answered { status }, status.is_success()),
                 Err(error) => (Step::Failed { why: error.to_string() }, false),
             };
@@ -83,18 +83,13 @@ pub(crate) async fn run(stage: &Stage) -> Result<Part, BoxError> {
     })
 }
 
-async fn send<S>(client: S, request: Request) -> Result<StatusCode, BoxError>
-where
-    S: Service<Request, Response = Response, Error = BoxError>,
-{
-    status(client.oneshot(request).await?).await
-}
-
-/// Reads an answer to its end, so that its connection can be used again.
-pub(crate) async fn status(response: Response) -> Result<StatusCode, BoxError> {
-    let status = response.status();
-    response.into_body().collect().await?;
-    Ok(status)
+/// Waits for an answer and reads it to its end, so that its connection can be used again.
+pub(crate) async fn status(
+    answer: impl Future<Output = Result<Response, BoxError>>,
+) -> Result<StatusCode, BoxError> {
+    let (head, body) = answer.await?.into_parts();
+    body.collect().await?;
+    Ok(head.status)
 }
 
 fn tell(timeline: &Timeline, event: &Event) {

@@ -7,6 +7,14 @@
 //! A server on loopback (`server.rs`) spends a refresh token by its first use, as a server that rotates refresh tokens
 //! does. Against it the same calls are made three times over: by a client whose calls refresh by themselves
 //! (`naive.rs`), by one with the layer (`layered.rs`), and with the layer by thousands of callers (`crowd.rs`).
+//!
+//! Against Django REST framework with simplejwt, where this was first seen:
+//!
+//! ```sh
+//! python3 -m venv v && v/bin/pip install -r tests/servers/requirements.txt
+//! v/bin/python tests/servers/simplejwt_server.py 8000 --mode gunicorn --workers 1 &
+//! cargo run --release --example race -- --server http://127.0.0.1:8000
+//! ```
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "to print is what it is for")]
 #![allow(

@@ -77,9 +77,9 @@ pub(super) fn curves(entries: &[Entry]) -> Curves {
     for Entry { at, step, .. } in entries {
         match step {
             Step::Starts => curves.waiting.extend([(*at, 0), (*at, 1)]),
-            Step::Waiting { callers, .. } => curves.waiting.push((*at, *callers)),
+            Step::Waiting { callers, .. } => climb(&mut curves.waiting, *at, *callers),
             Step::Succeeded { callers, of } => {
-                curves.succeeded.push((*at, *callers));
+                climb(&mut curves.succeeded, *at, *callers);
                 curves.callers = *of;
             }
             // From here on nobody waits, and the first are on their way.
@@ -91,4 +91,11 @@ pub(super) fn curves(entries: &[Entry]) -> Curves {
         }
     }
     curves
+}
+
+/// Adds a point. Callers in several threads count in one order and tell of it in another: what is behind is left out.
+fn climb(curve: &mut Vec<(Duration, usize)>, at: Duration, callers: usize) {
+    if curve.last().is_none_or(|(_, highest)| callers > *highest) {
+        curve.push((at, callers));
+    }
 }
