@@ -1,0 +1,202 @@
+//! The backend's routes, as its clients use them.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use http::{Method, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::{self, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::json;
+
+use crate::{BoxError, jwt};
+
+/// A plain hyper client.
+pub(crate) type Client = legacy::Client<HttpConnector, Full<Bytes>>;
+
+pub(crate) type Request = http::Request<Full<Bytes>>;
+pub(crate) type Response = http::Response<Incoming>;
+
+/// Where the backend is, with a client for what goes there without the layer.
+#[derive(Clone)]
+pub(crate) struct Api {
+    origin: String,
+    client: Client,
+}
+
+/// A call of the application, which wants a valid access token.
+pub(crate) struct Call {
+    method: Method,
+    path: &'static str,
+}
+
+/// What the token endpoint gives. How long the access token lives stands nowhere but in the token.
+#[derive(Clone, Deserialize, Serialize)]
+pub(crate) struct Pair {
+    pub(crate) access: String,
+    pub(crate) refresh: String,
+}
+
+/// What the server counted so far.
+#[derive(Deserialize, Serialize)]
+pub(crate) struct Counts {
+    /// Refreshes by the status that answered them.
+    pub(crate) refresh_calls: BTreeMap<u16, usize>,
+    /// Calls that were answered with success. Only the built-in server counts them.
+    pub(crate) ok: Option<usize>,
+}
+
+/// Why an exchange at the token endpoint brought no tokens.
+#[derive(Debug)]
+pub(crate) enum ExchangeError {
+    /// Nothing reached the server.
+    NotConnected(BoxError),
+    /// The request was written, and its answer didn't come.
+    NotAnswered(BoxError),
+    /// The server said no, or how long to wait.
+    Status(StatusCode, Option<Duration>),
+    /// The answer isn't what it should be.
+    Unreadable(BoxError),
+}
+
+/// The three calls of the report.
+pub(crate) const CALLS: [Call; 3] = [
+    Call { method: Method::POST, path: "/messages/" },
+    Call { method: Method::GET, path: "/dashboard/stats/" },
+    Call { method: Method::GET, path: "/tickets/" },
+];
+
+pub(crate) fn http1() -> Client {
+    legacy::Client::builder(TokioExecutor::new()).build(connector())
+}
+
+/// All requests over one connection, without asking the server first whether it speaks HTTP/2.
+pub(crate) fn http2() -> Client {
+    legacy::Client::builder(TokioExecutor::new()).http2_only(true).build(connector())
+}
+
+fn connector() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector
+}
+
+// === impl Api ===
+
+impl Api {
+    pub(crate) fn new(server: &Uri) -> Result<Self, BoxError> {
+        let authority = server.authority().ok_or("the server's URL names no host")?;
+        Ok(Self { origin: format!("http://{authority}"), client: http1() })
+    }
+
+    pub(crate) fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// One of the application's calls, without a token.
+    pub(crate) fn request(&self, call: &Call) -> Request {
+        let body = if call.method == Method::POST { r#"{"text":"hello"}"# } else { "" };
+        self.json(call.method.clone(), call.path, body.into())
+    }
+
+    pub(crate) async fn sign_in(&self) -> Result<Pair, BoxError> {
+        let who = json!({ "username": "alice", "password": "alice" });
+        Ok(self.fetch(self.json(Method::POST, "/auth/token/", who.to_string())).await?)
+    }
+
+    /// Exchanges a refresh token.
+    pub(crate) async fn refresh(&self, refresh: &str) -> Result<Pair, ExchangeError> {
+        let body = json!({ "refresh": refresh });
+        self.fetch(self.json(Method::POST, "/auth/token/refresh/", body.to_string())).await
+    }
+
+    pub(crate) async fn counts(&self) -> Result<Counts, BoxError> {
+        Ok(self.fetch(self.json(Method::GET, "/_counts", String::new())).await?)
+    }
+
+    /// Makes a call with a token that the caller chose.
+    pub(crate) async fn send(&self, call: &Call, access: &str) -> Result<StatusCode, BoxError> {
+        let mut request = self.request(call);
+        request.headers_mut().insert(header::AUTHORIZATION, format!("Bearer {access}").parse()?);
+        let response = self.client.request(request).await?;
+        let status = response.status();
+        // Read to its end, so that the connection can be used again.
+        response.into_body().collect().await?;
+        Ok(status)
+    }
+
+    fn json(&self, method: Method, path: &str, body: String) -> Request {
+        http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.origin))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::from(body))
+            .expect("the origin was taken from a URI, and the paths are constants")
+    }
+
+    async fn fetch<T: DeserializeOwned>(&self, request: Request) -> Result<T, ExchangeError> {
+        let response = self.client.request(request).await.map_err(|error| match error.is_connect() {
+            true => ExchangeError::NotConnected(error.into()),
+            false => ExchangeError::NotAnswered(error.into()),
+        })?;
+        let (head, body) = response.into_parts();
+        if !head.status.is_success() {
+            let wait =
+                head.headers.get(header::RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
+            return Err(ExchangeError::Status(head.status, wait.map(Duration::from_secs)));
+        }
+        let body = body.collect().await.map_err(|error| ExchangeError::NotAnswered(error.into()))?;
+        serde_json::from_slice(&body.to_bytes()).map_err(|error| ExchangeError::Unreadable(error.into()))
+    }
+}
+
+// === impl Call ===
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.path)
+    }
+}
+
+// === impl Counts ===
+
+impl Counts {
+    pub(crate) fn refreshes(&self) -> usize {
+        self.refresh_calls.values().sum()
+    }
+
+    pub(crate) fn refused(&self) -> usize {
+        self.refresh_calls.get(&StatusCode::UNAUTHORIZED.as_u16()).copied().unwrap_or(0)
+    }
+}
+
+// === impl Pair ===
+
+impl Pair {
+    pub(crate) fn expires_at(&self) -> Result<SystemTime, BoxError> {
+        jwt::expires_at(&self.access).ok_or_else(|| "the access token is no JWT with an `exp`".into())
+    }
+}
+
+// === impl ExchangeError ===
+
+impl fmt::Display for ExchangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotConnected(error) => write!(f, "the server can't be reached: {error}"),
+            Self::NotAnswered(error) => write!(f, "the server didn't answer: {error}"),
+            Self::Status(status, _) => write!(f, "{status}"),
+            Self::Unreadable(error) => write!(f, "the server's answer can't be read: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ExchangeError {}

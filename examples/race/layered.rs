@@ -1,0 +1,170 @@
+//! The second part: the same calls through the layer.
+
+use http::{StatusCode, header};
+use http_body_util::BodyExt;
+use tokio::{task::JoinSet, task_local};
+use tower::{ServiceBuilder, ServiceExt};
+use tower_reauth::{AuthLayer, Event, EventKind, RefreshContext, RefreshError, Refresher, Session, Token};
+
+use crate::{
+    BoxError,
+    api::{self, Api, CALLS, ExchangeError, Pair, Request, Response},
+    hold::Hold,
+    stage::Stage,
+    step::Step,
+    tally::{Part, Tally},
+    timeline::{Timeline, Who},
+};
+
+/// Where new tokens come from. It has a client of its own, without the layer.
+pub(crate) struct TokenEndpoint {
+    pub(crate) api: Api,
+    pub(crate) timeline: Timeline,
+}
+
+/// Which of the calls a request is.
+#[derive(Clone, Copy)]
+struct CallNumber(usize);
+
+task_local! {
+    /// The call that this task makes: an event doesn't say who caused it, but it is told in the caller's task.
+    static CALLER: Who;
+}
+
+const TITLE: &str = "With the layer: one refresh for the three calls";
+const CAPTION: &str = "The server holds its answer for 300 ms, in case another refresh comes. None does.";
+
+pub(crate) async fn run(stage: &Stage) -> Result<Part, BoxError> {
+    let timeline = Timeline::new(TITLE);
+    let pair = stage.sign_in(&timeline).await?;
+
+    let refresher = TokenEndpoint { api: stage.api.clone(), timeline: timeline.clone() };
+    let session = Session::builder(refresher)
+        .token(pair.token()?)
+        .on_event({
+            let timeline = timeline.clone();
+            move |event| tell(&timeline, event)
+        })
+        .build();
+    let client = ServiceBuilder::new()
+        .layer(AuthLayer::from_session(session.clone()).allow_origin(stage.api.origin().parse()?))
+        // Beneath the layer, to see what it put on.
+        .map_request({
+            let timeline = timeline.clone();
+            move |request| tell_sent(&timeline, request)
+        })
+        .service(api::http1());
+
+    let before = stage.begin(&timeline, &pair, Hold::Refreshes(CALLS.len())).await?;
+    let mut calls = JoinSet::new();
+    for (number, call) in CALLS.iter().enumerate() {
+        let mut request = stage.api.request(call);
+        request.extensions_mut().insert(CallNumber(number));
+        let (client, timeline, who) = (client.clone(), timeline.clone(), Who::Call(number));
+        calls.spawn(CALLER.scope(who, async move {
+            let (step, ok) = match status(client.oneshot(request)).await {
+                Ok(status) => (Step::Answered { status }, status.is_success()),
+                Err(error) => (Step::Failed { why: error.to_string() }, false),
+            };
+            timeline.tell(who, step);
+            ok
+        }));
+    }
+    let ok = calls.join_all().await.into_iter().filter(|ok| *ok).count();
+
+    let tally = stage.tally("layer", CALLS.len(), &before, ok).await?;
+    let signed_in = stage.accepts(session.try_token().as_ref().map(|token| token.expose())).await?;
+    Ok(Part {
+        title: TITLE,
+        caption: stage.caption(CAPTION),
+        is_layered: true,
+        timeline,
+        tally: Tally { signed_in, ..tally },
+    })
+}
+
+/// Waits for an answer and reads it to its end, so that its connection can be used again.
+pub(crate) async fn status(
+    answer: impl Future<Output = Result<Response, BoxError>>,
+) -> Result<StatusCode, BoxError> {
+    let (head, body) = answer.await?.into_parts();
+    body.collect().await?;
+    Ok(head.status)
+}
+
+fn tell(timeline: &Timeline, event: &Event) {
+    let caller = || CALLER.try_with(|who| *who).unwrap_or(Who::Session);
+    match &event.kind {
+        EventKind::Started { .. } => timeline.tell(caller(), Step::Starts),
+        EventKind::Joined { waiting, .. } => timeline.tell(caller(), Step::Joins { waiting: *waiting }),
+        _ => tell_outcome(timeline, event),
+    }
+}
+
+/// Tells how a refresh ended.
+pub(crate) fn tell_outcome(timeline: &Timeline, event: &Event) {
+    match &event.kind {
+        EventKind::Renewed { took, waiting, .. } => {
+            timeline.tell(Who::Session, Step::Renewed { took: *took, waiting: *waiting });
+        }
+        EventKind::Failed { error, .. } | EventKind::Ended { error, .. } => {
+            timeline.tell(Who::Session, Step::NotRenewed { why: error.to_string() });
+        }
+        _ => {}
+    }
+}
+
+fn tell_sent(timeline: &Timeline, request: Request) -> Request {
+    let number = request.extensions().get::<CallNumber>();
+    let credential = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if let (Some(number), Some(access)) = (number, credential.and_then(|it| it.strip_prefix("Bearer "))) {
+        timeline.tell(Who::Call(number.0), Step::Sends { access: timeline.names().access(access) });
+    }
+    request
+}
+
+// === impl TokenEndpoint ===
+
+impl Refresher for TokenEndpoint {
+    async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
+        let Some(refresh_token) = cx.refresh_token() else {
+            return Err(RefreshError::ended("there is no refresh token"));
+        };
+        let presented = self.timeline.names().refresh(refresh_token);
+        self.timeline.tell(Who::Refresher, Step::Presents { presented });
+        let pair = self.api.refresh(refresh_token).await?;
+        pair.token().map_err(RefreshError::configuration)
+    }
+}
+
+impl From<ExchangeError> for RefreshError {
+    fn from(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::NotConnected(_) => Self::transient(error),
+            ExchangeError::NotAnswered(_) => Self::unknown_outcome(error),
+            // This backend's word for a refresh token that is spent; others say 400 and `invalid_grant`.
+            ExchangeError::Status(StatusCode::UNAUTHORIZED, _) => Self::ended(error),
+            ExchangeError::Status(status, wait)
+                if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS =>
+            {
+                let error = Self::transient(error);
+                match wait {
+                    Some(wait) => error.retry_after(wait),
+                    None => error,
+                }
+            }
+            ExchangeError::Status(..) | ExchangeError::Unreadable(_) => Self::configuration(error),
+        }
+    }
+}
+
+// === impl Pair ===
+
+impl Pair {
+    /// The pair as a session takes it.
+    pub(crate) fn token(&self) -> Result<Token, BoxError> {
+        let token =
+            Token::builder(&*self.access).refresh_token(&*self.refresh).expires_at(self.expires_at()?);
+        Ok(token.build()?)
+    }
+}
