@@ -8,7 +8,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::timeout,
+};
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_reauth::{AuthLayer, Event, EventKind, Session};
 
@@ -30,6 +34,8 @@ struct Meter {
     callers: usize,
     succeeded: Arc<AtomicUsize>,
     failed: Arc<AtomicUsize>,
+    /// Something happened to the session.
+    happened: Arc<Notify>,
 }
 
 const TITLE: &str = "With the layer: one refresh for a crowd of callers";
@@ -46,8 +52,13 @@ pub(crate) async fn run(stage: &Stage, callers: usize) -> Result<Part, BoxError>
     let timeline =
         Timeline::new(&format!("{TITLE}: {}, over {CLONES} clones of the client", grouped(callers)));
     let pair = stage.sign_in(&timeline).await?;
-    let meter =
-        Meter { timeline: timeline.clone(), callers, succeeded: Arc::default(), failed: Arc::default() };
+    let meter = Meter {
+        timeline: timeline.clone(),
+        callers,
+        succeeded: Arc::default(),
+        failed: Arc::default(),
+        happened: Arc::default(),
+    };
 
     let refresher = TokenEndpoint { api: stage.api.clone(), timeline: timeline.clone() };
     let session = Session::builder(refresher)
@@ -73,7 +84,7 @@ pub(crate) async fn run(stage: &Stage, callers: usize) -> Result<Part, BoxError>
         drivers.spawn(drive(client.clone(), requests, meter.clone()));
     }
     if stage.is_built_in() {
-        timeout(PATIENCE, all_wait(&session, callers))
+        timeout(PATIENCE, all_wait(&session, &meter))
             .await
             .map_err(|_| format!("after {PATIENCE:?} not all callers wait: {:?}", session.status()))?;
         timeline.tell(Who::Session, Step::AllWait { callers: session.status().waiting() });
@@ -95,10 +106,9 @@ pub(crate) async fn run(stage: &Stage, callers: usize) -> Result<Part, BoxError>
     })
 }
 
-async fn all_wait(session: &Session, callers: usize) {
-    let mut watch = session.watch();
-    while watch.status().waiting() < callers {
-        watch.changed().await;
+async fn all_wait(session: &Session, meter: &Meter) {
+    while session.status().waiting() < meter.callers {
+        meter.happened.notified().await;
     }
 }
 
@@ -135,6 +145,7 @@ impl Meter {
             }
             _ => tell_outcome(&self.timeline, event),
         }
+        self.happened.notify_one();
     }
 
     fn succeeded(&self) {
