@@ -1,0 +1,79 @@
+//! What the fresh path allocates: nothing.
+
+#[path = "../benches/support/mod.rs"]
+mod support;
+
+use std::{
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use http::Response;
+use support::{
+    Body, Noop,
+    counting::{Allocations, Counting, during},
+    fresh_session, request, send, token_text,
+};
+use tower::{Layer, Service};
+use tower_http::auth::AddAuthorizationLayer;
+use tower_reauth::AuthLayer;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What a thousand calls allocate. The requests are made before.
+fn calls<S>(service: &S, cloned: bool) -> Allocations
+where
+    S: Service<http::Request<Body>, Response = Response<Body>> + Clone,
+{
+    let mut service = service.clone();
+    let mut requests: Vec<_> = (0..1000).map(|_| request()).collect();
+    // A thread's first use may set something up.
+    drop(send(&mut service, request()));
+    let call_all = || {
+        for request in requests.drain(..) {
+            let response =
+                if cloned { send(&mut service.clone(), request) } else { send(&mut service, request) };
+            drop(response);
+        }
+    };
+    during(call_all).1
+}
+
+#[test]
+fn fresh_path_allocates_no_more_than_add_authorization() {
+    let add = AddAuthorizationLayer::bearer(&token_text()).as_sensitive(true).layer(Noop);
+    let auth = AuthLayer::from_session(fresh_session()).layer(Noop);
+    for cloned in [false, true] {
+        let (auth, add) = (calls(&auth, cloned), calls(&add, cloned));
+        assert!(auth.count <= add.count, "service cloned for each call: {cloned}; {auth:?}, {add:?}");
+        assert!(auth.live <= add.live, "service cloned for each call: {cloned}; {auth:?}, {add:?}");
+    }
+}
+
+#[test]
+fn token_and_try_token_allocate_nothing_while_it_is_fresh() {
+    let session = fresh_session();
+    let token = || {
+        let mut cx = Context::from_waker(Waker::noop());
+        match pin!(session.token()).poll(&mut cx) {
+            Poll::Ready(Ok(token)) => token,
+            other => panic!("a fresh token comes at once: {other:?}"),
+        }
+    };
+    // A thread's first use may set something up.
+    drop(token());
+    for what in [&token as &dyn Fn() -> _, &|| session.try_token().expect("it is fresh")] {
+        let (generation, allocations) = during(|| (0..1000).fold(0, |_, _| what().generation()));
+        assert_eq!(generation, 1);
+        assert_eq!(allocations, Allocations::default());
+    }
+}
+
+#[test]
+fn the_allocator_counts() {
+    let (boxed, allocations) = during(|| Box::new([0_u8; 100]));
+    assert_eq!(allocations, Allocations { count: 1, live: 100 });
+    let ((), allocations) = during(|| drop(boxed));
+    assert_eq!(allocations, Allocations { count: 0, live: -100 });
+}
