@@ -2,7 +2,8 @@
 //!
 //! The contestants are what a user would pick for a token that never changes: tower-http's `SetRequestHeader` and
 //! `AddAuthorization`. All sit on the same service, which drops the request and answers at once (`bare`), and send the
-//! same request: four headers, and a token of 800 bytes. Each is also measured with the service cloned for each call,
+//! same request: four headers, and a token of 800 bytes. `auth` is the layer itself (replay `Never`); `auth_clone_body`
+//! (the default) and `auth_buffered` copy the head of each request besides, so that it can be sent again. Each is also measured with the service cloned for each call,
 //! and from two threads over clones of one service.
 //!
 //! ```text
@@ -42,7 +43,7 @@ use criterion::{BatchSize, Criterion};
 use http::{HeaderValue, Request, Response, header};
 use tower::{Layer, Service};
 use tower_http::{auth::AddAuthorizationLayer, set_header::SetRequestHeaderLayer};
-use tower_reauth::AuthLayer;
+use tower_reauth::{AuthLayer, Buffered, Never};
 
 use support::{Body, Noop, fresh_session, request, send, token_text};
 
@@ -76,7 +77,8 @@ struct StartLine {
     arrived: AtomicUsize,
 }
 
-const NAMES: [&str; 4] = ["bare", "set_request_header", "add_authorization", "auth"];
+const NAMES: [&str; 6] =
+    ["bare", "set_request_header", "add_authorization", "auth", "auth_clone_body", "auth_buffered"];
 const THREADS: usize = 2;
 /// Few enough that the requests stay in the cache.
 const BATCH: usize = 64;
@@ -112,7 +114,9 @@ fn visit_all(visitor: &mut impl Visit) {
     let layer = AddAuthorizationLayer::bearer(&token_text()).as_sensitive(true);
     visitor.visit(NAMES[2], &layer.layer(Noop));
     let layer = AuthLayer::from_session(fresh_session());
-    visitor.visit(NAMES[3], &layer.layer(Noop));
+    visitor.visit(NAMES[3], &layer.clone().with_replay(Never).layer(Noop));
+    visitor.visit(NAMES[4], &layer.clone().layer(Noop));
+    visitor.visit(NAMES[5], &layer.with_replay(Buffered::default()).layer(Noop));
 }
 
 fn print_ratios() {
@@ -131,9 +135,12 @@ fn print_ratios() {
         let (auth, add, set) = (net("auth"), net("add_authorization"), net("set_request_header"));
         println!(
             "{what}: auth/add_authorization net = {:.2} (goal {goal:.1}); \
-             bare {:.1} ns, net of it: set_request_header {set:.1}, add_authorization {add:.1}, auth {auth:.1}",
+             bare {:.1} ns, net of it: set_request_header {set:.1}, add_authorization {add:.1}, auth {auth:.1}, \
+             auth_clone_body {:.1}, auth_buffered {:.1}",
             auth / add,
             turns.gross("bare"),
+            net("auth_clone_body"),
+            net("auth_buffered"),
         );
     }
 }
@@ -146,8 +153,11 @@ fn print_instructions() {
         let (set, add, auth) = (net("set_request_header"), net("add_authorization"), net("auth"));
         println!(
             "instructions{suffix}: auth/add_authorization net = {:.2}; \
-             bare {bare:.1}, net of it: set_request_header {set:.1}, add_authorization {add:.1}, auth {auth:.1}",
+             bare {bare:.1}, net of it: set_request_header {set:.1}, add_authorization {add:.1}, auth {auth:.1}, \
+             auth_clone_body {:.1}, auth_buffered {:.1}",
             auth / add,
+            net("auth_clone_body"),
+            net("auth_buffered"),
         );
     }
 }

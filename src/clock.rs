@@ -95,6 +95,7 @@ impl Timestamp {
     }
 
     /// The time that has passed since `earlier`: the larger of the two clocks' differences.
+    #[inline]
     pub(crate) fn since(self, earlier: Self) -> Nanos {
         let wall = self.wall.saturating_sub(earlier.wall);
         let monotonic = self.monotonic.saturating_sub(earlier.monotonic);

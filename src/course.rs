@@ -14,6 +14,7 @@ use crate::{
     grpc_timeout,
     rejection::{ResponseHead, Verdict},
     replay::Replay,
+    report::AuthReport,
     session::{Asked, Demand, Session, WaitLimits, Waiter},
     token::{AccessToken, Stamp},
     traffic::{PutOn, Traffic},
@@ -64,27 +65,6 @@ pub(crate) struct LeaveStamp;
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(not(feature = "grpc"), expect(dead_code, reason = "read by the watcher of trailers"))]
 pub(crate) struct Carried(pub(crate) Stamp);
-
-/// How a response came about, where it took a wait for a token or a second sending, or was refused for good.
-///
-/// It stands in the response's extensions, for a retry layer that counts, and for whoever wants to know why a 401
-/// came through.
-///
-/// # Examples
-///
-/// ```
-/// # fn example<B>(response: &http::Response<B>) {
-/// if let Some(report) = response.extensions().get::<tower_reauth::AuthReport>() {
-///     println!("sent {} times; refused for good because of {:?}", report.sendings(), report.error());
-/// }
-/// # }
-/// ```
-#[derive(Clone, Debug, Default)]
-pub struct AuthReport {
-    sendings: u8,
-    waited: bool,
-    error: Option<Error>,
-}
 
 /// What a request does first.
 pub(crate) enum Begin<B, P: Replay<B>> {
@@ -442,30 +422,5 @@ impl<K> Course<K> {
         self.report.waited = true;
         self.report.error = Some(error);
         self.report.leave_in(response);
-    }
-}
-
-// === impl AuthReport ===
-
-impl AuthReport {
-    /// How often the request was sent.
-    pub fn sendings(&self) -> u8 {
-        self.sendings
-    }
-
-    /// Whether it waited for a token.
-    pub fn waited(&self) -> bool {
-        self.waited
-    }
-
-    /// Why the server's refusal was delivered: no newer token could be had.
-    pub fn error(&self) -> Option<&Error> {
-        self.error.as_ref()
-    }
-
-    fn leave_in<R>(&self, response: &mut Response<R>) {
-        if self.waited || self.sendings > 1 || self.error.is_some() {
-            response.extensions_mut().insert(self.clone());
-        }
     }
 }

@@ -4,6 +4,7 @@ use std::{
     error::Error as StdError,
     fmt,
     future::Future,
+    ops::Deref,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
@@ -18,11 +19,20 @@ use crate::{
     error::Error,
     replay::Replay,
     session::{Session, WaitLimits, Waiter},
+    shard::Sharded,
     traffic::Traffic,
 };
 
 /// tower's error type.
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// A way to [`Shared`]: threads take each its own, so that they don't contend for one counter.
+#[repr(align(128))]
+pub(crate) struct Link<S, P> {
+    shared: Arc<Shared<S, P>>,
+}
+
+pub(crate) type Links<S, P> = Sharded<Arc<Link<S, P>>>;
 
 /// What all clones of a service and their futures share.
 pub(crate) struct Shared<S, P> {
@@ -47,7 +57,7 @@ pin_project! {
     {
         #[pin]
         state: State<S, B, P::Body, P::Kept, S::Future, S::Response>,
-        shared: Arc<Shared<S, P>>,
+        shared: Arc<Link<S, P>>,
     }
 }
 
@@ -66,6 +76,24 @@ pin_project! {
         Overtaken { waiter: Waiter, limits: WaitLimits, request: Option<(Request<B2>, Course<K>)> },
         /// The request isn't sent.
         Failed { error: Option<Error> },
+    }
+}
+
+// === impl Link ===
+
+impl<S, P> Link<S, P> {
+    pub(crate) fn all_to(shared: Shared<S, P>) -> Links<S, P> {
+        let shared = Arc::new(shared);
+        Sharded::new(|| Arc::new(Self { shared: Arc::clone(&shared) }))
+    }
+}
+
+impl<S, P> Deref for Link<S, P> {
+    type Target = Shared<S, P>;
+
+    #[inline]
+    fn deref(&self) -> &Shared<S, P> {
+        &self.shared
     }
 }
 
@@ -107,15 +135,15 @@ where
     P: Replay<B>,
     S: Service<Request<P::Body>>,
 {
-    pub(crate) fn sending(future: S::Future, course: Course<P::Kept>, shared: Arc<Shared<S, P>>) -> Self {
+    pub(crate) fn sending(future: S::Future, course: Course<P::Kept>, shared: Arc<Link<S, P>>) -> Self {
         Self { state: State::Sending { future, course: Some(course) }, shared }
     }
 
-    pub(crate) fn waiting(waiting: Waiting<B>, shared: Arc<Shared<S, P>>) -> Self {
+    pub(crate) fn waiting(waiting: Waiting<B>, shared: Arc<Link<S, P>>) -> Self {
         Self { state: State::Waiting { waiting: Some(waiting) }, shared }
     }
 
-    pub(crate) fn failed(error: Error, shared: Arc<Shared<S, P>>) -> Self {
+    pub(crate) fn failed(error: Error, shared: Arc<Link<S, P>>) -> Self {
         Self { state: State::Failed { error: Some(error) }, shared }
     }
 }

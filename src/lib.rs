@@ -131,8 +131,10 @@ mod origin;
 mod refresh;
 mod rejection;
 mod replay;
+mod report;
 mod service;
 mod session;
+mod shard;
 mod spawn;
 #[cfg(feature = "test-util")]
 mod test_clock;
@@ -141,7 +143,6 @@ mod traffic;
 
 pub use challenge::{Challenge, Challenges};
 pub use clock::{Clock, NoTimer, Sleep, SystemClock, Timestamp};
-pub use course::AuthReport;
 pub use error::Error;
 pub use event::{Event, EventKind, Useless};
 pub use future::ResponseFuture;
@@ -152,6 +153,7 @@ pub use refresh::{
 };
 pub use rejection::{RejectionRule, ResponseHead, Unauthorized, Verdict};
 pub use replay::{Buffered, BufferedBody, CloneBody, Never, Reboxed, Replay, UploadEnded};
+pub use report::AuthReport;
 pub use service::Auth;
 pub use session::{Session, SessionBuilder, Status, Watch};
 pub use spawn::{NoRuntime, Spawn, Task, TokioSpawn};

@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use crate::{
     course::Begin,
-    future::{BoxError, ResponseFuture, Shared},
+    future::{BoxError, Link, Links, ResponseFuture, Shared},
     replay::{CloneBody, Replay},
     session::Session,
     traffic::Traffic,
@@ -25,28 +25,28 @@ use crate::{
 /// Its error is tower's `BoxError`: the inner service's, or an [`Error`](crate::Error).
 pub struct Auth<S, P = CloneBody> {
     inner: S,
-    shared: Arc<Shared<S, P>>,
+    links: Arc<Links<S, P>>,
 }
 
 // === impl Auth ===
 
 impl<S: Clone, P> Auth<S, P> {
     pub(crate) fn new(inner: S, session: Session, traffic: Arc<Traffic>, replay: Arc<P>) -> Self {
-        let shared = Arc::new(Shared::new(inner.clone(), session, traffic, replay));
-        Self { inner, shared }
+        let shared = Shared::new(inner.clone(), session, traffic, replay);
+        Self { inner, links: Arc::new(Link::all_to(shared)) }
     }
 
     /// Gives back the readiness that a request doesn't use: dropping it is the only way that tower has.
     #[cold]
     fn give_back_readiness(&mut self) {
-        self.inner = self.shared.spare();
+        self.inner = self.links.mine().spare();
     }
 }
 
 impl<S, P> Auth<S, P> {
     /// The session whose tokens the requests carry.
     pub fn session(&self) -> &Session {
-        self.shared.session()
+        self.links.mine().session()
     }
 
     /// The inner service.
@@ -70,7 +70,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B, P> {
-        let shared = Arc::clone(&self.shared);
+        let shared = Arc::clone(self.links.mine());
         match shared.guide().begin(request) {
             Begin::Send(request, course) => ResponseFuture::sending(self.inner.call(request), course, shared),
             Begin::Wait(waiting) => {
@@ -88,7 +88,7 @@ where
 // By hand: the spare isn't cloned, and the clone isn't ready.
 impl<S: Clone, P> Clone for Auth<S, P> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), shared: Arc::clone(&self.shared) }
+        Self { inner: self.inner.clone(), links: Arc::clone(&self.links) }
     }
 }
 

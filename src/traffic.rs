@@ -2,10 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Request,
-    header::{self, Entry},
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 
 use crate::{
     error::{Error, Kind},
@@ -82,26 +79,22 @@ impl Traffic {
         Ok(self.destinations.judge(request.uri())? == Destination::Allowed)
     }
 
-    /// Puts the credential on; called before each sending. `credential` is asked only if it is needed.
+    /// Puts the credential on; called before each sending.
     #[inline]
     pub(crate) fn put_on(
         &self,
         headers: &mut HeaderMap,
         credential: impl FnOnce() -> Option<HeaderValue>,
     ) -> Result<PutOn, Error> {
-        let full = || Error::new(Kind::TooManyHeaders);
-        let entry = headers.try_entry(&self.header).map_err(|_| full())?;
-        if matches!(entry, Entry::Occupied(_)) && !self.overriding {
-            return Ok(PutOn::LeftAlone);
-        }
-        let Some(credential) = credential() else { return Ok(PutOn::NoCredential) };
-        match entry {
-            Entry::Vacant(vacant) => {
-                vacant.try_insert(credential).map_err(|_| full())?;
-            }
-            Entry::Occupied(mut occupied) => {
-                occupied.insert(credential);
-            }
+        let full = |_| Error::new(Kind::TooManyHeaders);
+        let Some(credential) = credential() else {
+            let is_there = !self.overriding && headers.contains_key(&self.header);
+            return Ok(if is_there { PutOn::LeftAlone } else { PutOn::NoCredential });
+        };
+        // Nearly always the request has no such header, and this looks only once; an entry costs twice as much.
+        let was_there = headers.try_append(&self.header, credential).map_err(full)?;
+        if was_there {
+            return Ok(self.settle_both(headers));
         }
         Ok(PutOn::Done)
     }
@@ -110,6 +103,26 @@ impl Traffic {
     pub(crate) fn replace(&self, headers: &mut HeaderMap, credential: HeaderValue) -> Result<(), Error> {
         headers.try_insert(&self.header, credential).map_err(|_| Error::new(Kind::TooManyHeaders))?;
         Ok(())
+    }
+
+    /// The request has that header already, and ours stands last.
+    #[cold]
+    fn settle_both(&self, headers: &mut HeaderMap) -> PutOn {
+        let mut values: Vec<_> = headers.get_all(&self.header).iter().cloned().collect();
+        let ours = values.pop();
+        if self.overriding {
+            values.clear();
+            values.extend(ours);
+        }
+        let mut values = values.into_iter();
+        if let Some(first) = values.next() {
+            // It replaces all that are there, and the header keeps its place.
+            headers.insert(&self.header, first);
+        }
+        for value in values {
+            headers.append(&self.header, value);
+        }
+        if self.overriding { PutOn::Done } else { PutOn::LeftAlone }
     }
 
     /// How long a request waits.

@@ -14,9 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header::AUTHORIZATION};
-use scenario::{
-    Action, Driver, Failure, Given, Hook, Scenario, Seen, Standing, Start, TokenSpec, event, kind, reason,
-};
+use scenario::{Action, Driver, Failure, Given, Hook, Seen, Standing, Start, TokenSpec, event, kind, reason};
 use tokio::{
     runtime::Runtime,
     sync::oneshot,

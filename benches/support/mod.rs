@@ -24,7 +24,7 @@ pub(crate) type Body = Empty<Bytes>;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Noop;
 
-impl Service<Request<Body>> for Noop {
+impl<B> Service<Request<B>> for Noop {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Ready<Result<Response<Body>, Infallible>>;
@@ -33,7 +33,7 @@ impl Service<Request<Body>> for Noop {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         drop(black_box(request));
         ready(Ok(Response::new(Body::new())))
     }

@@ -6,13 +6,15 @@ use arc_swap::ArcSwapOption;
 
 use crate::{
     clock::{Nanos, Timestamp},
-    token::AccessToken,
+    shard::Sharded,
+    token::{AccessToken, private_copy},
 };
 
 use super::state::Quiet;
 
 pub(super) struct Snapshots {
-    current: ArcSwapOption<Snapshot>,
+    /// Each over a buffer of its own: the counter of a header's value is what threads would contend for.
+    copies: Sharded<ArcSwapOption<Snapshot>>,
 }
 
 pub(super) struct Snapshot {
@@ -26,20 +28,24 @@ pub(super) struct Snapshot {
 
 impl Snapshots {
     pub(super) fn new() -> Self {
-        Self { current: ArcSwapOption::empty() }
+        Self { copies: Sharded::new(ArcSwapOption::empty) }
     }
 
     #[inline]
     pub(super) fn read<T>(&self, take: impl FnOnce(&Snapshot) -> Option<T>) -> Option<T> {
-        self.current.load().as_deref().and_then(take)
+        self.copies.mine().load().as_deref().and_then(take)
     }
 
     /// Called under the session's lock, so that an older one never takes a newer one's place.
     pub(super) fn publish(&self, quiet: Option<Quiet>, now: Timestamp) {
-        self.current
-            .store(quiet.map(|Quiet { token, length, stale }| {
-                Arc::new(Snapshot { token, from: now, length, stale })
+        for copy in self.copies.iter() {
+            copy.store(quiet.as_ref().map(|Quiet { token, length, stale }| {
+                let old = copy.load();
+                let known = old.as_ref().filter(|old| old.token.stamp() == token.stamp());
+                let token = known.map_or_else(|| private_copy(token), |old| old.token.clone());
+                Arc::new(Snapshot { token, from: now, length: *length, stale: *stale })
             }));
+        }
     }
 }
 

@@ -3,8 +3,11 @@
 //! It reads no clock, spawns nothing, waits for nothing. The shell around it ([`core`](super::core)) holds it under a
 //! lock, tells it what happened, and carries out the [`Effects`].
 
+mod demand;
+mod flying;
 mod held;
 mod landing;
+mod outcome;
 mod pace;
 mod saves;
 mod status;
@@ -13,10 +16,10 @@ use std::{mem, sync::Arc};
 
 use crate::{
     challenge::Challenges,
-    clock::{Nanos, Timestamp},
+    clock::{self, Nanos, Timestamp},
     error::{Error, Kind},
     event::{Event, EventKind},
-    refresh::{RefreshContext, RefreshReason},
+    refresh::RefreshContext,
     token::{AccessToken, Secret, Stamp, Token},
 };
 
@@ -24,8 +27,11 @@ use held::Held;
 use pace::{Pace, Span};
 use saves::Saves;
 
+pub(crate) use demand::{Decision, Demand, Wait};
+pub(crate) use flying::After;
 pub(crate) use held::Phase;
-pub(crate) use landing::{After, Landing, Lost, SaveResult};
+pub(crate) use landing::{Landing, Lost, SaveResult};
+pub(crate) use outcome::{Outcome, Resume};
 pub(crate) use pace::Delays;
 pub(crate) use saves::SaveOrder;
 pub use status::Status;
@@ -101,64 +107,6 @@ enum Last {
     Failed(Error),
 }
 
-/// Who wants a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Demand {
-    /// A request that was never sent, or `token()`.
-    New,
-    /// Someone whose token was refused.
-    Refused(Stamp),
-    /// `refresh_now()`.
-    Asked,
-}
-
-/// Someone who waits for a flight.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Wait {
-    pub(crate) flight: u64,
-    demand: Demand,
-    sign_in: u64,
-    generation: u64,
-    /// At most the time that a new request waits after somebody else's rejection.
-    pub(crate) brief: bool,
-}
-
-#[derive(Debug)]
-pub(crate) enum Decision {
-    Use(AccessToken),
-    Wait(Wait),
-    Fail(Error),
-}
-
-/// What a flight's waiters are told at its end.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    sign_in: u64,
-    generation: u64,
-    /// What a new request gets, if anything: the usable token, or a refused one that hasn't expired.
-    token: Option<AccessToken>,
-    usable: bool,
-    verdict: Verdict,
-}
-
-#[derive(Debug)]
-enum Verdict {
-    Renewed,
-    Same,
-    Failed(Error),
-    /// The result wasn't wanted any more.
-    Dropped,
-}
-
-/// What a waiter does at its flight's end.
-#[derive(Debug)]
-pub(crate) enum Resume {
-    Use(AccessToken),
-    Fail(Error),
-    /// Ask again, with the patience that is left.
-    Anew,
-}
-
 /// What the shell has to do once the lock is free.
 #[derive(Default)]
 pub(crate) struct Effects {
@@ -221,134 +169,6 @@ impl State {
 
     pub(crate) fn build_signed_out(&mut self) {
         self.signed_out = true;
-    }
-
-    /// Decides what someone who wants a token does.
-    ///
-    /// `has_room`: one more may wait. `can_start`: there is a runtime.
-    pub(crate) fn demand(
-        &mut self,
-        demand: Demand,
-        now: Timestamp,
-        has_room: bool,
-        can_start: bool,
-        fx: &mut Effects,
-    ) -> Decision {
-        self.settle(now);
-        if self.signed_out {
-            return Decision::Fail(Error::new(Kind::SignedOut));
-        }
-        if let Demand::Refused(stamp) = demand {
-            if stamp.sign_in != self.sign_in {
-                return Decision::Fail(Error::new(Kind::SignedOut));
-            }
-            self.mark(stamp.generation, now, fx);
-        }
-        if self.needs_slot(demand, now) && self.is_past_limit(now) {
-            self.abandon(now, fx);
-        }
-        let decision = self.decide(demand, now, has_room, can_start, fx);
-        // While a flight runs nothing is handed over: it saves its own.
-        if demand != Demand::Asked && can_start && self.flight.is_none() {
-            self.hand_over(now, false, fx);
-        }
-        decision
-    }
-
-    fn decide(
-        &mut self,
-        demand: Demand,
-        now: Timestamp,
-        has_room: bool,
-        can_start: bool,
-        fx: &mut Effects,
-    ) -> Decision {
-        let refused = match (demand, self.phase(now)) {
-            (Demand::New, Some(Phase::Fresh)) => return self.give(now),
-            (Demand::New, Some(Phase::Stale)) => {
-                if self.flight.is_none() {
-                    // A stale token is good enough, whatever keeps its refresh from starting.
-                    let _ = self.join_or_start(demand, now, can_start, fx);
-                }
-                return self.give(now);
-            }
-            (Demand::Refused(stamp), Some(Phase::Fresh | Phase::Stale))
-                if self.generation > stamp.generation =>
-            {
-                return self.give(now);
-            }
-            (Demand::New, Some(Phase::Refused)) => self.lendable(now),
-            _ => None,
-        };
-        let impatient = !matches!(self.last, Last::Good);
-        let joined = self.join_or_start(demand, now, can_start, fx);
-        if let Some(refused) = refused.clone().filter(|_| impatient || joined.is_err()) {
-            return Decision::Use(refused);
-        }
-        if let Err(error) = joined {
-            return Decision::Fail(error);
-        }
-        if !has_room {
-            let error = Error::new(Kind::TooManyWaiting);
-            return refused.map_or(Decision::Fail(error), Decision::Use);
-        }
-        Decision::Wait(Wait {
-            flight: self.flights_begun,
-            demand,
-            sign_in: self.sign_in,
-            generation: self.generation,
-            brief: refused.is_some(),
-        })
-    }
-
-    /// A waiter of a flight that has ended asks again.
-    pub(crate) fn demand_anew(
-        &mut self,
-        wait: &Wait,
-        now: Timestamp,
-        can_start: bool,
-        fx: &mut Effects,
-    ) -> Decision {
-        if wait.sign_in != self.sign_in {
-            return Decision::Fail(Error::new(Kind::SignedOut));
-        }
-        self.demand(wait.demand, now, true, can_start, fx)
-    }
-
-    /// A new request has waited long enough for the refresh that follows somebody else's rejection.
-    ///
-    /// None: there is nothing to send it with, it waits on.
-    pub(crate) fn brief_wait_over(&mut self, wait: &Wait, now: Timestamp) -> Option<Decision> {
-        self.settle(now);
-        if wait.sign_in != self.sign_in {
-            return Some(Decision::Fail(Error::new(Kind::SignedOut)));
-        }
-        self.lendable(now).map(Decision::Use)
-    }
-
-    /// A waiter's patience is over.
-    pub(crate) fn patience_over(&mut self, wait: &Wait, now: Timestamp) -> Decision {
-        self.settle(now);
-        if wait.sign_in != self.sign_in {
-            return Decision::Fail(Error::new(Kind::SignedOut));
-        }
-        let token = match wait.demand {
-            Demand::New => self.lendable(now),
-            Demand::Refused(stamp) => self.usable_after(stamp.generation, now),
-            Demand::Asked => self.usable_after(wait.generation, now),
-        };
-        token.map_or(Decision::Fail(Error::new(Kind::Patience)), Decision::Use)
-    }
-
-    /// What is usable now, as a new request would get it at once. Starts nothing.
-    pub(crate) fn peek(&mut self, now: Timestamp, can_start: bool) -> Option<AccessToken> {
-        self.settle(now);
-        match self.phase(now)? {
-            Phase::Fresh | Phase::Stale => self.issue(),
-            Phase::Refused if self.would_wait(now, can_start) => None,
-            Phase::Refused => self.lendable(now),
-            Phase::Expired => None,
-        }
     }
 
     /// Marks a generation as refused by a server.
@@ -509,117 +329,12 @@ impl State {
     fn issue(&self) -> Option<AccessToken> {
         let held = self.held.as_ref()?;
         let end = held.end.filter(|_| held.has_known_end());
-        let expires_at = end.map(|end| crate::clock::system_time(held.received.wall.saturating_add(end)));
+        let expires_at = end.map(|end| clock::system_time(held.received.wall.saturating_add(end)));
         Some(held.token.issue(self.stamp(), expires_at))
     }
 
     fn stamp(&self) -> Stamp {
         Stamp { sign_in: self.sign_in, generation: self.generation, flights_ended: self.flights_ended }
-    }
-
-    fn give(&self, now: Timestamp) -> Decision {
-        debug_assert!(self.held.as_ref().is_some_and(|held| held.is_usable(now)));
-        self.issue().map_or_else(|| Decision::Fail(Error::new(Kind::SignedOut)), Decision::Use)
-    }
-
-    /// What a new request can be sent with: a usable token, or a refused one that hasn't expired.
-    fn lendable(&self, now: Timestamp) -> Option<AccessToken> {
-        let held = self.held.as_ref()?;
-        match held.phase(now) {
-            Phase::Fresh | Phase::Stale => self.issue(),
-            // Without a known end it would be used for ever, though no successor can come.
-            Phase::Refused if self.ended.is_none() || held.has_known_end() => self.issue(),
-            Phase::Refused | Phase::Expired => None,
-        }
-    }
-
-    fn usable_after(&self, generation: u64, now: Timestamp) -> Option<AccessToken> {
-        let usable = self.held.as_ref().is_some_and(|held| held.is_usable(now));
-        self.issue().filter(|_| usable && self.generation > generation)
-    }
-
-    /// Whether a new request would wait, though there is a refused token that hasn't expired.
-    fn would_wait(&self, now: Timestamp, can_start: bool) -> bool {
-        let startable =
-            can_start && self.ended.is_none() && !self.shutting_down && self.pace.left(now).is_none();
-        matches!(self.last, Last::Good) && (self.flight.is_some() || startable)
-    }
-
-    fn needs_slot(&self, demand: Demand, now: Timestamp) -> bool {
-        match (demand, self.phase(now)) {
-            (Demand::New, Some(Phase::Fresh)) => false,
-            (Demand::Refused(_), Some(Phase::Fresh | Phase::Stale)) => false,
-            _ => true,
-        }
-    }
-
-    /// A flight to wait for, or why there is none.
-    fn join_or_start(
-        &mut self,
-        demand: Demand,
-        now: Timestamp,
-        can_start: bool,
-        fx: &mut Effects,
-    ) -> Result<(), Error> {
-        if self.flight.is_some() {
-            return Ok(());
-        }
-        if let Demand::Refused(stamp) = demand
-            && let Some((flight, error)) = &self.batch_failure
-            && stamp.flights_ended < *flight
-            && stamp.generation == self.generation
-        {
-            return Err(error.clone());
-        }
-        if let Some(error) = &self.ended {
-            return Err(error.clone());
-        }
-        if self.shutting_down {
-            return Err(Error::new(Kind::ShutDown));
-        }
-        if let Some(left) = self.pace.left(now) {
-            let retry_at = Some(crate::clock::system_time(now.wall.saturating_add(left)));
-            return Err(match &self.last {
-                Last::Failed(error) => error.at(retry_at),
-                _ => Error::with_details(Kind::Paced, retry_at, None),
-            });
-        }
-        if !can_start {
-            return Err(Error::new(Kind::NoRuntime));
-        }
-        let reason = match self.phase(now) {
-            _ if self.unknown => RefreshReason::Repeat,
-            _ if demand == Demand::Asked => RefreshReason::Asked,
-            None => RefreshReason::First,
-            Some(_) if self.held.as_ref().is_some_and(|held| held.refused) => RefreshReason::Refused,
-            Some(Phase::Stale) => RefreshReason::Stale,
-            Some(_) => RefreshReason::Expired,
-        };
-        self.start(reason, now, fx);
-        Ok(())
-    }
-
-    fn start(&mut self, reason: RefreshReason, now: Timestamp, fx: &mut Effects) {
-        self.flights_begun += 1;
-        let ticket = Ticket {
-            id: self.flights_begun,
-            sign_in: self.sign_in,
-            generation: self.generation,
-            presented: self.refresh_token.clone(),
-            started: now,
-            called: now,
-        };
-        let repeat = mem::take(&mut self.unknown);
-        self.flight = Some(Flight { ticket: ticket.clone(), repeat, answer: None });
-        fx.start = Some((ticket, self.context(reason)));
-        fx.publish = true;
-        self.emit(EventKind::Started { reason }, fx);
-    }
-
-    fn context(&self, reason: RefreshReason) -> RefreshContext {
-        let token = self.held.as_ref().map(|held| held.token.clone());
-        let challenges = self.challenges.clone();
-        RefreshContext::new(token, self.refresh_token.clone(), reason, challenges, self.pace.failures)
     }
 
     fn is_past_limit(&self, now: Timestamp) -> bool {
@@ -691,50 +406,6 @@ impl State {
 
     fn luck(&mut self) -> f64 {
         if self.rules.jitter { self.rng.f64() } else { 0.0 }
-    }
-}
-
-// === impl Outcome ===
-
-impl Outcome {
-    /// For the waiters of a flight of which nothing more is known.
-    pub(crate) fn gone(ticket: &Ticket) -> Self {
-        Self {
-            sign_in: ticket.sign_in,
-            generation: ticket.generation,
-            token: None,
-            usable: false,
-            verdict: Verdict::Failed(Error::new(Kind::Gone)),
-        }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn for_tests() -> Self {
-        let verdict = Verdict::Dropped;
-        Self { sign_in: 0, generation: 0, token: None, usable: false, verdict }
-    }
-
-    /// What a waiter of the flight does now.
-    pub(crate) fn resume(&self, wait: &Wait) -> Resume {
-        if wait.sign_in != self.sign_in {
-            return Resume::Fail(Error::new(Kind::SignedOut));
-        }
-        let newer_than =
-            |generation| self.token.as_ref().filter(|_| self.usable && self.generation > generation);
-        let token = match wait.demand {
-            Demand::New => self.token.as_ref(),
-            Demand::Refused(stamp) => newer_than(stamp.generation),
-            Demand::Asked => match self.verdict {
-                Verdict::Failed(_) => None,
-                _ => self.token.as_ref().filter(|_| self.usable),
-            },
-        };
-        match (token, &self.verdict) {
-            (Some(token), _) => Resume::Use(token.clone()),
-            (None, Verdict::Failed(error)) => Resume::Fail(error.clone()),
-            (None, Verdict::Same) => Resume::Fail(Error::new(Kind::SameToken)),
-            (None, Verdict::Renewed | Verdict::Dropped) => Resume::Anew,
-        }
     }
 }
 

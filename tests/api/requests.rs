@@ -57,6 +57,27 @@ async fn b03_c91_a_request_with_its_own_header_keeps_it_unless_it_is_to_be_repla
     }
 }
 
+/// Several values of the user's keep their order.
+#[tokio::test]
+async fn p16_b03_several_values_of_the_users_are_left_alone_or_replaced_as_one() {
+    for (overriding, expected) in
+        [(false, vec!["Basic one", "Basic two", "Basic three"]), (true, vec!["Bearer A1"])]
+    {
+        let (server, sent) = server();
+        let client = layer(token("A1 R1 600")).overriding(overriding).layer(server);
+        let mut request = get();
+        for value in ["Basic one", "Basic two", "Basic three"] {
+            request.headers_mut().append(AUTHORIZATION, HeaderValue::from_static(value));
+        }
+        request.headers_mut().append("x-after", HeaderValue::from_static("1"));
+        client.oneshot(request).await.unwrap();
+        let sent = sent.lock().unwrap();
+        let values: Vec<_> = sent[0].get_all(AUTHORIZATION).iter().collect();
+        assert_eq!(values, expected);
+        assert_eq!(sent[0].len(), expected.len() + 1);
+    }
+}
+
 /// It needs no token, so it doesn't wait for one.
 #[tokio::test(start_paused = true)]
 async fn c91_b13_own_header_and_mark_wait_for_nothing() {

@@ -433,7 +433,8 @@ fn parse_number(text: &str) -> f64 {
 
 /// The kinds' names in the table.
 pub(crate) fn kind(error: &Error) -> &'static str {
-    let kinds: [(&str, fn(&Error) -> bool); 14] = [
+    type Is = fn(&Error) -> bool;
+    let kinds: [(&str, Is); 14] = [
         ("transient", Error::is_transient),
         ("gone", Error::is_task_gone),
         ("panic", Error::is_panic),

@@ -6,14 +6,20 @@ use crate::{
     clock::{self, Nanos, Timestamp},
     error::{Error, Kind},
     event::EventKind,
-    refresh::{RefreshContext, RefreshError, RefreshErrorKind, RefreshReason},
+    refresh::{RefreshError, RefreshErrorKind},
     token::{Secret, Token},
 };
 
-use super::{Effects, Flight, Last, Outcome, State, Ticket, Verdict, held::Held, pace::Span};
+use super::{
+    Effects, Flight, Last, State, Ticket,
+    held::Held,
+    outcome::{Outcome, Verdict},
+    pace::Span,
+};
 
 /// How a flight ended.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one a flight, and most are answers")]
 pub(crate) enum Landing {
     Answered(Token, SaveResult),
     Failed(RefreshError),
@@ -42,61 +48,9 @@ pub(crate) enum SaveResult {
     Tried(Token, bool),
 }
 
-/// What a flight does with the refresher's word.
-#[derive(Debug)]
-pub(crate) enum After {
-    /// Call the refresher once more.
-    Repeat(Ticket, RefreshContext),
-    /// Hand this to the save hook, then land.
-    Save(Token),
-    /// Another save runs: ask again at its end.
-    WaitForSave,
-    Land,
-}
-
 // === impl State ===
 
 impl State {
-    /// The refresher of a flight has failed; it may be called once more in the same flight.
-    pub(crate) fn failed(
-        &mut self,
-        ticket: &Ticket,
-        error: &RefreshError,
-        now: Timestamp,
-        fx: &mut Effects,
-    ) -> After {
-        let ours = self.is_ours(ticket);
-        let past_limit = self.is_past_limit(now);
-        let Some(flight) = self.flight.as_mut().filter(|flight| flight.ticket.id == ticket.id) else {
-            return After::Land;
-        };
-        if error.kind() != RefreshErrorKind::Unknown || flight.repeat || past_limit || !ours {
-            return After::Land;
-        }
-        flight.repeat = true;
-        flight.ticket.called = now;
-        let ticket = flight.ticket.clone();
-        self.emit(EventKind::Repeated, fx);
-        After::Repeat(ticket, self.context(RefreshReason::Repeat))
-    }
-
-    /// The refresher of a flight has answered; the answer may have to be saved before anybody gets it.
-    pub(crate) fn answered(&mut self, ticket: &Ticket, token: &Token) -> After {
-        let ours = self.is_ours(ticket);
-        let Some(flight) = self.flight.as_mut().filter(|flight| flight.ticket.id == ticket.id) else {
-            return After::Land;
-        };
-        flight.answer = Some(token.clone());
-        if !ours || !self.rules.saves {
-            return After::Land;
-        }
-        if self.saves.is_running() {
-            return After::WaitForSave;
-        }
-        self.saves.begin_in_flight();
-        After::Save(self.to_be_saved(ticket, token))
-    }
-
     /// A flight has ended.
     pub(crate) fn land(
         &mut self,
@@ -134,42 +88,6 @@ impl State {
             self.batch_failure = Some((self.flights_ended, error.clone()));
         }
         fx.land.push((ticket.id, Arc::new(self.outcome(verdict, now))));
-    }
-
-    /// Gives up a flight that is past its limit and has not ended by itself.
-    pub(super) fn abandon(&mut self, now: Timestamp, fx: &mut Effects) {
-        let Some(flight) = &mut self.flight else { return };
-        let ticket = flight.ticket.clone();
-        let landing = match flight.answer.take() {
-            Some(token) if self.rules.saves => {
-                let unsaved = SaveResult::Tried(token.clone(), false);
-                Landing::Answered(token, unsaved)
-            }
-            Some(token) => Landing::Answered(token, SaveResult::NotTried),
-            None => Landing::Lost(Lost::Limit),
-        };
-        self.land(&ticket, landing, now, 0, fx);
-    }
-
-    fn is_ours(&self, ticket: &Ticket) -> bool {
-        ticket.sign_in == self.sign_in && ticket.presented == self.refresh_token
-    }
-
-    /// What the session will hold once this answer is in.
-    fn to_be_saved(&self, ticket: &Ticket, token: &Token) -> Token {
-        let mut answer = carried_over(token.clone(), ticket.presented.as_ref());
-        let set_meanwhile = self.held.as_ref().filter(|_| self.generation != ticket.generation);
-        match set_meanwhile {
-            Some(current) => {
-                let mut token = current.token.clone();
-                token.replace_refresh_token(answer.refresh_secret().cloned());
-                token
-            }
-            None => {
-                answer.fix(ticket.called);
-                answer
-            }
-        }
     }
 
     /// An answer that is still wanted.
@@ -457,7 +375,7 @@ impl State {
     }
 }
 
-fn carried_over(mut token: Token, presented: Option<&Secret>) -> Token {
+pub(super) fn carried_over(mut token: Token, presented: Option<&Secret>) -> Token {
     token.inherit(presented);
     token
 }

@@ -12,7 +12,11 @@ use scenario::{
 };
 
 use super::*;
-use crate::{clock, event::Useless, refresh::RefreshError};
+use crate::{
+    clock,
+    event::Useless,
+    refresh::{RefreshError, RefreshReason},
+};
 
 struct Machine {
     given: Given,

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::{super::*, Machine, WALL};
 use crate::{
     clock,
-    refresh::RefreshError,
+    refresh::{RefreshError, RefreshReason},
     session::state::tests::scenario::{Given, Scenario, scenarios},
 };
 
