@@ -45,6 +45,13 @@
 //! `http_client` is any clonable `tower::Service<http::Request<B>>`: a hyper-util client, a stack of other layers. A
 //! service that can't be cloned goes behind a `tower::buffer::Buffer`.
 //!
+//! # When a server refuses a token
+//!
+//! An expiry is only a hint. A 401 to a request that carried the token makes the layer refresh, once for all who were
+//! refused, and send each request again, once. Another [`RejectionRule`] can be set, and how a body is had a second
+//! time: see [`Replay`]. Where no newer token can be had, the caller gets the server's own answer, whole, with the
+//! reason in its extensions: [`AuthReport`].
+//!
 //! # Words
 //!
 //! - A **session** is the shared state of one credential. All its clones are one, as are all clients whose layers
@@ -61,6 +68,9 @@
 //!   once, and all get what it brought.
 //! - **A refresh token is presented once at a time, and never again once its successor arrived.** An answer without
 //!   one keeps the old one.
+//! - **Late rejections are harmless.** A 401 for an older token starts no refresh; the request is sent again, once, with
+//!   the current token.
+//! - **No loops, no storms.** Refreshes that bring nothing usable are paced by a growing delay, successes included.
 //! - **Dropping callers cancels no refresh.** It runs in a task of its own to its end, and its token is kept and saved.
 //! - **A stale token makes nobody wait**, and a failed early refresh takes nothing away.
 //! - **A failed refresh is shared**: its waiters don't try one after another. Until a growing delay is over, callers
@@ -98,17 +108,13 @@
 //! - Tell the user that they must sign in: [`Session::watch`].
 //! - A program that ends soon: [`SessionBuilder::early_refresh`] off, or [`Session::shutdown`] at its end.
 //! - A public resource through the same client: [`NoToken`].
-//!
-//! # Order of layers
-//!
-//! Put the layer *inside* a retry layer (each try asks for the token again), *outside* a time limit of one sending,
-//! and *outside* a layer that follows redirects: beneath one it would put back the credential that was stripped when
-//! the redirect left its origin. With [`allow_origin`](AuthLayer::allow_origin) both orders are safe.
+//! - What ends when something is dropped, where to put the layer among others, what is protected from whom: [`docs`].
 //!
 //! # Features
 //!
 //! None is on by default.
 //!
+//! - `grpc`: [tonic](https://docs.rs/tonic) channels and generated clients, see the module `grpc`.
 //! - `tracing`: what happens to a session, as events of the [`tracing`](https://docs.rs/tracing) crate with the target
 //!   `tower_reauth`.
 //! - `test-util`: `TestClock`, for tests with tokio's paused time.
@@ -120,6 +126,7 @@
 mod challenge;
 mod clock;
 mod course;
+pub mod docs;
 mod error;
 mod event;
 mod future;

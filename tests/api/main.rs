@@ -7,6 +7,7 @@ mod events;
 mod hooks;
 mod itself;
 mod one_flight;
+mod order;
 mod origins;
 mod readiness;
 mod requests;

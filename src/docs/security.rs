@@ -1,0 +1,29 @@
+//! What is protected from whom.
+//!
+//! # From the network
+//!
+//! A token goes over `https`, or to this machine (127.0.0.0/8, `::1`, `localhost`, `*.localhost`). Other destinations
+//! get a typed error, unless [`dangerous_allow_cleartext`](crate::AuthLayer::dangerous_allow_cleartext) is set.
+//!
+//! # From other servers
+//!
+//! Where [`allow_origin`](crate::AuthLayer::allow_origin) is set, a request to any other origin passes untouched. It is
+//! judged before *each* sending by the request's own URI. Where the *inner* service follows redirects by itself the
+//! layer doesn't see them: put the layer beneath that one, with allowed origins, or let a rule look at where the answer
+//! came from (see [the order of layers](crate::docs::order_of_layers)).
+//!
+//! Challenges of a server reach the refresher ([`challenges`](crate::RefreshContext::challenges)). They come from
+//! whoever answered with a 401: a refresher that asks where a challenge says must know whom it trusts.
+//!
+//! # From readers of logs and memory
+//!
+//! No `Debug`, `Display`, log line or error of this crate shows a token or a part of it, and a panic's payload isn't
+//! copied. A refresher's own error is passed on as it is: it is the refresher's to keep secrets out of it.
+//! The header's value is marked sensitive, so HTTP/2 doesn't put it into its compression tables.
+//! Buffers of access and refresh tokens are overwritten when their last user is gone; copies that a client makes
+//! beneath the layer are the client's.
+//!
+//! # From the client itself
+//!
+//! A refresh token whose successor has arrived is never presented again, as a server takes that for theft (RFC 9700
+//! §4.14.2).
