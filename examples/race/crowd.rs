@@ -29,7 +29,7 @@ use crate::{
 
 /// Prints how far the crowd is at each quarter, and keeps each hundredth for the picture.
 #[derive(Clone)]
-struct Meter {
+pub(crate) struct Meter {
     timeline: Timeline,
     callers: usize,
     succeeded: Arc<AtomicUsize>,
@@ -40,10 +40,10 @@ struct Meter {
 
 const TITLE: &str = "With the layer: one refresh for a crowd of callers";
 const CAPTION: &str = "The server answers the refresh once all callers wait for it.";
-const CLONES: usize = 8;
+pub(crate) const CLONES: usize = 8;
 /// How many requests are under way at once. A request that waits for a token isn't one of them: it gives its place
 /// back, or the crowd could never wait together.
-const UNDER_WAY: usize = 100;
+pub(crate) const UNDER_WAY: usize = 100;
 /// The same over HTTP/1, where each needs a connection.
 const CONNECTIONS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -52,13 +52,7 @@ pub(crate) async fn run(stage: &Stage, callers: usize) -> Result<Part, BoxError>
     let timeline =
         Timeline::new(&format!("{TITLE}: {}, over {CLONES} clones of the client", grouped(callers)));
     let pair = stage.sign_in(&timeline).await?;
-    let meter = Meter {
-        timeline: timeline.clone(),
-        callers,
-        succeeded: Arc::default(),
-        failed: Arc::default(),
-        happened: Arc::default(),
-    };
+    let meter = Meter::new(timeline.clone(), callers);
 
     let refresher = TokenEndpoint { api: stage.api.clone(), timeline: timeline.clone() };
     let session = Session::builder(refresher)
@@ -94,8 +88,7 @@ pub(crate) async fn run(stage: &Stage, callers: usize) -> Result<Part, BoxError>
         result?;
     }
 
-    let ok = meter.succeeded.load(Ordering::Relaxed);
-    let tally = stage.tally("layer", callers, &before, ok).await?;
+    let tally = stage.tally("layer", callers, &before, meter.ok()).await?;
     let signed_in = stage.accepts(session.try_token().as_ref().map(|token| token.expose())).await?;
     Ok(Part {
         title: TITLE,
@@ -113,7 +106,7 @@ async fn all_wait(session: &Session, meter: &Meter) {
 }
 
 /// Makes one clone's share of the calls, each in a task of its own.
-async fn drive<S>(mut client: S, requests: Vec<Request>, meter: Meter) -> Result<(), BoxError>
+pub(crate) async fn drive<S>(mut client: S, requests: Vec<Request>, meter: Meter) -> Result<(), BoxError>
 where
     S: Service<Request, Response = Response, Error = BoxError, Future: Send + 'static>,
 {
@@ -136,10 +129,25 @@ where
 // === impl Meter ===
 
 impl Meter {
-    fn listen(&self, event: &Event) {
+    pub(crate) fn new(timeline: Timeline, callers: usize) -> Self {
+        Self {
+            timeline,
+            callers,
+            succeeded: Arc::default(),
+            failed: Arc::default(),
+            happened: Arc::default(),
+        }
+    }
+
+    /// How many calls succeeded, as the client saw it.
+    pub(crate) fn ok(&self) -> usize {
+        self.succeeded.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn listen(&self, event: &Event) {
         let of = self.callers;
         match &event.kind {
-            EventKind::Started { .. } => self.timeline.tell(Who::Crowd, Step::Starts),
+            EventKind::Started { reason, .. } => self.timeline.tell(Who::Crowd, Step::starts(*reason)),
             EventKind::Joined { waiting, .. } => {
                 self.count(*waiting, Step::Waiting { callers: *waiting, of })
             }

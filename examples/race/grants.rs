@@ -81,6 +81,11 @@ impl Grants {
         self.access.get(access).is_some_and(|it| now() < it.end && !self.revoked.contains(&it.family))
     }
 
+    /// An access token is dead before its time; its refresh token is good.
+    pub(crate) fn revoke(&mut self, access: &str) {
+        self.access.remove(access);
+    }
+
     fn issue(&mut self, family: Family, life: Duration) -> Pair {
         let end = whole_seconds(now() + life);
         let pair = Pair { access: jwt::issue(end), refresh: jwt::issue(whole_seconds(now() + REFRESH_LIFE)) };

@@ -95,7 +95,7 @@ pub(crate) async fn status(
 fn tell(timeline: &Timeline, event: &Event) {
     let caller = || CALLER.try_with(|who| *who).unwrap_or(Who::Session);
     match &event.kind {
-        EventKind::Started { .. } => timeline.tell(caller(), Step::Starts),
+        EventKind::Started { reason, .. } => timeline.tell(caller(), Step::starts(*reason)),
         EventKind::Joined { waiting, .. } => timeline.tell(caller(), Step::Joins { waiting: *waiting }),
         _ => tell_outcome(timeline, event),
     }

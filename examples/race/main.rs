@@ -6,7 +6,8 @@
 //!
 //! A server on loopback (`server.rs`) spends a refresh token by its first use, as a server that rotates refresh tokens
 //! does. Against it the same calls are made three times over: by a client whose calls refresh by themselves
-//! (`naive.rs`), by one with the layer (`layered.rs`), and with the layer by thousands of callers (`crowd.rs`).
+//! (`naive.rs`), by one with the layer (`layered.rs`), and with the layer by thousands of callers (`crowd.rs`). With
+//! `--revoke N` the server also revokes a token in mid-traffic (`revoked.rs`).
 //!
 //! Against Django REST framework with simplejwt, where this was first seen:
 //!
@@ -30,6 +31,7 @@ mod jwt;
 mod layered;
 mod naive;
 mod options;
+mod revoked;
 mod server;
 mod stage;
 mod step;
@@ -42,6 +44,7 @@ use std::process::ExitCode;
 use crate::{
     options::{Asked, Options},
     stage::Stage,
+    tally::Tally,
 };
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -71,6 +74,11 @@ async fn run(options: &Options) -> Result<(), BoxError> {
     let layered = layered::run(&stage).await?;
     let crowd = crowd::run(&stage, options.callers()).await?;
 
+    let revoked = match options.revoke {
+        Some(callers) => Some(revoked::run(&stage, callers).await?),
+        None => None,
+    };
+
     let parts = [naive, layered, crowd];
     if let Some(file) = &options.svg {
         std::fs::write(file, svg::draw(&parts))?;
@@ -79,8 +87,12 @@ async fn run(options: &Options) -> Result<(), BoxError> {
     for part in &parts {
         println!("{}", part.tally);
     }
+    for tally in &revoked {
+        println!("{tally}");
+    }
     // What the naive client suffers is the backend's choice; what the layer promises holds on each.
-    if parts.iter().any(|part| part.is_layered && !part.tally.is_one_for_all()) {
+    let layered = parts.iter().filter(|part| part.is_layered).map(|part| &part.tally);
+    if !layered.chain(&revoked).all(Tally::is_one_for_all) {
         return Err("the layer should have let all calls succeed by one refresh".into());
     }
     Ok(())

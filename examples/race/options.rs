@@ -11,6 +11,8 @@ use crate::BoxError;
 pub(crate) struct Options {
     callers: Option<usize>,
     pub(crate) revoke_family: bool,
+    /// How many callers a fourth part has.
+    pub(crate) revoke: Option<usize>,
     pub(crate) svg: Option<PathBuf>,
     pub(crate) server: Option<Uri>,
 }
@@ -30,6 +32,7 @@ Options:
   --callers N       how many callers the third part has [default: 10000; with --server: 200]
   --revoke-family   the server also revokes the new tokens when a spent refresh token is presented
                     (RFC 9700, section 4.14.2)
+  --revoke N        a fourth part: N callers with a valid token, which the server revokes in mid-traffic
   --svg FILE        draw the timelines into FILE
   --server URL      run against this backend instead of the built-in one. It needs the routes of
                     tests/servers/simplejwt_server.py: /auth/token/, /auth/token/refresh/, /messages/,
@@ -59,21 +62,24 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Asked, Bo
             "--help" | "-h" => return Ok(Asked::Help),
             "--revoke-family" => options.revoke_family = true,
             "--svg" => options.svg = Some(value()?.into()),
-            "--callers" => options.callers = Some(callers(&value()?)?),
+            "--callers" => options.callers = Some(callers(&word, &value()?)?),
+            "--revoke" => options.revoke = Some(callers(&word, &value()?)?),
             "--server" => options.server = Some(server(&value()?)?),
             _ => return Err(format!("{word} is no option, see --help").into()),
         }
     }
-    if options.revoke_family && options.server.is_some() {
-        return Err("--revoke-family is for the built-in server: another one has its own rules".into());
+    if (options.revoke_family || options.revoke.is_some()) && options.server.is_some() {
+        return Err(
+            "--revoke-family and --revoke are for the built-in server: another one has its own rules".into(),
+        );
     }
     Ok(Asked::Run(options))
 }
 
-fn callers(text: &str) -> Result<usize, BoxError> {
+fn callers(option: &str, text: &str) -> Result<usize, BoxError> {
     match text.parse() {
         Ok(callers) if callers > 0 => Ok(callers),
-        _ => Err(format!("--callers wants a number above 0, not {text:?}").into()),
+        _ => Err(format!("{option} wants a number above 0, not {text:?}").into()),
     }
 }
 

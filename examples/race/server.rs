@@ -42,6 +42,8 @@ struct State {
     grants: Grants,
     counts: Counts,
     round: Option<Arc<Round>>,
+    /// An access token, and after how many more calls it is revoked.
+    doomed: Option<(String, usize)>,
 }
 
 #[derive(Deserialize)]
@@ -58,7 +60,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let counts = Counts { refresh_calls: BTreeMap::new(), ok: Some(0) };
-        let state = State { grants: Grants::new(revoke_family), counts, round: None };
+        let state = State { grants: Grants::new(revoke_family), counts, round: None, doomed: None };
         let backend = Arc::new(Backend { state: Mutex::new(state) });
         tokio::spawn(accept(listener, Arc::clone(&backend)));
         Ok(Self { address, backend })
@@ -71,6 +73,16 @@ impl Server {
     /// From now on refreshes are told in `timeline`, and their answers held.
     pub(crate) fn begin(&self, timeline: Timeline, hold: Hold) {
         self.backend.lock().round = Some(Arc::new(Round::new(timeline, hold)));
+    }
+
+    /// What comes from now on is no part's affair.
+    pub(crate) fn end_round(&self) {
+        self.backend.lock().round = None;
+    }
+
+    /// Once `calls` more calls were answered, `access` is refused.
+    pub(crate) fn revoke_after(&self, access: &str, calls: usize) {
+        self.backend.lock().doomed = Some((access.to_owned(), calls));
     }
 }
 
@@ -153,11 +165,30 @@ impl Backend {
             return unauthorized("Given token not valid for any token type");
         }
         *state.counts.ok.get_or_insert_default() += 1;
+        state.count_down();
         json(StatusCode::OK, &json!({ "user": "alice" }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// One more call was answered.
+    fn count_down(&mut self) {
+        let Some((access, left)) = &mut self.doomed else { return };
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            self.grants.revoke(access);
+            if let Some(round) = &self.round {
+                let access = round.timeline.names().access(access);
+                round.timeline.tell(Who::Server, Step::Revokes { access });
+            }
+            self.doomed = None;
+        }
     }
 }
 

@@ -55,6 +55,17 @@ impl Stage {
         Ok(pair)
     }
 
+    /// As [`sign_in`](Self::sign_in), but with an access token that is good for minutes: one that a refresh brought.
+    pub(crate) async fn sign_in_for_long(&self, timeline: &Timeline) -> Result<Pair, BoxError> {
+        if let Some(server) = &self.server {
+            server.end_round();
+        }
+        let first = self.api.sign_in().await?;
+        let pair = self.api.refresh(&first.refresh).await?;
+        timeline.note(&format!("signed in with {}, good for minutes", timeline.names().pair(&pair)));
+        Ok(pair)
+    }
+
     /// Waits until the access token has expired, and makes all ready for the calls. Gives what was counted before.
     pub(crate) async fn begin(
         &self,
@@ -74,6 +85,22 @@ impl Stage {
         while !left().is_zero() {
             sleep(left()).await;
         }
+        timeline.start();
+        Ok(before)
+    }
+
+    /// Makes all ready for calls of which, after so many, the server revokes the token.
+    pub(crate) async fn begin_revocation(
+        &self,
+        timeline: &Timeline,
+        pair: &Pair,
+        after: usize,
+    ) -> Result<Counts, BoxError> {
+        let server = self.server.as_ref().ok_or("--revoke is for the built-in server")?;
+        // No other refresh is expected.
+        server.begin(timeline.clone(), Hold::Refreshes(1));
+        server.revoke_after(&pair.access, after);
+        let before = self.api.counts().await?;
         timeline.start();
         Ok(before)
     }

@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use http::StatusCode;
+use tower_reauth::RefreshReason;
 
 use crate::timeline::grouped;
 
@@ -24,7 +25,10 @@ pub(crate) enum Step {
     /// A naive call finds that there are no tokens any more.
     FindsNoToken,
     /// A call through the layer is the first to need a token.
-    Starts,
+    Starts {
+        /// It has not expired, a server refused it.
+        refused: bool,
+    },
     /// Another one comes while that refresh runs.
     Joins {
         waiting: usize,
@@ -52,6 +56,10 @@ pub(crate) enum Step {
     },
     RevokesFamily {
         presented: String,
+    },
+    /// The server refuses an access token from now on.
+    Revokes {
+        access: String,
     },
     /// A call is on its way.
     Sends {
@@ -81,6 +89,12 @@ pub(crate) enum Step {
 
 // === impl Step ===
 
+impl Step {
+    pub(crate) fn starts(reason: RefreshReason) -> Self {
+        Self::Starts { refused: reason == RefreshReason::Refused }
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -92,7 +106,12 @@ impl fmt::Display for Step {
                 write!(f, "its refresh failed ({why}): clears the tokens, SIGNED OUT; the call FAILS")
             }
             Self::FindsNoToken => f.write_str("there is no token any more: the call FAILS"),
-            Self::Starts => f.write_str("the token has expired: starts a refresh, waiting for it"),
+            Self::Starts { refused: false } => {
+                f.write_str("the token has expired: starts a refresh, waiting for it")
+            }
+            Self::Starts { refused: true } => {
+                f.write_str("the token was refused: starts a refresh, waiting for it")
+            }
             Self::Joins { waiting } => {
                 write!(f, "a refresh is already running, waiting for it ({} wait)", grouped(*waiting))
             }
@@ -111,6 +130,9 @@ impl fmt::Display for Step {
                     f,
                     "{presented} comes again: it is spent, so 401, and all that it ever bought is REVOKED"
                 )
+            }
+            Self::Revokes { access } => {
+                write!(f, "{access} is REVOKED, though it hasn't expired: 401 from now on")
             }
             Self::Sends { access } => write!(f, "sent with {access}"),
             Self::Answered { status } if status.is_success() => write!(f, "answered {status}"),

@@ -48,7 +48,7 @@ pub(super) fn row(entries: &[Entry], is_mine: impl Fn(Who) -> bool) -> Row {
     for Entry { at, step, .. } in entries.iter().filter(|entry| is_mine(entry.who)) {
         let begins = match step {
             Step::RefreshesItself { .. } | Step::Presents { .. } => Some(Kind::Refreshing),
-            Step::Starts | Step::Joins { .. } => Some(Kind::Waiting),
+            Step::Starts { .. } | Step::Joins { .. } => Some(Kind::Waiting),
             Step::Sends { .. } => Some(Kind::Sent),
             _ => None,
         };
@@ -76,7 +76,7 @@ pub(super) fn curves(entries: &[Entry]) -> Curves {
     let mut curves = Curves::default();
     for Entry { at, step, .. } in entries {
         match step {
-            Step::Starts => curves.waiting.extend([(*at, 0), (*at, 1)]),
+            Step::Starts { .. } => curves.waiting.extend([(*at, 0), (*at, 1)]),
             Step::Waiting { callers, .. } => climb(&mut curves.waiting, *at, *callers),
             Step::Succeeded { callers, of } => {
                 climb(&mut curves.succeeded, *at, *callers);
