@@ -2,6 +2,7 @@
 
 mod builder;
 mod cancellation;
+mod clocks;
 mod ends;
 mod events;
 mod hooks;
