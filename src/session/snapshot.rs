@@ -1,6 +1,9 @@
 //! What callers read without the lock: the token, and until when nothing but using it is called for.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use arc_swap::ArcSwapOption;
 
@@ -15,6 +18,8 @@ use super::state::Quiet;
 pub(super) struct Snapshots {
     /// Each over a buffer of its own: the counter of a header's value is what threads would contend for.
     copies: Sharded<ArcSwapOption<Snapshot>>,
+    /// Nothing is published: there is nothing to be taken back. Changed under the session's lock.
+    empty: AtomicBool,
 }
 
 pub(super) struct Snapshot {
@@ -28,7 +33,7 @@ pub(super) struct Snapshot {
 
 impl Snapshots {
     pub(super) fn new() -> Self {
-        Self { copies: Sharded::new(ArcSwapOption::empty) }
+        Self { copies: Sharded::new(ArcSwapOption::empty), empty: AtomicBool::new(true) }
     }
 
     #[inline]
@@ -38,6 +43,10 @@ impl Snapshots {
 
     /// Called under the session's lock, so that an older one never takes a newer one's place.
     pub(super) fn publish(&self, quiet: Option<Quiet>, now: Timestamp) {
+        let was_empty = self.empty.swap(quiet.is_none(), Ordering::Relaxed);
+        if was_empty && quiet.is_none() {
+            return;
+        }
         for copy in self.copies.iter() {
             copy.store(quiet.as_ref().map(|Quiet { token, length, stale }| {
                 let old = copy.load();

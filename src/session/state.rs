@@ -19,7 +19,7 @@ use crate::{
     clock::{self, Nanos, Timestamp},
     error::{Error, Kind},
     event::{Event, EventKind},
-    refresh::RefreshContext,
+    refresh::{RefreshContext, RefreshError},
     token::{AccessToken, Secret, Stamp, Token},
 };
 
@@ -117,8 +117,14 @@ pub(crate) struct Effects {
     pub(crate) revoke: Vec<Token>,
     /// What fast callers see has changed.
     pub(crate) publish: bool,
-    /// Errors of the user's, to be dropped outside the lock.
-    trash: Vec<Error>,
+    /// What holds errors of the user's, whose drop is the user's code: to be dropped outside the lock.
+    trash: Vec<Trash>,
+}
+
+#[expect(dead_code, reason = "it is there to be dropped")]
+enum Trash {
+    Error(Error),
+    Refresh(RefreshError),
 }
 
 /// What fast callers may rely on without asking again.
@@ -160,7 +166,7 @@ impl State {
     /// Gives a new session its token.
     pub(crate) fn build_in(&mut self, token: Token, now: Timestamp) {
         self.refresh_token = token.refresh_secret().cloned();
-        self.hold(token, now, now, false);
+        self.hold(token, now, &mut Effects::default());
     }
 
     pub(crate) fn build_in_refresh_token(&mut self, refresh_token: Secret) {
@@ -223,7 +229,7 @@ impl State {
         if keeps {
             let mut token = token;
             token.replace_refresh_token(self.refresh_token.clone());
-            self.hold(token, now, now, false);
+            self.hold(token, now, fx);
             if let Some(held) = &self.held {
                 self.saves.replace(&held.token);
             }
@@ -231,10 +237,10 @@ impl State {
             self.refresh_token = given;
             self.unknown = false;
             self.saves.forget();
-            self.hold(token, now, now, false);
+            self.hold(token, now, fx);
         }
         self.begin_trial();
-        fx.trash.extend(self.ended.take());
+        fx.trash.extend(self.ended.take().map(Trash::Error));
         fx.publish = true;
         self.emit(EventKind::Set, fx);
         Ok(())
@@ -245,7 +251,7 @@ impl State {
         self.forget_credential(fx);
         self.signed_out = false;
         self.refresh_token = token.refresh_secret().cloned();
-        self.hold(token, now, now, false);
+        self.hold(token, now, fx);
         self.emit(EventKind::SignedIn, fx);
     }
 
@@ -345,16 +351,20 @@ impl State {
         self.rules.limit.saturating_sub(now.since(flight.ticket.started))
     }
 
-    /// A new generation.
-    fn hold(&mut self, token: Token, called: Timestamp, now: Timestamp, refreshed: bool) {
+    /// A new generation, of a token that no refresh brought.
+    fn hold(&mut self, token: Token, now: Timestamp, fx: &mut Effects) {
         let luck = self.luck();
-        self.install(Held::new(token, called, now, refreshed, &self.rules, luck));
+        self.install(Held::new(token, now, now, false, &self.rules, luck), fx);
     }
 
-    fn install(&mut self, held: Held) {
+    fn forget_batch_failure(&mut self, fx: &mut Effects) {
+        fx.trash.extend(self.batch_failure.take().map(|(_, error)| Trash::Error(error)));
+    }
+
+    fn install(&mut self, held: Held, fx: &mut Effects) {
         self.generation += 1;
         self.held = Some(held);
-        self.batch_failure = None;
+        self.forget_batch_failure(fx);
         self.challenges = Challenges::default();
     }
 
@@ -381,15 +391,15 @@ impl State {
         self.unknown = false;
         self.pace = Pace::default();
         self.saves.forget();
-        fx.trash.extend(self.ended.take());
-        fx.trash.extend(self.batch_failure.take().map(|(_, error)| error));
+        fx.trash.extend(self.ended.take().map(Trash::Error));
+        self.forget_batch_failure(fx);
         self.remember(Last::Good, fx);
         fx.publish = true;
     }
 
     fn remember(&mut self, last: Last, fx: &mut Effects) {
         if let Last::Failed(error) = mem::replace(&mut self.last, last) {
-            fx.trash.push(error);
+            fx.trash.push(Trash::Error(error));
         }
     }
 

@@ -19,6 +19,24 @@ async fn p13_a_sleep_after_a_clock_set_back_is_seen() {
     assert!(session.try_token().is_none());
 }
 
+/// A clock that is set back by less than the token's age: the monotonic one has the larger difference.
+#[tokio::test(start_paused = true)]
+async fn p13_a_clock_set_back_a_little_lengthens_no_life() {
+    let (refresher, _endpoint) = endpoint();
+    let clock = clock();
+    let session = Session::builder(refresher)
+        .token(token("A1 R1 600"))
+        .early_refresh(false)
+        .clock(clock.clone())
+        .build();
+    tokio::time::advance(Duration::from_secs(500)).await;
+    clock.step_back(Duration::from_secs(100));
+    tokio::time::advance(Duration::from_millis(69_999)).await;
+    assert!(session.status().is_fresh() && session.try_token().is_some());
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert!(session.status().is_expired() && session.try_token().is_none());
+}
+
 /// The wall clock of a stored token's receipt is the only one that a new process has.
 #[tokio::test(start_paused = true)]
 async fn p13_a_stored_token_that_expired_while_nothing_ran_is_not_sent() {

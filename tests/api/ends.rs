@@ -232,6 +232,67 @@ async fn p17_whatever_ends_the_save_hook_the_token_is_published() {
     }
 }
 
+/// No lock is held while an error of the user's is dropped: its drop may use the session.
+#[test]
+fn p09_the_drop_of_a_users_error_may_use_the_session() {
+    #[derive(Debug)]
+    struct Nosy(Session);
+
+    impl Drop for Nosy {
+        fn drop(&mut self) {
+            self.0.status();
+        }
+    }
+
+    impl std::fmt::Display for Nosy {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("nosy")
+        }
+    }
+
+    impl std::error::Error for Nosy {}
+
+    async fn fails(
+        session: &Session,
+        endpoint: &mut Endpoint,
+        error: fn(Nosy) -> tower_reauth::RefreshError,
+    ) {
+        let own = session.clone();
+        let waiting = tokio::spawn(async move { own.refresh_now().await.map(|_| ()).unwrap_err() });
+        endpoint.call().await.fail(error(Nosy(session.clone())));
+        drop(waiting.await.unwrap());
+        session.retry_now();
+    }
+
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            use tower_reauth::RefreshError;
+
+            let (refresher, mut endpoint) = endpoint();
+            let session = Session::builder(refresher).token(token("A1 R1 600")).build();
+            fails(&session, &mut endpoint, RefreshError::transient).await;
+            session.invalidate(&session.try_token().unwrap());
+            fails(&session, &mut endpoint, RefreshError::transient).await;
+            fails(&session, &mut endpoint, RefreshError::configuration).await;
+            session.set_token(token("A2 R2 600")).unwrap();
+            fails(&session, &mut endpoint, RefreshError::ended).await;
+            session.set_token(token("A3 R3 600")).unwrap();
+            let own = session.clone();
+            let waiting = tokio::spawn(async move { own.refresh_now().await.map(|_| ()) });
+            let call = endpoint.call().await;
+            session.sign_in(token("B1 Q1 600"));
+            call.fail(RefreshError::transient(Nosy(session.clone())));
+            drop(waiting.await.unwrap());
+            fails(&session, &mut endpoint, RefreshError::transient).await;
+            session.sign_out();
+        });
+        done.send(()).unwrap();
+    });
+    is_done.recv_timeout(Duration::from_secs(10)).expect("no deadlock");
+}
+
 /// A spawner whose runtime can be exchanged.
 #[derive(Clone)]
 struct Movable(Arc<Mutex<tokio::runtime::Handle>>);

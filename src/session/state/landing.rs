@@ -11,7 +11,7 @@ use crate::{
 };
 
 use super::{
-    Effects, Flight, Last, State, Ticket,
+    Effects, Flight, Last, State, Ticket, Trash,
     held::Held,
     outcome::{Outcome, Verdict},
     pace::Span,
@@ -85,6 +85,7 @@ impl State {
         if let Verdict::Failed(error) = &verdict
             && self.held.as_ref().is_some_and(|held| held.refused)
         {
+            self.forget_batch_failure(fx);
             self.batch_failure = Some((self.flights_ended, error.clone()));
         }
         fx.land.push((ticket.id, Arc::new(self.outcome(verdict, now))));
@@ -118,7 +119,7 @@ impl State {
         let luck = self.luck();
         let mut held = Held::new(token, ticket.called, now, true, &self.rules, luck);
         let Some(why) = held.flaw(now, self.held.as_ref()) else {
-            self.install(held);
+            self.install(held, fx);
             self.begin_trial();
             let took = clock::duration(now.since(ticket.started));
             self.emit(EventKind::Renewed { took, waiting }, fx);
@@ -145,7 +146,7 @@ impl State {
             }
             _ => {
                 held.endless = !lasts;
-                self.install(held);
+                self.install(held, fx);
                 self.pace.spoil_trial();
                 true
             }
@@ -249,16 +250,20 @@ impl State {
         self.pace.failures = self.pace.failures.saturating_add(1);
         let error = Error::with_details(Kind::Ended, None, Some(Arc::new(source)));
         self.remember(Last::Failed(error.clone()), fx);
-        fx.trash.extend(self.ended.replace(error.clone()));
+        fx.trash.extend(self.ended.replace(error.clone()).map(Trash::Error));
         self.emit(EventKind::Ended { error: error.clone() }, fx);
         Verdict::Failed(error)
     }
 
     /// The user signed out, or in as another, while the flight was under way.
     fn drop_of_another_sign_in(&mut self, ticket: &Ticket, landing: Landing, fx: &mut Effects) -> Verdict {
-        if let Landing::Answered(token, _) = landing {
-            self.revoking += 1;
-            fx.revoke.push(carried_over(token, ticket.presented.as_ref()));
+        match landing {
+            Landing::Answered(token, _) => {
+                self.revoking += 1;
+                fx.revoke.push(carried_over(token, ticket.presented.as_ref()));
+            }
+            Landing::Failed(error) => fx.trash.push(Trash::Refresh(error)),
+            Landing::Lost(_) => {}
         }
         self.emit(EventKind::Dropped, fx);
         Verdict::Dropped
@@ -284,7 +289,10 @@ impl State {
                     self.saves.mark(held.token.clone(), None);
                 }
             }
-            Landing::Failed(_) => self.emit(EventKind::Dropped, fx),
+            Landing::Failed(error) => {
+                fx.trash.push(Trash::Refresh(error));
+                self.emit(EventKind::Dropped, fx);
+            }
             Landing::Lost(_) => self.tell_failure(ticket, &Error::new(Kind::Unknown), now, waiting, fx),
         }
         Verdict::Dropped
@@ -299,7 +307,11 @@ impl State {
         waiting: usize,
         fx: &mut Effects,
     ) {
-        let Landing::Answered(token, _) = landing else { return };
+        let token = match landing {
+            Landing::Answered(token, _) => token,
+            Landing::Failed(error) => return fx.trash.push(Trash::Refresh(error)),
+            Landing::Lost(_) => return,
+        };
         if ticket.sign_in != self.sign_in {
             self.drop_of_another_sign_in(ticket, Landing::Answered(token, SaveResult::NotTried), fx);
             return;

@@ -53,7 +53,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::SignIn),
         1 => Just(Event::SignOut),
         1 => Just(Event::RetryNow),
-        (1) => prop::bool::weighted(0.05).prop_filter_map("rare", |yes| yes.then_some(Event::ShutDown)),
+        1 => prop::bool::weighted(0.05).prop_map(|ends| if ends { Event::ShutDown } else { Event::New }),
         2 => any::<bool>().prop_map(Event::Saved),
     ]
 }
