@@ -336,7 +336,9 @@ impl Storm {
         self.run_tasks(endpoint, runtime, |request| {
             let mut auth = auth.clone();
             async move {
-                poll_fn(|cx| auth.poll_ready(cx)).await.expect("always ready");
+                poll_fn(|cx| Service::<Request<Body>>::poll_ready(&mut auth, cx))
+                    .await
+                    .expect("always ready");
                 auth.call(request).await.is_ok()
             }
         })

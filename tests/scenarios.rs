@@ -1,4 +1,10 @@
 //! The table of scenarios, run on the whole layer: real callers, tasks and timers, with time in the test's hands.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "tests fail by panics, have tokio's tasks and timers, and report"
+)]
 
 mod scenario;
 
@@ -353,7 +359,7 @@ fn session_of(given: &Given, clock: &TestClock, runtime: &Runtime, stage: &Arc<M
             Hook::Held => stage.revocations.push(sender),
             _ => sender.send(()).unwrap(),
         }
-        async move { receiver.await }
+        receiver
     });
     let told = Arc::clone(stage);
     builder = builder.on_event(move |happened| {

@@ -87,7 +87,7 @@ async fn run(options: &Options) -> Result<(), BoxError> {
     for part in &parts {
         println!("{}", part.tally);
     }
-    for tally in &revoked {
+    if let Some(tally) = &revoked {
         println!("{tally}");
     }
     // What the naive client suffers is the backend's choice; what the layer promises holds on each.

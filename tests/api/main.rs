@@ -1,4 +1,9 @@
 //! The crate's behaviour through its public API, one file a subject.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests fail by panics, and have tokio's tasks and timers"
+)]
 
 mod builder;
 mod cancellation;

@@ -82,7 +82,7 @@ async fn p14_c93_nothing_of_ours_shows_a_token() {
         .on_revoke(|_| async { Ok::<_, BoxError>(()) });
     printed.see(&builder);
     printed.see(secret());
-    printed.see(Token::builder(format!("{MARKER}")));
+    printed.see(Token::builder(MARKER));
     let session = builder.build();
     let layer = AuthLayer::from_session(session.clone());
     let server = service_fn(|_: http::Request<()>| async { Ok::<_, BoxError>(http::Response::new(())) });

@@ -345,7 +345,7 @@ impl Machine {
         match action {
             Action::Gives(spec) => {
                 let token = token_of(spec);
-                return self.save_in_flight(at, token);
+                self.save_in_flight(at, token);
             }
             Action::Fails(failure) => {
                 let error = error_of(failure);
@@ -353,11 +353,11 @@ impl Machine {
                     After::Repeat(ticket, cx) => {
                         self.flights[at].ticket = ticket.clone();
                         self.carry_out(fx);
-                        return self.called(&ticket, &cx);
+                        self.called(&ticket, &cx);
                     }
                     _ => {
                         self.carry_out(fx);
-                        return self.land(at, Landing::Failed(error));
+                        self.land(at, Landing::Failed(error));
                     }
                 }
             }
