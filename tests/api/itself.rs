@@ -90,6 +90,27 @@ async fn p12_no_waiting_call_waits_for_itself() {
     assert!(!session.status().is_unsaved(), "the hook's assertions held");
 }
 
+/// A shutdown waits for the flight, so from within it that is an error at once, too.
+#[tokio::test(start_paused = true)]
+async fn p12_p17_a_shutdown_from_within_waits_for_nothing() {
+    let own = Arc::<OnceLock<Session>>::default();
+    let inside = Arc::clone(&own);
+    let refresher = refresh_fn(move |_| {
+        let session = inside.get().unwrap().clone();
+        async move {
+            let ended = futures::poll!(Box::pin(session.shutdown(Duration::from_secs(3))));
+            match ended {
+                std::task::Poll::Ready(Err(error)) if error.is_needs_itself() => Ok(token("A2 R2 600")),
+                other => Err(RefreshError::ended(format!("{other:?}"))),
+            }
+        }
+    });
+    let session = expired(refresher).build();
+    let _ = own.set(session.clone());
+    assert_eq!(session.token().await.unwrap().expose(), "A2");
+    assert!(session.status().is_shut_down());
+}
+
 /// A stale token's too; a fresh one's can't hang, and is served.
 #[tokio::test(start_paused = true)]
 async fn p12_a_stale_token_is_an_error_inside_and_a_fresh_one_is_not() {

@@ -70,6 +70,23 @@ async fn b60_c10_all_waiters_share_one_failure_and_its_source() {
     assert_eq!(endpoint.asked(), 1);
 }
 
+/// C61: a server's `Retry-After` is obeyed up to an hour.
+#[tokio::test(start_paused = true)]
+async fn p07_c61_a_retry_after_of_days_is_an_hour() {
+    let (refresher, mut endpoint) = endpoint();
+    let clock = crate::support::clock();
+    let session = expired(refresher).clock(clock.clone()).build();
+    let waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.token().await }
+    });
+    let days = Duration::from_secs(3 * 86_400);
+    endpoint.call().await.fail(RefreshError::transient("busy").retry_after(days));
+    let error = waiting.await.unwrap().unwrap_err();
+    let wait = error.retry_at().unwrap().duration_since(tower_reauth::Clock::now(&clock).wall()).unwrap();
+    assert_eq!(wait, Duration::from_secs(3600));
+}
+
 #[tokio::test(start_paused = true)]
 async fn b51_two_sessions_are_two() {
     let (one, mut asked_one) = endpoint();

@@ -208,3 +208,85 @@ async fn p11_an_error_of_readiness_reaches_the_caller() {
     endpoint.call().await.give("A2 R2 600");
     assert_eq!(waiting.await.unwrap().unwrap_err().to_string(), "the connection is gone");
 }
+
+/// Ready when the test says so.
+#[derive(Clone)]
+struct Gated {
+    open: tokio::sync::watch::Receiver<bool>,
+    sent: tokio::sync::mpsc::UnboundedSender<String>,
+    wait: Option<Arc<tokio::sync::Mutex<Pin<Box<dyn Future<Output = ()> + Send>>>>>,
+}
+
+impl Service<http::Request<()>> for Gated {
+    type Response = http::Response<()>;
+    type Error = BoxError;
+    type Future = std::future::Ready<Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        let mut open = self.open.clone();
+        let wait = self.wait.get_or_insert_with(|| {
+            let opened = async move {
+                let _ = open.wait_for(|open| *open).await;
+            };
+            Arc::new(tokio::sync::Mutex::new(Box::pin(opened)))
+        });
+        let mut wait = wait.try_lock().unwrap();
+        wait.as_mut().poll(cx).map(Ok)
+    }
+
+    fn call(&mut self, request: http::Request<()>) -> Self::Future {
+        self.wait = None;
+        let header = request.headers()["authorization"].to_str().unwrap().to_owned();
+        self.sent.send(header).unwrap();
+        std::future::ready(Ok(http::Response::new(())))
+    }
+}
+
+/// B53, B76: where the wait for readiness outlasts the new token, the request waits for the next one, without readiness.
+#[tokio::test(start_paused = true)]
+async fn p11_b76_a_token_that_expired_while_its_request_waited_for_readiness_is_not_sent() {
+    let (open, opened) = tokio::sync::watch::channel(true);
+    let (sent, mut log) = tokio::sync::mpsc::unbounded_channel();
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher).build();
+    let gated = Gated { open: opened, sent, wait: None };
+    let client = AuthLayer::from_session(session.clone()).layer(gated);
+    let mut request = task::spawn(client.oneshot(get()));
+    assert_pending!(request.poll());
+    open.send_replace(false);
+    endpoint.call().await.give("A2 R2 5");
+    settle().await;
+    assert_pending!(request.poll());
+    tokio::time::advance(std::time::Duration::from_secs(5)).await;
+    open.send_replace(true);
+    assert_pending!(request.poll());
+    let call = endpoint.call().await;
+    assert_eq!(call.cx.refresh_token(), Some("R2"));
+    call.give("A3 R3 600");
+    settle().await;
+    assert_ready_ok!(request.poll());
+    assert_eq!(log.recv().await.unwrap(), "Bearer A3");
+    assert!(log.try_recv().is_err(), "sent once");
+}
+
+/// The same where a newer token came meanwhile: it goes out with that.
+#[tokio::test(start_paused = true)]
+async fn p11_a_newer_token_that_came_while_a_request_waited_for_readiness_is_taken() {
+    let (open, opened) = tokio::sync::watch::channel(true);
+    let (sent, mut log) = tokio::sync::mpsc::unbounded_channel();
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher).build();
+    let gated = Gated { open: opened, sent, wait: None };
+    let client = AuthLayer::from_session(session.clone()).layer(gated);
+    let mut request = task::spawn(client.oneshot(get()));
+    assert_pending!(request.poll());
+    open.send_replace(false);
+    endpoint.call().await.give("A2 R2 600");
+    settle().await;
+    assert_pending!(request.poll());
+    session.set_token(token("A9 R9 600")).unwrap();
+    open.send_replace(true);
+    assert_ready_ok!(request.poll());
+    assert_eq!(log.recv().await.unwrap(), "Bearer A9");
+    assert_eq!(endpoint.asked(), 1);
+}
