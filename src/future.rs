@@ -122,7 +122,7 @@ impl<S, P> Shared<S, P> {
     fn error(&self, error: Error) -> BoxError {
         #[cfg(feature = "grpc")]
         if self.traffic.grpc {
-            return crate::grpc::with_status(error).into();
+            return crate::grpc_status::with_status(error).into();
         }
         error.into()
     }

@@ -34,14 +34,11 @@
 
 mod trailers;
 
-use std::sync::Arc;
-
 use http::{HeaderName, StatusCode};
-use tonic::{Code, Status, body::Body};
+use tonic::body::Body;
 
 use crate::{
     challenge::Challenges,
-    error::{Error, Kind},
     layer::AuthLayer,
     refresh::Refresher,
     rejection::{RejectionRule, ResponseHead, Unauthorized, Verdict},
@@ -97,18 +94,4 @@ impl RejectionRule for Unauthenticated {
         let refused = head.headers().get(GRPC_STATUS).is_some_and(|status| status == "16");
         if refused { Verdict::Refused(Challenges::of(head.headers())) } else { Verdict::Accepted }
     }
-}
-
-/// Puts a status into the error's chain of sources, made anew for each caller.
-pub(crate) fn with_status(error: Error) -> Error {
-    let code = match error.kind() {
-        Kind::Deadline => Code::DeadlineExceeded,
-        _ if error.is_retryable() => Code::Unavailable,
-        _ => Code::Unauthenticated,
-    };
-    let mut status = Status::new(code, error.to_string());
-    if let Some(source) = error.shared_source() {
-        status.set_source(source);
-    }
-    error.over(Arc::new(status))
 }

@@ -132,6 +132,8 @@ mod event;
 mod future;
 #[cfg(feature = "grpc")]
 pub mod grpc;
+#[cfg(feature = "grpc")]
+mod grpc_status;
 mod grpc_timeout;
 mod layer;
 mod origin;

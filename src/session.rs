@@ -30,7 +30,9 @@
 mod builder;
 mod core;
 mod flight;
+mod gate;
 mod inside;
+mod shell;
 mod snapshot;
 mod state;
 #[cfg(feature = "tracing")]

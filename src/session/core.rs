@@ -1,4 +1,4 @@
-//! The shell around the state machine: the lock, the clock, the tasks, and what fast callers read without the lock.
+//! What all clones of a session share: the state machine under its lock, and what fast callers read without it.
 
 use std::{
     fmt,
@@ -11,24 +11,21 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::Shared;
 use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
-    challenge::Challenges,
-    clock::{Clock, Nanos, Timestamp},
-    error::{Error, Kind},
-    event::{Event, EventKind},
-    refresh::{AnyRefresher, RefreshContext, RefreshError},
-    spawn::{Spawn, Task},
+    clock::{Clock, Timestamp},
+    event::Event,
+    refresh::AnyRefresher,
+    spawn::Spawn,
     token::{AccessToken, Token},
 };
 
 use super::{
-    flight::{self, Gate, Guard, Landed},
+    gate::Gate,
     inside::is_inside,
     snapshot::{Snapshot, Snapshots},
-    state::{After, Decision, Demand, Effects, Landing, Outcome, State, Status, Ticket, Wait},
+    state::{State, Status},
 };
 
 pub(super) type Hook = Arc<dyn Fn(Token) -> HookFuture + Send + Sync>;
@@ -73,24 +70,6 @@ pub(super) struct Shell {
     pub(super) version: u64,
 }
 
-/// What the lock's holder leaves to be done once it is free.
-#[derive(Default)]
-struct Chores {
-    effects: Effects,
-    open: Vec<(Gate, Arc<Outcome>)>,
-    start: Option<(Ticket, RefreshContext, Gate)>,
-}
-
-/// A place among those who wait.
-pub(super) struct Place {
-    core: Arc<Core>,
-}
-
-pub(super) enum Begun {
-    Use(AccessToken),
-    Wait(Wait, Shared<Landed>, Place),
-}
-
 // === impl Core ===
 
 impl Core {
@@ -112,82 +91,6 @@ impl Core {
         })
     }
 
-    /// Decides what someone who wants a token does.
-    pub(super) fn begin(
-        self: &Arc<Self>,
-        demand: Demand,
-        now: Timestamp,
-        max_waiting: Option<usize>,
-        challenges: Option<Challenges>,
-    ) -> Result<Begun, Error> {
-        if is_inside(self.id()) {
-            return Err(Error::new(Kind::NeedsItself));
-        }
-        let can_start = self.spawn.is_ready();
-        self.with_state(now, |shell, fx| {
-            let waiting = self.waiting.load(Ordering::Relaxed);
-            if let (Demand::Refused(stamp), Some(challenges)) = (demand, challenges) {
-                shell.state.note_challenges(stamp, challenges);
-            }
-            let has_room = max_waiting.is_none_or(|most| waiting < most);
-            let decision = shell.state.demand(demand, now, has_room, can_start, fx);
-            fx.publish |= matches!(decision, Decision::Use(_));
-            self.seat(decision, shell, fx)
-        })
-    }
-
-    /// Decides anew for a waiter whose flight has ended; it keeps its place.
-    pub(super) fn begin_anew(
-        self: &Arc<Self>,
-        wait: &Wait,
-        now: Timestamp,
-    ) -> Result<Result<AccessToken, (Wait, Shared<Landed>)>, Error> {
-        let can_start = self.spawn.is_ready();
-        self.with_state(now, |shell, fx| match shell.state.demand_anew(wait, now, can_start, fx) {
-            Decision::Use(token) => Ok(Ok(token)),
-            Decision::Fail(error) => Err(error),
-            Decision::Wait(wait) => Ok(Err((wait, shell.gate(wait.flight).wait()))),
-        })
-    }
-
-    pub(super) fn brief_wait_over(&self, wait: &Wait) -> Option<Decision> {
-        let now = self.clock.now();
-        self.lock().state.brief_wait_over(wait, now)
-    }
-
-    pub(super) fn patience_over(&self, wait: &Wait) -> Decision {
-        let now = self.clock.now();
-        self.lock().state.patience_over(wait, now)
-    }
-
-    pub(super) fn failed(self: &Arc<Self>, ticket: &Ticket, error: &RefreshError) -> After {
-        let now = self.clock.now();
-        self.with_state(now, |shell, fx| shell.state.failed(ticket, error, now, fx))
-    }
-
-    pub(super) fn answered(&self, ticket: &Ticket, token: &Token) -> After {
-        self.lock().state.answered(ticket, token)
-    }
-
-    pub(super) fn land(self: &Arc<Self>, ticket: &Ticket, landing: Landing) {
-        let now = self.clock.now();
-        let waiting = self.waiting.load(Ordering::Relaxed);
-        self.with_state(now, |shell, fx| shell.state.land(ticket, landing, now, waiting, fx));
-    }
-
-    pub(super) fn saved_again(self: &Arc<Self>, version: u64, saved: bool) {
-        let now = self.clock.now();
-        self.with_state(now, |shell, fx| shell.state.saved_again(version, saved, now, fx));
-    }
-
-    pub(super) fn revoked(&self) {
-        let mut shell = self.lock();
-        shell.state.revoked();
-        shell.version += 1;
-        drop(shell);
-        self.changed.notify_waiters();
-    }
-
     pub(super) fn status(&self) -> (Status, u64) {
         let now = self.clock.now();
         let waiting = self.waiting.load(Ordering::Relaxed);
@@ -198,137 +101,10 @@ impl Core {
     pub(super) fn lock(&self) -> MutexGuard<'_, Shell> {
         self.shell.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Changes the state under the lock, and does what follows from it once the lock is free.
-    pub(super) fn with_state<T>(
-        self: &Arc<Self>,
-        now: Timestamp,
-        change: impl FnOnce(&mut Shell, &mut Effects) -> T,
-    ) -> T {
-        let mut chores = Chores::default();
-        let mut shell = self.lock();
-        let result = change(&mut shell, &mut chores.effects);
-        let told = shell.prepare(&mut chores);
-        if chores.effects.publish {
-            self.snapshots.publish(shell.state.quiet(now), now);
-        }
-        drop(shell);
-        self.carry_out(chores, told);
-        result
-    }
-
-    fn seat(
-        self: &Arc<Self>,
-        decision: Decision,
-        shell: &mut Shell,
-        fx: &mut Effects,
-    ) -> Result<Begun, Error> {
-        match decision {
-            Decision::Use(token) => Ok(Begun::Use(token)),
-            Decision::Fail(error) => Err(error),
-            Decision::Wait(wait) => {
-                let joins = fx.start.is_none();
-                let shared = shell.gate(wait.flight).wait();
-                let waiting = self.waiting.fetch_add(1, Ordering::Relaxed) + 1;
-                if joins && self.listens() {
-                    shell.state.joined(waiting, fx);
-                }
-                Ok(Begun::Wait(wait, shared, Place { core: Arc::clone(self) }))
-            }
-        }
-    }
-
-    fn listens(&self) -> bool {
-        self.event_hook.is_some() || cfg!(feature = "tracing")
-    }
-
-    fn carry_out(self: &Arc<Self>, mut chores: Chores, told: bool) {
-        for event in chores.effects.events.drain(..) {
-            self.tell(&event);
-        }
-        for (gate, outcome) in chores.open.drain(..) {
-            gate.open(outcome);
-        }
-        if let Some((ticket, cx, gate)) = chores.start.take() {
-            let guard = Guard::new(Arc::clone(self), gate, ticket);
-            self.run(Box::pin(flight::fly(guard, cx)));
-        }
-        if let Some(order) = chores.effects.save.take() {
-            self.run(Box::pin(flight::save_again(Arc::clone(self), order)));
-        }
-        for token in chores.effects.revoke.drain(..) {
-            self.run(Box::pin(flight::revoke(Arc::clone(self), token)));
-        }
-        if told {
-            self.changed.notify_waiters();
-        }
-    }
-
-    /// A task that can't be run is dropped, and its guard tells the session.
-    fn run(&self, task: Task) {
-        let _ = self.spawn.spawn(task);
-    }
-
-    fn tell(&self, event: &Event) {
-        #[cfg(feature = "tracing")]
-        super::trace::write(event, self.name.as_deref());
-        if let Some(hook) = &self.event_hook {
-            // A panic in the hook is nothing to the session.
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| hook(event)));
-        }
-    }
 }
 
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Core").field("name", &self.name).finish_non_exhaustive()
     }
-}
-
-// === impl Shell ===
-
-impl Shell {
-    /// Where the waiters of a flight meet.
-    fn gate(&mut self, flight: u64) -> &Gate {
-        let at = self.gates.iter().position(|(id, _)| *id == flight).unwrap_or_else(|| {
-            self.gates.push((flight, Gate::new()));
-            self.gates.len() - 1
-        });
-        &self.gates[at].1
-    }
-
-    /// Takes from the effects what has to do with gates. Says whether watchers are to be told.
-    fn prepare(&mut self, chores: &mut Chores) -> bool {
-        for (flight, outcome) in chores.effects.land.drain(..) {
-            if let Some(at) = self.gates.iter().position(|(id, _)| *id == flight) {
-                chores.open.push((self.gates.swap_remove(at).1, outcome));
-            }
-        }
-        if let Some((ticket, cx)) = chores.effects.start.take() {
-            let gate = self.gate(ticket.id).clone();
-            chores.start = Some((ticket, cx, gate));
-        }
-        let is_change = |event: &Event| !matches!(event.kind, EventKind::Joined { .. });
-        let tells = chores.effects.events.iter().any(is_change);
-        self.version += u64::from(tells);
-        tells
-    }
-}
-
-// === impl Place ===
-
-impl Place {
-    pub(super) fn core(&self) -> &Arc<Core> {
-        &self.core
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.core.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-pub(super) fn nanos_left(deadline: Nanos, now: Timestamp) -> Duration {
-    crate::clock::duration(deadline.saturating_sub(now.monotonic))
 }

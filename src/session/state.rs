@@ -1,6 +1,6 @@
 //! The rules of a session as a pure state machine: (state, event, now) to (state, effects).
 //!
-//! It reads no clock, spawns nothing, waits for nothing. The shell around it ([`core`](super::core)) holds it under a
+//! It reads no clock, spawns nothing, waits for nothing. The [`shell`](super::shell) around it holds it under a
 //! lock, tells it what happened, and carries out the [`Effects`].
 
 mod demand;

@@ -18,9 +18,10 @@ use crate::{
 };
 
 use super::{
-    core::{Begun, Core, Place, WaitLimits, nanos_left},
-    flight::Landed,
+    core::{Core, WaitLimits},
+    gate::Landed,
     inside::is_inside,
+    shell::{Begun, Place, nanos_left},
     state::{Decision, Demand, Resume, Wait},
 };
 

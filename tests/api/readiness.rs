@@ -209,12 +209,14 @@ async fn p11_an_error_of_readiness_reaches_the_caller() {
     assert_eq!(waiting.await.unwrap().unwrap_err().to_string(), "the connection is gone");
 }
 
+type Opening = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Ready when the test says so.
 #[derive(Clone)]
 struct Gated {
     open: tokio::sync::watch::Receiver<bool>,
     sent: tokio::sync::mpsc::UnboundedSender<String>,
-    wait: Option<Arc<tokio::sync::Mutex<Pin<Box<dyn Future<Output = ()> + Send>>>>>,
+    wait: Option<Arc<tokio::sync::Mutex<Opening>>>,
 }
 
 impl Service<http::Request<()>> for Gated {
@@ -228,7 +230,7 @@ impl Service<http::Request<()>> for Gated {
             let opened = async move {
                 let _ = open.wait_for(|open| *open).await;
             };
-            Arc::new(tokio::sync::Mutex::new(Box::pin(opened)))
+            Arc::new(tokio::sync::Mutex::new(Box::pin(opened) as Opening))
         });
         let mut wait = wait.try_lock().unwrap();
         wait.as_mut().poll(cx).map(Ok)
