@@ -1,0 +1,643 @@
+//! Fields that real servers sent.
+
+use super::read;
+
+/// What a status 401 with these challenges says of the token. Another status is a matter for the rule.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Says {
+    Refused,
+    StepUp,
+    Nonce,
+}
+
+struct Row {
+    number: &'static str,
+    status: u16,
+    fields: &'static [&'static str],
+    says: Says,
+    /// Each challenge that is to be read, with each parameter.
+    challenges: &'static [(&'static str, &'static [(&'static str, &'static str)])],
+}
+
+const fn row(
+    number: &'static str,
+    status: u16,
+    fields: &'static [&'static str],
+    says: Says,
+    challenges: &'static [(&'static str, &'static [(&'static str, &'static str)])],
+) -> Row {
+    Row { number, status, fields, says, challenges }
+}
+
+#[test]
+fn the_zoo_is_read_and_judged() {
+    let mut failures = Vec::new();
+    for Row { number, status, fields, says, challenges } in ZOO {
+        let read = read(fields);
+        let said = match (read.is_step_up(), read.is_about_nonce()) {
+            (true, false) => Says::StepUp,
+            (false, true) => Says::Nonce,
+            (false, false) => Says::Refused,
+            (true, true) => panic!("{number}: step-up and nonce"),
+        };
+        let seen: Vec<(&str, Vec<(&str, &str)>)> =
+            read.iter().map(|challenge| (challenge.scheme(), challenge.params().collect())).collect();
+        let expected: Vec<_> = challenges.iter().map(|(scheme, params)| (*scheme, params.to_vec())).collect();
+        if said != *says {
+            failures.push(format!("{number} ({status}): said {said:?}, not {says:?}"));
+        }
+        if seen != expected {
+            failures.push(format!("{number} ({status}):\n  read     {seen:?}\n  expected {expected:?}"));
+        }
+        if read.is_unreadable() {
+            failures.push(format!("{number} ({status}): something was unreadable"));
+        }
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+#[test]
+fn h46_an_opaque_text_is_read() {
+    let negotiate = read(&["Negotiate YIIB/wYJKoZIhvcSAQICAQBuggFtMIIB=="]);
+    let token68 = negotiate.find("negotiate").and_then(|challenge| challenge.token68());
+    assert_eq!(token68, Some("YIIB/wYJKoZIhvcSAQICAQBuggFtMIIB=="));
+}
+
+#[test]
+fn the_zoo_is_complete() {
+    let numbers: Vec<&str> = ZOO.iter().map(|row| row.number).collect();
+    let expected: Vec<String> = (1..=49).map(|number| format!("H{number:02}")).collect();
+    assert_eq!(numbers, expected);
+}
+
+const ZOO: &[Row] = &[
+    row(
+        "H01",
+        401,
+        &[
+            r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:alpine:pull""#,
+        ],
+        Says::Refused,
+        &[(
+            "Bearer",
+            &[
+                ("realm", "https://auth.docker.io/token"),
+                ("service", "registry.docker.io"),
+                ("scope", "repository:alpine:pull"),
+            ],
+        )],
+    ),
+    row(
+        "H02",
+        401,
+        &[
+            r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:<repo>:pull",error="insufficient_scope""#,
+        ],
+        Says::StepUp,
+        &[(
+            "Bearer",
+            &[
+                ("realm", "https://auth.docker.io/token"),
+                ("service", "registry.docker.io"),
+                ("scope", "repository:<repo>:pull"),
+                ("error", "insufficient_scope"),
+            ],
+        )],
+    ),
+    row(
+        "H03",
+        401,
+        &[
+            r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:ratelimitpreview/test:pull",error="invalid_token""#,
+        ],
+        Says::Refused,
+        &[(
+            "Bearer",
+            &[
+                ("realm", "https://auth.docker.io/token"),
+                ("service", "registry.docker.io"),
+                ("scope", "repository:ratelimitpreview/test:pull"),
+                ("error", "invalid_token"),
+            ],
+        )],
+    ),
+    row(
+        "H04",
+        401,
+        &[r#"Bearer realm="https://reg.example:5000/auth",service="my docker reg",error="invalid_token""#],
+        Says::Refused,
+        &[(
+            "Bearer",
+            &[
+                ("realm", "https://reg.example:5000/auth"),
+                ("service", "my docker reg"),
+                ("error", "invalid_token"),
+            ],
+        )],
+    ),
+    row(
+        "H05",
+        401,
+        &[r#"Bearer realm="https://accounts.google.com/", error="invalid_token""#],
+        Says::Refused,
+        &[("Bearer", &[("realm", "https://accounts.google.com/"), ("error", "invalid_token")])],
+    ),
+    row(
+        "H06",
+        401,
+        &[r#"Bearer realm="https://accounts.google.com/", error=invalid_token"#],
+        Says::Refused,
+        &[("Bearer", &[("realm", "https://accounts.google.com/"), ("error", "invalid_token")])],
+    ),
+    row(
+        "H07",
+        401,
+        &[r#"Bearer realm="https://accounts.google.com/""#],
+        Says::Refused,
+        &[("Bearer", &[("realm", "https://accounts.google.com/")])],
+    ),
+    row(
+        "H08",
+        403,
+        &[
+            r#"Bearer realm="https://accounts.google.com/", error="insufficient_scope", scope="https://www.googleapis.com/auth/generative-language https://www.googleapis.com/auth/generative-language.tuning""#,
+        ],
+        Says::StepUp,
+        &[(
+            "Bearer",
+            &[
+                ("realm", "https://accounts.google.com/"),
+                ("error", "insufficient_scope"),
+                (
+                    "scope",
+                    "https://www.googleapis.com/auth/generative-language https://www.googleapis.com/auth/generative-language.tuning",
+                ),
+            ],
+        )],
+    ),
+    row(
+        "H09",
+        401,
+        &[
+            r#"Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", error="insufficient_claims", claims="eyJhY2Nlc3NfdG9rZW4iOnsibmJmIjp7ImVzc2VudGlhbCI6dHJ1ZSwidmFsdWUiOiIxNzI2MDc3NTk1In0sInhtc19jYWVlcnJvciI6eyJ2YWx1ZSI6IjEwMDEyIn19fQ==""#,
+        ],
+        Says::Refused,
+        &[(
+            "Bearer",
+            &[
+                ("realm", ""),
+                ("authorization_uri", "https://login.microsoftonline.com/common/oauth2/authorize"),
+                ("error", "insufficient_claims"),
+                (
+                    "claims",
+                    "eyJhY2Nlc3NfdG9rZW4iOnsibmJmIjp7ImVzc2VudGlhbCI6dHJ1ZSwidmFsdWUiOiIxNzI2MDc3NTk1In0sInhtc19jYWVlcnJvciI6eyJ2YWx1ZSI6IjEwMDEyIn19fQ==",
+                ),
+            ],
+        )],
+    ),
+    row(
+        "H10",
+        401,
+        &[
+            r#"PoP realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", client_id="00000003-0000-0000-c000-000000000000", nonce="ey==", Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", error="insufficient_claims", claims="eyJhIjoxfQ==""#,
+        ],
+        Says::Refused,
+        &[
+            (
+                "PoP",
+                &[
+                    ("realm", ""),
+                    ("authorization_uri", "https://login.microsoftonline.com/common/oauth2/authorize"),
+                    ("client_id", "00000003-0000-0000-c000-000000000000"),
+                    ("nonce", "ey=="),
+                ],
+            ),
+            (
+                "Bearer",
+                &[
+                    ("realm", ""),
+                    ("authorization_uri", "https://login.microsoftonline.com/common/oauth2/authorize"),
+                    ("error", "insufficient_claims"),
+                    ("claims", "eyJhIjoxfQ=="),
+                ],
+            ),
+        ],
+    ),
+    row(
+        "H11",
+        401,
+        &[
+            r#"Bearer realm="", authorization_uri="https://localhost", client_id="00", error="insufficient_claims", claims="eyJhIjoxfQ==",Bearer authorization_uri="https://login.windows-ppe.net/", error="invalid_token", error_description="User session has been revoked", claims="eyJiIjoyfQ==""#,
+        ],
+        Says::Refused,
+        &[
+            (
+                "Bearer",
+                &[
+                    ("realm", ""),
+                    ("authorization_uri", "https://localhost"),
+                    ("client_id", "00"),
+                    ("error", "insufficient_claims"),
+                    ("claims", "eyJhIjoxfQ=="),
+                ],
+            ),
+            (
+                "Bearer",
+                &[
+                    ("authorization_uri", "https://login.windows-ppe.net/"),
+                    ("error", "invalid_token"),
+                    ("error_description", "User session has been revoked"),
+                    ("claims", "eyJiIjoyfQ=="),
+                ],
+            ),
+        ],
+    ),
+    row(
+        "H12",
+        401,
+        &[
+            r#"Bearer authorization_uri="https://login.window.net/contoso.com/oauth2/authorize",  error="invalid_token",  error_description="The access token is missing.","#,
+        ],
+        Says::Refused,
+        &[(
+            "Bearer",
+            &[
+                ("authorization_uri", "https://login.window.net/contoso.com/oauth2/authorize"),
+                ("error", "invalid_token"),
+                ("error_description", "The access token is missing."),
+            ],
+        )],
+    ),
+    row(
+        "H13",
+        302,
+        &[r#"Bearer authorization_uri="https://login.microsoftonline.com/{tenant}/oauth2/authorize""#],
+        Says::Refused,
+        &[(
+            "Bearer",
+            &[("authorization_uri", "https://login.microsoftonline.com/{tenant}/oauth2/authorize")],
+        )],
+    ),
+    row(
+        "H14",
+        401,
+        &[
+            r#"Bearer authorization_uri="https://login.microsoftonline.com/{tenant}", resource_id="https://api.advisor.powerapps.com/""#,
+        ],
+        Says::Refused,
+        &[(
+            "Bearer",
+            &[
+                ("authorization_uri", "https://login.microsoftonline.com/{tenant}"),
+                ("resource_id", "https://api.advisor.powerapps.com/"),
+            ],
+        )],
+    ),
+    row(
+        "H15",
+        401,
+        &[r#"Bearer error="invalid_token", error_description="The token expired at '05/20/2026 11:26:55'""#],
+        Says::Refused,
+        &[(
+            "Bearer",
+            &[
+                ("error", "invalid_token"),
+                ("error_description", "The token expired at '05/20/2026 11:26:55'"),
+            ],
+        )],
+    ),
+    row(
+        "H16",
+        401,
+        &[r#"Bearer error="invalid_token",error_description="The token expired at '08/21/2026 09:11:54'""#],
+        Says::Refused,
+        &[(
+            "Bearer",
+            &[
+                ("error", "invalid_token"),
+                ("error_description", "The token expired at '08/21/2026 09:11:54'"),
+            ],
+        )],
+    ),
+    row(
+        "H17",
+        401,
+        &[r#"Bearer realm="myrealm", error="invalid_token", error_description="Token verification failed""#],
+        Says::Refused,
+        &[(
+            "Bearer",
+            &[
+                ("realm", "myrealm"),
+                ("error", "invalid_token"),
+                ("error_description", "Token verification failed"),
+            ],
+        )],
+    ),
+    row(
+        "H18",
+        401,
+        &[
+            r#"Bearer error="invalid_token", error_description="An error occurred while attempting to decode the Jwt: Jwt expired at 2023-01-01T07:00:00Z", error_uri="https://tools.ietf.org/html/rfc6750#section-3.1""#,
+        ],
+        Says::Refused,
+        &[(
+            "Bearer",
+            &[
+                ("error", "invalid_token"),
+                (
+                    "error_description",
+                    "An error occurred while attempting to decode the Jwt: Jwt expired at 2023-01-01T07:00:00Z",
+                ),
+                ("error_uri", "https://tools.ietf.org/html/rfc6750#section-3.1"),
+            ],
+        )],
+    ),
+    row(
+        "H19",
+        401,
+        &[
+            r#"Bearer error="invalid_token", error_description="An error occurred while attempting to decode the Jwt: The aud claim is not valid", error_uri="https://tools.ietf.org/html/rfc6750#section-3.1""#,
+        ],
+        Says::Refused,
+        &[(
+            "Bearer",
+            &[
+                ("error", "invalid_token"),
+                (
+                    "error_description",
+                    "An error occurred while attempting to decode the Jwt: The aud claim is not valid",
+                ),
+                ("error_uri", "https://tools.ietf.org/html/rfc6750#section-3.1"),
+            ],
+        )],
+    ),
+    row(
+        "H20",
+        403,
+        &[
+            r#"Bearer error="insufficient_scope", error_description="The request requires higher privileges than provided by the access token.", error_uri="https://tools.ietf.org/html/rfc6750#section-3.1""#,
+        ],
+        Says::StepUp,
+        &[(
+            "Bearer",
+            &[
+                ("error", "insufficient_scope"),
+                (
+                    "error_description",
+                    "The request requires higher privileges than provided by the access token.",
+                ),
+                ("error_uri", "https://tools.ietf.org/html/rfc6750#section-3.1"),
+            ],
+        )],
+    ),
+    row(
+        "H21",
+        401,
+        &[
+            r#"Bearer scope="" error="invalid_token" error_description="the token does not have a valid audience""#,
+        ],
+        Says::Refused,
+        &[(
+            "Bearer",
+            &[
+                ("scope", ""),
+                ("error", "invalid_token"),
+                ("error_description", "the token does not have a valid audience"),
+            ],
+        )],
+    ),
+    row(
+        "H22",
+        401,
+        &[
+            r#"OAuth2 realm="WSO2 API Manager", error="invalid_token", error_description="The access token expired""#,
+        ],
+        Says::Refused,
+        &[(
+            "OAuth2",
+            &[
+                ("realm", "WSO2 API Manager"),
+                ("error", "invalid_token"),
+                ("error_description", "The access token expired"),
+            ],
+        )],
+    ),
+    row(
+        "H23",
+        401,
+        &[
+            r#"null Bearer realm="WSO2 API Manager", error="invalid_token", error_description="The provided token is invalid""#,
+        ],
+        Says::Refused,
+        &[(
+            "Bearer",
+            &[
+                ("realm", "WSO2 API Manager"),
+                ("error", "invalid_token"),
+                ("error_description", "The provided token is invalid"),
+            ],
+        )],
+    ),
+    row(
+        "H24",
+        401,
+        &["Bearer, error=access_denied, error_description=foobar"],
+        Says::Refused,
+        &[("Bearer", &[("error", "access_denied"), ("error_description", "foobar")])],
+    ),
+    row(
+        "H25",
+        401,
+        &[r#"Bearer, error="invalid_token", error_description="Invalid or expired access token""#],
+        Says::Refused,
+        &[(
+            "Bearer",
+            &[("error", "invalid_token"), ("error_description", "Invalid or expired access token")],
+        )],
+    ),
+    row(
+        "H26",
+        401,
+        &[r#"Bearer, realm="/1.0/library/book""#],
+        Says::Refused,
+        &[("Bearer", &[("realm", "/1.0/library/book")])],
+    ),
+    row(
+        "H27",
+        401,
+        &[r#"Bearer error="invalid_token" error_description="Access token is expired""#],
+        Says::Refused,
+        &[("Bearer", &[("error", "invalid_token"), ("error_description", "Access token is expired")])],
+    ),
+    row(
+        "H28",
+        401,
+        &[
+            r#"Bearer realm="Starburst-OAuth-Client" error="invalid_client" error_description="No description""#,
+        ],
+        Says::Refused,
+        &[(
+            "Bearer",
+            &[
+                ("realm", "Starburst-OAuth-Client"),
+                ("error", "invalid_client"),
+                ("error_description", "No description"),
+            ],
+        )],
+    ),
+    row(
+        "H29",
+        401,
+        &[r#"Bearer error="invalid_token",error_description="Credenciales no vÃ¡lidas.""#],
+        Says::Refused,
+        &[("Bearer", &[("error", "invalid_token"), ("error_description", "Credenciales no vÃ¡lidas.")])],
+    ),
+    row(
+        "H30",
+        401,
+        &[r#"Bearer error="invalid_token", error_description="Unexpected "foo" value""#],
+        Says::Refused,
+        &[("Bearer", &[("error", "invalid_token"), ("error_description", r#"Unexpected "foo" value"#)])],
+    ),
+    row(
+        "H31",
+        401,
+        &[r#"Bearer error="invalid_token", error_description="Missing Authorization header""#],
+        Says::Refused,
+        &[("Bearer", &[("error", "invalid_token"), ("error_description", "Missing Authorization header")])],
+    ),
+    row(
+        "H32",
+        401,
+        &[
+            r#"Bearer resource_metadata="https://resource.example.com/some/path/.well-known/oauth-protected-resource""#,
+        ],
+        Says::Refused,
+        &[(
+            "Bearer",
+            &[(
+                "resource_metadata",
+                "https://resource.example.com/some/path/.well-known/oauth-protected-resource",
+            )],
+        )],
+    ),
+    row(
+        "H33",
+        403,
+        &[
+            r#"Bearer error="insufficient_scope", scope="files:read files:write user:profile", resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource", error_description="Additional file write permission required""#,
+        ],
+        Says::StepUp,
+        &[(
+            "Bearer",
+            &[
+                ("error", "insufficient_scope"),
+                ("scope", "files:read files:write user:profile"),
+                ("resource_metadata", "https://mcp.example.com/.well-known/oauth-protected-resource"),
+                ("error_description", "Additional file write permission required"),
+            ],
+        )],
+    ),
+    row(
+        "H34",
+        401,
+        &[r#"DPoP error="use_dpop_nonce""#],
+        Says::Nonce,
+        &[("DPoP", &[("error", "use_dpop_nonce")])],
+    ),
+    row(
+        "H35",
+        401,
+        &[r#"DPoP realm="Solid", Bearer realm="Solid""#],
+        Says::Refused,
+        &[("DPoP", &[("realm", "Solid")]), ("Bearer", &[("realm", "Solid")])],
+    ),
+    row(
+        "H36",
+        401,
+        &[r#"DPoP algs="ES256", Bearer scope="files""#],
+        Says::Refused,
+        &[("DPoP", &[("algs", "ES256")]), ("Bearer", &[("scope", "files")])],
+    ),
+    row(
+        "H37",
+        401,
+        &[r#"Bearer scope="say \"hi, there\"""#],
+        Says::Refused,
+        &[("Bearer", &[("scope", r#"say "hi, there""#)])],
+    ),
+    row(
+        "H38",
+        401,
+        &[
+            r#"Basic realm="myrealm", Bearer authorization_uri="https://login.example/", error="invalid_token""#,
+        ],
+        Says::Refused,
+        &[
+            ("Basic", &[("realm", "myrealm")]),
+            ("Bearer", &[("authorization_uri", "https://login.example/"), ("error", "invalid_token")]),
+        ],
+    ),
+    row(
+        "H39",
+        401,
+        &[r#"Bearer realm="http://example1.com""#, r#"Bearer realm="http://example2.com""#],
+        Says::Refused,
+        &[("Bearer", &[("realm", "http://example1.com")]), ("Bearer", &[("realm", "http://example2.com")])],
+    ),
+    row(
+        "H40",
+        401,
+        &[r#"Newauth realm="apps", type=1, title="Login to \"apps\"", Basic realm="simple""#],
+        Says::Refused,
+        &[
+            ("Newauth", &[("realm", "apps"), ("type", "1"), ("title", r#"Login to "apps""#)]),
+            ("Basic", &[("realm", "simple")]),
+        ],
+    ),
+    row("H41", 401, &["Token"], Says::Refused, &[("Token", &[])]),
+    row("H42", 401, &[r#"Basic realm="GitHub""#], Says::Refused, &[("Basic", &[("realm", "GitHub")])]),
+    row(
+        "H43",
+        401,
+        &[r#"Basic realm="kubernetes-master""#],
+        Says::Refused,
+        &[("Basic", &[("realm", "kubernetes-master")])],
+    ),
+    row(
+        "H44",
+        401,
+        &["Basic realm='Sandstorm API'"],
+        Says::Refused,
+        &[("Basic", &[("realm", "Sandstorm API")])],
+    ),
+    row(
+        "H45",
+        401,
+        &[
+            r#"Digest realm="me@example.com", nonce="fff", qop="auth", opaque="aaa", algorithm=MD5, stale=FALSE"#,
+        ],
+        Says::Refused,
+        &[(
+            "Digest",
+            &[
+                ("realm", "me@example.com"),
+                ("nonce", "fff"),
+                ("qop", "auth"),
+                ("opaque", "aaa"),
+                ("algorithm", "MD5"),
+                ("stale", "FALSE"),
+            ],
+        )],
+    ),
+    row("H46", 401, &["Negotiate YIIB/wYJKoZIhvcSAQICAQBuggFtMIIB=="], Says::Refused, &[("Negotiate", &[])]),
+    row(
+        "H47",
+        401,
+        &[r#"Bearer   realm =   "something"   ,error="bad_token" ,  error_description = " spaced ""#],
+        Says::Refused,
+        &[("Bearer", &[("realm", "something"), ("error", "bad_token"), ("error_description", " spaced ")])],
+    ),
+    row("H48", 401, &[], Says::Refused, &[]),
+    row("H49", 401, &["Bearer"], Says::Refused, &[("Bearer", &[])]),
+];
