@@ -88,12 +88,7 @@ impl<'a> Pieces<'a> {
         };
         match value {
             Some(value) if is_token(name) => Piece::Param(name, value),
-            Some(_) => Piece::Unreadable,
-            None => {
-                // Where the value ends is anyone's guess, and so is all behind it.
-                self.at = self.text.len();
-                Piece::Unreadable
-            }
+            _ => Piece::Unreadable,
         }
     }
 
@@ -204,7 +199,7 @@ impl<'a> Iterator for Pieces<'a> {
         self.at = self.past(self.at, is_separator);
         let start = self.at;
         if self.byte(start)? == b'"' {
-            // A text without a name.
+            // A text without a name; or without an end, and then anything behind the quote is anyone's guess.
             if self.quoted(b'"').is_none() {
                 self.at = self.text.len();
             }

@@ -14,11 +14,12 @@ fn read<F: AsRef<[u8]>>(fields: &[F]) -> Challenges {
     Challenges::of(&headers)
 }
 
-/// `Bearer{realm=a|error=b} Basic{}`, and `?` behind it if something was unreadable.
+/// `Bearer{realm=a|error=b} Basic{} Negotiate{<abc=>}`, and `?` behind it if something was unreadable.
 fn show(challenges: &Challenges) -> String {
     let mut shown: Vec<String> = Vec::new();
     for challenge in challenges.iter() {
-        let mut params: Vec<String> = challenge.token68().map(str::to_owned).into_iter().collect();
+        let mut params: Vec<String> =
+            challenge.token68().map(|text| format!("<{text}>")).into_iter().collect();
         params.extend(challenge.params().map(|(name, value)| format!("{name}={value}")));
         shown.push(format!("{}{{{}}}", challenge.scheme(), params.join("|")));
     }
@@ -48,6 +49,7 @@ fn commas_may_lack_or_abound() {
         (r#"Bearer realm="a"; error=b; scope=c;"#, "Bearer{realm=a|error=b|scope=c}"),
         (r#"Bearer realm="a" x="y", Basic realm="b""#, "Bearer{realm=a|x=y} Basic{realm=b}"),
         (r#"Bearer realm="a" "#, "Bearer{realm=a}"),
+        (r#"Bearer realm="a" error="b" , "#, "Bearer{realm=a|error=b}"),
     ]);
 }
 
@@ -86,6 +88,7 @@ fn values_without_quotes_may_hold_anything_but_commas() {
 fn single_quotes_are_quotes_where_they_end_a_value() {
     assert_read(&[
         ("Bearer realm='a, b', error='c d'", "Bearer{realm=a, b|error=c d}"),
+        (r"Bearer realm='C:\a b\', error='c d'", r"Bearer{realm=C:\a b\|error=c d}"),
         ("Bearer realm='it's a', error='c d'", "Bearer{realm=it's a|error=c d}"),
         ("Bearer realm='tis a, error='c d", "Bearer{realm='tis a|error='c d}"),
         // The grammar has it that they are characters like others.
@@ -101,10 +104,11 @@ fn a_quote_within_a_value_does_not_end_it() {
         (r#"Bearer realm="a "b", "c" d", error=e"#, r#"Bearer{realm=a "b", "c" d|error=e}"#),
         (r#"Bearer realm="say "hi, there"", error=e"#, r#"Bearer{realm=say "hi, there"|error=e}"#),
         (r#"Bearer realm="say "hi", you there", error=e"#, r#"Bearer{realm=say "hi", you there|error=e}"#),
+        (r#"Bearer realm="a "b", c d e, f", error=e"#, r#"Bearer{realm=a "b", c d e, f|error=e}"#),
         (r#"Bearer realm="a "b"" error="e""#, r#"Bearer{realm=a "b"|error=e}"#),
         (r#"Bearer realm="a "b"", Basic realm="c""#, r#"Bearer{realm=a "b"} Basic{realm=c}"#),
         (r#"Bearer realm="a "b"", Negotiate"#, r#"Bearer{realm=a "b"} Negotiate{}"#),
-        (r#"Bearer realm="a "b"", Negotiate abc=="#, r#"Bearer{realm=a "b"} Negotiate{abc==}"#),
+        (r#"Bearer realm="a "b"", Negotiate abc=="#, r#"Bearer{realm=a "b"} Negotiate{<abc==>}"#),
         (r#"Bearer realm="a \"b\\" "c"", error=e"#, r#"Bearer{realm=a "b\" "c"|error=e}"#),
     ]);
 }
@@ -129,11 +133,11 @@ fn what_has_no_end_or_no_name_is_left_out() {
 #[test]
 fn an_opaque_text_is_told_from_a_parameter() {
     assert_read(&[
-        ("Negotiate abc", "Negotiate{abc}"),
-        ("Negotiate abc=", "Negotiate{abc=}"),
-        ("Negotiate a+/b==, Basic realm=\"c\"", "Negotiate{a+/b==} Basic{realm=c}"),
-        ("Negotiate abc=, Basic realm=\"c\"", "Negotiate{abc=} Basic{realm=c}"),
-        ("Negotiate abc=  ,  NTLM", "Negotiate{abc=} NTLM{}"),
+        ("Negotiate abc", "Negotiate{<abc>}"),
+        ("Negotiate abc=", "Negotiate{<abc=>}"),
+        ("Negotiate a+/b==, Basic realm=\"c\"", "Negotiate{<a+/b==>} Basic{realm=c}"),
+        ("Negotiate abc=, Basic realm=\"c\"", "Negotiate{<abc=>} Basic{realm=c}"),
+        ("Negotiate abc=  ,  NTLM", "Negotiate{<abc=>} NTLM{}"),
     ]);
 }
 
