@@ -1,0 +1,84 @@
+//! `grpc-timeout` bounds the whole call.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tonic::{Code, Request, Status};
+use tower::Layer;
+use tower_reauth::{Error, Patience, TestClock};
+
+use crate::{
+    greeter::{Greeting, Name},
+    server::Judge,
+    stage::{Client, LONG, Stage, layer, name},
+};
+
+async fn greet_within(client: &Client, limit: Duration) -> Result<tonic::Response<Greeting>, Status> {
+    let mut request: Request<Name> = Request::new(name("Ada"));
+    request.set_timeout(limit);
+    client.clone().greet(request).await
+}
+
+/// What the server was told of the time that its calls have, in nanoseconds.
+fn told(stage: &Stage) -> Vec<u64> {
+    let calls = stage.books().calls();
+    calls.iter().map(|call| nanos(call.metadata.get("grpc-timeout").unwrap().to_str().unwrap())).collect()
+}
+
+fn nanos(text: &str) -> u64 {
+    let (digits, unit) = text.split_at(text.len() - 1);
+    let unit = match unit {
+        "n" => 1,
+        "u" => 1_000,
+        "m" => 1_000_000,
+        "S" => 1_000_000_000,
+        other => panic!("an unexpected unit: {other}"),
+    };
+    digits.parse::<u64>().unwrap() * unit
+}
+
+/// A precise clock: the system's coarse one may not move during a test.
+fn precise() -> TestClock {
+    TestClock::new(std::time::SystemTime::now())
+}
+
+#[tokio::test]
+async fn p16_the_second_sending_carries_what_is_left_of_the_calls_time() {
+    let mut stage =
+        Stage::set_with("A1 R1 600", Judge::Interceptor, |session| session.clock(precise())).await;
+    let client = stage.client.clone();
+    let call = greet_within(&client, LONG);
+    let (outcome, ()) = tokio::join!(call, stage.give("A2 R2 600"));
+    outcome.unwrap();
+    let told = told(&stage);
+    assert_eq!((told.len(), told[0]), (2, u64::try_from(LONG.as_nanos()).unwrap()));
+    assert!(told[1] < told[0] && told[1] > told[0] / 2, "{told:?}");
+}
+
+#[tokio::test]
+async fn p16_a_call_that_waited_for_its_token_carries_what_is_left_of_its_time() {
+    let mut stage = Stage::set_with("A1 R1 0", Judge::Interceptor, |session| session.clock(precise())).await;
+    let client = stage.client.clone();
+    let call = greet_within(&client, LONG);
+    let (outcome, ()) = tokio::join!(call, stage.give("A2 R2 600"));
+    outcome.unwrap();
+    let (told, all) = (told(&stage), u64::try_from(LONG.as_nanos()).unwrap());
+    assert!(told.len() == 1 && told[0] < all && told[0] > all / 2, "{told:?}");
+}
+
+#[tokio::test]
+async fn b89_a_patience_shorter_than_the_calls_time_is_unavailable() {
+    let stage = Stage::set("A1 R1 0").await;
+    let mut request = Request::new(name("Ada"));
+    request.set_timeout(LONG);
+    request.extensions_mut().insert(Patience(Duration::from_millis(20)));
+    let status = timeout(LONG / 2, stage.client.clone().greet(request)).await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(Error::find(&status).unwrap().is_patience_over());
+
+    let impatient = layer(&stage.session).patience(Duration::from_millis(20));
+    let client = crate::greeter::greeter_client::GreeterClient::new(impatient.layer(stage.channel.clone()));
+    let status = greet_within(&client, LONG).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(stage.books().calls().len(), 0);
+}
