@@ -174,10 +174,10 @@ impl<P> Guide<'_, P> {
     where
         P: Replay<B>,
     {
-        let Waiting { mut request, deadline, .. } = waiting;
+        let Waiting { mut request, limits, deadline, .. } = waiting;
         let token = match token {
             Ok(token) => token,
-            Err(error) => return Begin::Fail(self.wait_failed(deadline, error)),
+            Err(error) => return Begin::Fail(self.wait_failed(limits, error)),
         };
         if let Err(error) = self.shrink_timeout(request.headers_mut(), deadline) {
             return Begin::Fail(error);
@@ -377,9 +377,10 @@ impl<P> Guide<'_, P> {
     }
 
     /// The error of a wait, as its caller is to see it.
-    pub(crate) fn wait_failed(self, deadline: Option<Nanos>, error: Error) -> Error {
-        let over = deadline.is_some_and(|deadline| self.session.now().monotonic >= deadline);
-        if over && error.is_patience_over() { Error::new(Kind::Deadline) } else { error }
+    ///
+    /// Which limit it was is known from its begin: a clock that is read now may lag behind the timer that has ended.
+    pub(crate) fn wait_failed(self, limits: WaitLimits, error: Error) -> Error {
+        if limits.to_deadline && error.is_patience_over() { Error::new(Kind::Deadline) } else { error }
     }
 
     /// When the whole call is to be over, on the monotonic clock.
@@ -396,7 +397,10 @@ impl<P> Guide<'_, P> {
         let mut limits = self.traffic.limits(self.session, request);
         if let Some(deadline) = deadline {
             let left: Duration = clock::duration(deadline.saturating_sub(self.session.now().monotonic));
-            limits.patience = limits.patience.min(left);
+            if left <= limits.patience {
+                limits.patience = left;
+                limits.to_deadline = true;
+            }
         }
         limits
     }
@@ -419,10 +423,6 @@ impl<K> Course<K> {
             overtaken: 0,
             report,
         }
-    }
-
-    pub(crate) fn deadline(&self) -> Option<Nanos> {
-        self.deadline
     }
 
     /// It goes out with this token.

@@ -187,7 +187,7 @@ where
                         }
                         (Ok(_), None) => unreachable!("only what can be sent again is held"),
                         (Err(error), _) => {
-                            course.give_up(guide.wait_failed(course.deadline(), error), &mut response);
+                            course.give_up(guide.wait_failed(*limits, error), &mut response);
                             return Poll::Ready(Ok(response));
                         }
                     }
@@ -215,9 +215,7 @@ where
                     let taken = token.and_then(|token| guide.take_newer(&mut request, &mut course, &token));
                     match taken {
                         Ok(()) => this.shared.ready_up(request, course),
-                        Err(error) => {
-                            State::Failed { error: Some(guide.wait_failed(course.deadline(), error)) }
-                        }
+                        Err(error) => State::Failed { error: Some(guide.wait_failed(*limits, error)) },
                     }
                 }
 

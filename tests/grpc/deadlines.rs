@@ -1,6 +1,6 @@
 //! `grpc-timeout` bounds the whole call.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 use tonic::{Code, Request, Status};
@@ -64,6 +64,28 @@ async fn p16_a_call_that_waited_for_its_token_carries_what_is_left_of_its_time()
     outcome.unwrap();
     let (told, all) = (told(&stage), u64::try_from(LONG.as_nanos()).unwrap());
     assert!(told.len() == 1 && told[0] < all && told[0] > all / 2, "{told:?}");
+}
+
+#[tokio::test]
+async fn b89_a_token_that_never_comes_is_deadline_exceeded_within_the_calls_time() {
+    let stage = Stage::set("A1 R1 0").await;
+    // Many, as the system's coarse clock and its timers disagree by some milliseconds.
+    let calls = (1..=32_u64).map(|at| {
+        let client = stage.client.clone();
+        async move {
+            let (begin, limit) = (Instant::now(), Duration::from_millis(20 + 3 * at));
+            let status = greet_within(&client, limit).await.unwrap_err();
+            (status, begin.elapsed(), limit)
+        }
+    });
+    for (status, took, limit) in timeout(LONG, futures::future::join_all(calls)).await.unwrap() {
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{limit:?}: {status:?}");
+        assert!(Error::find(&status).unwrap().is_deadline_exceeded());
+        assert!(took < limit + Duration::from_secs(5), "{took:?} of {limit:?}");
+    }
+    assert_eq!((stage.books().calls().len(), stage.endpoint.asked()), (0, 1));
+    // The refresh goes on without them.
+    assert!(stage.session.status().is_refreshing());
 }
 
 #[tokio::test]
