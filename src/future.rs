@@ -186,10 +186,14 @@ where
                             }
                         }
                         (Ok(_), None) => unreachable!("only what can be sent again is held"),
-                        (Err(error), _) => {
-                            course.give_up(guide.wait_failed(*limits, error), &mut response);
-                            return Poll::Ready(Ok(response));
-                        }
+                        (Err(error), _) => match guide.wait_failed(*limits, error) {
+                            // The call is over, whatever the server said of its token.
+                            error if error.is_deadline_exceeded() => State::Failed { error: Some(error) },
+                            error => {
+                                course.give_up(error, &mut response);
+                                return Poll::Ready(Ok(response));
+                            }
+                        },
                     }
                 }
 

@@ -89,6 +89,15 @@ async fn b89_a_token_that_never_comes_is_deadline_exceeded_within_the_calls_time
 }
 
 #[tokio::test]
+async fn b89_a_refused_call_whose_time_ends_before_a_new_token_comes_is_deadline_exceeded() {
+    let stage = Stage::set("A1 R1 600").await;
+    let call = greet_within(&stage.client, Duration::from_millis(60));
+    let status = timeout(LONG, call).await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    assert_eq!(stage.books().tokens(), ["A1"]);
+}
+
+#[tokio::test]
 async fn b89_a_patience_shorter_than_the_calls_time_is_unavailable() {
     let stage = Stage::set("A1 R1 0").await;
     let mut request = Request::new(name("Ada"));
