@@ -174,14 +174,11 @@ impl<P> Guide<'_, P> {
     where
         P: Replay<B>,
     {
-        let Waiting { mut request, limits, deadline, .. } = waiting;
+        let Waiting { request, limits, deadline, .. } = waiting;
         let token = match token {
             Ok(token) => token,
             Err(error) => return Begin::Fail(self.wait_failed(limits, error)),
         };
-        if let Err(error) = self.shrink_timeout(request.headers_mut(), deadline) {
-            return Begin::Fail(error);
-        }
         self.go_on(request, &token, true, deadline)
     }
 
@@ -317,15 +314,23 @@ impl<P> Guide<'_, P> {
         // Judged before each sending. It was ours, and its head is the same.
         self.traffic.concerns(&head)?;
         self.traffic.replace(head.headers_mut(), token.header_value().clone())?;
-        self.shrink_timeout(head.headers_mut(), course.deadline)?;
         course.take(token);
         course.report.sendings += 1;
         Ok(head.map(|()| Replay::<B>::again(self.replay, body)))
     }
 
     /// A request that waited for its token has waited for readiness since, perhaps for long: it goes out with what is
-    /// current by now.
+    /// current by now, and with what is left of its time.
     pub(crate) fn look_again<B2, K>(self, request: &mut Request<B2>, course: &mut Course<K>) -> Look {
+        match self.look_at_token(request, course) {
+            Look::Send => self
+                .shrink_timeout(request.headers_mut(), course.deadline)
+                .map_or_else(Look::Fail, |()| Look::Send),
+            other => other,
+        }
+    }
+
+    fn look_at_token<B2, K>(self, request: &mut Request<B2>, course: &mut Course<K>) -> Look {
         if course.stamp.is_none() || course.overtaken == MOST_OVERTAKEN {
             return Look::Send;
         }
@@ -362,11 +367,10 @@ impl<P> Guide<'_, P> {
         token: &AccessToken,
     ) -> Result<(), Error> {
         course.take(token);
-        self.shrink_timeout(request.headers_mut(), course.deadline)?;
         self.traffic.replace(request.headers_mut(), token.header_value().clone())
     }
 
-    /// A later sending carries what is left of the call's time.
+    /// A sending that comes after a wait carries what is left of the call's time.
     fn shrink_timeout(self, headers: &mut HeaderMap, deadline: Option<Nanos>) -> Result<(), Error> {
         match deadline {
             Some(deadline) => {

@@ -1,16 +1,20 @@
 //! `grpc-timeout` bounds the whole call.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use tokio::time::timeout;
 use tonic::{Code, Request, Status};
-use tower::Layer;
-use tower_reauth::{Error, Patience, TestClock};
+use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
+use tower_reauth::{AuthLayer, Error, Patience, Session, TestClock};
 
 use crate::{
     greeter::{Greeting, Name},
     server::Judge,
     stage::{Client, LONG, Stage, layer, name},
+    support::{clock, endpoint, token},
 };
 
 async fn greet_within(client: &Client, limit: Duration) -> Result<tonic::Response<Greeting>, Status> {
@@ -112,4 +116,31 @@ async fn b89_a_patience_shorter_than_the_calls_time_is_unavailable() {
     let status = greet_within(&client, LONG).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert_eq!(stage.books().calls().len(), 0);
+}
+
+/// Two calls over an inner service that takes one at a time; what the second is told of its time.
+#[tokio::test(start_paused = true)]
+async fn p16_time_spent_waiting_for_readiness_is_taken_off_too() {
+    let (refresher, mut endpoint) = endpoint();
+    let session = Session::builder(refresher).token(token("A1 R1 0")).jitter(false).clock(clock()).build();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&told);
+    let inner = service_fn(move |request: http::Request<tonic::body::Body>| {
+        seen.lock().unwrap().push(nanos(request.headers()["grpc-timeout"].to_str().unwrap()));
+        async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            Ok::<_, Status>(http::Response::new(tonic::body::Body::empty()))
+        }
+    });
+    let layer = AuthLayer::from_session(session).for_grpc();
+    let service = ServiceBuilder::new().layer(layer).concurrency_limit(1).service(inner);
+    let request = || {
+        let request = http::Request::post("/greeter.Greeter/Greet").header("grpc-timeout", "20S");
+        request.body(tonic::body::Body::empty()).unwrap()
+    };
+    let calls = [service.clone().oneshot(request()), service.oneshot(request())];
+    let answer = async { endpoint.call().await.give("A2 R2 600") };
+    let (outcomes, ()) = tokio::join!(futures::future::join_all(calls), answer);
+    assert!(outcomes.iter().all(Result::is_ok));
+    assert_eq!(*told.lock().unwrap(), [20_000_000_000, 15_000_000_000]);
 }
