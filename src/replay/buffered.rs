@@ -48,6 +48,7 @@ pub struct UploadEnded;
 /// What is kept of a body.
 pub struct Kept<B> {
     shared: Arc<Mutex<Shared<B>>>,
+    declared: bool,
 }
 
 struct Shared<B> {
@@ -112,7 +113,7 @@ where
             first: None,
             second: None,
         }));
-        let kept = Kept { shared: Arc::clone(&shared) };
+        let kept = Kept { shared: Arc::clone(&shared), declared };
         (BufferedBody { shared, second: false, declared }, Some(kept))
     }
 
@@ -130,7 +131,7 @@ where
     }
 
     fn again(&self, kept: Kept<B>) -> BufferedBody<B> {
-        BufferedBody { shared: kept.shared, second: true, declared: false }
+        BufferedBody { shared: kept.shared, second: true, declared: kept.declared }
     }
 }
 
@@ -262,7 +263,10 @@ where
         let kept: u64 =
             shared.frames.iter().map(|frame| frame.data_ref().map_or(0, |data| data.len() as u64)).sum();
         let mut hint = SizeHint::new();
-        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(kept)) {
+        // A length that was not declared then isn't now: an HTTP/1 body with a length has no trailers.
+        if self.declared
+            && let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(kept))
+        {
             hint.set_upper(upper);
         }
         hint.set_lower(rest.lower().saturating_add(kept));

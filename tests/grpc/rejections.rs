@@ -1,7 +1,7 @@
 //! What counts as a refused token, and what the second sending carries.
 
 use tokio::time::timeout;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, metadata::MetadataValue};
 use tower::Layer;
 
 use crate::{
@@ -50,6 +50,34 @@ async fn c103_another_status_refuses_no_token() {
     Kind::Unary.call(client).await.unwrap();
     assert_eq!(stage.books().tokens(), ["A1", "A1"]);
     assert_eq!(stage.endpoint.asked(), 0);
+}
+
+#[tokio::test]
+async fn p16_a_users_metadata_is_kept_on_the_second_sending() {
+    let mut stage = Stage::set("A1 R1 600").await;
+    let interceptor = |mut request: Request<()>| {
+        let metadata = request.metadata_mut();
+        metadata.insert("x-tenant", "blue".parse().unwrap());
+        metadata.append("x-tenant", "green".parse().unwrap());
+        metadata.insert_bin("x-trace-bin", MetadataValue::from_bytes(&[0, 159, 146, 150]));
+        Ok::<_, Status>(request)
+    };
+    let service = layer(&stage.session).layer(stage.channel.clone());
+    let mut client = GreeterClient::with_interceptor(service, interceptor);
+    let (outcome, ()) = tokio::join!(client.greet(name("Ada")), stage.give("A2 R2 600"));
+    outcome.unwrap();
+    let calls = stage.books().calls();
+    let all_but_the_token = |at: usize| {
+        let mut headers = calls[at].metadata.clone().into_headers();
+        headers.remove("authorization");
+        headers
+    };
+    assert_eq!(stage.books().tokens(), ["A1", "A2"]);
+    assert_eq!(all_but_the_token(0), all_but_the_token(1));
+    let tenants: Vec<_> = calls[1].metadata.get_all("x-tenant").iter().collect();
+    assert_eq!(tenants, ["blue", "green"]);
+    let trace = calls[1].metadata.get_bin("x-trace-bin").unwrap().to_bytes().unwrap();
+    assert_eq!(trace[..], [0, 159, 146, 150]);
 }
 
 #[tokio::test]
