@@ -280,9 +280,8 @@ where
             shared.frames.iter().map(|frame| frame.data_ref().map_or(0, |data| data.len() as u64)).sum();
         let mut hint = SizeHint::new();
         // A length that was not declared then isn't now: an HTTP/1 body with a length has no trailers.
-        if self.declared
-            && let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(kept))
-        {
+        let upper = rest.upper().filter(|_| self.declared);
+        if let Some(upper) = upper.and_then(|upper| upper.checked_add(kept)) {
             hint.set_upper(upper);
         }
         hint.set_lower(rest.lower().saturating_add(kept));

@@ -45,12 +45,14 @@ async fn p16_each_kind_of_call_is_sent_again_when_the_token_was_revoked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p04_fifty_calls_refused_at_once_cause_one_refresh() {
     let mut stage = Stage::set("A1 R1 600").await;
+    // A call that began after another's refusal would wait without being sent.
+    stage.books().answer_refused_together(50);
     let mut calls = JoinSet::new();
     for at in 0..50 {
         calls.spawn(KINDS[at % 4].call(stage.client.clone()));
     }
-    let call = stage.endpoint.call().await;
-    timeout(LONG, stage.waiting(50)).await.unwrap();
+    let call = timeout(LONG, stage.endpoint.call()).await.unwrap();
+    stage.waiting(50).await;
     stage.books().accept("A2");
     call.give("A2 R2 600");
     for outcome in timeout(LONG, calls.join_all()).await.unwrap() {

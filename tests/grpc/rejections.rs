@@ -47,8 +47,10 @@ async fn c103_another_status_refuses_no_token() {
     let mut client = stage.client.clone();
     let unknown = client.greet_often(name("fail")).await.unwrap().into_inner().message().await;
     assert_eq!(unknown.unwrap_err().code(), Code::PermissionDenied);
+    assert_eq!(client.greet(name("fail")).await.unwrap_err().code(), Code::PermissionDenied);
+    assert!(stage.session.status().is_fresh());
     Kind::Unary.call(client).await.unwrap();
-    assert_eq!(stage.books().tokens(), ["A1", "A1"]);
+    assert_eq!(stage.books().tokens(), ["A1"; 3]);
     assert_eq!(stage.endpoint.asked(), 0);
 }
 

@@ -13,7 +13,7 @@ use futures::{
     stream::{self, BoxStream},
 };
 use http::header::AUTHORIZATION;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Barrier, task::JoinHandle};
 use tonic::{
     Request, Response, Status, Streaming,
     body::Body,
@@ -47,6 +47,8 @@ struct Entries {
     calls: Vec<Call>,
     /// A client's stream is judged after so many of its messages, not at its begin.
     judged_after: Option<usize>,
+    /// Where calls without an accepted token wait for one another before they are answered.
+    together: Option<Arc<Barrier>>,
 }
 
 /// A call as the server saw it.
@@ -66,14 +68,15 @@ pub(crate) enum Judge {
     Proxy,
 }
 
-struct Service4 {
+struct Polite {
     books: Books,
 }
 
 #[derive(Clone)]
 struct Proxy<S> {
     inner: S,
-    books: Option<Books>,
+    books: Books,
+    judge: Judge,
 }
 
 // === impl Server ===
@@ -88,10 +91,9 @@ impl Server {
             Judge::Interceptor => interceptors.judge_at_begin(request),
             Judge::Proxy => Ok(request),
         };
-        let proxys = (judge == Judge::Proxy).then_some(proxys);
-        let greeter = GreeterServer::new(Service4 { books: books.clone() });
+        let greeter = GreeterServer::new(Polite { books: books.clone() });
         let serving = Transport::builder()
-            .layer(layer_fn(move |inner| Proxy { inner, books: proxys.clone() }))
+            .layer(layer_fn(move |inner| Proxy { inner, books: proxys.clone(), judge }))
             .add_service(InterceptedService::new(greeter, interceptor))
             .serve_with_incoming(TcpIncoming::from(listener));
         let task = tokio::spawn(async move { serving.await.unwrap() });
@@ -123,6 +125,11 @@ impl Books {
     /// Judges a client's stream once so many of its messages were read.
     pub(crate) fn judge_after(&self, messages: usize) {
         self.shared.lock().unwrap().judged_after = Some(messages);
+    }
+
+    /// Answers calls without an accepted token when so many are there.
+    pub(crate) fn answer_refused_together(&self, calls: usize) {
+        self.shared.lock().unwrap().together = Some(Arc::new(Barrier::new(calls)));
     }
 
     pub(crate) fn calls(&self) -> Vec<Call> {
@@ -175,19 +182,23 @@ fn token_of(metadata: &MetadataMap) -> Option<String> {
     Some(value.strip_prefix("Bearer ").unwrap_or(value).to_owned())
 }
 
-// === impl Service4 ===
+// === impl Polite ===
 
 fn greeting(name: &str) -> Greeting {
     Greeting { text: format!("hello {name}") }
 }
 
 #[tonic::async_trait]
-impl Greeter for Service4 {
+impl Greeter for Polite {
     type GreetOftenStream = BoxStream<'static, Result<Greeting, Status>>;
     type GreetEachStream = BoxStream<'static, Result<Greeting, Status>>;
 
+    /// "fail": it fails for another reason than its token, before its answer.
     async fn greet(&self, request: Request<Name>) -> Result<Response<Greeting>, Status> {
-        Ok(Response::new(greeting(&request.into_inner().name)))
+        match request.get_ref().name.as_str() {
+            "fail" => Err(Status::permission_denied("not you")),
+            name => Ok(Response::new(greeting(name))),
+        }
     }
 
     /// "cut": after its greetings the token is refused, in trailers. "fail": it fails for another reason there.
@@ -224,6 +235,14 @@ impl Greeter for Service4 {
 
 // === impl Proxy ===
 
+fn unauthorized() -> http::Response<Body> {
+    http::Response::builder()
+        .status(http::StatusCode::UNAUTHORIZED)
+        .header("www-authenticate", r#"Bearer error="invalid_token""#)
+        .body(Body::empty())
+        .unwrap()
+}
+
 impl<S> Service<http::Request<Body>> for Proxy<S>
 where
     S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
@@ -238,19 +257,22 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let refused = self.books.as_ref().is_some_and(|books| {
-            let metadata = MetadataMap::from_headers(request.headers().clone());
-            books.note(&metadata);
-            books.judge(&metadata).is_err()
-        });
-        Box::pin(if refused {
-            let answer = http::Response::builder()
-                .status(http::StatusCode::UNAUTHORIZED)
-                .header("www-authenticate", r#"Bearer error="invalid_token""#)
-                .body(Body::empty());
-            Either::Left(ready(Ok(answer.unwrap())))
+        let metadata = MetadataMap::from_headers(request.headers().clone());
+        let refused = self.books.judge(&metadata).is_err();
+        let together = self.books.shared.lock().unwrap().together.clone().filter(|_| refused);
+        if self.judge == Judge::Proxy {
+            self.books.note(&metadata);
+        }
+        let answer = if self.judge == Judge::Proxy && refused {
+            Either::Left(ready(Ok(unauthorized())))
         } else {
             Either::Right(self.inner.call(request))
+        };
+        Box::pin(async {
+            if let Some(together) = together {
+                together.wait().await;
+            }
+            answer.await
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::{TryStreamExt, stream};
+use tokio::time::timeout;
 use tonic::{Status, transport::Channel};
 use tower::Layer;
 use tower_reauth::{AuthLayer, Session, SessionBuilder, grpc};
@@ -65,16 +66,19 @@ impl Stage {
 
     /// Answers the refresher's next call with a token that the server accepts.
     pub(crate) async fn give(&mut self, spec: &str) {
-        let call = self.endpoint.call().await;
+        let call = timeout(LONG, self.endpoint.call()).await.expect("a call of the refresher");
         self.books().accept(spec.split(' ').next().unwrap());
         call.give(spec);
     }
 
     /// Returns once so many callers wait for a token.
     pub(crate) async fn waiting(&self, callers: usize) {
-        while self.session.status().waiting() < callers {
-            tokio::task::yield_now().await;
-        }
+        let all = async {
+            while self.session.status().waiting() < callers {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LONG, all).await.expect("so many wait");
     }
 }
 
