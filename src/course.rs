@@ -154,14 +154,11 @@ impl<P> Guide<'_, P> {
     where
         P: Replay<B>,
     {
-        let Waiting { mut request, deadline, .. } = waiting;
+        let Waiting { request, limits, deadline, .. } = waiting;
         let token = match token {
             Ok(token) => token,
-            Err(error) => return Begin::Fail(self.wait_failed(deadline, error)),
+            Err(error) => return Begin::Fail(self.wait_failed(limits, error)),
         };
-        if let Err(error) = self.shrink_timeout(request.headers_mut(), deadline) {
-            return Begin::Fail(error);
-        }
         self.go_on(request, &token, true, deadline)
     }
 
@@ -297,15 +294,23 @@ impl<P> Guide<'_, P> {
         // Judged before each sending. It was ours, and its head is the same.
         self.traffic.concerns(&head)?;
         self.traffic.replace(head.headers_mut(), token.header_value().clone())?;
-        self.shrink_timeout(head.headers_mut(), course.deadline)?;
         course.take(token);
         course.report.sendings += 1;
         Ok(head.map(|()| Replay::<B>::again(self.replay, body)))
     }
 
     /// A request that waited for its token has waited for readiness since, perhaps for long: it goes out with what is
-    /// current by now.
+    /// current by now, and with what is left of its time.
     pub(crate) fn look_again<B2, K>(self, request: &mut Request<B2>, course: &mut Course<K>) -> Look {
+        match self.look_at_token(request, course) {
+            Look::Send => self
+                .shrink_timeout(request.headers_mut(), course.deadline)
+                .map_or_else(Look::Fail, |()| Look::Send),
+            other => other,
+        }
+    }
+
+    fn look_at_token<B2, K>(self, request: &mut Request<B2>, course: &mut Course<K>) -> Look {
         if course.stamp.is_none() || course.overtaken == MOST_OVERTAKEN {
             return Look::Send;
         }
@@ -342,11 +347,10 @@ impl<P> Guide<'_, P> {
         token: &AccessToken,
     ) -> Result<(), Error> {
         course.take(token);
-        self.shrink_timeout(request.headers_mut(), course.deadline)?;
         self.traffic.replace(request.headers_mut(), token.header_value().clone())
     }
 
-    /// A later sending carries what is left of the call's time.
+    /// A sending that comes after a wait carries what is left of the call's time.
     fn shrink_timeout(self, headers: &mut HeaderMap, deadline: Option<Nanos>) -> Result<(), Error> {
         match deadline {
             Some(deadline) => {
@@ -357,9 +361,10 @@ impl<P> Guide<'_, P> {
     }
 
     /// The error of a wait, as its caller is to see it.
-    pub(crate) fn wait_failed(self, deadline: Option<Nanos>, error: Error) -> Error {
-        let over = deadline.is_some_and(|deadline| self.session.now().monotonic >= deadline);
-        if over && error.is_patience_over() { Error::new(Kind::Deadline) } else { error }
+    ///
+    /// Which limit it was is known from its begin: a clock that is read now may lag behind the timer that has ended.
+    pub(crate) fn wait_failed(self, limits: WaitLimits, error: Error) -> Error {
+        if limits.to_deadline && error.is_patience_over() { Error::new(Kind::Deadline) } else { error }
     }
 
     /// When the whole call is to be over, on the monotonic clock.
@@ -376,7 +381,10 @@ impl<P> Guide<'_, P> {
         let mut limits = self.traffic.limits(self.session, request);
         if let Some(deadline) = deadline {
             let left: Duration = clock::duration(deadline.saturating_sub(self.session.now().monotonic));
-            limits.patience = limits.patience.min(left);
+            if left <= limits.patience {
+                limits.patience = left;
+                limits.to_deadline = true;
+            }
         }
         limits
     }
@@ -399,10 +407,6 @@ impl<K> Course<K> {
             overtaken: 0,
             report,
         }
-    }
-
-    pub(crate) fn deadline(&self) -> Option<Nanos> {
-        self.deadline
     }
 
     /// It goes out with this token.

@@ -214,10 +214,14 @@ where
                             }
                         }
                         (Ok(_), None) => unreachable!("only what can be sent again is held"),
-                        (Err(error), _) => {
-                            course.give_up(guide.wait_failed(course.deadline(), error), &mut response);
-                            return Poll::Ready(Ok(response));
-                        }
+                        (Err(error), _) => match guide.wait_failed(*limits, error) {
+                            // The call is over, whatever the server said of its token.
+                            error if error.is_deadline_exceeded() => State::Failed { error: Some(error) },
+                            error => {
+                                course.give_up(error, &mut response);
+                                return Poll::Ready(Ok(response));
+                            }
+                        },
                     }
                 }
 
@@ -243,9 +247,7 @@ where
                     let taken = token.and_then(|token| guide.take_newer(&mut request, &mut course, &token));
                     match taken {
                         Ok(()) => this.shared.ready_up(request, course),
-                        Err(error) => {
-                            State::Failed { error: Some(guide.wait_failed(course.deadline(), error)) }
-                        }
+                        Err(error) => State::Failed { error: Some(guide.wait_failed(*limits, error)) },
                     }
                 }
 

@@ -131,6 +131,7 @@ impl Traffic {
         let own = request.extensions().get::<Patience>().map(|patience| patience.0);
         WaitLimits {
             patience: own.or(self.patience).unwrap_or(limits.patience),
+            to_deadline: false,
             after_rejection: self.after_rejection.unwrap_or(limits.after_rejection),
             max_waiting: self.max_waiting.or(limits.max_waiting),
         }

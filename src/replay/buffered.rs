@@ -48,6 +48,7 @@ pub struct UploadEnded;
 /// What is kept of a body.
 pub struct Kept<B> {
     shared: Arc<Mutex<Shared<B>>>,
+    declared: bool,
 }
 
 struct Shared<B> {
@@ -59,6 +60,8 @@ struct Shared<B> {
     room: Option<usize>,
     /// The original has given all.
     finished: bool,
+    /// What it failed with, for the second sending.
+    failed: Option<BoxError>,
     /// The first sending is over.
     ended: bool,
     /// The first sending, while it waits for more of the original.
@@ -108,11 +111,12 @@ where
             frames: VecDeque::new(),
             room: Some(self.limit),
             finished: false,
+            failed: None,
             ended: false,
             first: None,
             second: None,
         }));
-        let kept = Kept { shared: Arc::clone(&shared) };
+        let kept = Kept { shared: Arc::clone(&shared), declared };
         (BufferedBody { shared, second: false, declared }, Some(kept))
     }
 
@@ -120,17 +124,15 @@ where
         let mut shared = lock(&kept.shared);
         shared.ended = true;
         // Who sends the first one is told at once, if it waits for more of it.
-        let waker = shared.first.take();
+        let waiting = shared.first.take();
         let possible = shared.room.is_some();
         drop(shared);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        wake(waiting);
         possible.then_some(kept)
     }
 
     fn again(&self, kept: Kept<B>) -> BufferedBody<B> {
-        BufferedBody { shared: kept.shared, second: true, declared: false }
+        BufferedBody { shared: kept.shared, second: true, declared: kept.declared }
     }
 }
 
@@ -177,27 +179,37 @@ where
             // It was ended, and the second sending has it.
             return self.poll_ended();
         };
-        let polled = taken.poll(cx);
-        let mut shared = taken.put_back();
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                // Who keeps it for a second sending is gone: so is the reason to keep it.
-                if Arc::strong_count(&self.shared) == 1 {
-                    shared.forget();
-                }
-                shared.keep(frame);
+        let polled = taken.poll(cx).map_err(Into::into);
+        let (mut shared, waiting) = taken.put_back();
+        let given = match polled {
+            Poll::Ready(None) => {
+                shared.finished = true;
+                Some(Poll::Ready(None))
             }
-            Poll::Ready(Some(Err(_))) => shared.forget(),
-            Poll::Ready(None) => shared.finished = true,
-            // Whoever ends the upload wakes it.
-            Poll::Pending => shared.first = Some(cx.waker().clone()),
-        }
-        if shared.ended && !shared.finished {
-            drop(shared);
-            return self.poll_ended();
-        }
+            // It was ended in the middle of the poll: what that gave is the second sending's.
+            polled if shared.ended => {
+                shared.hand_over(polled);
+                None
+            }
+            polled => {
+                match &polled {
+                    Poll::Ready(Some(Ok(frame))) => {
+                        // Who keeps it for a second sending is gone: so is the reason to keep it.
+                        if Arc::strong_count(&self.shared) == 1 {
+                            shared.forget();
+                        }
+                        shared.keep(frame);
+                    }
+                    Poll::Ready(_) => shared.forget(),
+                    // Whoever ends the upload wakes it.
+                    Poll::Pending => shared.first = Some(cx.waker().clone()),
+                }
+                Some(polled)
+            }
+        };
         drop(shared);
-        polled.map_err(Into::into)
+        wake(waiting);
+        given.unwrap_or_else(|| self.poll_ended())
     }
 
     fn poll_ended(&self) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -209,6 +221,10 @@ where
         if let Some(frame) = shared.frames.pop_front() {
             return Poll::Ready(Some(Ok(frame)));
         }
+        if let Some(error) = shared.failed.take() {
+            shared.finished = true;
+            return Poll::Ready(Some(Err(error)));
+        }
         if shared.finished {
             return Poll::Ready(None);
         }
@@ -216,11 +232,12 @@ where
         // The first sending is in the middle of a poll: it puts the original back.
         let Some(mut taken) = Taken::take(&self.shared, cx, true) else { return Poll::Pending };
         let polled = taken.poll(cx);
-        let mut shared = taken.put_back();
+        let (mut shared, waiting) = taken.put_back();
         if let Poll::Ready(None) = polled {
             shared.finished = true;
         }
         drop(shared);
+        wake(waiting);
         polled.map_err(Into::into)
     }
 }
@@ -262,7 +279,9 @@ where
         let kept: u64 =
             shared.frames.iter().map(|frame| frame.data_ref().map_or(0, |data| data.len() as u64)).sum();
         let mut hint = SizeHint::new();
-        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(kept)) {
+        // A length that was not declared then isn't now: an HTTP/1 body with a length has no trailers.
+        let upper = rest.upper().filter(|_| self.declared);
+        if let Some(upper) = upper.and_then(|upper| upper.checked_add(kept)) {
             hint.set_upper(upper);
         }
         hint.set_lower(rest.lower().saturating_add(kept));
@@ -300,6 +319,16 @@ impl<B> Shared<B> {
         self.frames.push_back(copy);
     }
 
+    /// Takes what a poll gave that the upload's end came into, whatever its size.
+    fn hand_over(&mut self, polled: Poll<Option<Result<Frame<Bytes>, BoxError>>>) {
+        match polled {
+            _ if self.room.is_none() => {}
+            Poll::Ready(Some(Ok(frame))) => self.frames.push_back(frame),
+            Poll::Ready(Some(Err(error))) => self.failed = Some(error),
+            Poll::Ready(None) | Poll::Pending => {}
+        }
+    }
+
     /// It can't be sent again: what was kept is given back.
     fn forget(&mut self) {
         self.room = None;
@@ -330,17 +359,12 @@ impl<'a, B: Body<Data = Bytes>> Taken<'a, B> {
         }
     }
 
-    fn put_back(mut self) -> MutexGuard<'a, Shared<B>> {
+    /// Who waits for it is to be woken when what the poll gave is in its place and the lock is free.
+    fn put_back(mut self) -> (MutexGuard<'a, Shared<B>>, Option<Waker>) {
         let mut locked = lock(self.shared);
         locked.original = self.original.take();
         let waiting = locked.second.take();
-        if let Some(waker) = waiting {
-            // Not under the lock: a waker is the user's.
-            drop(locked);
-            waker.wake();
-            locked = lock(self.shared);
-        }
-        locked
+        (locked, waiting)
     }
 }
 
@@ -349,8 +373,13 @@ impl<B> Drop for Taken<'_, B> {
         // The original panicked: it is not polled again, and can't be sent again.
         if mem::take(&mut self.original).is_some() {
             let mut locked = lock(self.shared);
+            // A second sending that has begun has no whole body.
+            locked.failed = Some("the body panicked".into());
             locked.forget();
             locked.finished = true;
+            let waiting = locked.second.take();
+            drop(locked);
+            wake(waiting);
         }
     }
 }
@@ -365,6 +394,15 @@ impl fmt::Display for UploadEnded {
 
 impl StdError for UploadEnded {}
 
+fn wake(waiting: Option<Waker>) {
+    if let Some(waker) = waiting {
+        waker.wake();
+    }
+}
+
 fn lock<B>(shared: &Mutex<Shared<B>>) -> MutexGuard<'_, Shared<B>> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -102,6 +102,7 @@ impl Session {
             seed: None,
             limits: WaitLimits {
                 patience: Duration::from_secs(30),
+                to_deadline: false,
                 after_rejection: Duration::from_secs(2),
                 max_waiting: None,
             },

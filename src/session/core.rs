@@ -39,6 +39,8 @@ pub(super) struct HookFailed;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WaitLimits {
     pub(crate) patience: Duration,
+    /// The patience is what is left of the call's own deadline.
+    pub(crate) to_deadline: bool,
     /// A new request's patience after somebody else's rejection.
     pub(crate) after_rejection: Duration,
     pub(crate) max_waiting: Option<usize>,

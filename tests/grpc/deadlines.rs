@@ -1,0 +1,146 @@
+//! `grpc-timeout` bounds the whole call.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use tokio::time::timeout;
+use tonic::{Code, Request, Status};
+use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
+use tower_reauth::{AuthLayer, Error, Patience, Session, TestClock};
+
+use crate::{
+    greeter::{Greeting, Name},
+    server::Judge,
+    stage::{Client, LONG, Stage, layer, name},
+    support::{clock, endpoint, token},
+};
+
+async fn greet_within(client: &Client, limit: Duration) -> Result<tonic::Response<Greeting>, Status> {
+    let mut request: Request<Name> = Request::new(name("Ada"));
+    request.set_timeout(limit);
+    client.clone().greet(request).await
+}
+
+/// What the server was told of the time that its calls have, in nanoseconds.
+fn told(stage: &Stage) -> Vec<u64> {
+    let calls = stage.books().calls();
+    calls.iter().map(|call| nanos(call.metadata.get("grpc-timeout").unwrap().to_str().unwrap())).collect()
+}
+
+fn nanos(text: &str) -> u64 {
+    let (digits, unit) = text.split_at(text.len() - 1);
+    let unit = match unit {
+        "n" => 1,
+        "u" => 1_000,
+        "m" => 1_000_000,
+        "S" => 1_000_000_000,
+        other => panic!("an unexpected unit: {other}"),
+    };
+    digits.parse::<u64>().unwrap() * unit
+}
+
+/// A precise clock: the system's coarse one may not move during a test.
+fn precise() -> TestClock {
+    TestClock::new(std::time::SystemTime::now())
+}
+
+#[tokio::test]
+async fn p16_the_second_sending_carries_what_is_left_of_the_calls_time() {
+    let mut stage =
+        Stage::set_with("A1 R1 600", Judge::Interceptor, |session| session.clock(precise())).await;
+    let client = stage.client.clone();
+    let call = greet_within(&client, LONG);
+    let (outcome, ()) = tokio::join!(call, stage.give("A2 R2 600"));
+    outcome.unwrap();
+    let told = told(&stage);
+    assert_eq!((told.len(), told[0]), (2, u64::try_from(LONG.as_nanos()).unwrap()));
+    assert!(told[1] < told[0] && told[1] > told[0] / 2, "{told:?}");
+}
+
+#[tokio::test]
+async fn p16_a_call_that_waited_for_its_token_carries_what_is_left_of_its_time() {
+    let mut stage = Stage::set_with("A1 R1 0", Judge::Interceptor, |session| session.clock(precise())).await;
+    let client = stage.client.clone();
+    let call = greet_within(&client, LONG);
+    let (outcome, ()) = tokio::join!(call, stage.give("A2 R2 600"));
+    outcome.unwrap();
+    let (told, all) = (told(&stage), u64::try_from(LONG.as_nanos()).unwrap());
+    assert!(told.len() == 1 && told[0] < all && told[0] > all / 2, "{told:?}");
+}
+
+#[tokio::test]
+async fn b89_a_token_that_never_comes_is_deadline_exceeded_within_the_calls_time() {
+    let stage = Stage::set("A1 R1 0").await;
+    // Many, as the system's coarse clock and its timers disagree by some milliseconds.
+    let calls = (1..=32_u64).map(|at| {
+        let client = stage.client.clone();
+        async move {
+            let (begin, limit) = (Instant::now(), Duration::from_millis(20 + 3 * at));
+            let status = greet_within(&client, limit).await.unwrap_err();
+            (status, begin.elapsed(), limit)
+        }
+    });
+    for (status, took, limit) in timeout(LONG, futures::future::join_all(calls)).await.unwrap() {
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{limit:?}: {status:?}");
+        assert!(Error::find(&status).unwrap().is_deadline_exceeded());
+        assert!(took < limit + Duration::from_secs(5), "{took:?} of {limit:?}");
+    }
+    assert_eq!((stage.books().calls().len(), stage.endpoint.asked()), (0, 1));
+    // The refresh goes on without them.
+    assert!(stage.session.status().is_refreshing());
+}
+
+#[tokio::test]
+async fn b89_a_refused_call_whose_time_ends_before_a_new_token_comes_is_deadline_exceeded() {
+    let stage = Stage::set("A1 R1 600").await;
+    let call = greet_within(&stage.client, Duration::from_millis(60));
+    let status = timeout(LONG, call).await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    assert_eq!(stage.books().tokens(), ["A1"]);
+}
+
+#[tokio::test]
+async fn b89_a_patience_shorter_than_the_calls_time_is_unavailable() {
+    let stage = Stage::set("A1 R1 0").await;
+    let mut request = Request::new(name("Ada"));
+    request.set_timeout(LONG);
+    request.extensions_mut().insert(Patience(Duration::from_millis(20)));
+    let status = timeout(LONG / 2, stage.client.clone().greet(request)).await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(Error::find(&status).unwrap().is_patience_over());
+
+    let impatient = layer(&stage.session).patience(Duration::from_millis(20));
+    let client = crate::greeter::greeter_client::GreeterClient::new(impatient.layer(stage.channel.clone()));
+    let status = greet_within(&client, LONG).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(stage.books().calls().len(), 0);
+}
+
+/// Two calls over an inner service that takes one at a time; what the second is told of its time.
+#[tokio::test(start_paused = true)]
+async fn p16_time_spent_waiting_for_readiness_is_taken_off_too() {
+    let (refresher, mut endpoint) = endpoint();
+    let session = Session::builder(refresher).token(token("A1 R1 0")).jitter(false).clock(clock()).build();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&told);
+    let inner = service_fn(move |request: http::Request<tonic::body::Body>| {
+        seen.lock().unwrap().push(nanos(request.headers()["grpc-timeout"].to_str().unwrap()));
+        async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            Ok::<_, Status>(http::Response::new(tonic::body::Body::empty()))
+        }
+    });
+    let layer = AuthLayer::from_session(session).for_grpc();
+    let service = ServiceBuilder::new().layer(layer).concurrency_limit(1).service(inner);
+    let request = || {
+        let request = http::Request::post("/greeter.Greeter/Greet").header("grpc-timeout", "20S");
+        request.body(tonic::body::Body::empty()).unwrap()
+    };
+    let calls = [service.clone().oneshot(request()), service.oneshot(request())];
+    let answer = async { endpoint.call().await.give("A2 R2 600") };
+    let (outcomes, ()) = tokio::join!(futures::future::join_all(calls), answer);
+    assert!(outcomes.iter().all(Result::is_ok));
+    assert_eq!(*told.lock().unwrap(), [20_000_000_000, 15_000_000_000]);
+}

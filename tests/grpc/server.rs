@@ -1,0 +1,278 @@
+//! A greeter that wants a token which it accepts, and keeps books of what it sees.
+
+use std::{
+    collections::HashSet,
+    convert::Infallible,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+};
+
+use futures::{
+    StreamExt,
+    future::{BoxFuture, Either, ready},
+    stream::{self, BoxStream},
+};
+use http::header::AUTHORIZATION;
+use tokio::{net::TcpListener, sync::Barrier, task::JoinHandle};
+use tonic::{
+    Request, Response, Status, Streaming,
+    body::Body,
+    metadata::MetadataMap,
+    service::interceptor::InterceptedService,
+    transport::{Channel, Endpoint, Server as Transport, server::TcpIncoming},
+};
+use tower::{Service, layer::layer_fn};
+
+use crate::greeter::{
+    Greeting, Name,
+    greeter_server::{Greeter, GreeterServer},
+};
+
+/// A running server.
+pub(crate) struct Server {
+    pub(crate) books: Books,
+    url: String,
+    task: JoinHandle<()>,
+}
+
+/// What it accepts, and what it has seen.
+#[derive(Clone, Default)]
+pub(crate) struct Books {
+    shared: Arc<Mutex<Entries>>,
+}
+
+#[derive(Default)]
+struct Entries {
+    accepted: HashSet<String>,
+    calls: Vec<Call>,
+    /// A client's stream is judged after so many of its messages, not at its begin.
+    judged_after: Option<usize>,
+    /// Where calls without an accepted token wait for one another before they are answered.
+    together: Option<Arc<Barrier>>,
+}
+
+/// A call as the server saw it.
+#[derive(Clone)]
+pub(crate) struct Call {
+    /// None: it had none.
+    pub(crate) token: Option<String>,
+    pub(crate) metadata: MetadataMap,
+}
+
+/// Who judges a token.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Judge {
+    /// An interceptor in the server: with status 16, before the call begins.
+    Interceptor,
+    /// A proxy in front: with HTTP 401.
+    Proxy,
+}
+
+struct Polite {
+    books: Books,
+}
+
+#[derive(Clone)]
+struct Proxy<S> {
+    inner: S,
+    books: Books,
+    judge: Judge,
+}
+
+// === impl Server ===
+
+impl Server {
+    pub(crate) async fn start(judge: Judge) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let books = Books::default();
+        let (proxys, interceptors) = (books.clone(), books.clone());
+        let interceptor = move |request: Request<()>| match judge {
+            Judge::Interceptor => interceptors.judge_at_begin(request),
+            Judge::Proxy => Ok(request),
+        };
+        let greeter = GreeterServer::new(Polite { books: books.clone() });
+        let serving = Transport::builder()
+            .layer(layer_fn(move |inner| Proxy { inner, books: proxys.clone(), judge }))
+            .add_service(InterceptedService::new(greeter, interceptor))
+            .serve_with_incoming(TcpIncoming::from(listener));
+        let task = tokio::spawn(async move { serving.await.unwrap() });
+        Self { books, url, task }
+    }
+
+    pub(crate) async fn channel(&self) -> Channel {
+        Endpoint::from_shared(self.url.clone()).unwrap().connect().await.unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+// === impl Books ===
+
+impl Books {
+    pub(crate) fn accept(&self, token: &str) {
+        self.shared.lock().unwrap().accepted.insert(token.to_owned());
+    }
+
+    pub(crate) fn revoke(&self, token: &str) {
+        self.shared.lock().unwrap().accepted.remove(token);
+    }
+
+    /// Judges a client's stream once so many of its messages were read.
+    pub(crate) fn judge_after(&self, messages: usize) {
+        self.shared.lock().unwrap().judged_after = Some(messages);
+    }
+
+    /// Answers calls without an accepted token when so many are there.
+    pub(crate) fn answer_refused_together(&self, calls: usize) {
+        self.shared.lock().unwrap().together = Some(Arc::new(Barrier::new(calls)));
+    }
+
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.shared.lock().unwrap().calls.clone()
+    }
+
+    /// The tokens of all calls, in order; `-` for none.
+    pub(crate) fn tokens(&self) -> Vec<String> {
+        self.calls().into_iter().map(|call| call.token.unwrap_or_else(|| "-".to_owned())).collect()
+    }
+
+    fn judge_at_begin(&self, request: Request<()>) -> Result<Request<()>, Status> {
+        self.note(request.metadata());
+        if self.shared.lock().unwrap().judged_after.is_none() {
+            self.judge(request.metadata())?;
+        }
+        Ok(request)
+    }
+
+    fn note(&self, metadata: &MetadataMap) {
+        let call = Call { token: token_of(metadata), metadata: metadata.clone() };
+        self.shared.lock().unwrap().calls.push(call);
+    }
+
+    fn judge(&self, metadata: &MetadataMap) -> Result<(), Status> {
+        let token = token_of(metadata).unwrap_or_default();
+        let accepted = self.shared.lock().unwrap().accepted.contains(&token);
+        if accepted { Ok(()) } else { Err(Status::unauthenticated("this token isn't accepted")) }
+    }
+
+    /// Reads a client's stream, and judges it in the middle if it is to be.
+    async fn read(&self, request: Request<Streaming<Name>>) -> Result<Vec<String>, Status> {
+        let judged_after = self.shared.lock().unwrap().judged_after;
+        let (metadata, _, mut names) = request.into_parts();
+        let mut read = Vec::new();
+        loop {
+            if judged_after == Some(read.len()) {
+                self.judge(&metadata)?;
+            }
+            match names.message().await? {
+                Some(name) => read.push(name.name),
+                None => return Ok(read),
+            }
+        }
+    }
+}
+
+fn token_of(metadata: &MetadataMap) -> Option<String> {
+    let value = metadata.get(AUTHORIZATION.as_str())?.to_str().ok()?;
+    Some(value.strip_prefix("Bearer ").unwrap_or(value).to_owned())
+}
+
+// === impl Polite ===
+
+fn greeting(name: &str) -> Greeting {
+    Greeting { text: format!("hello {name}") }
+}
+
+#[tonic::async_trait]
+impl Greeter for Polite {
+    type GreetOftenStream = BoxStream<'static, Result<Greeting, Status>>;
+    type GreetEachStream = BoxStream<'static, Result<Greeting, Status>>;
+
+    /// "fail": it fails for another reason than its token, before its answer.
+    async fn greet(&self, request: Request<Name>) -> Result<Response<Greeting>, Status> {
+        match request.get_ref().name.as_str() {
+            "fail" => Err(Status::permission_denied("not you")),
+            name => Ok(Response::new(greeting(name))),
+        }
+    }
+
+    /// "cut": after its greetings the token is refused, in trailers. "fail": it fails for another reason there.
+    async fn greet_often(&self, request: Request<Name>) -> Result<Response<Self::GreetOftenStream>, Status> {
+        let Name { name, times } = request.into_inner();
+        let end = match name.as_str() {
+            "cut" => Some(Err(Status::unauthenticated("revoked meanwhile"))),
+            "fail" => Some(Err(Status::permission_denied("not you"))),
+            _ => None,
+        };
+        let times = if name == "fail" { 0 } else { times };
+        let greetings = (0..times).map(move |_| Ok(greeting(&name)));
+        Ok(Response::new(stream::iter(greetings.chain(end)).boxed()))
+    }
+
+    async fn greet_all(&self, request: Request<Streaming<Name>>) -> Result<Response<Greeting>, Status> {
+        let names = self.books.read(request).await?;
+        Ok(Response::new(greeting(&names.join(", "))))
+    }
+
+    async fn greet_each(
+        &self,
+        request: Request<Streaming<Name>>,
+    ) -> Result<Response<Self::GreetEachStream>, Status> {
+        if self.books.shared.lock().unwrap().judged_after.is_some() {
+            let names = self.books.read(request).await?;
+            let greetings = names.into_iter().map(|name| Ok(greeting(&name)));
+            return Ok(Response::new(stream::iter(greetings).boxed()));
+        }
+        let greetings = request.into_inner().map(|name| name.map(|name| greeting(&name.name)));
+        Ok(Response::new(greetings.boxed()))
+    }
+}
+
+// === impl Proxy ===
+
+fn unauthorized() -> http::Response<Body> {
+    http::Response::builder()
+        .status(http::StatusCode::UNAUTHORIZED)
+        .header("www-authenticate", r#"Bearer error="invalid_token""#)
+        .body(Body::empty())
+        .unwrap()
+}
+
+impl<S> Service<http::Request<Body>> for Proxy<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<http::Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let metadata = MetadataMap::from_headers(request.headers().clone());
+        let refused = self.books.judge(&metadata).is_err();
+        let together = self.books.shared.lock().unwrap().together.clone().filter(|_| refused);
+        if self.judge == Judge::Proxy {
+            self.books.note(&metadata);
+        }
+        let answer = if self.judge == Judge::Proxy && refused {
+            Either::Left(ready(Ok(unauthorized())))
+        } else {
+            Either::Right(self.inner.call(request))
+        };
+        Box::pin(async {
+            if let Some(together) = together {
+                together.wait().await;
+            }
+            answer.await
+        })
+    }
+}

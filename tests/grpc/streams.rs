@@ -1,0 +1,173 @@
+//! Streams: refusals in trailers, and what is sent again of a client's stream.
+
+use std::time::Duration;
+
+use futures::stream;
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, transport::Channel};
+use tower::{Layer, ServiceBuilder};
+use tower_reauth::{
+    Buffered,
+    grpc::{self, WatchTrailers, WatchTrailersLayer},
+};
+
+use crate::{
+    greeter::{Name, greeter_client::GreeterClient},
+    stage::{Kind, LONG, Stage, join, layer, name},
+    support::token,
+};
+
+fn cut_after(times: u32) -> Name {
+    Name { name: "cut".to_owned(), times }
+}
+
+/// A client that watches trailers, too.
+fn watching(stage: &Stage) -> GreeterClient<WatchTrailers<grpc::Auth<Channel>>> {
+    let service = ServiceBuilder::new()
+        .layer(WatchTrailersLayer::new(stage.session.clone()))
+        .layer(layer(&stage.session))
+        .service(stage.channel.clone());
+    GreeterClient::new(service)
+}
+
+/// How many greetings came before the end, and its status.
+async fn read_to_the_end(mut greetings: tonic::Streaming<crate::greeter::Greeting>) -> (u32, Status) {
+    let mut count = 0;
+    loop {
+        match greetings.message().await {
+            Ok(Some(_)) => count += 1,
+            Ok(None) => panic!("the server ends it with a status"),
+            Err(status) => return (count, status),
+        }
+    }
+}
+
+#[tokio::test]
+async fn c103_a_refusal_in_trailers_goes_to_the_caller() {
+    for times in [0, 3] {
+        let stage = Stage::set("A1 R1 600").await;
+        stage.books().accept("A1");
+        let greetings = stage.client.clone().greet_often(cut_after(times)).await.unwrap().into_inner();
+        let (count, status) = read_to_the_end(greetings).await;
+        assert_eq!((count, status.code()), (times, Code::Unauthenticated));
+        // Nobody watches trailers: the next call has the same token.
+        Kind::Unary.call(stage.client.clone()).await.unwrap();
+        assert_eq!(stage.books().tokens(), ["A1", "A1"]);
+        assert_eq!(stage.endpoint.asked(), 0);
+    }
+}
+
+#[tokio::test]
+async fn c103_after_a_refusal_in_watched_trailers_the_next_call_has_a_new_token() {
+    for times in [0, 3] {
+        let mut stage = Stage::set("A1 R1 600").await;
+        stage.books().accept("A1");
+        let mut client = watching(&stage);
+        let greetings = client.greet_often(cut_after(times)).await.unwrap().into_inner();
+        let (count, status) = read_to_the_end(greetings).await;
+        assert_eq!((count, status.code()), (times, Code::Unauthenticated));
+        // It was told, and not sent again; nothing is refreshed before somebody needs it.
+        assert_eq!((stage.books().tokens(), stage.endpoint.asked()), (vec!["A1".to_owned()], 0));
+        let (outcome, ()) = tokio::join!(client.greet(name("Ada")), stage.give("A2 R2 600"));
+        outcome.unwrap();
+        assert_eq!(stage.books().tokens(), ["A1", "A2"]);
+    }
+}
+
+#[tokio::test]
+async fn c103_another_status_in_watched_trailers_says_nothing_of_the_token() {
+    let stage = Stage::set("A1 R1 600").await;
+    stage.books().accept("A1");
+    let mut client = watching(&stage);
+    let greetings = client.greet_often(name("Ada")).await.unwrap().into_inner();
+    join(greetings).await.unwrap();
+    assert!(stage.session.status().is_fresh());
+    let mut failing = client.greet_often(name("fail")).await.unwrap().into_inner();
+    assert_eq!(failing.message().await.unwrap_err().code(), Code::PermissionDenied);
+    assert!(stage.session.status().is_fresh());
+}
+
+#[tokio::test]
+async fn p04_a_late_refusal_in_trailers_marks_no_newer_token() {
+    let stage = Stage::set("A1 R1 600").await;
+    stage.books().accept("A1");
+    let mut client = watching(&stage);
+    let greetings = client.greet_often(cut_after(1)).await.unwrap().into_inner();
+    stage.books().accept("A2");
+    stage.session.set_token(token("A2 R2 600")).unwrap();
+    let (_, status) = read_to_the_end(greetings).await;
+    assert_eq!(status.code(), Code::Unauthenticated);
+    assert!(stage.session.status().is_fresh());
+    client.greet(name("Ada")).await.unwrap();
+    assert_eq!(stage.books().tokens(), ["A1", "A2"]);
+    assert_eq!(stage.endpoint.asked(), 0);
+}
+
+#[tokio::test]
+async fn c103_a_clients_stream_within_the_limit_is_sent_again_whole() {
+    let mut stage = Stage::set("A1 R1 600").await;
+    stage.books().judge_after(2);
+    let (sender, receiver) = mpsc::channel(1);
+    let mut client = stage.client.clone();
+    let call = tokio::spawn(async move { client.greet_all(ReceiverStream::new(receiver)).await });
+    for one in ["Ada", "Bob"] {
+        sender.send(name(one)).await.unwrap();
+    }
+    // Two of its messages are read, and it is refused in the middle.
+    timeout(LONG, stage.give("A2 R2 600")).await.unwrap();
+    for one in ["Cyd", "Dot"] {
+        sender.send(name(one)).await.unwrap();
+    }
+    drop(sender);
+    let answer = timeout(LONG, call).await.unwrap().unwrap().unwrap();
+    assert_eq!(answer.into_inner().text, "hello Ada, Bob, Cyd, Dot");
+    assert_eq!(stage.books().tokens(), ["A1", "A2"]);
+}
+
+#[tokio::test]
+async fn c103_a_stream_both_ways_is_sent_again_whole() {
+    let mut stage = Stage::set("A1 R1 600").await;
+    stage.books().judge_after(1);
+    let (sender, receiver) = mpsc::channel(1);
+    let mut client = stage.client.clone();
+    let call = tokio::spawn(async move { client.greet_each(ReceiverStream::new(receiver)).await });
+    sender.send(name("Ada")).await.unwrap();
+    timeout(LONG, stage.give("A2 R2 600")).await.unwrap();
+    sender.send(name("Bob")).await.unwrap();
+    drop(sender);
+    let greetings = timeout(LONG, call).await.unwrap().unwrap().unwrap().into_inner();
+    assert_eq!(join(greetings).await.unwrap(), "hello Ada; hello Bob");
+    assert_eq!(stage.books().tokens(), ["A1", "A2"]);
+}
+
+#[tokio::test]
+async fn c103_a_clients_stream_over_the_limit_gets_the_servers_status() {
+    let mut stage = Stage::set("A1 R1 600").await;
+    stage.books().judge_after(1);
+    let layer = layer(&stage.session).with_replay(grpc::replay(Buffered::new(1024)));
+    let mut client = GreeterClient::new(layer.layer(stage.channel.clone()));
+    let large = name(&"x".repeat(4096));
+    let call = client.greet_all(stream::iter([large, name("Bob")]));
+    let status = timeout(LONG, call).await.unwrap().unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "this token isn't accepted"));
+    assert_eq!((stage.books().tokens(), stage.endpoint.asked()), (vec!["A1".to_owned()], 0));
+    // Its token is marked.
+    let next = client.greet_all(stream::iter([name("Ada"), name("Bob")]));
+    let (outcome, ()) = timeout(LONG, async { tokio::join!(next, stage.give("A2 R2 600")) }).await.unwrap();
+    assert_eq!(outcome.unwrap().into_inner().text, "hello Ada, Bob");
+    assert_eq!(stage.books().tokens(), ["A1", "A2"]);
+}
+
+#[tokio::test]
+async fn c103_a_stream_that_goes_on_after_the_refusal_is_ended_and_holds_nothing() {
+    let stage = Stage::set_with("A1 R1 600", crate::server::Judge::Interceptor, |session| {
+        session.patience(Duration::from_millis(50))
+    })
+    .await;
+    let (sender, receiver) = mpsc::channel(1);
+    let status = stage.client.clone().greet_all(ReceiverStream::new(receiver)).await.unwrap_err();
+    // No newer token came: the server's own answer.
+    assert_eq!(status.message(), "this token isn't accepted");
+    timeout(LONG, sender.closed()).await.unwrap();
+}
