@@ -311,11 +311,19 @@ impl<P> Guide<'_, P> {
     }
 
     fn look_at_token<B2, K>(self, request: &mut Request<B2>, course: &mut Course<K>) -> Look {
-        if course.stamp.is_none() || course.overtaken == MOST_OVERTAKEN {
+        let Some(own) = course.stamp else { return Look::Send };
+        // Another credential's token is never this request's.
+        if !self.session.is_signed_in_as(own) {
+            return Look::Fail(Error::new(Kind::SignedOut));
+        }
+        if course.overtaken == MOST_OVERTAKEN {
             return Look::Send;
         }
         if let Some((stamp, value)) = self.session.fast(|token| (token.stamp(), token.header_value().clone()))
         {
+            if stamp.sign_in != own.sign_in {
+                return Look::Fail(Error::new(Kind::SignedOut));
+            }
             course.stamp = Some(stamp);
             return self
                 .traffic
@@ -346,6 +354,9 @@ impl<P> Guide<'_, P> {
         course: &mut Course<K>,
         token: &AccessToken,
     ) -> Result<(), Error> {
+        if course.stamp.is_some_and(|own| own.sign_in != token.stamp().sign_in) {
+            return Err(Error::new(Kind::SignedOut));
+        }
         course.take(token);
         self.traffic.replace(request.headers_mut(), token.header_value().clone())
     }

@@ -32,9 +32,7 @@ pub struct Origin {
 
 /// The text is no origin: it should look like `https://api.example.com` or `http://localhost:8080`.
 #[derive(Clone, Debug)]
-pub struct InvalidOrigin {
-    text: String,
-}
+pub struct InvalidOrigin(());
 
 /// What the user said about destinations.
 #[derive(Clone, Debug, Default)]
@@ -96,7 +94,7 @@ impl FromStr for Origin {
     type Err = InvalidOrigin;
 
     fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
-        let invalid = || InvalidOrigin { text: text.to_owned() };
+        let invalid = || InvalidOrigin(());
         let uri: Uri = text.parse().map_err(|_| invalid())?;
         let is_bare = uri.path_and_query().is_none_or(|path| path.as_str() == "/");
         let has_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
@@ -114,7 +112,8 @@ impl fmt::Display for Origin {
 
 impl fmt::Display for InvalidOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is no origin: it should look like https://api.example.com", self.text)
+        // Not the text: it may hold a password.
+        f.write_str("no origin: it should look like https://api.example.com")
     }
 }
 
@@ -127,7 +126,7 @@ impl Destinations {
     #[inline]
     pub(crate) fn judge(&self, uri: &Uri) -> Result<Destination, Error> {
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
-            return self.judge_assumed();
+            return self.judge_partial(uri);
         };
         if !self.allowed.is_empty() && !self.allowed.iter().any(|origin| origin.matches(scheme, authority)) {
             return Ok(Destination::Foreign);
@@ -140,6 +139,15 @@ impl Destinations {
     }
 
     #[cold]
+    fn judge_partial(&self, uri: &Uri) -> Result<Destination, Error> {
+        match uri.authority() {
+            None => self.judge_assumed(),
+            // As in `CONNECT host:port`: a host that isn't known to be spoken to safely.
+            Some(_) if !self.allowed.is_empty() => Ok(Destination::Foreign),
+            Some(authority) => self.judge_transport("", authority.host()),
+        }
+    }
+
     fn judge_assumed(&self) -> Result<Destination, Error> {
         let Some(origin) = &self.assumed else {
             let trusted = self.trust_connection.then_some(Destination::Allowed);
@@ -252,6 +260,21 @@ mod tests {
         assert_eq!(judge(&destinations, "/path"), "cleartext");
         destinations.allowed = vec!["https://other.example".parse().unwrap()];
         assert_eq!(judge(&destinations, "/path"), "foreign");
+    }
+
+    #[test]
+    fn p15_a_host_without_a_scheme_is_not_the_assumed_origin() {
+        let api: Origin = "https://api.example.com".parse().unwrap();
+        let mut destinations = Destinations { assumed: Some(api.clone()), ..Destinations::default() };
+        assert_eq!(judge(&destinations, "evil.example:443"), "cleartext");
+        destinations.allowed = vec![api];
+        assert_eq!(judge(&destinations, "evil.example:443"), "foreign");
+    }
+
+    #[test]
+    fn p14_an_invalid_origin_is_not_shown() {
+        let error = "https://user:SENTINEL@a.example".parse::<Origin>().unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("SENTINEL"));
     }
 
     #[test]

@@ -101,7 +101,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// As [`token`](Self::token), also while the refused token hasn't expired; signed out, if the session is another
+    /// As [`token`](Self::token), also while the refused token hasn't expired. Whoever comes late shares the failure of
+    /// the refresh that followed the token's refusal, for good: the way on is a new [`token`](Self::token). Signed out, if the session is another
     /// credential's by now; [`is_same_token`](Error::is_same_token) if the refresh brought the refused token again.
     ///
     /// # Cancel safety
@@ -254,8 +255,9 @@ impl Session {
     /// # Cancel safety
     ///
     /// Dropping the future ends the wait.
+    /// Called from within the refresher or a hook it returns at once, as it would wait for itself.
     pub async fn settled(&self) {
-        loop {
+        while !inside::is_inside(self.core.id()) {
             let changed = self.core.changed();
             if self.core.lock().state.is_settled() {
                 return;
@@ -292,6 +294,11 @@ impl Session {
             shell.state.note_challenges(stamp, challenges);
             shell.state.invalidate(stamp, now, fx);
         });
+    }
+
+    /// Whether a token's credential is still the session's.
+    pub(crate) fn is_signed_in_as(&self, stamp: Stamp) -> bool {
+        self.core.lock().state.is_signed_in_as(stamp)
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -141,12 +141,12 @@ impl<B: Body> Body for WatchTrailersBody<B> {
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
         let frame = ready!(this.body.poll_frame(cx));
-        if let Some(Ok(frame)) = &frame
-            && let Some(trailers) = frame.trailers_ref()
-            && trailers.get(GRPC_STATUS).is_some_and(|status| status == "16")
-            && let Some(Carried(stamp)) = this.carried.take()
-        {
-            this.session.mark(stamp, Challenges::default());
+        let trailers = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.trailers_ref());
+        let status = trailers.and_then(|trailers| trailers.get(GRPC_STATUS));
+        if status.is_some_and(|status| status == "16") {
+            if let Some(Carried(stamp)) = this.carried.take() {
+                this.session.mark(stamp, Challenges::default());
+            }
         }
         Poll::Ready(frame)
     }

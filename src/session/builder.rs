@@ -96,6 +96,7 @@ impl Session {
                 margin: None,
                 jitter: true,
                 limit: 0,
+                save_limit: 0,
                 delays: Delays { first: 1_000_000_000, most: 120_000_000_000, jitter: true },
                 saves: false,
             },
@@ -273,6 +274,7 @@ impl SessionBuilder {
     /// Builds the session.
     pub fn build(mut self) -> Session {
         self.rules.limit = nanos(self.limit);
+        self.rules.save_limit = nanos(self.save_limit);
         let now = self.clock.now();
         let mut state = State::new(self.rules, self.seed);
         match self.start {

@@ -91,14 +91,16 @@ async fn save(core: &Core, guard: &mut Guard, token: &Token, limit: &mut Sleep) 
                 guard.landing = Some(tried(ok));
                 return;
             }
-            After::WaitForSave => match select(Box::pin(changed), &mut *limit).await {
-                Either::Left(_) => {}
-                Either::Right(_) => {
-                    guard.landing =
-                        Some(Landing::Answered(token.clone(), SaveResult::Tried(token.clone(), false)));
+            After::WaitForSave => {
+                // At its limit the other save is given up, if nobody drives it any more.
+                let Ok(pause) = core.clock.sleep(core.save_limit) else { return };
+                let ended = select(Box::pin(changed), pause);
+                if let Either::Right(_) = select(ended, &mut *limit).await {
+                    let unsaved = SaveResult::Tried(token.clone(), false);
+                    guard.landing = Some(Landing::Answered(token.clone(), unsaved));
                     return;
                 }
-            },
+            }
             _ => return,
         }
     }
@@ -161,7 +163,7 @@ async fn bounded<F: Future + Unpin>(core: &Core, future: F, limit: &mut Sleep) -
 }
 
 /// Drops a panic's payload, which may panic in turn.
-fn forget(panic: Box<dyn Any + Send>) {
+pub(super) fn forget(panic: Box<dyn Any + Send>) {
     let _ = std::panic::catch_unwind(AssertUnwindSafe(|| drop(panic)));
 }
 
@@ -176,7 +178,11 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         let landing = self.landing.take().unwrap_or(Landing::Lost(Lost::NeverRan));
-        self.core.land(&self.ticket, landing);
+        // User code runs there, the clock and the event hook: the waiters are let go though it panics.
+        let landed = std::panic::catch_unwind(AssertUnwindSafe(|| self.core.land(&self.ticket, landing)));
+        if let Err(panic) = landed {
+            forget(panic);
+        }
         // The session knew the flight no more, or could not be told.
         self.gate.clone().open(Arc::new(Outcome::gone(&self.ticket)));
     }

@@ -100,7 +100,8 @@ impl Core {
     }
 
     pub(super) fn answered(&self, ticket: &Ticket, token: &Token) -> After {
-        self.lock().state.answered(ticket, token)
+        let now = self.clock.now();
+        self.lock().state.answered(ticket, token, now)
     }
 
     pub(super) fn land(self: &Arc<Self>, ticket: &Ticket, landing: Landing) {
@@ -189,7 +190,10 @@ impl Core {
 
     /// A task that can't be run is dropped, and its guard tells the session.
     fn run(&self, task: Task) {
-        let _ = self.spawn.spawn(task);
+        let spawned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.spawn.spawn(task)));
+        if let Err(panic) = spawned {
+            flight::forget(panic);
+        }
     }
 
     fn tell(&self, event: &Event) {
@@ -197,7 +201,8 @@ impl Core {
         super::trace::write(event, self.name.as_deref());
         if let Some(hook) = &self.event_hook {
             // A panic in the hook is nothing to the session.
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| hook(event)));
+            let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| hook(event)));
+            told.unwrap_or_else(flight::forget);
         }
     }
 }
@@ -226,7 +231,7 @@ impl Shell {
             chores.start = Some((ticket, cx, gate));
         }
         let is_change = |event: &Event| !matches!(event.kind, EventKind::Joined { .. });
-        let tells = chores.effects.events.iter().any(is_change);
+        let tells = chores.effects.tell || chores.effects.events.iter().any(is_change);
         self.version += u64::from(tells);
         tells
     }

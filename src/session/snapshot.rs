@@ -50,7 +50,9 @@ impl Snapshots {
         for copy in self.copies.iter() {
             copy.store(quiet.as_ref().map(|Quiet { token, length, stale }| {
                 let old = copy.load();
-                let known = old.as_ref().filter(|old| old.token.stamp() == token.stamp());
+                let known = old.as_ref().filter(|old| {
+                    old.token.stamp() == token.stamp() && old.token.expires_at() == token.expires_at()
+                });
                 let token = known.map_or_else(|| private_copy(token), |old| old.token.clone());
                 Arc::new(Snapshot { token, from: now, length: *length, stale: *stale })
             }));

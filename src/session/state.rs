@@ -44,6 +44,7 @@ pub(crate) struct Rules {
     pub(crate) margin: Option<Nanos>,
     pub(crate) jitter: bool,
     pub(crate) limit: Nanos,
+    pub(crate) save_limit: Nanos,
     pub(crate) delays: Delays,
     /// There is a save hook.
     pub(crate) saves: bool,
@@ -117,6 +118,8 @@ pub(crate) struct Effects {
     pub(crate) revoke: Vec<Token>,
     /// What fast callers see has changed.
     pub(crate) publish: bool,
+    /// Watchers are told, though there is no event.
+    pub(crate) tell: bool,
     /// What holds errors of the user's, whose drop is the user's code: to be dropped outside the lock.
     trash: Vec<Trash>,
 }
@@ -193,7 +196,7 @@ impl State {
         self.pace.spoil_trial();
         self.emit(EventKind::Refused, fx);
         if counts {
-            self.back_off(arrived, None, None);
+            self.back_off(arrived, None, None, now);
             self.remember(Last::Useless, fx);
         }
     }
@@ -216,6 +219,7 @@ impl State {
         self.settle(now);
         self.pace.end_backoff();
         fx.publish = true;
+        fx.tell = true;
     }
 
     /// A newer token of the same credential.
@@ -239,7 +243,12 @@ impl State {
             self.saves.forget();
             self.hold(token, now, fx);
         }
-        self.begin_trial();
+        if self.held.as_ref().is_some_and(|held| held.is_usable(now)) {
+            self.begin_trial();
+        } else {
+            // Nobody will use it: it can't prove itself.
+            self.pace.spoil_trial();
+        }
         fx.trash.extend(self.ended.take().map(Trash::Error));
         fx.publish = true;
         self.emit(EventKind::Set, fx);
@@ -265,10 +274,12 @@ impl State {
     pub(crate) fn shut_down(&mut self, fx: &mut Effects) {
         self.shutting_down = true;
         fx.publish = true;
+        fx.tell = true;
     }
 
     /// Hands over what is unsaved, without the delay; for a shutdown.
     pub(crate) fn save_now(&mut self, now: Timestamp, fx: &mut Effects) -> bool {
+        self.saves.give_up_overdue(now, self.rules.save_limit, &self.rules.delays);
         self.hand_over(now, true, fx);
         fx.save.is_some()
     }
@@ -287,6 +298,10 @@ impl State {
 
     pub(crate) fn revoked(&mut self) {
         self.revoking = self.revoking.saturating_sub(1);
+    }
+
+    pub(crate) fn is_signed_in_as(&self, stamp: Stamp) -> bool {
+        stamp.sign_in == self.sign_in
     }
 
     /// No flight and no save runs.
@@ -375,11 +390,11 @@ impl State {
     }
 
     /// One more useless refresh in a row.
-    fn back_off(&mut self, from: Timestamp, retry_after: Option<Nanos>, cut: Option<Span>) {
+    fn back_off(&mut self, from: Timestamp, retry_after: Option<Nanos>, cut: Option<Span>, now: Timestamp) {
         self.pace.failures = self.pace.failures.saturating_add(1);
         let luck = self.luck();
         let delay = self.rules.delays.after(self.pace.failures, luck);
-        self.pace.back_off(from, delay, retry_after, cut);
+        self.pace.back_off(from, delay, retry_after, cut, now);
     }
 
     fn forget_credential(&mut self, fx: &mut Effects) {

@@ -68,6 +68,7 @@ impl State {
         if self.needs_slot(demand, now) && self.is_past_limit(now) {
             self.abandon(now, fx);
         }
+        self.saves.give_up_overdue(now, self.rules.save_limit, &self.rules.delays);
         let decision = self.decide(demand, now, has_room, can_start, fx);
         // While a flight runs nothing is handed over: it saves its own.
         if demand != Demand::Asked && can_start && self.flight.is_none() {
@@ -218,12 +219,10 @@ impl State {
         if self.flight.is_some() {
             return Ok(());
         }
-        if let Demand::Refused(stamp) = demand
-            && let Some((flight, error)) = &self.batch_failure
-            && stamp.flights_ended < *flight
-            && stamp.generation == self.generation
-        {
-            return Err(error.clone());
+        if let (Demand::Refused(stamp), Some((flight, error))) = (demand, &self.batch_failure) {
+            if stamp.flights_ended < *flight && stamp.generation == self.generation {
+                return Err(error.clone());
+            }
         }
         if let Some(error) = &self.ended {
             return Err(error.clone());

@@ -51,7 +51,7 @@ impl State {
     }
 
     /// The refresher of a flight has answered; the answer may have to be saved before anybody gets it.
-    pub(crate) fn answered(&mut self, ticket: &Ticket, token: &Token) -> After {
+    pub(crate) fn answered(&mut self, ticket: &Ticket, token: &Token, now: Timestamp) -> After {
         let ours = self.is_ours(ticket);
         let Some(flight) = self.flight.as_mut().filter(|flight| flight.ticket.id == ticket.id) else {
             return After::Land;
@@ -60,6 +60,7 @@ impl State {
         if !ours || !self.rules.saves {
             return After::Land;
         }
+        self.saves.give_up_overdue(now, self.rules.save_limit, &self.rules.delays);
         if self.saves.is_running() {
             return After::WaitForSave;
         }

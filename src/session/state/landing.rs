@@ -82,11 +82,12 @@ impl State {
                 Landing::Lost(lost) => self.lose(&flight, lost, now, waiting, fx),
             }
         };
-        if let Verdict::Failed(error) = &verdict
-            && self.held.as_ref().is_some_and(|held| held.refused)
-        {
-            self.forget_batch_failure(fx);
-            self.batch_failure = Some((self.flights_ended, error.clone()));
+        match &verdict {
+            Verdict::Failed(error) if self.held.as_ref().is_some_and(|held| held.refused) => {
+                self.forget_batch_failure(fx);
+                self.batch_failure = Some((self.flights_ended, error.clone()));
+            }
+            _ => {}
         }
         fx.land.push((ticket.id, Arc::new(self.outcome(verdict, now))));
     }
@@ -107,6 +108,8 @@ impl State {
             SaveResult::Tried(_, false) => self.emit(EventKind::SaveFailed, fx),
         }
         self.unknown = false;
+        // The verdict was for the refresh token that this answer has replaced.
+        fx.trash.extend(self.ended.take().map(Trash::Error));
         self.remember(Last::Good, fx);
         let token = carried_over(token, ticket.presented.as_ref());
         self.take_refresh_token(ticket, &token);
@@ -125,8 +128,7 @@ impl State {
             self.emit(EventKind::Renewed { took, waiting }, fx);
             return Verdict::Renewed;
         };
-        let cut = self.cut(now);
-        self.back_off(now, None, cut);
+        self.back_off(now, None, None, now);
         self.remember(Last::Useless, fx);
         let lasts = self.pace.left(now).is_none_or(|left| held.left(now) > left);
         held.counted = true;
@@ -142,6 +144,8 @@ impl State {
             }
             Some(_) if usable && !lasts => {
                 self.give_current_the_refresh_token();
+                let cut = self.cut(now);
+                self.pace.cut_short(cut);
                 false
             }
             _ => {
@@ -238,7 +242,7 @@ impl State {
         self.pace.spoil_trial();
         let cut = self.cut(now);
         let retry_after = source.as_ref().and_then(RefreshError::wait).map(clock::nanos);
-        self.back_off(now, retry_after, cut);
+        self.back_off(now, retry_after, cut, now);
         let error = Error::with_details(kind, self.retry_at(now), source.map(|error| Arc::new(error) as _));
         self.remember(Last::Failed(error.clone()), fx);
         self.tell_failure(&flight.ticket, &error, now, waiting, fx);
@@ -258,7 +262,8 @@ impl State {
     /// The user signed out, or in as another, while the flight was under way.
     fn drop_of_another_sign_in(&mut self, ticket: &Ticket, landing: Landing, fx: &mut Effects) -> Verdict {
         match landing {
-            Landing::Answered(token, _) => {
+            Landing::Answered(token, save) => {
+                self.repair_store(&save);
                 self.revoking += 1;
                 fx.revoke.push(carried_over(token, ticket.presented.as_ref()));
             }
@@ -279,15 +284,12 @@ impl State {
         fx: &mut Effects,
     ) -> Verdict {
         match landing {
-            Landing::Answered(_, save) => {
-                self.emit(EventKind::Dropped, fx);
-                if let SaveResult::Tried(..) = save
-                    && !self.saves.is_pending()
-                    && let Some(held) = &self.held
-                {
-                    // The hook wrote a token that is no longer the session's.
-                    self.saves.mark(held.token.clone(), None);
+            Landing::Answered(token, save) => {
+                if token.refresh_secret().is_some_and(|brought| Some(brought) != ticket.presented.as_ref()) {
+                    self.exchanged = ticket.presented.clone();
                 }
+                self.emit(EventKind::Dropped, fx);
+                self.repair_store(&save);
             }
             Landing::Failed(error) => {
                 fx.trash.push(Trash::Refresh(error));
@@ -308,7 +310,12 @@ impl State {
         fx: &mut Effects,
     ) {
         let token = match landing {
-            Landing::Answered(token, _) => token,
+            Landing::Answered(token, save) => {
+                // Its hook may have written after that of a later token.
+                self.repair_store(&save);
+                fx.publish = true;
+                token
+            }
             Landing::Failed(error) => return fx.trash.push(Trash::Refresh(error)),
             Landing::Lost(_) => return,
         };
@@ -329,6 +336,18 @@ impl State {
         if let Some(held) = self.held.as_ref().filter(|_| self.rules.saves) {
             self.saves.mark(held.token.clone(), None);
             self.hand_over(now, false, fx);
+        }
+    }
+
+    /// A hook wrote a token that is perhaps no longer the session's: the session's own is to be saved after it.
+    fn repair_store(&mut self, save: &SaveResult) {
+        if let (SaveResult::Tried(saved, _), Some(held), false) = (save, &self.held, self.saves.is_pending())
+        {
+            if held.token.refresh_secret() != saved.refresh_secret()
+                || held.token.access_token() != saved.access_token()
+            {
+                self.saves.mark(held.token.clone(), None);
+            }
         }
     }
 

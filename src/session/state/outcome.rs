@@ -68,6 +68,8 @@ impl Outcome {
             Demand::Refused(stamp) => newer_than(stamp.generation),
             Demand::Asked => match self.verdict {
                 Verdict::Failed(_) => None,
+                // No refresh of its own: one that was set since will do.
+                Verdict::Dropped => newer_than(wait.generation),
                 _ => self.token.as_ref().filter(|_| self.usable),
             },
         };

@@ -74,16 +74,28 @@ impl Pace {
         }
     }
 
-    /// One more useless refresh; the next isn't before `length` counted from `from`.
+    /// One more useless refresh; the next isn't before `length` counted from `from`, nor before the end of a backoff
+    /// that runs already.
     pub(super) fn back_off(
         &mut self,
         from: Timestamp,
         length: Nanos,
         retry_after: Option<Nanos>,
         cut: Option<Span>,
+        now: Timestamp,
     ) {
         let retry_after = retry_after.map(|wait| Span { from, length: wait.clamp(0, LONGEST_RETRY_AFTER) });
-        self.backoff = Some(Backoff { delay: Span { from, length }, retry_after, cut });
+        let backoff = Backoff { delay: Span { from, length }, retry_after, cut };
+        if self.left(now).is_none_or(|left| left <= backoff.left(now)) {
+            self.backoff = Some(backoff);
+        }
+    }
+
+    /// The backoff that runs ends with a token that stays in use.
+    pub(super) fn cut_short(&mut self, cut: Option<Span>) {
+        if let Some(backoff) = &mut self.backoff {
+            backoff.cut = cut;
+        }
     }
 
     /// How long the backoff goes on; None: it is over.

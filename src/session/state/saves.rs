@@ -8,6 +8,8 @@ use super::pace::{Delays, Span};
 pub(super) struct Saves {
     unsaved: Option<Unsaved>,
     running: Option<Running>,
+    /// When the save that runs began.
+    began: Option<Timestamp>,
     last: u64,
 }
 
@@ -54,6 +56,14 @@ impl Saves {
         Some(unsaved.delay.map_or(0, |delay| delay.left(now).max(0)))
     }
 
+    /// Gives up a save outside a flight that is past its limit: perhaps nobody drives its runtime any more.
+    pub(super) fn give_up_overdue(&mut self, now: Timestamp, limit: i64, delays: &Delays) {
+        let overdue = self.began.is_some_and(|began| now.since(began) >= limit);
+        if let (Some(Running::Again(version)), true) = (self.running, overdue) {
+            self.end_again(version, false, now, delays, 0.5);
+        }
+    }
+
     /// A flight's token supersedes what was not saved before.
     pub(super) fn begin_in_flight(&mut self) {
         self.unsaved = None;
@@ -94,6 +104,7 @@ impl Saves {
         }
         let unsaved = self.unsaved.as_ref()?;
         self.running = Some(Running::Again(unsaved.version));
+        self.began = Some(now);
         Some(SaveOrder { version: unsaved.version, token: unsaved.token.clone() })
     }
 

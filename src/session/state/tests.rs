@@ -130,6 +130,7 @@ impl Machine {
             margin: given.margin.map(nanos_of),
             jitter: given.jitter,
             limit: nanos_of(given.limit),
+            save_limit: nanos_of(given.save_limit),
             delays: Delays { first: 1_000_000_000, most: 120_000_000_000, jitter: given.jitter },
             saves: given.save.is_some(),
         };
@@ -368,7 +369,7 @@ impl Machine {
 
     fn save_in_flight(&mut self, at: usize, token: Token) {
         let ticket = self.flights[at].ticket.clone();
-        match self.state.answered(&ticket, &token) {
+        match self.state.answered(&ticket, &token, self.now) {
             After::Save(order) => {
                 self.seen.saved.push(shown(&order));
                 match self.given.save {

@@ -84,6 +84,7 @@ impl Model {
             margin: None,
             jitter: false,
             limit: 60_000_000_000,
+            save_limit: 5_000_000_000,
             delays: Delays { first: 1_000_000_000, most: 120_000_000_000, jitter: false },
             saves: true,
         };
@@ -206,10 +207,13 @@ impl Model {
                 let nanos = Nanos::from(seconds) * 1_000_000_000;
                 self.now.wall += nanos;
                 self.now.monotonic += nanos;
+                self.end_overdue_save(nanos);
             }
             Event::Wall(seconds) => {
-                self.now.wall += Nanos::from(seconds) * 1_000_000_000;
+                let nanos = Nanos::from(seconds) * 1_000_000_000;
+                self.now.wall += nanos;
                 self.not_before = None;
+                self.end_overdue_save(nanos);
             }
             Event::New => self.demand(Demand::New),
             Event::Asked => self.demand(Demand::Asked),
@@ -281,6 +285,13 @@ impl Model {
         }
     }
 
+    /// A save has a limit of its own.
+    fn end_overdue_save(&mut self, passed: Nanos) {
+        if passed > 0 {
+            self.apply(Event::Saved(false));
+        }
+    }
+
     fn new_sign_in(&mut self, signed_out: bool) {
         self.sign_in += 1;
         self.signed_out = signed_out;
@@ -293,10 +304,11 @@ impl Model {
         let Some(flight) = &self.state.flight else { return };
         let ticket = flight.ticket.clone();
         let mut token = self.token(life, rotates);
-        if same && let Some(held) = &self.state.held {
-            token = Token::builder(held.token.access_token()).build().unwrap();
+        match &self.state.held {
+            Some(held) if same => token = Token::builder(held.token.access_token()).build().unwrap(),
+            _ => {}
         }
-        match self.state.answered(&ticket, &token) {
+        match self.state.answered(&ticket, &token, self.now) {
             After::Save(order) => {
                 assert!(self.saving.is_none(), "two saves at once");
                 assert!(order.refresh_secret().is_some() || ticket.presented.is_none(), "carried over");
