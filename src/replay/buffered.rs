@@ -49,6 +49,8 @@ pub struct UploadEnded;
 pub struct Kept<B> {
     shared: Arc<Mutex<Shared<B>>>,
     declared: bool,
+    /// It has become the second sending.
+    used: bool,
 }
 
 struct Shared<B> {
@@ -116,7 +118,7 @@ where
             first: None,
             second: None,
         }));
-        let kept = Kept { shared: Arc::clone(&shared), declared };
+        let kept = Kept { shared: Arc::clone(&shared), declared, used: false };
         (BufferedBody { shared, second: false, declared }, Some(kept))
     }
 
@@ -131,8 +133,9 @@ where
         possible.then_some(kept)
     }
 
-    fn again(&self, kept: Kept<B>) -> BufferedBody<B> {
-        BufferedBody { shared: kept.shared, second: true, declared: kept.declared }
+    fn again(&self, mut kept: Kept<B>) -> BufferedBody<B> {
+        kept.used = true;
+        BufferedBody { shared: Arc::clone(&kept.shared), second: true, declared: kept.declared }
     }
 }
 
@@ -176,6 +179,9 @@ where
 {
     fn poll_first(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Some(mut taken) = Taken::take(&self.shared, cx, false) else {
+            if !lock(&self.shared).ended {
+                return Poll::Ready(Some(Err(PANICKED.into())));
+            }
             // It was ended, and the second sending has it.
             return self.poll_ended();
         };
@@ -194,10 +200,6 @@ where
             polled => {
                 match &polled {
                     Poll::Ready(Some(Ok(frame))) => {
-                        // Who keeps it for a second sending is gone: so is the reason to keep it.
-                        if Arc::strong_count(&self.shared) == 1 {
-                            shared.forget();
-                        }
                         shared.keep(frame);
                     }
                     Poll::Ready(_) => shared.forget(),
@@ -244,6 +246,8 @@ where
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
+const PANICKED: &str = "the body panicked";
+
 impl<B> Body for BufferedBody<B>
 where
     B: Body<Data = Bytes>,
@@ -261,14 +265,18 @@ where
 
     fn is_end_stream(&self) -> bool {
         let shared = lock(&self.shared);
+        if shared.ended && !self.second {
+            return !self.declared;
+        }
         let original_ends =
             shared.finished || shared.original.as_ref().is_some_and(|original| original.is_end_stream());
-        original_ends && (!self.second || shared.frames.is_empty())
+        original_ends && shared.failed.is_none() && (!self.second || shared.frames.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
         let shared = lock(&self.shared);
         let rest = match &shared.original {
+            _ if shared.ended && !self.second && !self.declared => SizeHint::with_exact(0),
             _ if shared.finished => SizeHint::with_exact(0),
             Some(original) => original.size_hint(),
             None => SizeHint::default(),
@@ -300,6 +308,15 @@ impl<B> fmt::Debug for BufferedBody<B> {
 impl<B> fmt::Debug for Kept<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kept").finish_non_exhaustive()
+    }
+}
+
+impl<B> Drop for Kept<B> {
+    fn drop(&mut self) {
+        // Without a second sending nothing is kept, from now on.
+        if !self.used {
+            lock(&self.shared).forget();
+        }
     }
 }
 
@@ -374,9 +391,8 @@ impl<B> Drop for Taken<'_, B> {
         if mem::take(&mut self.original).is_some() {
             let mut locked = lock(self.shared);
             // A second sending that has begun has no whole body.
-            locked.failed = Some("the body panicked".into());
+            locked.failed = Some(PANICKED.into());
             locked.forget();
-            locked.finished = true;
             let waiting = locked.second.take();
             drop(locked);
             wake(waiting);

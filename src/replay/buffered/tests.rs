@@ -7,6 +7,8 @@ use std::{
 
 use super::*;
 
+mod scripted;
+
 type Slot = Arc<Mutex<Option<Kept<Original>>>>;
 
 /// Gives its frames one by one; while it gives the second one, its sending is refused, and something else is done.
