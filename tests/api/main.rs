@@ -16,6 +16,7 @@ mod one_flight;
 mod order;
 mod origins;
 mod readiness;
+mod rejections;
 mod requests;
 mod secrets;
 mod watching;

@@ -1,0 +1,430 @@
+//! Refused tokens, and sending again.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header::AUTHORIZATION};
+use tokio::sync::oneshot;
+use tokio_test::{assert_pending, assert_ready_ok, task};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
+use tower_reauth::{
+    AuthLayer, AuthReport, Challenges, Never, RefreshContext, RefreshError, RefreshReason, Session,
+    refresh_fn,
+};
+
+use crate::support::{BoxError, clock, endpoint, settle, token};
+
+type Client = BoxCloneSyncService<Request<Bytes>, Response<Bytes>, BoxError>;
+
+/// Each request waits here for its answer.
+#[derive(Clone, Default)]
+struct Server {
+    sent: Arc<Mutex<Vec<Sent>>>,
+}
+
+struct Sent {
+    number: usize,
+    token: String,
+    answer: oneshot::Sender<Response<Bytes>>,
+}
+
+#[derive(Clone, Copy)]
+struct Number(usize);
+
+impl Server {
+    fn service(&self) -> Client {
+        let sent = Arc::clone(&self.sent);
+        BoxCloneSyncService::new(service_fn(move |request: Request<Bytes>| {
+            let number = request.extensions().get::<Number>().map_or(0, |number| number.0);
+            let token = request.headers()[AUTHORIZATION].to_str().unwrap().replace("Bearer ", "");
+            let (answer, answered) = oneshot::channel();
+            sent.lock().unwrap().push(Sent { number, token, answer });
+            async move { answered.await.map_err(BoxError::from) }
+        }))
+    }
+
+    fn take(&self) -> Vec<Sent> {
+        std::mem::take(&mut self.sent.lock().unwrap())
+    }
+}
+
+fn status(status: u16) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from_static(b"the server's own words"));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    response
+}
+
+fn post(number: usize) -> Request<Bytes> {
+    let mut request = Request::post("https://api.example.com/").body(Bytes::from_static(b"body")).unwrap();
+    request.extensions_mut().insert(Number(number));
+    request
+}
+
+/// 1,000 requests sent with generation 1 are all refused, one by one in a random order, over two refreshes.
+#[tokio::test(start_paused = true)]
+async fn p04_a_thousand_late_rejections_cause_one_refresh_of_their_generation() {
+    const REQUESTS: usize = 1000;
+    let (refresher, mut endpoint) = endpoint();
+    let session = Session::builder(refresher).token(token("A1 R1 600")).jitter(false).clock(clock()).build();
+    let server = Server::default();
+    let client = AuthLayer::from_session(session.clone()).layer(server.service());
+    let calls: Vec<_> =
+        (0..REQUESTS).map(|number| tokio::spawn(client.clone().oneshot(post(number)))).collect();
+    settle().await;
+    for _ in 0..REQUESTS / 16 {
+        tokio::task::yield_now().await;
+    }
+    let mut first = server.take();
+    assert_eq!(first.len(), REQUESTS);
+    assert!(first.iter().all(|sent| sent.token == "A1"));
+    fastrand::Rng::with_seed(4).shuffle(&mut first);
+    let mut sendings = BTreeMap::<usize, usize>::new();
+    for (index, sent) in first.into_iter().enumerate() {
+        sent.answer.send(status(401)).unwrap();
+        settle().await;
+        match index {
+            0 => assert_eq!(endpoint.asked(), 1),
+            300 => {
+                let call = endpoint.call().await;
+                assert_eq!((call.cx.refresh_token(), call.cx.reason()), (Some("R1"), RefreshReason::Refused));
+                call.give("A2 R2 60");
+                settle().await;
+            }
+            // The new token becomes stale, and is replaced in the background.
+            600 => tokio::time::advance(Duration::from_secs(40)).await,
+            601 => {
+                let own = session.clone();
+                tokio::spawn(async move { own.token().await });
+                endpoint.call().await.give("A3 R3 600");
+                settle().await;
+            }
+            _ => {}
+        }
+        for again in server.take() {
+            assert_ne!(again.token, "A1");
+            *sendings.entry(again.number).or_default() += 1;
+            again.answer.send(status(200)).unwrap();
+        }
+    }
+    settle().await;
+    for call in calls {
+        let response = call.await.unwrap().unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.extensions().get::<AuthReport>().unwrap().sendings(), 2);
+    }
+    assert!(sendings.len() == REQUESTS && sendings.values().all(|sendings| *sendings == 1));
+    assert_eq!((endpoint.asked(), session.status().generation()), (2, 3));
+}
+
+/// B105, B106, C64: what the second sending is answered is the caller's.
+#[tokio::test(start_paused = true)]
+async fn p05_b105_the_second_rejection_is_the_answer() {
+    let (refresher, mut endpoint) = endpoint();
+    let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
+    let server = Server::default();
+    let client = AuthLayer::from_session(session.clone()).layer(server.service());
+    let call = tokio::spawn(client.oneshot(post(0)));
+    settle().await;
+    server.take().remove(0).answer.send(status(401)).unwrap();
+    endpoint.call().await.give("A2 R2 600");
+    settle().await;
+    let mut second = status(401);
+    second.headers_mut().insert("www-authenticate", "Bearer realm=\"second\"".parse().unwrap());
+    server.take().remove(0).answer.send(second).unwrap();
+    let response = call.await.unwrap().unwrap();
+    assert_eq!(response.headers()["www-authenticate"], "Bearer realm=\"second\"");
+    assert_eq!(response.body(), "the server's own words");
+    let report = response.extensions().get::<AuthReport>().unwrap();
+    assert_eq!((report.sendings(), report.waited(), report.error().is_none()), (2, true, true));
+    assert!(server.take().is_empty());
+    assert!(session.status().is_refused());
+}
+
+/// 10,000 calls in ten minutes, to a server that refuses everything.
+async fn storm(answers: fn(u64) -> Result<&'static str, RefreshError>) -> (usize, usize) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    let refresher = refresh_fn(move |_: RefreshContext| {
+        let number = counter.fetch_add(1, Ordering::SeqCst) as u64;
+        let answer = answers(number).map(|spec| token(&spec.replace('*', &(number + 2).to_string())));
+        async move { answer }
+    });
+    let session = Session::builder(refresher).token(token("A1 R1 6000")).jitter(false).clock(clock()).build();
+    let most = Arc::new(Mutex::new(BTreeMap::<usize, usize>::new()));
+    let sendings = Arc::clone(&most);
+    let server = service_fn(move |request: Request<Bytes>| {
+        let number = request.extensions().get::<Number>().unwrap().0;
+        *sendings.lock().unwrap().entry(number).or_default() += 1;
+        async { Ok::<_, BoxError>(status(401)) }
+    });
+    let client = AuthLayer::from_session(session).layer(server);
+    for number in 0..10_000 {
+        let response = client.clone().oneshot(post(number)).await.unwrap();
+        assert_eq!((response.status(), response.body().len()), (StatusCode::UNAUTHORIZED, 22));
+        tokio::time::advance(Duration::from_millis(60)).await;
+    }
+    let most = most.lock().unwrap().values().copied().max().unwrap();
+    (asked.load(Ordering::SeqCst), most)
+}
+
+/// 1 s, 1.6 s .. 120 s: fifteen tries fit into ten minutes.
+#[tokio::test(start_paused = true)]
+async fn p05_b136_a_server_that_refuses_everything_is_no_storm() {
+    let (asked, most) = storm(|_| Err(RefreshError::transient("down"))).await;
+    assert!((13..=15).contains(&asked) && most == 1, "{asked} {most}");
+    let (asked, most) = storm(|_| Ok("A* R* 6000")).await;
+    assert!((13..=16).contains(&asked) && most == 2, "{asked} {most}");
+    let (asked, most) = storm(|_| Ok("A1 - 6000")).await;
+    assert!((13..=15).contains(&asked) && most == 1, "{asked} {most}");
+    let (asked, most) = storm(|_| Ok("A* R* 0.4")).await;
+    assert!((13..=16).contains(&asked) && most == 2, "{asked} {most}");
+}
+
+/// B128: all but the credential is that of the first sending, and layers beneath run again.
+#[tokio::test(start_paused = true)]
+async fn p16_b128_b130_the_second_sending_is_the_same_request() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let record = Arc::clone(&seen);
+    let server = service_fn(move |request: Request<Bytes>| {
+        let (head, body) = request.into_parts();
+        let number = head.extensions.get::<Number>().map(|number| number.0);
+        let mut seen = record.lock().unwrap();
+        let refused = seen.is_empty();
+        seen.push((head.method, head.uri, head.version, head.headers, number, body));
+        async move { Ok::<_, BoxError>(status(if refused { 401 } else { 200 })) }
+    });
+    let signed = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&signed);
+    let server = ServiceBuilder::new()
+        .map_request(move |request| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            request
+        })
+        .service(server);
+    let refresher = refresh_fn(|_| async { Ok(token("A2 R2 600")) });
+    let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
+    let client = AuthLayer::from_session(session).layer(server);
+    let mut request = Request::new(Bytes::from_static(b"\x00\xffbytes"));
+    *request.method_mut() = Method::from_bytes(b"PURGE").unwrap();
+    *request.uri_mut() = "https://api.example.com/a?b=c".parse().unwrap();
+    *request.version_mut() = Version::HTTP_2;
+    let headers: &mut HeaderMap = request.headers_mut();
+    headers.append("x-one", "1".parse().unwrap());
+    headers.append("x-one", "2".parse().unwrap());
+    request.extensions_mut().insert(Number(7));
+    assert_eq!(client.oneshot(request).await.unwrap().status(), StatusCode::OK);
+    let mut seen = seen.lock().unwrap();
+    let tokens: Vec<_> = seen
+        .iter_mut()
+        .map(|(.., headers, _, _)| {
+            assert_eq!(headers.get_all(AUTHORIZATION).iter().count(), 1);
+            headers.remove(AUTHORIZATION).unwrap()
+        })
+        .collect();
+    assert_eq!(tokens, ["Bearer A1", "Bearer A2"]);
+    assert_eq!(seen[0], seen[1]);
+    assert_eq!(signed.load(Ordering::SeqCst), 2);
+}
+
+/// B125, B126, B129, C101: not sent again, its 401 is the caller's, and the next call has a new token.
+#[tokio::test(start_paused = true)]
+async fn b126_what_cannot_be_sent_again_marks_the_token_all_the_same() {
+    let (refresher, mut endpoint) = endpoint();
+    let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
+    let server = Server::default();
+    let client = AuthLayer::from_session(session.clone()).with_replay(Never).layer(server.service());
+    let call = tokio::spawn(client.clone().oneshot(post(0)));
+    settle().await;
+    let mut refused = status(401);
+    let challenge = r#"Bearer realm="https://auth.example/token",scope="pull""#;
+    refused.headers_mut().insert("www-authenticate", challenge.parse().unwrap());
+    server.take().remove(0).answer.send(refused).unwrap();
+    let response = call.await.unwrap().unwrap();
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert!(response.extensions().get::<AuthReport>().is_none());
+    settle().await;
+    assert_eq!(endpoint.asked(), 0, "the next demand refreshes");
+    let next = tokio::spawn(client.oneshot(post(1)));
+    let call = endpoint.call().await;
+    // B120: what the server said reaches the refresher.
+    let bearer = call.cx.challenges().find("bearer").and_then(|bearer| bearer.param("scope"));
+    assert_eq!((call.cx.reason(), bearer), (RefreshReason::Refused, Some("pull")));
+    call.give("A2 R2 600");
+    settle().await;
+    let sent = server.take().remove(0);
+    assert_eq!(sent.token, "A2");
+    sent.answer.send(status(200)).unwrap();
+    next.await.unwrap().unwrap();
+}
+
+/// C66: step-up isn't helped by a refresh, in spite of its 401.
+#[tokio::test(start_paused = true)]
+async fn c66_step_up_starts_no_refresh_and_its_scope_is_readable() {
+    let (refresher, endpoint) = endpoint();
+    let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
+    let server = service_fn(|_: Request<Bytes>| async {
+        let mut response = status(401);
+        let challenge = r#"Bearer error="insufficient_scope", scope="files:write""#;
+        response.headers_mut().insert("www-authenticate", challenge.parse().unwrap());
+        Ok::<_, BoxError>(response)
+    });
+    let response = AuthLayer::from_session(session.clone()).layer(server).oneshot(post(0)).await.unwrap();
+    let challenges = Challenges::of(response.headers());
+    assert!(challenges.is_step_up());
+    assert_eq!(challenges.find("Bearer").unwrap().param("scope"), Some("files:write"));
+    assert!(session.status().is_fresh() && endpoint.asked() == 0);
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Point {
+    FirstSending,
+    Waiting,
+    Readying,
+    SecondSending,
+}
+
+/// Dropping a rejected request at each of its await points ends it alone: B101, B127, p03.
+#[tokio::test(start_paused = true)]
+async fn p03_b101_drop_matrix_of_a_rejected_request() {
+    for point in [Point::FirstSending, Point::Waiting, Point::Readying, Point::SecondSending] {
+        let (refresher, mut endpoint) = endpoint();
+        let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
+        let server = Server::default();
+        let gate = Gate { open: Arc::new(AtomicBool::new(true)), inner: server.service() };
+        let open = Arc::clone(&gate.open);
+        let client = AuthLayer::from_session(session.clone()).layer(gate);
+        let mut dropped = Some(task::spawn(client.clone().oneshot(post(0))));
+        let mut other = task::spawn(client.oneshot(post(1)));
+        let mut drop_at = |now: Point| {
+            if now == point {
+                dropped = None;
+            } else if let Some(request) = &mut dropped {
+                assert_pending!(request.poll());
+            }
+        };
+        drop_at(Point::FirstSending);
+        if point != Point::FirstSending {
+            drop_at(Point::FirstSending);
+        }
+        assert_pending!(other.poll());
+        let sent = server.take();
+        for sent in sent {
+            // The dropped one's answer has nobody to go to.
+            let _ = sent.answer.send(status(401));
+        }
+        if point != Point::Waiting {
+            drop_at(Point::FirstSending);
+        }
+        drop_at(Point::Waiting);
+        assert_pending!(other.poll());
+        open.store(false, Ordering::SeqCst);
+        endpoint.call().await.give("A2 R2 600");
+        settle().await;
+        drop_at(Point::Readying);
+        open.store(true, Ordering::SeqCst);
+        assert_pending!(other.poll());
+        if point == Point::SecondSending {
+            drop_at(Point::FirstSending);
+        }
+        drop_at(Point::SecondSending);
+        let again = server.take();
+        let numbers: Vec<_> = again.iter().map(|sent| sent.number).collect();
+        assert!(numbers.contains(&1), "{point:?}");
+        assert_eq!(numbers.contains(&0), point == Point::SecondSending, "{point:?} {numbers:?}");
+        for sent in again {
+            let _ = sent.answer.send(status(200));
+        }
+        settle().await;
+        assert_eq!(assert_ready_ok!(other.poll()).status(), StatusCode::OK);
+        assert_eq!((endpoint.asked(), session.status().waiting()), (1, 0));
+    }
+}
+
+/// Ready while it is open; polled again by the test.
+#[derive(Clone)]
+struct Gate {
+    open: Arc<AtomicBool>,
+    inner: Client,
+}
+
+impl Service<Request<Bytes>> for Gate {
+    type Response = Response<Bytes>;
+    type Error = BoxError;
+    type Future = <Client as Service<Request<Bytes>>>::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        if self.open.load(Ordering::SeqCst) { self.inner.poll_ready(cx) } else { Poll::Pending }
+    }
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        self.inner.call(request)
+    }
+}
+
+/// The second sending acquires readiness anew: with one permit, held by nobody who waits.
+#[tokio::test(start_paused = true)]
+async fn p11_refused_requests_and_their_refresher_share_one_permit() {
+    let good = Arc::new(Mutex::new("A1".to_owned()));
+    let accepted = Arc::clone(&good);
+    let server = service_fn(move |request: Request<Bytes>| {
+        let token =
+            request.headers().get(AUTHORIZATION).map(|value| value.to_str().unwrap().replace("Bearer ", ""));
+        let ok = token.is_none_or(|token| token == *accepted.lock().unwrap());
+        async move {
+            tokio::task::yield_now().await;
+            Ok::<_, BoxError>(status(if ok { 200 } else { 401 }))
+        }
+    });
+    let limited = ServiceBuilder::new().concurrency_limit(1).service(server);
+    let (own, rotates) = (limited.clone(), Arc::clone(&good));
+    let refresher = refresh_fn(move |_| {
+        let (own, rotates) = (own.clone(), Arc::clone(&rotates));
+        async move {
+            own.oneshot(post(99)).await.map_err(RefreshError::transient)?;
+            *rotates.lock().unwrap() = "A2".to_owned();
+            Ok(token("A2 R2 600"))
+        }
+    });
+    let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
+    let client = AuthLayer::from_session(session.clone()).layer(limited);
+    *good.lock().unwrap() = "revoked".to_owned();
+    let calls: Vec<_> = (0..20).map(|number| tokio::spawn(client.clone().oneshot(post(number)))).collect();
+    for call in calls {
+        let response = tokio::time::timeout(Duration::from_secs(5), call).await.unwrap().unwrap().unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+    }
+    assert_eq!(session.status().generation(), 2);
+}
+
+/// A rejection of a token that was set by hand, and one while a background refresh runs.
+#[tokio::test(start_paused = true)]
+async fn p04_a_set_token_and_a_stale_one_are_refused() {
+    let (refresher, mut endpoint) = endpoint();
+    let clock = clock();
+    let session =
+        Session::builder(refresher).token(token("A1 R1 600")).jitter(false).clock(clock.clone()).build();
+    session.set_token(token("A2 R2 600")).unwrap();
+    let server = Server::default();
+    let client = AuthLayer::from_session(session.clone()).layer(server.service());
+    clock.step(Duration::from_secs(450));
+    let call = tokio::spawn(client.oneshot(post(0)));
+    settle().await;
+    assert_eq!(endpoint.asked(), 1, "the stale token is refreshed in the background");
+    server.take().remove(0).answer.send(status(401)).unwrap();
+    settle().await;
+    assert_eq!(endpoint.asked(), 1, "the refused one joins");
+    endpoint.call().await.give("A3 R3 600");
+    settle().await;
+    let sent = server.take().remove(0);
+    assert_eq!(sent.token, "A3");
+    sent.answer.send(status(200)).unwrap();
+    assert_eq!(call.await.unwrap().unwrap().status(), StatusCode::OK);
+}
