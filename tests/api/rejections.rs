@@ -428,3 +428,61 @@ async fn p04_a_set_token_and_a_stale_one_are_refused() {
     sent.answer.send(status(200)).unwrap();
     assert_eq!(call.await.unwrap().unwrap().status(), StatusCode::OK);
 }
+
+/// A replay may have to wait for the very connection that the refusal's body holds.
+#[tokio::test(start_paused = true)]
+async fn p16_the_refusal_is_let_go_before_the_second_sending_waits_for_readiness() {
+    #[derive(Debug)]
+    struct Held(Arc<AtomicUsize>);
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[derive(Clone)]
+    struct Refuses {
+        open: Arc<AtomicBool>,
+        dropped: Arc<AtomicUsize>,
+    }
+
+    impl Service<Request<()>> for Refuses {
+        type Response = Response<Held>;
+        type Error = BoxError;
+        type Future = std::future::Ready<Result<Response<Held>, BoxError>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+            if self.open.load(Ordering::SeqCst) { Poll::Ready(Ok(())) } else { Poll::Pending }
+        }
+
+        fn call(&mut self, _: Request<()>) -> Self::Future {
+            // No more of them can be made ready.
+            self.open.store(false, Ordering::SeqCst);
+            let mut response = Response::new(Held(Arc::clone(&self.dropped)));
+            *response.status_mut() = StatusCode::UNAUTHORIZED;
+            std::future::ready(Ok(response))
+        }
+    }
+
+    // After a wait for the refresh, and at once, where the session has moved on.
+    for moved_on in [false, true] {
+        let (refresher, mut endpoint) = endpoint();
+        let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
+        let server = Refuses { open: Arc::new(AtomicBool::new(true)), dropped: Arc::default() };
+        let mut client = AuthLayer::from_session(session.clone()).layer(server.clone());
+        let call = client.ready().await.unwrap().call(crate::support::get());
+        let mut call = task::spawn(call);
+        if moved_on {
+            session.set_token(token("A2 R2 600")).unwrap();
+            assert_pending!(call.poll());
+        } else {
+            assert_pending!(call.poll());
+            assert_eq!(server.dropped.load(Ordering::SeqCst), 0, "it is held");
+            endpoint.call().await.give("A2 R2 600");
+            settle().await;
+            assert_pending!(call.poll());
+        }
+        assert_eq!(server.dropped.load(Ordering::SeqCst), 1, "it waits for readiness, and holds nothing");
+    }
+}
