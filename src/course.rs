@@ -312,15 +312,9 @@ impl<P> Guide<'_, P> {
 
     fn look_at_token<B2, K>(self, request: &mut Request<B2>, course: &mut Course<K>) -> Look {
         let Some(own) = course.stamp else { return Look::Send };
-        // Another credential's token is never this request's.
-        if !self.session.is_signed_in_as(own) {
-            return Look::Fail(Error::new(Kind::SignedOut));
-        }
-        if course.overtaken == MOST_OVERTAKEN {
-            return Look::Send;
-        }
         if let Some((stamp, value)) = self.session.fast(|token| (token.stamp(), token.header_value().clone()))
         {
+            // Another credential's token is never this request's.
             if stamp.sign_in != own.sign_in {
                 return Look::Fail(Error::new(Kind::SignedOut));
             }
@@ -330,7 +324,11 @@ impl<P> Guide<'_, P> {
                 .replace(request.headers_mut(), value)
                 .map_or_else(Look::Fail, |()| Look::Send);
         }
-        if course.expires_at.is_none_or(|end| self.session.now().wall() < end) {
+        if !self.session.is_signed_in_as(own) {
+            return Look::Fail(Error::new(Kind::SignedOut));
+        }
+        let expired = course.expires_at.is_some_and(|end| self.session.now().wall() >= end);
+        if !expired || course.overtaken == MOST_OVERTAKEN {
             return Look::Send;
         }
         course.overtaken += 1;

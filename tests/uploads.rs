@@ -32,12 +32,14 @@ use tower_reauth::{
     AnyRefresher, AuthLayer, Buffered, BufferedBody, NoToken, RefreshError, Session, Token, refresh_fn,
 };
 
+type Read = (Vec<u8>, Option<HeaderMap>);
+
 /// Takes `A2` alone. A refused request is answered before its body is read.
 struct Server {
     url: String,
     connections: Arc<AtomicUsize>,
     /// What was read of each request, with its trailers.
-    read: Arc<Mutex<Vec<(Vec<u8>, Option<HeaderMap>)>>>,
+    read: Arc<Mutex<Vec<Read>>>,
     sent: Arc<AtomicUsize>,
 }
 
