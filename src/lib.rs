@@ -86,7 +86,8 @@
 //! - **A token goes only where it belongs**: to `https` or this machine, and to the origins that you allow.
 //! - **Secrets stay secret**: no `Debug`, error or log line shows one; memory that held one is wiped.
 //!
-//! While a token is fresh the layer costs some tens of nanoseconds and no allocation.
+//! While a token is fresh the layer waits for no other thread and allocates nothing; a request that can be sent again
+//! costs the copy of its head besides. The README has figures.
 //!
 //! # How it fails
 //!
