@@ -9,7 +9,6 @@ mod builder;
 mod cancellation;
 mod clocks;
 mod ends;
-mod events;
 mod hooks;
 mod itself;
 mod one_flight;

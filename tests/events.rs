@@ -1,11 +1,20 @@
 //! What happens can be followed from the log alone.
+//!
+//! Alone in its process: `tracing` keeps per process which events anybody listens to.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests fail by panics, and have tokio's tasks and timers"
+)]
+
+mod support;
 
 use std::sync::{Arc, Mutex};
 
 use tower_reauth::{RefreshError, Session};
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::support::{clock, endpoint, settle, token};
+use support::{clock, endpoint, settle, token};
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -35,7 +44,7 @@ async fn b63_the_log_tells_the_whole_story_with_the_generation_in_each_line() {
         .jitter(false)
         .clock(clock())
         .name("github")
-        .on_token(|_| async { Err(crate::support::BoxError::from("disk full")) })
+        .on_token(|_| async { Err(support::BoxError::from("disk full")) })
         .build();
     let wait = || {
         let session = session.clone();
