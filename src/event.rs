@@ -11,7 +11,8 @@ use crate::{error::Error, refresh::RefreshReason};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event {
-    /// The session's generation when it happened.
+    /// The session's generation when it happened. A token is saved before it is given out, so its `Saved` has the
+    /// generation before that of its `Renewed`.
     pub generation: u64,
     /// What happened.
     pub kind: EventKind,
@@ -38,7 +39,7 @@ pub enum EventKind {
     /// A refresh brought a new token.
     #[non_exhaustive]
     Renewed {
-        /// How long it took.
+        /// How long it took, with its save.
         took: Duration,
         /// For how many waiters.
         waiting: usize,

@@ -172,6 +172,7 @@ pub use test_clock::TestClock;
 pub use token::{AccessToken, InvalidToken, Token, TokenBuilder};
 pub use traffic::{NoToken, Patience};
 
-#[cfg(doctest)]
+// Its part on tonic needs the feature.
+#[cfg(all(doctest, feature = "grpc"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
