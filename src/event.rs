@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::{error::Error, refresh::RefreshReason};
+use crate::{error::Error, refresh::RefreshReason, token::Notice};
 
 /// Something that happened to a session.
 ///
@@ -51,6 +51,12 @@ pub enum EventKind {
         why: Useless,
         /// The first instant at which the next refresh is permitted.
         retry_at: Option<SystemTime>,
+    },
+    /// The answer of a refresh was odd, and brought a token all the same.
+    #[non_exhaustive]
+    Noticed {
+        /// In what way.
+        notice: Notice,
     },
     /// A refresh failed, but for a grant that has ended.
     #[non_exhaustive]

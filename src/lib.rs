@@ -128,6 +128,8 @@ mod challenge;
 mod clock;
 mod course;
 pub mod docs;
+#[cfg(any(feature = "json", feature = "oauth2"))]
+pub mod endpoint;
 mod error;
 mod event;
 mod future;
@@ -136,7 +138,11 @@ pub mod grpc;
 #[cfg(feature = "grpc")]
 mod grpc_status;
 mod grpc_timeout;
+#[cfg(feature = "json")]
+pub mod json;
 mod layer;
+#[cfg(feature = "oauth2")]
+pub mod oauth2;
 mod origin;
 mod refresh;
 mod rejection;
@@ -159,7 +165,8 @@ pub use future::ResponseFuture;
 pub use layer::AuthLayer;
 pub use origin::{InvalidOrigin, Origin};
 pub use refresh::{
-    AnyRefresher, RefreshContext, RefreshError, RefreshFn, RefreshReason, Refresher, refresh_fn,
+    AnyRefresher, ConfirmEnded, MapErr, RefreshContext, RefreshError, RefreshFn, RefreshReason, Refresher,
+    RefresherExt, TimeLimit, refresh_fn,
 };
 pub use rejection::{RejectionRule, ResponseHead, Unauthorized, Verdict};
 pub use replay::{Buffered, BufferedBody, CloneBody, Never, Reboxed, Replay, UploadEnded};
@@ -169,7 +176,7 @@ pub use session::{Session, SessionBuilder, Status, Watch};
 pub use spawn::{NoRuntime, Spawn, Task, TokioSpawn};
 #[cfg(feature = "test-util")]
 pub use test_clock::TestClock;
-pub use token::{AccessToken, InvalidToken, Token, TokenBuilder};
+pub use token::{AccessToken, InvalidToken, Notice, Token, TokenBuilder};
 pub use traffic::{NoToken, Patience};
 
 // Its part on tonic needs the feature.

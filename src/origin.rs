@@ -56,7 +56,7 @@ pub(crate) enum Destination {
 // === impl Origin ===
 
 impl Origin {
-    fn of(uri: &Uri) -> Option<Self> {
+    pub(crate) fn of(uri: &Uri) -> Option<Self> {
         let scheme = uri.scheme_str()?;
         let authority = uri.authority()?;
         let port = authority.port_u16().or(default_port(scheme))?;
@@ -169,7 +169,7 @@ impl Destinations {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     match host.parse::<IpAddr>() {
         Ok(address) => address.is_loopback(),

@@ -33,8 +33,19 @@ use std::{error::Error as StdError, fmt, future::Future, pin::Pin, sync::Arc, ti
 
 use crate::{
     challenge::Challenges,
+    clock::{Clock, SystemClock},
     token::{InvalidToken, Secret, Token},
 };
+
+mod confirm;
+mod ext;
+mod map_err;
+mod time_limit;
+
+pub use confirm::ConfirmEnded;
+pub use ext::RefresherExt;
+pub use map_err::MapErr;
+pub use time_limit::TimeLimit;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -69,7 +80,7 @@ pub trait Refresher: Send + Sync + 'static {
 }
 
 /// What a refresher is told.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct RefreshContext {
     token: Option<Token>,
@@ -77,6 +88,7 @@ pub struct RefreshContext {
     reason: RefreshReason,
     challenges: Challenges,
     failures: u32,
+    clock: Arc<dyn Clock>,
 }
 
 /// Why a refresh runs.
@@ -224,7 +236,7 @@ impl RefreshContext {
         challenges: Challenges,
         failures: u32,
     ) -> Self {
-        Self { token, refresh_token, reason, challenges, failures }
+        Self { token, refresh_token, reason, challenges, failures, clock: Arc::new(SystemClock) }
     }
 
     /// Sets the current token, with its refresh token; for a test of a refresher.
@@ -249,6 +261,22 @@ impl RefreshContext {
     /// Sets the reason; for a test of a refresher.
     pub fn with_reason(mut self, reason: RefreshReason) -> Self {
         self.reason = reason;
+        self
+    }
+
+    /// Sets how many refreshes in a row were useless; for a test of a refresher.
+    pub fn with_failures(mut self, failures: u32) -> Self {
+        self.failures = failures;
+        self
+    }
+
+    /// Sets the clock; for a test of a refresher.
+    pub fn with_clock(self, clock: impl Clock) -> Self {
+        self.with_shared_clock(Arc::new(clock))
+    }
+
+    pub(crate) fn with_shared_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
         self
     }
 
@@ -277,6 +305,29 @@ impl RefreshContext {
     pub fn failures(&self) -> u32 {
         self.failures
     }
+
+    /// The session's clock: for a time limit, or for a date in an answer.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+}
+
+impl Default for RefreshContext {
+    fn default() -> Self {
+        Self::new(None, None, RefreshReason::default(), Challenges::default(), 0)
+    }
+}
+
+impl fmt::Debug for RefreshContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RefreshContext")
+            .field("token", &self.token)
+            .field("refresh_token", &self.refresh_token)
+            .field("reason", &self.reason)
+            .field("challenges", &self.challenges)
+            .field("failures", &self.failures)
+            .finish_non_exhaustive()
+    }
 }
 
 // === impl RefreshError ===
@@ -302,7 +353,7 @@ impl RefreshError {
         Self::new(RefreshErrorKind::Ended, error.into())
     }
 
-    fn new(kind: RefreshErrorKind, error: BoxError) -> Self {
+    pub(crate) fn new(kind: RefreshErrorKind, error: BoxError) -> Self {
         Self { kind, retry_after: None, source: Some(error.into()) }
     }
 

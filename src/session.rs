@@ -173,10 +173,13 @@ impl Session {
 
     /// Forgets the credential. From now on demands fail at once, until a sign-in.
     ///
+    /// It gives back the token that the session had, so that it can be revoked; `None` where there was no access token
+    /// yet. What a running refresh still brings goes to the revoke hook.
+    ///
     /// To erase a stored token as well, wait for [`settled`](Self::settled) first: a save may run.
-    pub fn sign_out(&self) {
+    pub fn sign_out(&self) -> Option<Token> {
         let now = self.core.clock.now();
-        self.core.with_state(now, |shell, fx| shell.state.sign_out(fx));
+        self.core.with_state(now, |shell, fx| shell.state.sign_out(fx))
     }
 
     /// How the session stands now.

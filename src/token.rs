@@ -13,8 +13,10 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::clock::{self, LONGEST, Nanos, Timestamp};
 
 mod builder;
+mod notice;
 
 pub use builder::TokenBuilder;
+pub use notice::Notice;
 
 /// An access token with what was told about it.
 ///
@@ -42,6 +44,7 @@ pub struct Token {
     received_at: Option<SystemTime>,
     scopes: Option<Arc<[String]>>,
     extras: Arc<BTreeMap<String, Secret>>,
+    notices: Arc<[Notice]>,
 }
 
 /// A valid access token, as a request carries it.
@@ -202,6 +205,11 @@ impl Token {
     /// A further member of the answer.
     pub fn extra(&self, name: &str) -> Option<&str> {
         self.extras.get(name).map(Secret::expose)
+    }
+
+    /// What was odd about the answer that brought it.
+    pub fn notices(&self) -> &[Notice] {
+        &self.notices
     }
 
     /// Its life, with `called` as the receipt where it doesn't bring one; `now` is when the session took it.

@@ -207,7 +207,10 @@ fn p09_no_deadlock_where_nothing_is_wrong() {
 }
 #[test]
 fn p09_error_dropped_under_lock_after_sign_out() {
-    assert!(talkative(|s| s.sign_out()), "hangs: the user's error was dropped under the session's lock");
+    assert!(
+        talkative(|s| drop(s.sign_out())),
+        "hangs: the user's error was dropped under the session's lock"
+    );
 }
 #[test]
 fn p09_error_dropped_under_lock_after_set_token() {

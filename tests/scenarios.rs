@@ -632,7 +632,7 @@ impl Driver for Layered {
                 }
             }
             Action::SignIn(spec) => session.sign_in(token_of(&spec)),
-            Action::SignOut => session.sign_out(),
+            Action::SignOut => drop(session.sign_out()),
             Action::Invalidate(generation) => {
                 if let Some(token) = self.tokens.get(&generation) {
                     session.invalidate(token);

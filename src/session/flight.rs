@@ -53,7 +53,8 @@ pub(super) async fn fly(mut guard: Guard, mut cx: RefreshContext) {
     };
     let token = loop {
         guard.landing = Some(Landing::Lost(Lost::Gone));
-        match bounded(&core, core.refresher.call(cx), &mut limit).await {
+        let timed = cx.with_shared_clock(Arc::clone(&core.clock));
+        match bounded(&core, core.refresher.call(timed), &mut limit).await {
             Ended::Done(Ok(token)) => break token,
             Ended::Done(Err(error)) => match core.failed(&guard.ticket, &error) {
                 After::Repeat(ticket, again) => {

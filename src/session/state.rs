@@ -264,10 +264,16 @@ impl State {
         self.emit(EventKind::SignedIn, fx);
     }
 
-    pub(crate) fn sign_out(&mut self, fx: &mut Effects) {
+    /// Gives back what the session had, with the refresh token that it would have presented next.
+    pub(crate) fn sign_out(&mut self, fx: &mut Effects) -> Option<Token> {
+        let mut token = self.held.take().map(|held| held.token);
+        if let Some(token) = &mut token {
+            token.replace_refresh_token(self.refresh_token.take());
+        }
         self.forget_credential(fx);
         self.signed_out = true;
         self.emit(EventKind::SignedOut, fx);
+        token
     }
 
     /// From now on no flight begins.

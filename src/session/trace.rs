@@ -26,6 +26,9 @@ pub(super) fn write(event: &Event, session: Option<&str>) {
         EventKind::Useless { why, retry_at } => {
             warn!(target: TARGET, session, generation, refresh.useless = ?why, refresh.next = ?retry_at, "token refresh brought nothing usable");
         }
+        EventKind::Noticed { notice } => {
+            warn!(target: TARGET, session, generation, "token refresh gave an odd answer: {notice}");
+        }
         EventKind::Failed { error, took, waiting } => {
             // Not its source: what a user's error shows is not known to be free of secrets.
             let next = error.retry_at();

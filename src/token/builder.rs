@@ -9,7 +9,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{Flaw, InvalidToken, Part, Secret, Token, When, credential};
+use super::{Flaw, InvalidToken, Notice, Part, Secret, Token, When, credential};
 use crate::clock;
 
 /// Builds a [`Token`].
@@ -23,6 +23,7 @@ pub struct TokenBuilder {
     received_at: Option<SystemTime>,
     scopes: Option<Arc<[String]>>,
     extras: BTreeMap<String, Secret>,
+    notices: Vec<Notice>,
 }
 
 // === impl TokenBuilder ===
@@ -38,6 +39,7 @@ impl TokenBuilder {
             received_at: None,
             scopes: None,
             extras: BTreeMap::new(),
+            notices: Vec::new(),
         }
     }
 
@@ -112,6 +114,12 @@ impl TokenBuilder {
         self
     }
 
+    /// Adds something odd about the answer, which the session tells as an event.
+    pub fn notice(mut self, notice: Notice) -> Self {
+        self.notices.push(notice);
+        self
+    }
+
     /// Checks it all.
     ///
     /// White space around the access token is cut off (one that is read from a file ends with a line feed).
@@ -137,6 +145,7 @@ impl TokenBuilder {
             received_at: self.received_at,
             scopes: self.scopes,
             extras: Arc::new(self.extras),
+            notices: self.notices.into(),
         })
     }
 }

@@ -107,6 +107,9 @@ impl State {
             SaveResult::Tried(_, true) => self.emit(EventKind::Saved, fx),
             SaveResult::Tried(_, false) => self.emit(EventKind::SaveFailed, fx),
         }
+        for notice in token.notices() {
+            self.emit(EventKind::Noticed { notice: notice.clone() }, fx);
+        }
         self.unknown = false;
         // The verdict was for the refresh token that this answer has replaced.
         fx.trash.extend(self.ended.take().map(Trash::Error));

@@ -630,7 +630,7 @@ impl Driver for Machine {
             Action::SignIn(spec) => {
                 self.change(|state, now, fx| state.sign_in(token_of(&spec), now, fx));
             }
-            Action::SignOut => self.change(|state, _, fx| state.sign_out(fx)),
+            Action::SignOut => self.change(|state, _, fx| drop(state.sign_out(fx))),
             Action::Invalidate(generation) => self.change(|state, now, fx| state.mark(generation, now, fx)),
             Action::RetryNow => self.change(State::retry_now),
             Action::Shutdown { who, limit } => {

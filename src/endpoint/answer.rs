@@ -1,0 +1,157 @@
+//! An endpoint's answer, read. Pure: whatever the server writes, there is a token or a typed reason.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+
+use crate::token::{InvalidToken, Notice, Token, TokenBuilder};
+
+use super::{
+    error::shown,
+    lifetime::{End, Lifetime},
+    members::{Malformed, Members, Value},
+};
+
+/// Where the parts of an answer are.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    pub(crate) access_token: Cow<'static, str>,
+    pub(crate) refresh_token: Cow<'static, str>,
+    pub(crate) lifetime: Lifetime,
+    /// The scheme to send the token with, whatever the answer says. `None`: as `token_type` has it, which must be Bearer.
+    pub(crate) scheme: Option<Cow<'static, str>>,
+    /// Where the error code is, in a refusal.
+    pub(crate) codes: Vec<Cow<'static, str>>,
+    /// The scopes that were asked for.
+    pub(crate) scopes: Vec<String>,
+}
+
+/// What a server says.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Token(Token),
+    /// It refuses, with its code if there is one.
+    Error(Option<String>),
+    NoToken,
+    TokenType(String),
+    InvalidToken(InvalidToken),
+    Unreadable(Malformed),
+}
+
+// === impl Shape ===
+
+impl Shape {
+    /// Reads a body, in which what isn't UTF-8 is replaced.
+    pub(super) fn read(&self, status: StatusCode, body: &mut [u8]) -> Answer {
+        let members = match Members::try_new(make_utf8(body)) {
+            Ok(members) => members,
+            Err(_) if !status.is_success() => return Answer::Error(None),
+            Err(malformed) => return Answer::Unreadable(malformed),
+        };
+        if status.is_success() {
+            // Some answer 200 and mean an error; one that comes with a token is an error, too.
+            match members.get("error") {
+                Some(error) if says_something(&error) => Answer::Error(code(error)),
+                _ => self.token(members),
+            }
+        } else {
+            Answer::Error(self.codes.iter().find_map(|name| code(members.get(name)?)))
+        }
+    }
+
+    fn token(&self, members: Members<'_>) -> Answer {
+        let Some(access_token) = members.get(&self.access_token).and_then(Value::into_text) else {
+            return Answer::NoToken;
+        };
+        let told_type = members.get("token_type").and_then(Value::into_text);
+        let is_bearer = |name: &str| name.trim().eq_ignore_ascii_case("bearer");
+        if let (None, Some(name)) = (&self.scheme, told_type.as_ref().filter(|name| !is_bearer(name))) {
+            return Answer::TokenType(shown(name));
+        }
+        let end = self.lifetime.read(members, access_token.trim_ascii());
+        let mut token = Token::builder(access_token.as_str());
+        if let Some(scheme) = &self.scheme {
+            token = token.scheme(scheme.clone());
+        } else if told_type.is_none() {
+            token = token.notice(Notice::NoTokenType);
+        }
+        token = match end {
+            End::In(life) => token.expires_in(life),
+            End::At(instant) => token.expires_at(instant),
+            End::Unknown => token,
+            End::Unreadable(life) => {
+                let token = token.notice(Notice::UnreadableLifetime);
+                if let Some(life) = life { token.expires_in(life) } else { token }
+            }
+        };
+        if let Some(refresh_token) = members.get(&self.refresh_token).and_then(Value::into_text) {
+            token = token.refresh_token(refresh_token.as_str());
+        }
+        token = self.add_scopes(token, members);
+        token = self.add_extras(token, members);
+        token.build().map_or_else(Answer::InvalidToken, Answer::Token)
+    }
+
+    /// RFC 6749 §5.1: an answer without a scope grants what was asked for.
+    fn add_scopes(&self, token: TokenBuilder, members: Members<'_>) -> TokenBuilder {
+        let Some(scope) = members.get("scope").and_then(Value::into_text) else { return token };
+        // Blanks by the RFC, commas by some.
+        let has = |asked: &str| {
+            scope.split_ascii_whitespace().any(|scope| scope == asked)
+                || scope.split(',').any(|scope| scope.trim() == asked)
+        };
+        let missing: Vec<String> = self.scopes.iter().filter(|asked| !has(asked)).cloned().collect();
+        let token = token.scopes(scope.split_ascii_whitespace());
+        if missing.is_empty() { token } else { token.notice(Notice::missing_scopes(missing)) }
+    }
+
+    fn add_extras(&self, token: TokenBuilder, members: Members<'_>) -> TokenBuilder {
+        let known = [&*self.access_token, &*self.refresh_token, "token_type", "scope"];
+        let lifetime = self.lifetime.member();
+        let mut token = Some(token);
+        let mut left = MOST_EXTRAS;
+        members.scalars(|name, value| {
+            if left > 0 && !known.contains(&name) && lifetime != Some(name) {
+                left -= 1;
+                token = token.take().map(|token| token.extra(name, value));
+            }
+        });
+        token.expect("it is put back by each member")
+    }
+}
+
+fn says_something(error: &Value<'_>) -> bool {
+    match error {
+        Value::Text(text) => !text.trim().is_empty(),
+        Value::Number(_) => error.number() != Some(0.0),
+        Value::Bool(truth) => *truth,
+        Value::Object(_) | Value::Other => true,
+    }
+}
+
+/// The code of an error, which may be an object that has it.
+fn code(error: Value<'_>) -> Option<String> {
+    let text = match error {
+        Value::Object(text) => {
+            let members = Members::Json(text);
+            ["code", "error", "type"].iter().find_map(|name| members.get(name)?.into_text())?
+        }
+        error => error.into_text()?,
+    };
+    Some(shown(&text)).filter(|code| !code.is_empty())
+}
+
+/// Overwrites what isn't UTF-8, so that one wrong byte in a message doesn't hide the code or the token beside it.
+fn make_utf8(body: &mut [u8]) -> &str {
+    let mut from = 0;
+    while let Err(error) = std::str::from_utf8(&body[from..]) {
+        let wrong = from + error.valid_up_to();
+        let end = error.error_len().map_or(body.len(), |length| wrong + length);
+        body[wrong..end].fill(b'?');
+        from = end;
+    }
+    std::str::from_utf8(body).expect("all that was wrong is overwritten")
+}
+
+/// An answer of many tiny members must not cost many times its own size.
+const MOST_EXTRAS: usize = 32;

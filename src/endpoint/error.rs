@@ -1,0 +1,225 @@
+//! Why an exchange with a token endpoint failed.
+
+use std::{error::Error as StdError, fmt, time::Duration};
+
+use http::StatusCode;
+
+use crate::{origin::Origin, token::InvalidToken};
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// An exchange with a token endpoint failed.
+///
+/// It is the source of the [`RefreshError`](crate::RefreshError) that a refresher returns, and so in the chain of
+/// sources of each waiter's [`Error`](crate::Error): [`find`](Self::find) digs it out. Nothing of an answer's body is in
+/// it but the error code, of which control characters were taken out.
+///
+/// # Examples
+///
+/// ```
+/// use tower_reauth::endpoint::EndpointError;
+///
+/// fn code<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
+///     EndpointError::find(error)?.code()
+/// }
+/// ```
+#[derive(Debug)]
+pub struct EndpointError {
+    kind: Kind,
+}
+
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// There is nothing to present.
+    NoRefreshToken,
+    /// The request could not be made, or its parts not be had.
+    Request(BoxError),
+    Unsent(BoxError),
+    Unanswered(BoxError),
+    TimeLimit {
+        limit: Duration,
+        sent: bool,
+    },
+    Refused {
+        status: StatusCode,
+        code: Option<String>,
+        what: Contents,
+    },
+    Redirected {
+        status: StatusCode,
+        target: Option<Origin>,
+    },
+    TooLong {
+        limit: usize,
+    },
+    Unreadable {
+        status: StatusCode,
+        what: Contents,
+    },
+    NoAccessToken {
+        status: StatusCode,
+    },
+    TokenType(String),
+    InvalidToken(InvalidToken),
+}
+
+/// What came, without its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Contents {
+    pub(super) content_type: Option<String>,
+    pub(super) length: usize,
+    pub(super) truncated: bool,
+}
+
+// === impl EndpointError ===
+
+impl EndpointError {
+    pub(super) fn new(kind: Kind) -> Self {
+        Self { kind }
+    }
+
+    pub(crate) fn no_refresh_token() -> Self {
+        Self::new(Kind::NoRefreshToken)
+    }
+
+    /// Looks for an `EndpointError` in `error` and its chain of sources.
+    pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(found) = error.downcast_ref() {
+                return Some(found);
+            }
+            next = error.source();
+        }
+        None
+    }
+
+    /// The error code that the endpoint gave, such as `invalid_grant` (RFC 6749 §5.2); at most 64 visible characters.
+    pub fn code(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Refused { code, .. } => code.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The status of the endpoint's answer, if one came.
+    pub fn status(&self) -> Option<StatusCode> {
+        match &self.kind {
+            Kind::Refused { status, .. }
+            | Kind::Redirected { status, .. }
+            | Kind::Unreadable { status, .. }
+            | Kind::NoAccessToken { status } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// The answer is longer than the limit on it, in bytes.
+    pub fn too_long(&self) -> Option<usize> {
+        match self.kind {
+            Kind::TooLong { limit } => Some(limit),
+            _ => None,
+        }
+    }
+
+    /// Where the endpoint redirects to: the refresh token was not sent there.
+    pub fn redirect_target(&self) -> Option<&Origin> {
+        match &self.kind {
+            Kind::Redirected { target, .. } => target.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The token type of the answer, where it is one that this refresher can't use.
+    pub fn token_type(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::TokenType(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Whether the exchange took longer than its limit.
+    pub fn is_time_limit(&self) -> bool {
+        matches!(self.kind, Kind::TimeLimit { .. })
+    }
+
+    /// Whether there was no refresh token to present: nothing was sent.
+    pub fn is_no_refresh_token(&self) -> bool {
+        matches!(self.kind, Kind::NoRefreshToken)
+    }
+}
+
+impl fmt::Display for EndpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::NoRefreshToken => f.write_str("there is no refresh token to present: sign in"),
+            Kind::Request(_) => f.write_str("the token request could not be made"),
+            Kind::Unsent(_) => f.write_str("the token request could not be sent"),
+            Kind::Unanswered(_) => f.write_str("the token request was sent and not answered"),
+            Kind::TimeLimit { limit, sent: false } => {
+                write!(f, "the token request could not be sent within {limit:?}")
+            }
+            Kind::TimeLimit { limit, sent: true } => {
+                write!(f, "the token request was not answered within {limit:?}")
+            }
+            Kind::Refused { status, code: Some(code), .. } => {
+                write!(f, "the token endpoint answered {} with the code `{code}`", status.as_u16())
+            }
+            Kind::Refused { status, code: None, what } => {
+                write!(f, "the token endpoint answered {} without a code, {what}", status.as_u16())
+            }
+            Kind::Redirected { status, target: Some(origin) } => {
+                write!(f, "the token endpoint redirects ({}) to {origin}, ", status.as_u16())?;
+                f.write_str("which is not followed: set the URL that is meant")
+            }
+            Kind::Redirected { status, target: None } => {
+                write!(f, "the token endpoint redirects ({}), which is not followed", status.as_u16())
+            }
+            Kind::TooLong { limit } => {
+                write!(f, "the token endpoint's answer is longer than {limit} bytes: raise the answer limit")
+            }
+            Kind::Unreadable { status, what } => {
+                write!(
+                    f,
+                    "the token endpoint answered {} with what is no token answer, {what}",
+                    status.as_u16()
+                )
+            }
+            Kind::NoAccessToken { status } => {
+                write!(f, "the token endpoint answered {} without an access token", status.as_u16())
+            }
+            Kind::TokenType(name) => {
+                write!(f, "the token endpoint gave a token of the type `{name}`, which can't be used")
+            }
+            Kind::InvalidToken(_) => f.write_str("the token endpoint gave a token that can't be sent"),
+        }
+    }
+}
+
+impl StdError for EndpointError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.kind {
+            Kind::Request(error) | Kind::Unsent(error) | Kind::Unanswered(error) => Some(&**error),
+            Kind::InvalidToken(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+// === impl Contents ===
+
+impl fmt::Display for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cut = if self.truncated { " that end in the middle" } else { "" };
+        match &self.content_type {
+            Some(content_type) => write!(f, "{} bytes of {content_type}{cut}", self.length),
+            None => write!(f, "{} bytes of no named type{cut}", self.length),
+        }
+    }
+}
+
+/// What of a server's text may be shown: visible ASCII, and not much of it.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().filter(char::is_ascii_graphic).take(LONGEST_SHOWN).collect()
+}
+
+const LONGEST_SHOWN: usize = 64;

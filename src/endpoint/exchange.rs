@@ -1,0 +1,217 @@
+//! One exchange with a token endpoint: sent, answered, judged.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::future::{Either, select};
+use http::{HeaderMap, StatusCode, header};
+
+use crate::{
+    clock::Clock,
+    refresh::{RefreshContext, RefreshError, RefreshErrorKind},
+    token::Token,
+};
+
+use super::{
+    answer::{Answer, Shape},
+    error::{Contents, EndpointError, Kind, shown},
+    members::Malformed,
+    retry_after::retry_after,
+    transport::{End, MakeRequest, Reply, Sent, Transport},
+    url::EndpointUrl,
+    verdict::{Judged, Verdicts},
+};
+
+/// A token endpoint, how it is spoken to, and how its answers are taken.
+#[derive(Clone)]
+pub(crate) struct Exchange {
+    pub(crate) url: EndpointUrl,
+    pub(crate) transport: Transport,
+    pub(crate) shape: Shape,
+    pub(crate) verdicts: Verdicts,
+    /// There is no grant that could end: what says so is about the client.
+    pub(crate) never_ends: bool,
+    pub(crate) time_limit: Duration,
+    pub(crate) answer_limit: usize,
+    /// Refusals in a row of which nothing is known.
+    unclear: Arc<AtomicU32>,
+}
+
+/// A request that brought no whole answer.
+struct Failure {
+    kind: Kind,
+    sent: bool,
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    pub(crate) fn new(url: EndpointUrl, transport: Transport, shape: Shape) -> Self {
+        Self {
+            url,
+            transport,
+            shape,
+            verdicts: Verdicts::new(),
+            never_ends: false,
+            time_limit: TIME_LIMIT,
+            answer_limit: ANSWER_LIMIT,
+            unclear: Arc::default(),
+        }
+    }
+
+    /// A copy that counts for itself.
+    pub(crate) fn for_one_session(&self) -> Self {
+        Self { unclear: Arc::default(), ..self.clone() }
+    }
+
+    /// Sends a request, and makes of whatever comes back a token or a verdict.
+    pub(crate) async fn run(
+        &self,
+        cx: &RefreshContext,
+        make: &MakeRequest<'_>,
+    ) -> Result<Token, RefreshError> {
+        let result = match self.send(cx.clock(), make).await {
+            Ok(reply) => self.take(reply, cx),
+            Err(Failure { kind: kind @ Kind::Request(_), .. }) => {
+                Err(failed(RefreshErrorKind::Configuration, kind))
+            }
+            Err(Failure { kind, sent: true }) => Err(failed(RefreshErrorKind::Unknown, kind)),
+            Err(Failure { kind, sent: false }) => Err(failed(RefreshErrorKind::Transient, kind)),
+        };
+        result.map_err(|(error, unclear)| self.pace(error, unclear, cx.failures())).inspect(|_| self.clear())
+    }
+
+    /// Sends a request whose answer is a status (RFC 7009 §2.2).
+    pub(crate) async fn run_for_status(
+        &self,
+        clock: &dyn Clock,
+        make: &MakeRequest<'_>,
+    ) -> Result<(), EndpointError> {
+        let mut reply = self.send(clock, make).await.map_err(|failure| EndpointError::new(failure.kind))?;
+        if reply.status.is_success() {
+            return Ok(());
+        }
+        let what = contents(&reply, false);
+        let answer = self.shape.read(reply.status, &mut reply.body);
+        let code = if let Answer::Error(code) = answer { code } else { None };
+        Err(EndpointError::new(Kind::Refused { status: reply.status, code, what }))
+    }
+
+    async fn send(&self, clock: &dyn Clock, make: &MakeRequest<'_>) -> Result<Reply, Failure> {
+        let sent = Sent::default();
+        let failure = |kind| Failure { kind, sent: sent.is_sent() };
+        let Ok(limit) = clock.sleep(self.time_limit) else {
+            return Err(failure(Kind::Request(crate::clock::NoTimer.into())));
+        };
+        let call = Box::pin(self.transport.send(&self.url, make, self.answer_limit, &sent));
+        match select(call, limit).await {
+            Either::Left((Ok(reply), _)) => Ok(reply),
+            Either::Left((Err(kind @ Kind::Redirected { .. }), _)) => Err(Failure { kind, sent: false }),
+            Either::Left((Err(kind), _)) => Err(failure(kind)),
+            Either::Right(_) => {
+                let sent = sent.is_sent();
+                Err(Failure { kind: Kind::TimeLimit { limit: self.time_limit, sent }, sent })
+            }
+        }
+    }
+
+    /// What an answer means; and whether nothing is known of it.
+    fn take(&self, mut reply: Reply, cx: &RefreshContext) -> Result<Token, (RefreshError, bool)> {
+        let status = reply.status;
+        let is_success = status.is_success();
+        match std::mem::replace(&mut reply.end, End::Whole) {
+            End::Whole => {}
+            // Of a refusal the status is enough.
+            _ if !is_success => reply.body.clear(),
+            // The token was given, and is lost: as if no answer had come.
+            End::Broken(error) => return Err(failed(RefreshErrorKind::Unknown, Kind::Unanswered(error))),
+            End::TooLong => {
+                let kind = Kind::TooLong { limit: self.answer_limit };
+                return Err(failed(RefreshErrorKind::Configuration, kind));
+            }
+        }
+        let what = contents(&reply, false);
+        match self.shape.read(status, &mut reply.body) {
+            Answer::Token(token) => Ok(token),
+            Answer::Error(code) => Err(self.refuse(&reply.headers, status, code, what, cx)),
+            Answer::NoToken => Err(failed(RefreshErrorKind::Transient, Kind::NoAccessToken { status })),
+            Answer::TokenType(name) => Err(failed(RefreshErrorKind::Configuration, Kind::TokenType(name))),
+            Answer::InvalidToken(error) => {
+                Err(failed(RefreshErrorKind::Configuration, Kind::InvalidToken(error)))
+            }
+            Answer::Unreadable(Malformed::Truncated) => {
+                let kind = Kind::Unreadable { status, what: contents(&reply, true) };
+                Err(failed(RefreshErrorKind::Unknown, kind))
+            }
+            Answer::Unreadable(Malformed::Other) => {
+                Err(failed(RefreshErrorKind::Transient, Kind::Unreadable { status, what }))
+            }
+        }
+    }
+
+    fn refuse(
+        &self,
+        headers: &HeaderMap,
+        status: StatusCode,
+        code: Option<String>,
+        what: Contents,
+        cx: &RefreshContext,
+    ) -> (RefreshError, bool) {
+        let wait = retry_after(headers, cx.clock().now().wall());
+        let Judged { kind, unclear } = match self.verdicts.judge(status, code.as_deref(), wait.is_some()) {
+            judged if self.never_ends => judged.without_a_grant(),
+            judged => judged,
+        };
+        let (error, _) = failed(kind, Kind::Refused { status, code, what });
+        (error.retry_after(wait), unclear)
+    }
+
+    /// Refusals of which nothing is known are tried thrice at the pace of the backoff, and then at leisure.
+    fn pace(&self, error: RefreshError, unclear: bool, failures: u32) -> RefreshError {
+        if !unclear {
+            self.clear();
+            return error;
+        }
+        let before = self.unclear.fetch_add(1, Ordering::Relaxed).min(failures);
+        if before < MOST_UNCLEAR { error } else { error.retry_after(LEISURE) }
+    }
+
+    fn clear(&self) {
+        self.unclear.store(0, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange")
+            .field("url", &self.url)
+            .field("time_limit", &self.time_limit)
+            .field("answer_limit", &self.answer_limit)
+            .finish_non_exhaustive()
+    }
+}
+
+fn failed(kind: RefreshErrorKind, why: Kind) -> (RefreshError, bool) {
+    (RefreshError::new(kind, EndpointError::new(why).into()), false)
+}
+
+fn contents(reply: &Reply, truncated: bool) -> Contents {
+    let content_type = reply.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = content_type.map(shown).filter(|name| !name.is_empty());
+    Contents { content_type, length: reply.body.len(), truncated }
+}
+
+/// Within which a server that tolerates the repeat of a lost exchange does so.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+
+const ANSWER_LIMIT: usize = 256 * 1024;
+
+const MOST_UNCLEAR: u32 = 3;
+
+const LEISURE: Duration = Duration::from_secs(600);

@@ -1,0 +1,48 @@
+//! The ready transport: hyper and rustls, with the platform's root certificates.
+
+use std::sync::{Arc, OnceLock};
+
+use hyper_rustls::{ConfigBuilderExt, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::Client,
+    rt::{TokioExecutor, TokioTimer},
+};
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
+
+use super::{
+    transport::Transport,
+    url::{EndpointUrl, InvalidEndpoint},
+};
+
+/// A client of its own: connections live on the runtime that made them, so none is shared with others.
+pub(super) fn transport(url: &EndpointUrl) -> Result<Transport, InvalidEndpoint> {
+    let config = match tls() {
+        Some(config) => config.clone(),
+        None if url.is_https() => return Err(InvalidEndpoint::no_roots()),
+        None => without_roots(),
+    };
+    let connector =
+        HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().build();
+    let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
+    Ok(Transport::new(client))
+}
+
+/// Reading the roots takes files and time: once is enough, unless there were none.
+fn tls() -> Option<&'static ClientConfig> {
+    static CONFIG: OnceLock<ClientConfig> = OnceLock::new();
+    if let Some(config) = CONFIG.get() {
+        return Some(config);
+    }
+    let config = builder().with_native_roots().ok()?.with_no_client_auth();
+    Some(CONFIG.get_or_init(|| config))
+}
+
+fn without_roots() -> ClientConfig {
+    builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth()
+}
+
+fn builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring has the cipher suites of TLS 1.2 and 1.3")
+}

@@ -1,0 +1,139 @@
+//! How long an answer's access token lives.
+
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
+
+use super::{
+    jwt,
+    members::{Members, Value},
+};
+
+/// Where an answer says how long its access token lives.
+///
+/// Whatever a server writes there, a token is made of it: numbers in texts are read, negative ones are a token that has
+/// expired, huge ones are clamped. What can't be read is a life that isn't known, told by a
+/// [`Notice`](crate::Notice); such a token is used until a server refuses it.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_reauth::endpoint::Lifetime;
+///
+/// let standard = Lifetime::seconds("expires_in");
+/// let nested = Lifetime::milliseconds("/data/ttl").or(Duration::from_secs(60));
+/// let jwt = Lifetime::jwt_exp();
+/// # let _ = (standard, nested, jwt);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Lifetime {
+    place: Place,
+    default: Option<Duration>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Nowhere,
+    Seconds(Cow<'static, str>),
+    Milliseconds(Cow<'static, str>),
+    UnixTime(Cow<'static, str>),
+    JwtExp,
+}
+
+/// When an access token ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum End {
+    In(Duration),
+    At(SystemTime),
+    Unknown,
+    /// Something stands there that is no time; the life that was set for that.
+    Unreadable(Option<Duration>),
+}
+
+// === impl Lifetime ===
+
+impl Lifetime {
+    /// A member holds the seconds that it lives, counted from the request: `expires_in` of RFC 6749 §5.1.
+    pub fn seconds(member: impl Into<Cow<'static, str>>) -> Self {
+        Self::at(Place::Seconds(member.into()))
+    }
+
+    /// A member holds the milliseconds that it lives, counted from the request.
+    pub fn milliseconds(member: impl Into<Cow<'static, str>>) -> Self {
+        Self::at(Place::Milliseconds(member.into()))
+    }
+
+    /// A member holds the instant at which it ends, in seconds since 1970. It is compared with the local clock.
+    pub fn unix_time(member: impl Into<Cow<'static, str>>) -> Self {
+        Self::at(Place::UnixTime(member.into()))
+    }
+
+    /// The access token is a JWT, whose `exp` (RFC 7519 §4.1.4) is read, and not verified. It is compared with the
+    /// local clock.
+    pub fn jwt_exp() -> Self {
+        Self::at(Place::JwtExp)
+    }
+
+    /// The answer doesn't say: the token is used until a server refuses it, or for as long as
+    /// [`or`](Self::or) has it.
+    pub fn unknown() -> Self {
+        Self::at(Place::Nowhere)
+    }
+
+    /// Sets the life of a token whose answer doesn't say, or not in a way that can be read.
+    pub fn or(mut self, life: Duration) -> Self {
+        self.default = Some(life);
+        self
+    }
+
+    fn at(place: Place) -> Self {
+        Self { place, default: None }
+    }
+
+    /// The member that is read, if one is.
+    pub(super) fn member(&self) -> Option<&str> {
+        match &self.place {
+            Place::Seconds(name) | Place::Milliseconds(name) | Place::UnixTime(name) => Some(name),
+            Place::Nowhere | Place::JwtExp => None,
+        }
+    }
+
+    pub(super) fn read(&self, members: Members<'_>, access_token: &str) -> End {
+        let told = match &self.place {
+            Place::Nowhere => End::Unknown,
+            Place::Seconds(name) => read(members.get(name), |number| End::In(seconds(number))),
+            Place::Milliseconds(name) => read(members.get(name), |number| End::In(seconds(number / 1e3))),
+            Place::UnixTime(name) => read(members.get(name), |number| End::At(unix_time(number))),
+            Place::JwtExp => jwt::exp(access_token).map_or(UNREADABLE, |exp| End::At(unix_time(exp))),
+        };
+        match (told, self.default) {
+            (End::Unknown, Some(life)) => End::In(life),
+            (UNREADABLE, default) => End::Unreadable(default),
+            _ => told,
+        }
+    }
+}
+
+fn read(value: Option<Value<'_>>, end: impl FnOnce(f64) -> End) -> End {
+    match value {
+        None => End::Unknown,
+        Some(value) => value.number().map_or(UNREADABLE, end),
+    }
+}
+
+/// Less than nothing is nothing, more than can be held is the most.
+fn seconds(number: f64) -> Duration {
+    Duration::try_from_secs_f64(number.max(0.0)).unwrap_or(LONGEST)
+}
+
+fn unix_time(number: f64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + seconds(number).min(LONGEST)
+}
+
+const UNREADABLE: End = End::Unreadable(None);
+
+/// Some thousand years: what is longer is cut by the token itself.
+const LONGEST: Duration = Duration::from_secs(1 << 37);

@@ -1,0 +1,59 @@
+//! How long a server asks to be left alone: `Retry-After` (RFC 9110 §10.2.3).
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, header};
+
+/// Seconds, or a date, which is counted from the answer's own `Date` where it has one, so that neither clock needs to
+/// be right. `None` for anything else.
+pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        // More digits than fit are as good as the most.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    }
+    let date = |text: &str| httpdate::parse_http_date(text).ok();
+    let sent = headers.get(header::DATE).and_then(|value| date(value.to_str().ok()?));
+    date(text)?.duration_since(sent.unwrap_or(now)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(retry_after_value: &str, date: Option<&str>) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RETRY_AFTER, retry_after_value.parse().unwrap());
+        if let Some(date) = date {
+            headers.insert(header::DATE, date.parse().unwrap());
+        }
+        retry_after(&headers, SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777))
+    }
+
+    #[test]
+    fn c61_retry_after_is_seconds_or_a_date() {
+        assert_eq!(read("30", None), Some(Duration::from_secs(30)));
+        assert_eq!(read(" 0 ", None), Some(Duration::ZERO));
+        // The example of the RFC is second 784,111,777.
+        assert_eq!(read("Sun, 06 Nov 1994 08:50:07 GMT", None), Some(Duration::from_secs(30)));
+        assert_eq!(read("Sun, 06 Nov 1994 08:49:07 GMT", None), None);
+    }
+
+    #[test]
+    fn c61_a_date_is_counted_from_the_servers_own() {
+        let date = Some("Sat, 05 Nov 1994 08:00:00 GMT");
+        assert_eq!(read("Sat, 05 Nov 1994 08:01:00 GMT", date), Some(Duration::from_secs(60)));
+        assert_eq!(read("Sun, 06 Nov 1994 08:50:07 GMT", Some("soon")), Some(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn c61_garbage_says_nothing() {
+        for text in ["", "soon", "-5", "1.5", "30s", "1e3", "\u{7f}", "Sun, 06 Nov"] {
+            let Ok(value) = http::HeaderValue::from_bytes(text.as_bytes()) else { continue };
+            let headers = HeaderMap::from_iter([(header::RETRY_AFTER, value)]);
+            assert_eq!(retry_after(&headers, SystemTime::UNIX_EPOCH), None, "{text}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), SystemTime::UNIX_EPOCH), None);
+        assert_eq!(read("99999999999999999999999", None), Some(Duration::from_secs(u64::MAX)));
+    }
+}

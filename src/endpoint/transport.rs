@@ -1,0 +1,222 @@
+//! Sends one token request over any tower service, and says of a failure whether it had left.
+
+use std::{
+    error::Error as StdError,
+    fmt, io,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use http_body::Body;
+use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use tower_service::Service;
+use zeroize::Zeroizing;
+
+use super::{
+    body::{RequestBody, Taken},
+    error::Kind,
+    url::EndpointUrl,
+};
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
+type Call = Pin<Box<dyn Future<Output = Result<Response<AnyBody>, BoxError>> + Send>>;
+
+/// A tower service whose type is forgotten: it is called once a refresh.
+#[derive(Clone)]
+pub(crate) struct Transport {
+    call: Arc<dyn Fn(Request<RequestBody>) -> Call + Send + Sync>,
+}
+
+/// What came back, whole.
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Zeroizing<Vec<u8>>,
+    pub(super) end: End,
+}
+
+/// How a body ended.
+pub(super) enum End {
+    Whole,
+    /// More than the limit; what came before is let go.
+    TooLong,
+    Broken(BoxError),
+}
+
+/// Makes the request anew for each sending: what may be used once (an assertion, a nonce) is never sent twice.
+pub(crate) type MakeRequest<'a> = dyn Fn(&EndpointUrl) -> Result<Request<Bytes>, BoxError> + Send + Sync + 'a;
+
+// === impl Transport ===
+
+impl Transport {
+    pub(crate) fn new<S, B>(service: S) -> Self
+    where
+        S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+        B: Body + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        // The mutex makes it shareable where the service isn't; it is held to clone alone.
+        let service = Mutex::new(service);
+        let call = move |request| {
+            let mut service = service.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let call = async move {
+                std::future::poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
+                let response = service.call(request).await.map_err(Into::into)?;
+                Ok(response.map(|body| {
+                    let body = body.map_frame(|frame| frame.map_data(|mut data| copy(&mut data)));
+                    body.map_err(Into::into).boxed_unsync()
+                }))
+            };
+            Box::pin(call) as Call
+        };
+        Self { call: Arc::new(call) }
+    }
+
+    /// The ready one.
+    #[cfg(feature = "client")]
+    pub(crate) fn ready(url: &EndpointUrl) -> Result<Self, super::InvalidEndpoint> {
+        super::https::transport(url)
+    }
+
+    /// Sends a request, and follows a redirect that keeps it within its origin (RFC 9110 §15.4.8, §15.4.9).
+    ///
+    /// `sent` tells, also of a call that is dropped, whether what the request carries may have left.
+    pub(super) async fn send(
+        &self,
+        url: &EndpointUrl,
+        make: &MakeRequest<'_>,
+        most: usize,
+        sent: &Sent,
+    ) -> Result<Reply, Kind> {
+        let mut url = url.clone();
+        let mut redirects = 0;
+        let mut tried_again = false;
+        loop {
+            let (head, bytes) = make(&url).map_err(Kind::Request)?.into_parts();
+            let (body, taken) = RequestBody::new(bytes);
+            sent.watch(taken);
+            let response = match (self.call)(Request::from_parts(head, body)).await {
+                Ok(response) => response,
+                Err(error) if sent.is_sent() => return Err(Kind::Unanswered(error)),
+                // RFC 9110 §9.2.2: nothing of it has left.
+                Err(error) if !tried_again && is_dead_connection(&*error) => {
+                    tried_again = true;
+                    continue;
+                }
+                Err(error) => return Err(Kind::Unsent(error)),
+            };
+            let status = response.status();
+            if !status.is_redirection() {
+                return Ok(collect(response, most).await);
+            }
+            let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+            let target = location.map_or(Err(None), |location| url.same_origin(location));
+            let keeps = matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+            url = match target {
+                Ok(target) if keeps && redirects < MOST_REDIRECTS => target,
+                Ok(target) => return Err(Kind::Redirected { status, target: target.origin() }),
+                Err(target) => return Err(Kind::Redirected { status, target }),
+            };
+            redirects += 1;
+            // What it carried was read and not used: the server said where to bring it.
+            sent.forget();
+        }
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport").finish_non_exhaustive()
+    }
+}
+
+/// Whether a request may have left, to be asked from beside it.
+#[derive(Default)]
+pub(super) struct Sent {
+    taken: Mutex<Option<Taken>>,
+}
+
+// === impl Sent ===
+
+impl Sent {
+    pub(super) fn is_sent(&self) -> bool {
+        self.lock().as_ref().is_some_and(Taken::is_taken)
+    }
+
+    fn watch(&self, taken: Taken) {
+        *self.lock() = Some(taken);
+    }
+
+    fn forget(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Taken>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads a body up to a limit into one buffer, which is wiped.
+async fn collect(response: Response<AnyBody>, most: usize) -> Reply {
+    let (head, body) = response.into_parts();
+    let mut buffer = Zeroizing::default();
+    let end = fill(&mut buffer, body, most).await;
+    Reply { status: head.status, headers: head.headers, body: buffer, end }
+}
+
+async fn fill(buffer: &mut Zeroizing<Vec<u8>>, mut body: AnyBody, most: usize) -> End {
+    let told = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if told > most {
+        return End::TooLong;
+    }
+    buffer.reserve_exact(told);
+    while let Some(frame) = body.frame().await {
+        match frame.map(http_body::Frame::into_data) {
+            Ok(Ok(data)) if data.len() > most - buffer.len() => return End::TooLong,
+            Ok(Ok(data)) => append(buffer, &data, most),
+            Ok(Err(_trailers)) => {}
+            Err(error) => return End::Broken(error),
+        }
+    }
+    End::Whole
+}
+
+/// A buffer that grows by itself leaves unwiped copies behind.
+fn append(buffer: &mut Zeroizing<Vec<u8>>, data: &[u8], most: usize) {
+    let needed = buffer.len() + data.len();
+    if needed > buffer.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity((2 * needed).min(most)));
+        larger.extend_from_slice(buffer);
+        *buffer = larger;
+    }
+    buffer.extend_from_slice(data);
+}
+
+fn copy(data: &mut impl bytes::Buf) -> Bytes {
+    data.copy_to_bytes(data.remaining())
+}
+
+/// Whether a connection that was kept turned out to be closed: another one may do.
+fn is_dead_connection(error: &(dyn StdError + 'static)) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.downcast_ref::<hyper::Error>().is_some_and(|error| error.is_canceled() || error.is_closed())
+        {
+            return true;
+        }
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if let Some(BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof) = kind {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+const MOST_REDIRECTS: usize = 3;

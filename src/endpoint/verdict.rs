@@ -1,0 +1,158 @@
+//! What an endpoint's refusal means.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+
+use crate::refresh::RefreshErrorKind;
+
+/// What a provider means by its own error codes and statuses.
+///
+/// It goes before what is known already (see the [module docs](super)); what is set later before what was set first.
+///
+/// # Examples
+///
+/// ```
+/// use tower_reauth::endpoint::Verdicts;
+///
+/// let verdicts = Verdicts::new().ended("token_inactive").transient("busy").ended_on_status(http::StatusCode::GONE);
+/// # let _ = verdicts;
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Verdicts {
+    codes: Vec<(Cow<'static, str>, RefreshErrorKind)>,
+    statuses: Vec<(StatusCode, RefreshErrorKind)>,
+}
+
+/// What follows from a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Judged {
+    pub(super) kind: RefreshErrorKind,
+    /// Nothing is known of it, so it may stay for ever: it is tried at leisure.
+    pub(super) unclear: bool,
+}
+
+// === impl Verdicts ===
+
+impl Verdicts {
+    /// Adds nothing to what is known.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The code says that the grant has ended: the user has to sign in.
+    pub fn ended(self, code: impl Into<Cow<'static, str>>) -> Self {
+        self.code(code.into(), RefreshErrorKind::Ended)
+    }
+
+    /// The code says that the client is set up wrongly.
+    pub fn configuration(self, code: impl Into<Cow<'static, str>>) -> Self {
+        self.code(code.into(), RefreshErrorKind::Configuration)
+    }
+
+    /// The code says that it failed in passing.
+    pub fn transient(self, code: impl Into<Cow<'static, str>>) -> Self {
+        self.code(code.into(), RefreshErrorKind::Transient)
+    }
+
+    /// The status, without a code that says more, says that the grant has ended.
+    pub fn ended_on_status(self, status: StatusCode) -> Self {
+        self.status(status, RefreshErrorKind::Ended)
+    }
+
+    /// The status, without a code that says more, says that the client is set up wrongly.
+    pub fn configuration_on_status(self, status: StatusCode) -> Self {
+        self.status(status, RefreshErrorKind::Configuration)
+    }
+
+    /// The status, without a code that says more, says that it failed in passing.
+    pub fn transient_on_status(self, status: StatusCode) -> Self {
+        self.status(status, RefreshErrorKind::Transient)
+    }
+
+    fn code(mut self, code: Cow<'static, str>, kind: RefreshErrorKind) -> Self {
+        self.codes.push((code, kind));
+        self
+    }
+
+    fn status(mut self, status: StatusCode, kind: RefreshErrorKind) -> Self {
+        self.statuses.push((status, kind));
+        self
+    }
+
+    /// Adds what `others` say, which goes first.
+    pub(crate) fn add(&mut self, others: Self) {
+        self.codes.extend(others.codes);
+        self.statuses.extend(others.statuses);
+    }
+
+    /// The user's word on the code goes first, then what is known of the code, then the same of the status.
+    pub(super) fn judge(&self, status: StatusCode, code: Option<&str>, retry_after: bool) -> Judged {
+        let told = |kind| Judged { kind, unclear: false };
+        let own = code.and_then(|code| last(&self.codes, |known| known.eq_ignore_ascii_case(code)));
+        own.or_else(|| code.and_then(of_code))
+            .or_else(|| last(&self.statuses, |known| *known == status))
+            .map_or_else(|| of_status(status, retry_after), told)
+    }
+}
+
+// === impl Judged ===
+
+impl Judged {
+    /// The same where no grant could have ended.
+    pub(super) fn without_a_grant(self) -> Self {
+        match self.kind {
+            RefreshErrorKind::Ended => Self { kind: RefreshErrorKind::Configuration, ..self },
+            _ => self,
+        }
+    }
+}
+
+fn last<K>(table: &[(K, RefreshErrorKind)], is: impl Fn(&K) -> bool) -> Option<RefreshErrorKind> {
+    table.iter().rev().find(|(known, _)| is(known)).map(|(_, kind)| *kind)
+}
+
+fn of_code(code: &str) -> Option<RefreshErrorKind> {
+    let lower = code.to_ascii_lowercase();
+    CODES.iter().find(|(known, _)| *known == lower).map(|(_, kind)| *kind)
+}
+
+fn of_status(status: StatusCode, retry_after: bool) -> Judged {
+    use RefreshErrorKind::{Configuration, Transient, Unknown};
+    let (kind, unclear) = match status.as_u16() {
+        // Whoever names a time has not done it.
+        _ if retry_after => (Transient, false),
+        // The request went on to a server that gave no answer, or broke down over it: the token may be spent.
+        499 | 500 | 504 | 524 => (Unknown, false),
+        408 | 425 | 429 => (Transient, false),
+        // The request's form is wrong, and will be the next time.
+        411 | 413 | 415 | 422 => (Configuration, true),
+        400..=498 => (Transient, true),
+        _ => (Transient, false),
+    };
+    Judged { kind, unclear }
+}
+
+/// RFC 6749 §5.2, RFC 8707 §2, OpenID Connect Core §3.1.2.6, and what providers made up.
+const CODES: [(&str, RefreshErrorKind); 16] = {
+    use RefreshErrorKind::{Configuration, Ended, Transient};
+    [
+        ("invalid_grant", Ended),
+        ("bad_refresh_token", Ended),
+        ("refresh_token_reused", Ended),
+        ("interaction_required", Ended),
+        ("login_required", Ended),
+        ("consent_required", Ended),
+        ("invalid_client", Configuration),
+        ("incorrect_client_credentials", Configuration),
+        ("unauthorized_client", Configuration),
+        ("unsupported_grant_type", Configuration),
+        ("invalid_scope", Configuration),
+        ("invalid_target", Configuration),
+        ("use_dpop_nonce", Configuration),
+        ("invalid_dpop_proof", Configuration),
+        ("temporarily_unavailable", Transient),
+        ("slow_down", Transient),
+    ]
+};

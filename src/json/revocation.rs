@@ -1,0 +1,57 @@
+//! The route by which a backend takes a refresh token back.
+
+use std::{future::Future, pin::Pin};
+
+use super::endpoint::JsonEndpoint;
+use crate::{clock::SystemClock, endpoint::EndpointError, token::Token};
+
+/// Posts a refresh token to the route that takes it back, as simplejwt's `…/token/blacklist/` does; made by
+/// [`JsonEndpoint::revocation`].
+///
+/// # Examples
+///
+/// ```
+/// # use tower_reauth::{Session, json::JsonEndpoint};
+/// # fn example(endpoint: JsonEndpoint) -> Result<Session, tower_reauth::endpoint::InvalidEndpoint> {
+/// let revocation = endpoint.revocation("https://api.example.com/auth/token/blacklist/")?;
+/// let session = Session::builder(endpoint).on_revoke(revocation.into_hook()).build();
+/// # Ok(session)
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Revocation {
+    endpoint: JsonEndpoint,
+}
+
+// === impl Revocation ===
+
+impl Revocation {
+    pub(super) fn new(endpoint: JsonEndpoint) -> Self {
+        Self { endpoint }
+    }
+
+    /// Takes the refresh token back. A token without one is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`EndpointError`] where the endpoint couldn't be asked, or refused.
+    ///
+    /// # Cancel safety
+    ///
+    /// A future that is dropped may have revoked or not.
+    pub async fn revoke(&self, token: &Token) -> Result<(), EndpointError> {
+        let Some(refresh_token) = token.refresh_token() else { return Ok(()) };
+        let make = |url: &_| self.endpoint.request(url, Some(refresh_token));
+        self.endpoint.exchange.run_for_status(&SystemClock, &make).await
+    }
+
+    /// For [`SessionBuilder::on_revoke`](crate::SessionBuilder::on_revoke).
+    pub fn into_hook(self) -> impl Fn(Token) -> RevokeFuture + Send + Sync + 'static {
+        move |token| {
+            let this = self.clone();
+            Box::pin(async move { this.revoke(&token).await })
+        }
+    }
+}
+
+type RevokeFuture = Pin<Box<dyn Future<Output = Result<(), EndpointError>> + Send>>;

@@ -1,0 +1,31 @@
+//! The client credentials grant (RFC 6749 §4.4).
+
+use super::client::Client;
+use crate::{
+    refresh::{RefreshContext, RefreshError, Refresher},
+    token::Token,
+};
+
+/// Asks for a token for the client itself; made by [`Client::client_credentials_grant`].
+///
+/// There is no grant that could end: a refusal, `invalid_grant` included, is one of the configuration.
+#[derive(Clone, Debug)]
+pub struct ClientCredentialsGrant {
+    client: Client,
+}
+
+// === impl ClientCredentialsGrant ===
+
+impl ClientCredentialsGrant {
+    pub(super) fn new(mut client: Client) -> Self {
+        client.exchange.never_ends = true;
+        Self { client }
+    }
+}
+
+impl Refresher for ClientCredentialsGrant {
+    async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
+        let grant = [("grant_type", "client_credentials")];
+        self.client.exchange.run(&cx, &|url| self.client.token_request(url, &grant)).await
+    }
+}

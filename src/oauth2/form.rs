@@ -1,0 +1,30 @@
+//! The form of a request (RFC 6749 appendix B).
+
+use bytes::Bytes;
+use form_urlencoded::Serializer;
+use zeroize::Zeroizing;
+
+/// A form that is wiped when it was sent.
+pub(super) struct Form {
+    text: Zeroizing<String>,
+}
+
+// === impl Form ===
+
+impl Form {
+    pub(super) fn new() -> Self {
+        // What it needs in most cases: a buffer that grows leaves unwiped copies behind.
+        Self { text: Zeroizing::new(String::with_capacity(8 * 1024)) }
+    }
+
+    pub(super) fn add(&mut self, name: &str, value: &str) {
+        let text = std::mem::take(&mut *self.text);
+        let mut serializer = Serializer::new(text);
+        serializer.append_pair(name, value);
+        *self.text = serializer.finish();
+    }
+
+    pub(super) fn into_bytes(mut self) -> Bytes {
+        Bytes::from_owner(Zeroizing::new(std::mem::take(&mut *self.text).into_bytes()))
+    }
+}

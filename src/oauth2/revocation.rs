@@ -1,0 +1,75 @@
+//! Takes tokens back (RFC 7009).
+
+use std::{future::Future, pin::Pin};
+
+use super::client::Client;
+use crate::{clock::SystemClock, endpoint::EndpointError, token::Token};
+
+/// Revokes tokens at a revocation endpoint (RFC 7009); made by [`Client::revocation`].
+///
+/// # Examples
+///
+/// ```
+/// # use tower_reauth::{Session, Token, endpoint::{EndpointError, InvalidEndpoint, RequestBody}, oauth2};
+/// # async fn example(client: oauth2::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// let revocation = client.revocation("https://id.example.com/revoke")?;
+/// let session = Session::builder(client.refresh_token_grant())
+///     // What a refresh brings after the user signed out.
+///     .on_revoke(revocation.clone().into_hook())
+///     .build();
+///
+/// // Signing out, and taking back what the session had.
+/// if let Some(token) = session.sign_out() {
+///     revocation.revoke(&token).await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Revocation {
+    client: Client,
+}
+
+// === impl Revocation ===
+
+impl Revocation {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Revokes a token: its refresh token first, then its access token, which not each server takes back with it.
+    ///
+    /// # Errors
+    ///
+    /// [`EndpointError`] where the endpoint couldn't be asked or refused; not where it can't revoke access tokens
+    /// (`unsupported_token_type`). A token that is dead already is no error (RFC 7009 §2.2).
+    ///
+    /// # Cancel safety
+    ///
+    /// A future that is dropped may have revoked or not.
+    pub async fn revoke(&self, token: &Token) -> Result<(), EndpointError> {
+        if let Some(refresh_token) = token.refresh_token() {
+            self.revoke_one(refresh_token, "refresh_token").await?;
+        }
+        match self.revoke_one(token.access_token(), "access_token").await {
+            Err(error) if error.code() == Some("unsupported_token_type") => Ok(()),
+            result => result,
+        }
+    }
+
+    /// For [`SessionBuilder::on_revoke`](crate::SessionBuilder::on_revoke).
+    pub fn into_hook(self) -> impl Fn(Token) -> RevokeFuture + Send + Sync + 'static {
+        move |token| {
+            let this = self.clone();
+            Box::pin(async move { this.revoke(&token).await })
+        }
+    }
+
+    async fn revoke_one(&self, token: &str, hint: &str) -> Result<(), EndpointError> {
+        let params = [("token", token), ("token_type_hint", hint)];
+        let client = &self.client;
+        client.exchange.run_for_status(&SystemClock, &|url| client.request(url, params.into_iter())).await
+    }
+}
+
+type RevokeFuture = Pin<Box<dyn Future<Output = Result<(), EndpointError>> + Send>>;

@@ -1,0 +1,33 @@
+//! A refresher that asks twice before a grant is given up.
+
+use std::time::Duration;
+
+use super::{RefreshContext, RefreshError, Refresher};
+use crate::token::Token;
+
+/// A refresher that asks twice before a grant is given up; see
+/// [`RefresherExt`](super::RefresherExt::confirm_ended).
+#[derive(Clone, Debug)]
+pub struct ConfirmEnded<R> {
+    inner: R,
+    pause: Duration,
+}
+
+// === impl ConfirmEnded ===
+
+impl<R> ConfirmEnded<R> {
+    pub(super) fn new(inner: R, pause: Duration) -> Self {
+        Self { inner, pause }
+    }
+}
+
+impl<R: Refresher> Refresher for ConfirmEnded<R> {
+    async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
+        match self.inner.refresh(cx.clone()).await {
+            Err(error) if error.is_ended() => {}
+            result => return result,
+        }
+        cx.clock().sleep(self.pause).map_err(RefreshError::configuration)?.await;
+        self.inner.refresh(cx).await
+    }
+}

@@ -1,0 +1,44 @@
+//! What can be put around a refresher.
+
+use std::time::Duration;
+
+use super::{RefreshError, Refresher, confirm::ConfirmEnded, map_err::MapErr, time_limit::TimeLimit};
+
+/// What can be put around any [`Refresher`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_reauth::{RefreshError, RefresherExt, Token, refresh_fn};
+///
+/// let refresher = refresh_fn(|_| async { Ok(Token::try_new("A1")?) })
+///     .time_limit(Duration::from_secs(5))
+///     .map_err(|error| if error.is_ended() { RefreshError::configuration(error) } else { error });
+/// # let _ = tower_reauth::AuthLayer::new(refresher);
+/// ```
+pub trait RefresherExt: Refresher + Sized {
+    /// Limits how long a refresh takes; over it the outcome is unknown.
+    ///
+    /// Ten seconds or so are good: the repeat then falls within the time in which servers tolerate one. The refreshers
+    /// of this crate for token endpoints have a limit of their own, and know whether the request was sent.
+    fn time_limit(self, limit: Duration) -> TimeLimit<Self> {
+        TimeLimit::new(self, limit)
+    }
+
+    /// Changes what a failure means.
+    fn map_err<F>(self, map: F) -> MapErr<Self, F>
+    where
+        F: Fn(RefreshError) -> RefreshError + Send + Sync + 'static,
+    {
+        MapErr::new(self, map)
+    }
+
+    /// Asks once more, after a pause, before it says that the grant has ended: for providers whose `invalid_grant`
+    /// passes.
+    fn confirm_ended(self, pause: Duration) -> ConfirmEnded<Self> {
+        ConfirmEnded::new(self, pause)
+    }
+}
+
+impl<R: Refresher> RefresherExt for R {}

@@ -1,0 +1,37 @@
+//! A refresher whose failures mean something else.
+
+use std::fmt;
+
+use super::{RefreshContext, RefreshError, Refresher};
+use crate::token::Token;
+
+/// A refresher whose failures go through a function; see [`RefresherExt`](super::RefresherExt::map_err).
+#[derive(Clone)]
+pub struct MapErr<R, F> {
+    inner: R,
+    map: F,
+}
+
+// === impl MapErr ===
+
+impl<R, F> MapErr<R, F> {
+    pub(super) fn new(inner: R, map: F) -> Self {
+        Self { inner, map }
+    }
+}
+
+impl<R, F> Refresher for MapErr<R, F>
+where
+    R: Refresher,
+    F: Fn(RefreshError) -> RefreshError + Send + Sync + 'static,
+{
+    async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
+        self.inner.refresh(cx).await.map_err(&self.map)
+    }
+}
+
+impl<R: fmt::Debug, F> fmt::Debug for MapErr<R, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MapErr").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,40 @@
+//! What was odd about an answer that brought a token all the same.
+
+use std::{fmt, sync::Arc};
+
+/// Something odd about an answer that brought a token all the same.
+///
+/// A refresher adds it to its token; the session tells it as an event.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Notice {
+    /// What should be the token's life can't be read: it is used until a server refuses it.
+    UnreadableLifetime,
+    /// The answer doesn't name a token type: it is taken for Bearer.
+    NoTokenType,
+    /// Scopes that were asked for were not granted (RFC 6749 §5.1).
+    #[non_exhaustive]
+    MissingScopes {
+        /// Which.
+        scopes: Arc<[String]>,
+    },
+}
+
+// === impl Notice ===
+
+impl Notice {
+    /// Names scopes that were asked for and not granted.
+    pub fn missing_scopes(scopes: impl IntoIterator<Item = String>) -> Self {
+        Self::MissingScopes { scopes: scopes.into_iter().collect() }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnreadableLifetime => f.write_str("the token's life can't be read"),
+            Self::NoTokenType => f.write_str("the answer names no token type"),
+            Self::MissingScopes { scopes } => write!(f, "not granted: {}", scopes.join(" ")),
+        }
+    }
+}
