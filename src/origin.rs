@@ -59,7 +59,9 @@ impl Origin {
     pub(crate) fn of(uri: &Uri) -> Option<Self> {
         let scheme = uri.scheme_str()?;
         let authority = uri.authority()?;
-        let port = authority.port_u16().or(default_port(scheme))?;
+        // A port that is none, as in `h:99999`, is not left out either.
+        let is_told = authority.as_str().rsplit(']').next().is_some_and(|rest| rest.contains(':'));
+        let port = if is_told { authority.port_u16()? } else { default_port(scheme)? };
         let host = authority.host();
         if host.is_empty() {
             return None;
