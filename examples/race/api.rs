@@ -1,21 +1,18 @@
 //! The backend's routes, as its clients use them.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, fmt, time::SystemTime};
 
 use bytes::Bytes;
 use http::{Method, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
     rt::TokioExecutor,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
+use tower_reauth::json::JsonEndpoint;
 
 use crate::{BoxError, jwt};
 
@@ -54,19 +51,6 @@ pub(crate) struct Counts {
     pub(crate) ok: Option<usize>,
 }
 
-/// Why an exchange at the token endpoint brought no tokens.
-#[derive(Debug)]
-pub(crate) enum ExchangeError {
-    /// Nothing reached the server.
-    NotConnected(BoxError),
-    /// The request was written, and its answer didn't come.
-    NotAnswered(BoxError),
-    /// The server said no, or how long to wait.
-    Status(StatusCode, Option<Duration>),
-    /// The answer isn't what it should be.
-    Unreadable(BoxError),
-}
-
 /// The three calls of the report.
 pub(crate) const CALLS: [Call; 3] = [
     Call { method: Method::POST, path: "/messages/" },
@@ -74,7 +58,12 @@ pub(crate) const CALLS: [Call; 3] = [
     Call { method: Method::GET, path: "/tickets/" },
 ];
 
-pub(crate) fn http1() -> Client {
+const REFRESH: &str = "/auth/token/refresh/";
+
+pub(crate) fn http1<B>() -> legacy::Client<HttpConnector, B>
+where
+    B: Body<Data: Send> + Send,
+{
     legacy::Client::builder(TokioExecutor::new()).build(connector())
 }
 
@@ -109,17 +98,23 @@ impl Api {
 
     pub(crate) async fn sign_in(&self) -> Result<Pair, BoxError> {
         let who = json!({ "username": "alice", "password": "alice" });
-        Ok(self.fetch(self.json(Method::POST, "/auth/token/", who.to_string())).await?)
+        self.fetch(self.json(Method::POST, "/auth/token/", who.to_string())).await
     }
 
-    /// Exchanges a refresh token.
-    pub(crate) async fn refresh(&self, refresh: &str) -> Result<Pair, ExchangeError> {
+    /// Exchanges a refresh token by hand.
+    pub(crate) async fn refresh(&self, refresh: &str) -> Result<Pair, BoxError> {
         let body = json!({ "refresh": refresh });
-        self.fetch(self.json(Method::POST, "/auth/token/refresh/", body.to_string())).await
+        self.fetch(self.json(Method::POST, REFRESH, body.to_string())).await
+    }
+
+    /// What exchanges refresh tokens for a session, through a client of its own, without the layer.
+    pub(crate) fn refresher(&self) -> Result<JsonEndpoint, BoxError> {
+        let url = format!("{}{REFRESH}", self.origin);
+        Ok(JsonEndpoint::try_with_transport(url, http1())?.for_simplejwt())
     }
 
     pub(crate) async fn counts(&self) -> Result<Counts, BoxError> {
-        Ok(self.fetch(self.json(Method::GET, "/_counts", String::new())).await?)
+        self.fetch(self.json(Method::GET, "/_counts", String::new())).await
     }
 
     /// Makes a call with a token that the caller chose.
@@ -142,19 +137,13 @@ impl Api {
             .expect("the origin was taken from a URI, and the paths are constants")
     }
 
-    async fn fetch<T: DeserializeOwned>(&self, request: Request) -> Result<T, ExchangeError> {
-        let response = self.client.request(request).await.map_err(|error| match error.is_connect() {
-            true => ExchangeError::NotConnected(error.into()),
-            false => ExchangeError::NotAnswered(error.into()),
-        })?;
-        let (head, body) = response.into_parts();
-        if !head.status.is_success() {
-            let wait =
-                head.headers.get(header::RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
-            return Err(ExchangeError::Status(head.status, wait.map(Duration::from_secs)));
+    async fn fetch<T: DeserializeOwned>(&self, request: Request) -> Result<T, BoxError> {
+        let response = self.client.request(request).await?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(status.to_string().into());
         }
-        let body = body.collect().await.map_err(|error| ExchangeError::NotAnswered(error.into()))?;
-        serde_json::from_slice(&body.to_bytes()).map_err(|error| ExchangeError::Unreadable(error.into()))
+        Ok(serde_json::from_slice(&response.into_body().collect().await?.to_bytes())?)
     }
 }
 
@@ -185,18 +174,3 @@ impl Pair {
         jwt::expires_at(&self.access).ok_or_else(|| "the access token is no JWT with an `exp`".into())
     }
 }
-
-// === impl ExchangeError ===
-
-impl fmt::Display for ExchangeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotConnected(error) => write!(f, "the server can't be reached: {error}"),
-            Self::NotAnswered(error) => write!(f, "the server didn't answer: {error}"),
-            Self::Status(status, _) => write!(f, "{status}"),
-            Self::Unreadable(error) => write!(f, "the server's answer can't be read: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for ExchangeError {}

@@ -54,8 +54,7 @@ pub(crate) async fn run(stage: &Stage, callers: usize) -> Result<Part, BoxError>
     let pair = stage.sign_in(&timeline).await?;
     let meter = Meter::new(timeline.clone(), callers);
 
-    let refresher = TokenEndpoint { api: stage.api.clone(), timeline: timeline.clone() };
-    let session = Session::builder(refresher)
+    let session = Session::builder(TokenEndpoint::try_new(&stage.api, &timeline)?)
         .token(pair.token()?)
         .on_event({
             let meter = meter.clone();

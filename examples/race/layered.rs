@@ -4,11 +4,13 @@ use http::{StatusCode, header};
 use http_body_util::BodyExt;
 use tokio::{task::JoinSet, task_local};
 use tower::{ServiceBuilder, ServiceExt};
-use tower_reauth::{AuthLayer, Event, EventKind, RefreshContext, RefreshError, Refresher, Session, Token};
+use tower_reauth::{
+    AuthLayer, Event, EventKind, RefreshContext, RefreshError, Refresher, Session, Token, json::JsonEndpoint,
+};
 
 use crate::{
     BoxError,
-    api::{self, Api, CALLS, ExchangeError, Pair, Request, Response},
+    api::{self, Api, CALLS, Pair, Request, Response},
     hold::Hold,
     stage::Stage,
     step::Step,
@@ -16,10 +18,10 @@ use crate::{
     timeline::{Timeline, Who},
 };
 
-/// Where new tokens come from. It has a client of its own, without the layer.
+/// Where new tokens come from: the crate's own refresher for this backend, which here tells what it does.
 pub(crate) struct TokenEndpoint {
-    pub(crate) api: Api,
-    pub(crate) timeline: Timeline,
+    endpoint: JsonEndpoint,
+    timeline: Timeline,
 }
 
 /// Which of the calls a request is.
@@ -38,8 +40,7 @@ pub(crate) async fn run(stage: &Stage) -> Result<Part, BoxError> {
     let timeline = Timeline::new(TITLE);
     let pair = stage.sign_in(&timeline).await?;
 
-    let refresher = TokenEndpoint { api: stage.api.clone(), timeline: timeline.clone() };
-    let session = Session::builder(refresher)
+    let session = Session::builder(TokenEndpoint::try_new(&stage.api, &timeline)?)
         .token(pair.token()?)
         .on_event({
             let timeline = timeline.clone();
@@ -125,36 +126,19 @@ fn tell_sent(timeline: &Timeline, request: Request) -> Request {
 
 // === impl TokenEndpoint ===
 
-impl Refresher for TokenEndpoint {
-    async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
-        let Some(refresh_token) = cx.refresh_token() else {
-            return Err(RefreshError::ended("there is no refresh token"));
-        };
-        let presented = self.timeline.names().refresh(refresh_token);
-        self.timeline.tell(Who::Refresher, Step::Presents { presented });
-        let pair = self.api.refresh(refresh_token).await?;
-        pair.token().map_err(RefreshError::configuration)
+impl TokenEndpoint {
+    pub(crate) fn try_new(api: &Api, timeline: &Timeline) -> Result<Self, BoxError> {
+        Ok(Self { endpoint: api.refresher()?, timeline: timeline.clone() })
     }
 }
 
-impl From<ExchangeError> for RefreshError {
-    fn from(error: ExchangeError) -> Self {
-        match error {
-            ExchangeError::NotConnected(_) => Self::transient(error),
-            ExchangeError::NotAnswered(_) => Self::unknown_outcome(error),
-            // This backend's word for a refresh token that is spent; others say 400 and `invalid_grant`.
-            ExchangeError::Status(StatusCode::UNAUTHORIZED, _) => Self::ended(error),
-            ExchangeError::Status(status, wait)
-                if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS =>
-            {
-                let error = Self::transient(error);
-                match wait {
-                    Some(wait) => error.retry_after(wait),
-                    None => error,
-                }
-            }
-            ExchangeError::Status(..) | ExchangeError::Unreadable(_) => Self::configuration(error),
+impl Refresher for TokenEndpoint {
+    async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
+        if let Some(refresh_token) = cx.refresh_token() {
+            let presented = self.timeline.names().refresh(refresh_token);
+            self.timeline.tell(Who::Refresher, Step::Presents { presented });
         }
+        self.endpoint.refresh(cx).await
     }
 }
 

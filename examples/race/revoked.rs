@@ -21,7 +21,7 @@ pub(crate) async fn run(stage: &Stage, callers: usize) -> Result<Tally, BoxError
     let timeline = Timeline::new(&format!("{TITLE}: {} callers", grouped(callers)));
     let pair = stage.sign_in_for_long(&timeline).await?;
     let meter = Meter::new(timeline.clone(), callers);
-    let session = Session::builder(TokenEndpoint { api: stage.api.clone(), timeline: timeline.clone() })
+    let session = Session::builder(TokenEndpoint::try_new(&stage.api, &timeline)?)
         .token(pair.token()?)
         .on_event({
             let meter = meter.clone();
