@@ -45,6 +45,28 @@
 //! `http_client` is any clonable `tower::Service<http::Request<B>>`: a hyper-util client, a stack of other layers. A
 //! service that can't be cloned goes behind a `tower::buffer::Buffer`.
 //!
+//! # Where tokens come from
+//!
+//! | source | with |
+//! |---|---|
+//! | an OAuth 2.0 provider, for a user or for the program itself | the module `oauth2` (feature `oauth2`) |
+//! | a backend that takes and gives JSON, such as simplejwt | the module `json` (feature `json`) |
+//! | anything else | a [`Refresher`] of your own, or a closure: [`refresh_fn`] |
+//!
+//! With an ordinary provider that is one line (features `oauth2` and `client`):
+//!
+//! ```
+//! # #[cfg(all(feature = "oauth2", feature = "client"))]
+//! # fn example() -> Result<(), tower_reauth::endpoint::InvalidEndpoint> {
+//! # use tower_reauth::oauth2;
+//! let refresher = oauth2::Client::try_new("https://id.example.com/token", "my-client")?.refresh_token_grant();
+//! # let _ = tower_reauth::AuthLayer::new(refresher);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`RefresherExt`] has what can be put around any of them: a time limit, another meaning of an error.
+//!
 //! # When a server refuses a token
 //!
 //! An expiry is only a hint. A 401 to a request that carried the token makes the layer refresh, once for all who were
@@ -115,6 +137,10 @@
 //!
 //! None is on by default.
 //!
+//! - `oauth2`: refreshers for OAuth 2.0 token endpoints, and revocation, see the module `oauth2`.
+//! - `json`: a refresher for endpoints that take and give JSON, see the module `json`.
+//! - `client`: a ready HTTPS client for these two (hyper, rustls, the platform's root certificates), so that their
+//!   constructors need nothing but a URL. Without it they go over any tower service of yours.
 //! - `grpc`: [tonic](https://docs.rs/tonic) channels and generated clients, see the module `grpc`.
 //! - `tracing`: what happens to a session, as events of the [`tracing`](https://docs.rs/tracing) crate with the target
 //!   `tower_reauth`.
@@ -179,7 +205,7 @@ pub use test_clock::TestClock;
 pub use token::{AccessToken, InvalidToken, Notice, Token, TokenBuilder};
 pub use traffic::{NoToken, Patience};
 
-// Its part on tonic needs the feature.
-#[cfg(all(doctest, feature = "grpc"))]
+// Its parts need these features.
+#[cfg(all(doctest, feature = "client", feature = "grpc", feature = "json", feature = "oauth2"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

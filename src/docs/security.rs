@@ -15,6 +15,13 @@
 //! Challenges of a server reach the refresher ([`challenges`](crate::RefreshContext::challenges)). They come from
 //! whoever answered with a 401: a refresher that asks where a challenge says must know whom it trusts.
 //!
+//! # From a token endpoint
+//!
+//! The refreshers of `oauth2` and `json` go to `https` or to this machine, and follow no redirect out of the endpoint's
+//! origin. An answer is read up to a limit, whatever is in it, and costs no more memory than its own text. Nothing of it
+//! reaches an error or a log but its error code, without control characters and cut to 64. A JWT is read for its end and
+//! not verified: it comes from the endpoint, and is for the server that it is sent to.
+//!
 //! # From readers of logs and memory
 //!
 //! No `Debug`, `Display`, log line or error of this crate shows a token or a part of it, and a panic's payload isn't

@@ -165,7 +165,7 @@ impl fmt::Display for EndpointError {
                 write!(f, "the token endpoint answered {} with the code `{code}`", status.as_u16())
             }
             Kind::Refused { status, code: None, what } => {
-                write!(f, "the token endpoint answered {} without a code, {what}", status.as_u16())
+                write!(f, "the token endpoint answered {}, without a code, {what}", status.as_u16())
             }
             Kind::Redirected { status, target: Some(origin) } => {
                 write!(f, "the token endpoint redirects ({}) to {origin}, ", status.as_u16())?;
@@ -180,7 +180,7 @@ impl fmt::Display for EndpointError {
             Kind::Unreadable { status, what } => {
                 write!(
                     f,
-                    "the token endpoint answered {} with what is no token answer, {what}",
+                    "the token endpoint answered {}, not as token endpoints do, {what}",
                     status.as_u16()
                 )
             }
@@ -209,10 +209,13 @@ impl StdError for EndpointError {
 
 impl fmt::Display for Contents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.length == 0 {
+            return f.write_str("with an empty body");
+        }
         let cut = if self.truncated { " that end in the middle" } else { "" };
         match &self.content_type {
-            Some(content_type) => write!(f, "{} bytes of {content_type}{cut}", self.length),
-            None => write!(f, "{} bytes of no named type{cut}", self.length),
+            Some(content_type) => write!(f, "with {} bytes of {content_type}{cut}", self.length),
+            None => write!(f, "with {} bytes of no named type{cut}", self.length),
         }
     }
 }
