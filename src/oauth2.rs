@@ -71,6 +71,7 @@
 //!
 //! No grant that needs a browser (RFC 6749 §4.1), no DPoP (RFC 9449), no assertion grants (RFC 7523, RFC 8693) yet.
 
+mod claims;
 mod client;
 mod client_auth;
 mod client_credentials;

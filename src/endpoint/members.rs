@@ -71,11 +71,11 @@ impl<'a> Members<'a> {
     /// A name that begins with a slash is a way through nested objects, as in a JSON pointer (RFC 6901).
     pub(super) fn get(self, name: &str) -> Option<Value<'a>> {
         let Some(way) = name.strip_prefix('/') else { return self.own(name) };
-        let mut steps = way.split('/');
-        let mut value = self.own(steps.next()?);
+        let mut steps = way.split('/').map(|step| step.replace("~1", "/").replace("~0", "~"));
+        let mut value = self.own(&steps.next()?);
         for step in steps {
             let Some(Value::Object(text)) = value else { return None };
-            value = Members::Json(text).own(step);
+            value = Members::Json(text).own(&step);
         }
         value
     }

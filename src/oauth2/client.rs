@@ -8,11 +8,12 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    client_auth::ClientAuth, client_credentials::ClientCredentialsGrant, form::Form,
+    claims, client_auth::ClientAuth, client_credentials::ClientCredentialsGrant, form::Form,
     refresh_token::RefreshTokenGrant, revocation::Revocation,
 };
 use crate::{
     endpoint::{EndpointUrl, Exchange, InvalidEndpoint, Lifetime, RequestBody, Shape, Transport, Verdicts},
+    refresh::RefreshContext,
     token::Secret,
 };
 
@@ -29,6 +30,7 @@ pub struct Client {
     auth: ClientAuth,
     /// What each token request carries besides, in this order.
     pinned: Vec<(Cow<'static, str>, Secret)>,
+    answers_claims: bool,
 }
 
 // === impl Client ===
@@ -87,7 +89,7 @@ impl Client {
             scopes: Vec::new(),
         };
         let exchange = Exchange::new(url, transport, shape);
-        Self { exchange, client_id, auth: ClientAuth::None, pinned: Vec::new() }
+        Self { exchange, client_id, auth: ClientAuth::None, pinned: Vec::new(), answers_claims: false }
     }
 
     /// Sets the secret, sent in the `Authorization` header: `client_secret_basic` (RFC 6749 §2.3.1), which each server
@@ -139,6 +141,14 @@ impl Client {
     /// Adds a parameter that each token request carries.
     pub fn param(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
         self.pinned.push((name.into(), Secret::new(value.into())));
+        self
+    }
+
+    /// Asks for the claims that a server missed when it refused a token (`error="insufficient_claims"`), in the parameter
+    /// `claims`, as Microsoft's continuous access evaluation wants it. Default: they are not asked for. A server's text
+    /// goes to the token endpoint then: allow the layer's origins.
+    pub fn answer_claims_challenges(mut self) -> Self {
+        self.answers_claims = true;
         self
     }
 
@@ -209,11 +219,14 @@ impl Client {
         &self,
         url: &EndpointUrl,
         grant: &[(&str, &str)],
+        cx: &RefreshContext,
     ) -> Result<Request<Bytes>, BoxError> {
         let scopes = self.exchange.shape.scopes.join(" ");
         let scope = (!scopes.is_empty()).then_some(("scope", scopes.as_str()));
         let pinned = self.pinned.iter().map(|(name, value)| (&**name, value.expose()));
-        self.request(url, grant.iter().copied().chain(scope).chain(pinned))
+        let claims = self.answers_claims.then(|| claims::asked_for(cx.challenges())).flatten();
+        let claims = claims.as_deref().map(|claims| ("claims", claims));
+        self.request(url, grant.iter().copied().chain(scope).chain(pinned).chain(claims))
     }
 
     pub(super) fn request<'a>(

@@ -26,6 +26,6 @@ impl ClientCredentialsGrant {
 impl Refresher for ClientCredentialsGrant {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
         let grant = [("grant_type", "client_credentials")];
-        self.client.exchange.run(&cx, &|url| self.client.token_request(url, &grant)).await
+        self.client.exchange.run(&cx, &|url| self.client.token_request(url, &grant, &cx)).await
     }
 }

@@ -29,6 +29,6 @@ impl Refresher for RefreshTokenGrant {
             return Err(RefreshError::ended(EndpointError::no_refresh_token()));
         };
         let grant = [("grant_type", "refresh_token"), ("refresh_token", refresh_token)];
-        self.client.exchange.run(&cx, &|url| self.client.token_request(url, &grant)).await
+        self.client.exchange.run(&cx, &|url| self.client.token_request(url, &grant, &cx)).await
     }
 }

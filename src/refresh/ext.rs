@@ -27,6 +27,22 @@ pub trait RefresherExt: Refresher + Sized {
     }
 
     /// Changes what a failure means.
+    ///
+    /// # Examples
+    ///
+    /// For a server that takes a second presentation of a refresh token for theft, however soon it comes: the session
+    /// never repeats an exchange that was not answered, and the user signs in.
+    ///
+    /// ```
+    /// use tower_reauth::{RefreshError, Refresher, RefresherExt};
+    ///
+    /// fn never_repeated(refresher: impl Refresher) -> impl Refresher {
+    ///     refresher.map_err(|error| match error.is_unknown_outcome() {
+    ///         true => RefreshError::ended(error),
+    ///         false => error,
+    ///     })
+    /// }
+    /// ```
     fn map_err<F>(self, map: F) -> MapErr<Self, F>
     where
         F: Fn(RefreshError) -> RefreshError + Send + Sync + 'static,
