@@ -1,0 +1,78 @@
+//! Real authorization servers on loopback, set up by themselves at their first use.
+
+mod api;
+mod process;
+mod setup;
+
+use std::path::PathBuf;
+
+pub(crate) use api::{Grant, send};
+use process::Process;
+
+/// Which server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Django REST framework with simplejwt, rotation and blacklist on.
+    SimpleJwt,
+    /// oidc-provider: rotates, and revokes the whole grant when a spent refresh token is presented.
+    Oidc,
+    /// django-oauth-toolkit.
+    Dot,
+}
+
+/// A running server. It ends when this is dropped.
+pub(crate) struct Server {
+    pub(crate) kind: Kind,
+    process: Process,
+    options: Vec<String>,
+    state: PathBuf,
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Starts a server on a free port. `None` where this machine lacks what it runs on: said on the standard error, and
+    /// a failure where `TOWER_REAUTH_REQUIRE_SERVERS` is set.
+    pub(crate) fn start(kind: Kind, options: &[&str]) -> Option<Self> {
+        let state = setup::new_state_directory();
+        let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+        let process = setup::command(kind).map(|command| Process::start(command, 0, &options, &state));
+        match process {
+            Ok(process) => Some(Self { kind, process, options, state }),
+            Err(why) if std::env::var_os("TOWER_REAUTH_REQUIRE_SERVERS").is_none() => {
+                eprintln!("SKIPPED: {kind:?} can't be run here: {why}");
+                None
+            }
+            Err(why) => panic!("{kind:?} can't be run here: {why}"),
+        }
+    }
+
+    /// Where it listens, without a slash at the end.
+    pub(crate) fn url(&self) -> &str {
+        self.process.url()
+    }
+
+    /// Ends it. Its state is kept.
+    pub(crate) fn stop(&mut self) {
+        self.process.stop();
+    }
+
+    /// Starts it again on the same port with the same state.
+    pub(crate) fn start_again(&mut self) {
+        let port = self
+            .url()
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok())
+            .expect("its URL ends with a port");
+        let command = setup::command(self.kind).expect("it was there before");
+        self.process = Process::start(command, port, &self.options, &self.state);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.process.stop();
+        let _ = std::fs::remove_dir_all(&self.state);
+    }
+}

@@ -1,0 +1,64 @@
+//! A server as a child process: it is there once it says so, and ends with its standard input.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+pub(super) struct Process {
+    child: Child,
+    url: String,
+}
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+// === impl Process ===
+
+impl Process {
+    pub(super) fn start(mut command: Command, port: u16, options: &[String], state: &Path) -> Self {
+        command.arg(port.to_string()).args(options).arg("--state").arg(state).arg("--until-stdin-closes");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("its program was found before");
+        let (said, ready) = mpsc::channel();
+        let mut errors = child.stderr.take().expect("it is piped");
+        let errors = thread::spawn(move || {
+            let mut text = String::new();
+            let _ = errors.read_to_string(&mut text);
+            text
+        });
+        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        // To its end, so that it never blocks on a full pipe.
+        thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(said.send(line))));
+        let deadline = std::time::Instant::now() + START_LIMIT;
+        loop {
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            let Ok(line) = ready.recv_timeout(left) else {
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!("{command:?} did not start:\n{}", errors.join().unwrap_or_default());
+            };
+            if let Some(url) = line.strip_prefix("ready ") {
+                return Self { child, url: url.to_owned() };
+            }
+        }
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(super) fn stop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,97 @@
+//! Installs what the servers run on, below the target directory, once for all test processes.
+
+use std::{
+    env, fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use super::Kind;
+
+const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers");
+
+/// What starts a server, but for its options; or why it can't be had.
+pub(super) fn command(kind: Kind) -> Result<Command, String> {
+    let (program, script) = match kind {
+        Kind::SimpleJwt => (python()?, Path::new(SOURCES).join("simplejwt_server.py")),
+        Kind::Dot => (python()?, Path::new(SOURCES).join("dot_server.py")),
+        Kind::Oidc => ("node".into(), node()?.join("oidc_provider_server.mjs")),
+    };
+    let mut command = Command::new(program);
+    // No caches of compiled Python beside the sources.
+    command.arg(script).env("PYTHONDONTWRITEBYTECODE", "1");
+    Ok(command)
+}
+
+pub(super) fn new_state_directory() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    env::temp_dir().join(format!("tower-reauth-{}-{number}", std::process::id()))
+}
+
+/// The Python of a virtual environment with the pinned packages.
+fn python() -> Result<PathBuf, String> {
+    let requirements = Path::new(SOURCES).join("requirements.txt");
+    let place = once("python", &[&requirements], |place| {
+        run(Command::new("python3").args(["-m", "venv"]).arg(place))?;
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
+        run(Command::new(place.join("bin/python")).args(pip).arg(&requirements))
+    })?;
+    Ok(place.join("bin/python"))
+}
+
+/// A directory with the server and its pinned modules, which node looks for beside it.
+fn node() -> Result<PathBuf, String> {
+    let file = |name: &str| Path::new(SOURCES).join(name);
+    let (server, lock, package) =
+        (file("oidc_provider_server.mjs"), file("package-lock.json"), file("package.json"));
+    once("node", &[&server, &lock, &package], |place| {
+        run(Command::new("node").arg("--version"))?;
+        for source in [&server, &lock, &package] {
+            let target = place.join(source.file_name().expect("it is a file"));
+            fs::copy(source, target).map_err(|error| error.to_string())?;
+        }
+        run(Command::new("npm").args(["ci", "--silent", "--no-audit", "--no-fund"]).current_dir(place))
+    })
+}
+
+/// Makes a directory by `install`, unless one of the same sources is there already. Test processes wait for one another.
+#[allow(clippy::incompatible_msrv, reason = "a lock of std's, for tests alone")]
+fn once(
+    name: &str,
+    sources: &[&Path],
+    install: impl FnOnce(&Path) -> Result<(), String>,
+) -> Result<PathBuf, String> {
+    let mut hasher = DefaultHasher::new();
+    for source in sources {
+        fs::read(source).map_err(|error| error.to_string())?.hash(&mut hasher);
+    }
+    let home = target_directory().join("servers");
+    fs::create_dir_all(&home).map_err(|error| error.to_string())?;
+    let place = home.join(format!("{name}-{:016x}", hasher.finish()));
+    let lock = fs::File::create(home.join(format!("{name}.lock"))).map_err(|error| error.to_string())?;
+    lock.lock().map_err(|error| error.to_string())?;
+    let done = place.join("installed");
+    if !done.exists() {
+        let _ = fs::remove_dir_all(&place);
+        fs::create_dir_all(&place).map_err(|error| error.to_string())?;
+        install(&place)?;
+        fs::write(&done, "").map_err(|error| error.to_string())?;
+    }
+    Ok(place)
+}
+
+fn target_directory() -> PathBuf {
+    let told = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    told.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"))
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("{:?}: {error}", command.get_program()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr)))
+}
