@@ -144,7 +144,7 @@ pub struct RefreshFn<F> {
     refresh: F,
 }
 
-/// A refresher whose type is forgotten: that of a layer made from a session.
+/// A refresher whose type is forgotten: that of a layer made from a session, or one that is chosen at run time.
 #[derive(Clone)]
 pub struct AnyRefresher {
     inner: Arc<dyn ErasedRefresher>,
@@ -198,7 +198,8 @@ impl<F> fmt::Debug for RefreshFn<F> {
 // === impl AnyRefresher ===
 
 impl AnyRefresher {
-    pub(crate) fn new(refresher: impl Refresher) -> Self {
+    /// Forgets a refresher's type: for one that is chosen at run time.
+    pub fn new(refresher: impl Refresher) -> Self {
         Self { inner: Arc::new(refresher) }
     }
 

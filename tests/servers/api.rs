@@ -139,7 +139,16 @@ impl Server {
 
     /// Sets how long the token route's answers are held back from now on, once they are made.
     pub(crate) async fn set_delay(&self, ms: u32) {
-        let url = format!("{}/_delay", self.url());
+        self.post_delay("/_delay", ms).await;
+    }
+
+    /// Sets how long the next answer of the token route is held back, once it is made.
+    pub(crate) async fn delay_next(&self, ms: u32) {
+        self.post_delay("/_delay?once", ms).await;
+    }
+
+    async fn post_delay(&self, path: &str, ms: u32) {
+        let url = format!("{}{path}", self.url());
         let (status, _) = send(Method::POST, &url, None, "text/plain", Some(ms.to_string().into())).await;
         assert!(status.is_success(), "{status}");
     }
@@ -169,7 +178,7 @@ async fn post_json(url: &str, body: &Value) -> (StatusCode, Value) {
 }
 
 /// One request on a connection of its own. What isn't JSON is `null`.
-pub(crate) async fn send(
+async fn send(
     method: Method,
     url: &str,
     authorization: Option<&str>,

@@ -27,20 +27,25 @@ class Home:
     def __init__(self, args, prefix):
         self.keeps = args.state is not None
         self.path = args.state or tempfile.mkdtemp(prefix=prefix)
+        self.lock = threading.Lock()
         os.makedirs(self.path, exist_ok=True)
         self.write_delay(args.token_delay)
 
     def file(self, name):
         return os.path.join(self.path, name)
 
-    def write_delay(self, ms):
+    def write_delay(self, ms, once=False):
         with open(self.file("delay.new"), "w") as file:
-            file.write(str(int(ms)))
+            json.dump({"ms": int(ms), "once": once}, file)
         os.replace(self.file("delay.new"), self.file("delay"))
 
-    def delay(self):
-        with open(self.file("delay")) as file:
-            return int(file.read()) / 1000
+    def take_delay(self):
+        with self.lock:
+            with open(self.file("delay")) as file:
+                delay = json.load(file)
+            if delay["once"]:
+                self.write_delay(0)
+        return delay["ms"] / 1000
 
     def remove(self):
         if not self.keeps:
@@ -65,7 +70,7 @@ class TokenRoute:
             grant = request.POST.get("grant_type") if request.content_type != "application/json" else None
             response = get_response(request)
             self.write({"pid": os.getpid(), "grant": grant, "status": response.status_code, "error": error_of(response)})
-            time.sleep(self.home.delay())
+            time.sleep(self.home.take_delay())
             return response
 
         return respond
@@ -85,7 +90,7 @@ class TokenRoute:
             return [json.loads(line) for line in lines]
 
     def set_delay(self, request):
-        self.home.write_delay(request.body or b"0")
+        self.home.write_delay(request.body, once="once" in request.GET)
         return HttpResponse(status=204)
 
     def counts(self, request):

@@ -14,7 +14,7 @@ and exits 0 on SIGTERM. State lives in a temporary sqlite file that is removed a
     POST /o/introspect/     of access tokens (a refresh token is never active there)
     GET/POST /messages/ /dashboard/stats/ /tickets/    want a valid access token
     GET  /_counts           answers of the token route by grant, status and error
-    POST /_delay            sets how long its answers are held back from now on, in ms
+    POST /_delay            sets how long its answers are held back from now on, in ms; with ?once, only the next
 
 clients: web / web-secret      (password, refresh_token; user alice / alice)
          service / service-secret  (client_credentials)

@@ -4,9 +4,10 @@ mod api;
 mod process;
 mod setup;
 
-use std::path::PathBuf;
+use std::{io::Write, path::PathBuf};
 
-pub(crate) use api::{Grant, send};
+#[allow(unused_imports, reason = "not all who use the servers name it")]
+pub(crate) use api::Grant;
 use process::Process;
 
 /// Which server.
@@ -40,7 +41,8 @@ impl Server {
         match process {
             Ok(process) => Some(Self { kind, process, options, state }),
             Err(why) if std::env::var_os("TOWER_REAUTH_REQUIRE_SERVERS").is_none() => {
-                eprintln!("SKIPPED: {kind:?} can't be run here: {why}");
+                // Past the test's own output, which is shown of failures alone.
+                let _ = writeln!(std::io::stderr(), "SKIPPED: {kind:?} can't be run here: {why}");
                 None
             }
             Err(why) => panic!("{kind:?} can't be run here: {why}"),

@@ -14,7 +14,8 @@
 //                                /token with redirect_uri=http://127.0.0.1/cb (public clients: code_verifier=VERIFIER)
 //   GET  /_counts                what the server counted: token endpoint answers by grant, status and error
 //   POST /_expire                ends the access token that is the body (a revocation ends its whole grant)
-//   POST /_delay                 sets how long answers of /token are held back from now on, in ms
+//   POST /_delay                 sets how long answers of /token are held back from now on, in ms; with ?once, only the
+//                                next
 //
 // clients:  web      / web-secret      confidential (client_secret_basic or _post), every grant
 //           cli                        public (PKCE)
@@ -47,6 +48,7 @@ if (!Number.isInteger(port)) {
 const accessLifetime = Number(opt['access-lifetime']);
 const refreshLifetime = Number(opt['refresh-lifetime']);
 let tokenDelay = Number(opt['token-delay']);
+let delayOnce = false;
 
 const VERIFIER = 'a-code-verifier-for-tests-only-0123456789abcdefghijk';
 const REDIRECT = 'http://127.0.0.1/cb';
@@ -223,7 +225,10 @@ server.listen(port, '127.0.0.1', () => {
     } finally {
       count(ctx);
     }
-    if (tokenDelay && ctx.path === '/token') await new Promise((r) => { setTimeout(r, tokenDelay); });
+    if (ctx.path !== '/token') return;
+    const delay = tokenDelay;
+    if (delayOnce) tokenDelay = 0;
+    await new Promise((r) => { setTimeout(r, delay); });
   });
   const app = provider.callback();
   server.on('request', async (req, res) => {
@@ -241,6 +246,7 @@ server.listen(port, '127.0.0.1', () => {
     if (url.pathname === '/_expire') return json(rows.delete(`AccessToken:${await text()}`) ? 200 : 404, {});
     if (url.pathname === '/_delay') {
       tokenDelay = Number(await text());
+      delayOnce = url.searchParams.has('once');
       return json(200, {});
     }
     if (url.pathname === '/_code') {

@@ -1,0 +1,83 @@
+//! Answers that come later than the refresher waits for them.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tower_reauth::{Error, RefreshError, RefresherExt};
+
+use crate::{
+    servers::{Kind, Server},
+    stage::{Provider, Stage},
+};
+
+const LIMIT: Duration = Duration::from_millis(700);
+const LATE: u32 = 60_000;
+
+/// Callers who ask for a new token, and whose refresh is answered too late; its repeat is answered at once.
+async fn late(server: &Server, grant_ends: impl Fn(&Error) -> bool) -> (Stage, usize) {
+    let stage = Stage::with(server, Provider::of(server).time_limit(LIMIT), |session| session).await;
+    server.delay_next(LATE).await;
+    let calls: JoinSet<_> = (0..50).map(|_| stage.session.clone()).map(refreshed).collect();
+    let mut ok = 0;
+    for result in calls.join_all().await {
+        match result {
+            Ok(()) => ok += 1,
+            Err(error) => assert!(grant_ends(&error), "{error:?}"),
+        }
+    }
+    (stage, ok)
+}
+
+async fn refreshed(session: tower_reauth::Session) -> Result<(), Error> {
+    session.refresh_now().await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c18_a_server_with_a_grace_period_gives_the_same_pair_again() {
+    let options = ["--access-lifetime", "600", "--grace", "30", "--reuse-protection"];
+    let Some(server) = Server::start(Kind::Dot, &options) else { return };
+    let (stage, ok) = late(&server, |_| false).await;
+    assert_eq!((ok, stage.presented.count()), (50, 2));
+    let presented = stage.presented.all();
+    assert_eq!(presented[0], presented[1], "the repeat is of the same refresh token");
+    assert_eq!(server.refreshes().await, (2, 0));
+    stage.all_succeed(10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p18_a_strict_server_ends_the_grant_once() {
+    let Some(server) = Server::start(Kind::Oidc, &["--access-lifetime", "600"]) else { return };
+    let (stage, ok) = late(&server, Error::is_ended).await;
+    assert_eq!((ok, stage.presented.count()), (0, 2));
+    assert_eq!(server.refreshes().await, (1, 1));
+    assert!(stage.session.status().is_ended());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c19_a_refresher_that_never_repeats_presents_it_once() {
+    let Some(server) = Server::start(Kind::Oidc, &["--access-lifetime", "600"]) else { return };
+    let never = Provider::of(&server)
+        .time_limit(LIMIT)
+        .refresher()
+        .map_err(|error| if error.is_unknown_outcome() { RefreshError::ended(error) } else { error });
+    let grant = server.sign_in().await;
+    let stage = Stage::of(&server, never, &grant, |session| session);
+    server.delay_next(LATE).await;
+    let error = stage.session.refresh_now().await.unwrap_err();
+    assert!(error.is_ended());
+    assert_eq!(stage.presented.count(), 1);
+    assert_eq!(server.refreshes().await, (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p01_an_answer_within_the_limit_is_waited_for() {
+    for kind in [Kind::SimpleJwt, Kind::Oidc, Kind::Dot] {
+        let options = ["--access-lifetime", "600", "--token-delay", "300"];
+        let Some(server) = Server::start(kind, &options) else { return };
+        let stage = Stage::new(&server).await;
+        let calls: JoinSet<_> = (0..50).map(|_| stage.session.clone()).map(refreshed).collect();
+        calls.join_all().await.into_iter().for_each(|result| result.unwrap());
+        assert_eq!(stage.presented.count(), 1);
+        assert_eq!(server.refreshes().await, (1, 0));
+    }
+}

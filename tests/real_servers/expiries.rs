@@ -1,0 +1,72 @@
+//! 200 expiries under traffic.
+
+use tokio::task::JoinSet;
+
+use crate::{
+    servers::{Grant, Kind, Server},
+    stage::{Provider, Stage},
+};
+
+const USERS: usize = 8;
+const EXPIRIES: usize = 25;
+const CALLERS: usize = 50;
+
+/// Users side by side, as each expiry takes two seconds.
+async fn p01_p02_each_expiry_is_one_refresh(kind: Kind) {
+    let Some(server) = Server::start(kind, &["--access-lifetime", "2"]) else { return };
+    let mut stages = Vec::new();
+    for _ in 0..USERS {
+        let (first, provider) = (server.sign_in().await, Provider::of(&server));
+        // The first token's end isn't told by a sign-in: each begins with its refresh token alone.
+        let stage = Stage::of(&server, provider.refresher(), &first, |session| {
+            session.refresh_token(&*first.refresh)
+        });
+        stages.push(stage);
+    }
+    let before = server.refreshes().await;
+    let users: JoinSet<Stage> = stages.into_iter().map(lives_through).collect();
+    let stages = users.join_all().await;
+
+    let mut presented = 0;
+    for stage in &stages {
+        assert!(stage.presented.are_distinct(), "a refresh token was presented twice");
+        let token = stage.session.token().await.unwrap();
+        // As many refreshes as generations: with the first, which needed one, too.
+        assert_eq!(stage.presented.count() as u64, token.generation());
+        assert!(stage.presented.count() >= EXPIRIES);
+        presented += stage.presented.count() as u64;
+    }
+    let after = server.refreshes().await;
+    assert_eq!((after.0 - before.0, after.1 - before.1), (presented, 0), "the server refused one");
+    for stage in stages {
+        let token = stage.session.sign_out().unwrap();
+        let text = |text: &str| text.to_owned();
+        let grant =
+            Grant { access: text(token.access_token()), refresh: text(token.refresh_token().unwrap()) };
+        assert_ne!(server.is_alive(&grant).await, Some(false), "the family is dead");
+        server.refresh(&grant.refresh).await.expect("the last refresh token is good");
+    }
+}
+
+async fn lives_through(stage: Stage) -> Stage {
+    for _ in 0..EXPIRIES {
+        stage.expiry().await;
+        stage.all_succeed(CALLERS).await;
+    }
+    stage
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p01_p02_200_expiries_on_simplejwt() {
+    p01_p02_each_expiry_is_one_refresh(Kind::SimpleJwt).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p01_p02_200_expiries_on_oidc_provider() {
+    p01_p02_each_expiry_is_one_refresh(Kind::Oidc).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p01_p02_200_expiries_on_django_oauth_toolkit() {
+    p01_p02_each_expiry_is_one_refresh(Kind::Dot).await;
+}

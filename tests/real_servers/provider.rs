@@ -1,0 +1,64 @@
+//! What a provider's endpoint says beside the refresh token grant.
+
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use tower_reauth::{Session, endpoint::EndpointError, oauth2};
+
+use crate::{
+    servers::{Kind, Server},
+    stage::{Provider, Stage},
+};
+
+fn client(server: &Server, id: &str) -> oauth2::Client {
+    let transport = Client::builder(TokioExecutor::new()).build_http();
+    oauth2::Client::try_with_transport(server.token_url(), id, transport).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client_credentials_are_granted_by_both_ways_of_authentication() {
+    for kind in [Kind::Oidc, Kind::Dot] {
+        let Some(server) = Server::start(kind, &[]) else { return };
+        let service = client(&server, "service").scopes(["api"]);
+        for service in [service.clone().secret_basic("service-secret"), service.secret_post("service-secret")]
+        {
+            let session = Session::builder(service.client_credentials_grant()).build();
+            let token = session.token().await.unwrap();
+            assert_eq!((token.generation(), token.expires_at().is_some()), (1, true), "{kind:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c53_a_wrong_secret_signs_nobody_out_and_is_mended() {
+    for kind in [Kind::Oidc, Kind::Dot] {
+        let Some(server) = Server::start(kind, &["--access-lifetime", "600"]) else { return };
+        let grant = server.sign_in().await;
+        let wrong = client(&server, "web").secret_basic("wrong").refresh_token_grant();
+        let stage = Stage::of(&server, wrong, &grant, |session| session);
+        let error = stage.session.refresh_now().await.unwrap_err();
+        assert!(error.is_configuration() && !stage.session.status().is_ended(), "{error:?}");
+        assert_eq!(EndpointError::find(&error).unwrap().code(), Some("invalid_client"));
+        // The refresh token is as good as before.
+        let right = Provider::of(&server).refresher();
+        let stage = Stage::of(&server, right, &grant, |session| session);
+        stage.session.refresh_now().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c86_a_scope_is_asked_for_with_each_refresh() {
+    for kind in [Kind::Oidc, Kind::Dot] {
+        let Some(server) = Server::start(kind, &["--access-lifetime", "600"]) else { return };
+        let web = client(&server, "web").secret_basic("web-secret");
+        let grant = server.sign_in().await;
+        let narrow =
+            Stage::of(&server, web.clone().scopes(["api"]).refresh_token_grant(), &grant, |session| session);
+        narrow.session.refresh_now().await.unwrap();
+        // One that was never granted is refused, and that is the configuration's fault.
+        let grant = server.sign_in().await;
+        let wide =
+            Stage::of(&server, web.scopes(["api", "admin"]).refresh_token_grant(), &grant, |session| session);
+        let error = wide.session.refresh_now().await.unwrap_err();
+        assert!(error.is_configuration(), "{error:?}");
+        assert_eq!(EndpointError::find(&error).unwrap().code(), Some("invalid_scope"), "{kind:?}");
+    }
+}

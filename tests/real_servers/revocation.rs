@@ -1,0 +1,98 @@
+//! A server that ends a token, or a whole grant, in mid-traffic.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::task::JoinSet;
+use tower_reauth::{Error, EventKind, Token};
+
+use crate::{
+    servers::{Kind, Server},
+    stage::{Provider, Stage},
+};
+
+/// Callers that go on and on: between them the access token is ended, which only its refusal can tell.
+async fn p04_an_ended_access_token_costs_one_refresh(kind: Kind) {
+    let Some(server) = Server::start(kind, &["--access-lifetime", "600"]) else { return };
+    let stage = Arc::new(Stage::new(&server).await);
+    stage.all_succeed(50).await;
+    let first = stage.session.token().await.unwrap();
+    let done = Arc::new(AtomicUsize::new(0));
+    let mut calls = JoinSet::new();
+    for _ in 0..50 {
+        let (stage, done) = (Arc::clone(&stage), Arc::clone(&done));
+        calls.spawn(async move {
+            for _ in 0..6 {
+                assert_eq!(stage.call().await.unwrap(), 200);
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    while done.load(Ordering::Relaxed) < 100 {
+        tokio::task::yield_now().await;
+    }
+    server.expire(first.expose()).await;
+    calls.join_all().await;
+    assert_eq!((server.refreshes().await, stage.presented.count()), ((1, 0), 1));
+    assert_eq!(stage.generation(), first.generation() + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p04_an_access_token_is_ended_on_oidc_provider() {
+    p04_an_ended_access_token_costs_one_refresh(Kind::Oidc).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p04_an_access_token_is_ended_on_django_oauth_toolkit() {
+    p04_an_ended_access_token_costs_one_refresh(Kind::Dot).await;
+}
+
+/// The user signs out elsewhere: the endpoint is asked once, all callers are told, and nobody asks again.
+async fn p08_an_ended_grant_ends_the_session_once(kind: Kind) {
+    let Some(server) = Server::start(kind, &["--access-lifetime", "2"]) else { return };
+    let provider = Provider::of(&server);
+    let ends = Arc::new(AtomicUsize::new(0));
+    let grant = server.sign_in().await;
+    let counted = Arc::clone(&ends);
+    let stage = Stage::of(&server, provider.refresher(), &grant, |session| {
+        session.on_event(move |event| {
+            if matches!(event.kind, EventKind::Ended { .. }) {
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    });
+    let token = Token::builder(&*grant.access).refresh_token(&*grant.refresh).build().unwrap();
+    provider.revoke(&token).await.unwrap();
+    while server.call(&grant.access).await == 200 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..2 {
+        let calls: JoinSet<_> = (0..50).map(|_| stage.call()).collect();
+        for result in calls.join_all().await {
+            // Refused ones get the server's answer, later ones our error.
+            assert!(
+                result.map_or_else(|error| Error::find(&*error).unwrap().is_ended(), |status| status == 401)
+            );
+        }
+    }
+    assert!(stage.session.status().is_ended());
+    assert_eq!((ends.load(Ordering::Relaxed), stage.presented.count()), (1, 1));
+    assert_eq!(server.refreshes().await, (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p08_a_grant_is_revoked_on_simplejwt() {
+    p08_an_ended_grant_ends_the_session_once(Kind::SimpleJwt).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p08_a_grant_is_revoked_on_oidc_provider() {
+    p08_an_ended_grant_ends_the_session_once(Kind::Oidc).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p08_a_grant_is_revoked_on_django_oauth_toolkit() {
+    p08_an_ended_grant_ends_the_session_once(Kind::Dot).await;
+}

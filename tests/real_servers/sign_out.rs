@@ -1,0 +1,61 @@
+//! A user who signs out while a refresh runs.
+
+use std::sync::{Arc, Mutex};
+
+use tower_reauth::{Error, Token};
+
+use crate::{
+    servers::{Kind, Server},
+    stage::{Provider, Stage},
+};
+
+async fn c98_the_late_pair_is_revoked(kind: Kind) {
+    let Some(server) = Server::start(kind, &["--access-lifetime", "600"]) else { return };
+    let provider = Provider::of(&server);
+    let revoked: Arc<Mutex<Vec<Token>>> = Arc::default();
+    let (hook, seen) = (provider.clone(), Arc::clone(&revoked));
+    let stage = Stage::with(&server, provider, |session| {
+        session.on_revoke(move |token| {
+            let (hook, seen) = (hook.clone(), Arc::clone(&seen));
+            async move {
+                seen.lock().unwrap().push(token.clone());
+                hook.revoke(&token).await
+            }
+        })
+    })
+    .await;
+    server.set_delay(500).await;
+    let session = stage.session.clone();
+    let waiter = tokio::spawn(async move { session.refresh_now().await });
+    // The rotation is done, and its answer on the way.
+    while server.refreshes().await.0 == 0 {
+        tokio::task::yield_now().await;
+    }
+    let had = stage.session.sign_out().expect("it was signed in");
+    assert_eq!(had.refresh_token(), stage.presented.all().first().map(String::as_str));
+    assert!(waiter.await.unwrap().unwrap_err().is_signed_out());
+    stage.session.settled().await;
+
+    server.set_delay(0).await;
+    let late = revoked.lock().unwrap().pop().expect("the late pair went to the hook");
+    assert_ne!(late.refresh_token(), had.refresh_token());
+    server.refresh(late.refresh_token().unwrap()).await.expect_err("the server took it back");
+    let error = stage.call().await.unwrap_err();
+    assert!(Error::find(&*error).unwrap().is_signed_out());
+    assert_eq!(stage.presented.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c98_a_sign_out_during_a_refresh_on_simplejwt() {
+    c98_the_late_pair_is_revoked(Kind::SimpleJwt).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c98_a_sign_out_during_a_refresh_on_oidc_provider() {
+    c98_the_late_pair_is_revoked(Kind::Oidc).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c98_a_sign_out_during_a_refresh_on_django_oauth_toolkit() {
+    c98_the_late_pair_is_revoked(Kind::Dot).await;
+}
