@@ -1,0 +1,62 @@
+//! The layer on a hyper client.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::{
+    client::legacy::{self, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use tower::{ServiceBuilder, ServiceExt};
+use tower_reauth::{AnyRefresher, Auth, AuthLayer, Session, Token, json::JsonEndpoint, oauth2};
+
+use crate::{
+    client::Client,
+    servers::{Grant, Kind, Server},
+};
+
+pub(crate) struct Layered {
+    session: Session,
+    client: Auth<legacy::Client<HttpConnector, Empty<Bytes>>>,
+    resource: String,
+}
+
+impl Client for Layered {
+    const NAME: &'static str = "layer";
+
+    fn new(server: Arc<Server>, grant: Grant) -> Self {
+        let token =
+            Token::builder(grant.access).refresh_token(grant.refresh).build().expect("the server made it");
+        let session = Session::builder(refresher(&server)).token(token).build();
+        let layer = AuthLayer::from_session(session.clone())
+            .allow_origin(server.url().parse().expect("it is the URL of a server"));
+        let client = legacy::Client::builder(TokioExecutor::new()).build_http();
+        let client = ServiceBuilder::new().layer(layer).service(client);
+        Self { session, client, resource: server.resource_url() }
+    }
+
+    async fn call(&self) -> bool {
+        let request = Request::get(&self.resource).body(Empty::new()).expect("it is a URL");
+        let Ok(response) = self.client.clone().oneshot(request).await else { return false };
+        let status = response.status();
+        response.into_body().collect().await.is_ok() && status == StatusCode::OK
+    }
+
+    async fn access(&self) -> Option<String> {
+        self.session.token().await.ok().map(|token| token.expose().to_owned())
+    }
+}
+
+fn refresher(server: &Server) -> AnyRefresher {
+    let transport = legacy::Client::builder(TokioExecutor::new()).build_http();
+    let url = server.token_url();
+    let valid = "it is a URL of this machine";
+    if server.kind == Kind::SimpleJwt {
+        AnyRefresher::new(JsonEndpoint::try_with_transport(url, transport).expect(valid).for_simplejwt())
+    } else {
+        let client = oauth2::Client::try_with_transport(url, "web", transport).expect(valid);
+        AnyRefresher::new(client.secret_basic("web-secret").refresh_token_grant())
+    }
+}
