@@ -74,6 +74,22 @@ async fn c56_one_wrong_byte_in_a_message_hides_nothing() {
 }
 
 #[tokio::test]
+async fn c95_a_token_of_wrong_bytes_is_refused_and_never_another_token() {
+    for body in [
+        &b"{\"access_token\":\"A\xe92\",\"token_type\":\"Bearer\"}"[..],
+        b"{\"access_token\":\"A\xc3\xa92\",\"token_type\":\"Bearer\"}",
+        b"access_token=A%E92&token_type=Bearer",
+        b"access_token=A\xe92&token_type=Bearer",
+        br#"{"access_token":"A\u00e92","token_type":"Bearer"}"#,
+        br#"{"access_token":"A\n2","token_type":"Bearer"}"#,
+        br#"{"access_token":"A\u00002","token_type":"Bearer"}"#,
+    ] {
+        let error = refresh(reply(200, body)).await.unwrap_err();
+        assert!(error.is_configuration(), "{}: {error:?}", String::from_utf8_lossy(body));
+    }
+}
+
+#[tokio::test]
 async fn c56_escapes_are_read() {
     let token = refresh(reply(200, r#"{"\u0061ccess_token":"A\u0032\/","token_type":"b\u0065arer"}"#)).await;
     assert_eq!(token.unwrap().access_token(), "A2/");
