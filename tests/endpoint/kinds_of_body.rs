@@ -133,4 +133,11 @@ async fn c19_json_that_ends_in_the_middle_is_an_answer_that_was_lost() {
         assert!(error.is_unknown_outcome(), "{cut}: {error:?}");
         assert!(EndpointError::find(&error).unwrap().to_string().contains("end in the middle"), "{error:?}");
     }
+    for cut in [r#"{"expires_in":-"#, r#"{"expires_in":1."#, r#"{"expires_in":1e"#, r#"{"expires_in":1e+"#] {
+        assert!(refresh(reply(200, cut)).await.unwrap_err().is_unknown_outcome(), "{cut}");
+    }
+    // Not one that is merely wrong.
+    for wrong in ["{hello.", r#"{"a":-x}"#, r#"{"a":1.}"#, "{\n\"a\":\n1e}"] {
+        assert!(refresh(reply(200, wrong)).await.unwrap_err().is_transient(), "{wrong}");
+    }
 }
