@@ -85,6 +85,13 @@ async fn c97_of_a_refusal_that_is_too_long_the_status_is_enough() {
 }
 
 #[tokio::test]
+async fn c97_an_answer_that_is_told_to_be_too_long_isnt_waited_for() {
+    let client = raw_held("HTTP/1.1 200 OK\r\ncontent-length: 2097152\r\n\r\n{").await;
+    let error = client.refresh_token_grant().refresh(r1()).await.unwrap_err();
+    assert_eq!(found(&error).too_long(), Some(256 * 1024), "{error:?}");
+}
+
+#[tokio::test]
 async fn c97_a_length_that_is_a_lie_costs_nothing() {
     for length in ["18446744073709551610", "9000000000000000000", "1000000000000000"] {
         let server = raw(&format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{{\"acc")).await;
@@ -96,6 +103,15 @@ async fn c97_a_length_that_is_a_lie_costs_nothing() {
 
 /// A client of a server that writes these bytes, and closes.
 async fn raw(answer: &str) -> oauth2::Client {
+    serve_raw(answer, false).await
+}
+
+/// A client of a server that writes these bytes, and waits.
+async fn raw_held(answer: &str) -> oauth2::Client {
+    serve_raw(answer, true).await
+}
+
+async fn serve_raw(answer: &str, held: bool) -> oauth2::Client {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/token", listener.local_addr().unwrap());
     let answer = answer.to_owned();
@@ -106,6 +122,9 @@ async fn raw(answer: &str) -> oauth2::Client {
             stream.read_buf(&mut asked).await.unwrap();
         }
         stream.write_all(answer.as_bytes()).await.unwrap();
+        if held {
+            let _ = stream.read_to_end(&mut asked).await;
+        }
     });
     let executor = hyper_util::rt::TokioExecutor::new();
     let http = hyper_util::client::legacy::Client::builder(executor).build_http::<RequestBody>();
