@@ -41,7 +41,7 @@ pub(super) enum Answer {
 // === impl Shape ===
 
 impl Shape {
-    /// Reads a body, in which what isn't UTF-8 is replaced.
+    /// Reads a body, in which what isn't UTF-8 is overwritten.
     pub(super) fn read(&self, status: StatusCode, body: &mut [u8]) -> Answer {
         let members = match Members::try_new(make_utf8(body)) {
             Ok(members) => members,
@@ -141,13 +141,14 @@ fn code(error: Value<'_>) -> Option<String> {
     Some(shown(&text)).filter(|code| !code.is_empty())
 }
 
-/// Overwrites what isn't UTF-8, so that one wrong byte in a message doesn't hide the code or the token beside it.
+/// Overwrites what isn't UTF-8, so that one wrong byte in a message doesn't hide the code or the token beside it; with
+/// what no header can carry, so that a token of wrong bytes doesn't become another token.
 fn make_utf8(body: &mut [u8]) -> &str {
     let mut from = 0;
     while let Err(error) = std::str::from_utf8(&body[from..]) {
         let wrong = from + error.valid_up_to();
         let end = error.error_len().map_or(body.len(), |length| wrong + length);
-        body[wrong..end].fill(b'?');
+        body[wrong..end].fill(b'\x7f');
         from = end;
     }
     std::str::from_utf8(body).expect("all that was wrong is overwritten")

@@ -166,8 +166,16 @@ fn for_each<'a>(text: &'a str, take: impl FnMut(&str, &'a RawValue)) -> Result<(
     let mut deserializer = serde_json::Deserializer::from_str(text);
     deserializer.deserialize_map(Each { take }).map_err(|error| match error.classify() {
         serde_json::error::Category::Eof => Malformed::Truncated,
+        _ if is_cut_number(text, &error) => Malformed::Truncated,
         _ => Malformed::Other,
     })
+}
+
+/// A number that ends in the middle (`1.`) counts as wrong, and not as cut.
+fn is_cut_number(text: &str, error: &serde_json::Error) -> bool {
+    let last = text.rsplit('\n').next().unwrap_or(text);
+    let is_at_end = error.line() == text.split('\n').count() && error.column() >= last.len();
+    is_at_end && last.ends_with(['-', '+', '.', 'e', 'E'])
 }
 
 // === impl Each ===

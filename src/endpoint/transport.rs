@@ -22,7 +22,7 @@ use super::{
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
-type Call = Pin<Box<dyn Future<Output = Result<Response<AnyBody>, BoxError>> + Send>>;
+type Call = Pin<Box<dyn Future<Output = Result<Response<Told>, BoxError>> + Send>>;
 
 /// A tower service whose type is forgotten: it is called once a refresh.
 #[derive(Clone)]
@@ -36,6 +36,12 @@ pub(super) struct Reply {
     pub(super) headers: HeaderMap,
     pub(super) body: Zeroizing<Vec<u8>>,
     pub(super) end: End,
+}
+
+/// A body whose type is forgotten, with the length that was told for it.
+struct Told {
+    length: u64,
+    body: AnyBody,
 }
 
 /// How a body ended.
@@ -68,8 +74,10 @@ impl Transport {
                 std::future::poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
                 let response = service.call(request).await.map_err(Into::into)?;
                 Ok(response.map(|body| {
+                    // The mapped body doesn't know it any more.
+                    let length = body.size_hint().lower();
                     let body = body.map_frame(|frame| frame.map_data(|mut data| copy(&mut data)));
-                    body.map_err(Into::into).boxed_unsync()
+                    Told { length, body: body.map_err(Into::into).boxed_unsync() }
                 }))
             };
             Box::pin(call) as Call
@@ -162,19 +170,21 @@ impl Sent {
 }
 
 /// Reads a body up to a limit into one buffer, which is wiped.
-async fn collect(response: Response<AnyBody>, most: usize) -> Reply {
+async fn collect(response: Response<Told>, most: usize) -> Reply {
     let (head, body) = response.into_parts();
     let mut buffer = Zeroizing::default();
     let end = fill(&mut buffer, body, most).await;
     Reply { status: head.status, headers: head.headers, body: buffer, end }
 }
 
-async fn fill(buffer: &mut Zeroizing<Vec<u8>>, mut body: AnyBody, most: usize) -> End {
-    let told = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if told > most {
+async fn fill(buffer: &mut Zeroizing<Vec<u8>>, told: Told, most: usize) -> End {
+    let Told { length, mut body } = told;
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    if length > most {
         return End::TooLong;
     }
-    buffer.reserve_exact(told);
+    // What is told is no promise.
+    buffer.reserve_exact(length.min(MOST_AHEAD));
     while let Some(frame) = body.frame().await {
         match frame.map(http_body::Frame::into_data) {
             Ok(Ok(data)) if data.len() > most - buffer.len() => return End::TooLong,
@@ -220,3 +230,6 @@ fn is_dead_connection(error: &(dyn StdError + 'static)) -> bool {
 }
 
 const MOST_REDIRECTS: usize = 3;
+
+/// What is reserved at most for a body that hasn't come yet.
+const MOST_AHEAD: usize = 256 * 1024;

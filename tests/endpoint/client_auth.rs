@@ -1,0 +1,97 @@
+//! What exactly goes over the wire.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use http::{HeaderName, HeaderValue};
+use tower_reauth::{Refresher, endpoint::EndpointError, oauth2};
+
+use crate::server::{Asked, Server, TOKEN, r1, reply};
+
+async fn asked(set: impl FnOnce(oauth2::Client) -> oauth2::Client) -> Asked {
+    let server = Server::on_loopback([reply(200, TOKEN)]).await;
+    set(server.client()).refresh_token_grant().refresh(r1()).await.unwrap();
+    let asked = server.asked().remove(0);
+    assert_eq!((asked.method.as_str(), asked.uri.to_string().as_str()), ("POST", "/token"));
+    assert_eq!(asked.header("content-type"), "application/x-www-form-urlencoded");
+    assert_eq!(asked.header("accept"), "application/json");
+    assert_eq!(asked.header("content-length"), asked.body.len().to_string());
+    asked
+}
+
+const GRANT: &str = "grant_type=refresh_token&refresh_token=R1";
+
+#[tokio::test]
+async fn a_public_client_says_its_name() {
+    let asked = asked(|client| client).await;
+    assert_eq!(asked.body, format!("{GRANT}&client_id=app"));
+    assert!(!asked.headers.contains_key("authorization"));
+}
+
+#[tokio::test]
+async fn basic_is_in_the_header_alone() {
+    let asked = asked(|client| client.secret_basic("s e:c+r%")).await;
+    assert_eq!(asked.body, GRANT);
+    // RFC 6749 §2.3.1: `app:s+e%3Ac%2Br%25`.
+    assert_eq!(asked.header("authorization"), "Basic YXBwOnMrZSUzQWMlMkJyJTI1");
+}
+
+#[tokio::test]
+async fn post_is_in_the_body_alone() {
+    let asked = asked(|client| client.secret_post("s&=ü")).await;
+    assert_eq!(asked.body, format!("{GRANT}&client_id=app&client_secret=s%26%3D%C3%BC"));
+    assert!(!asked.headers.contains_key("authorization"));
+}
+
+#[tokio::test]
+async fn an_assertion_is_made_for_each_request() {
+    let server = Server::on_loopback([reply(200, TOKEN)]).await;
+    let made = AtomicU32::new(0);
+    let client = server
+        .client()
+        .assertion(move || Ok::<_, std::io::Error>(format!("jwt{}", made.fetch_add(1, Ordering::SeqCst))));
+    let refresher = client.refresh_token_grant();
+    for n in 0..2 {
+        refresher.refresh(r1()).await.unwrap();
+        let kind = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
+        let body = format!("{GRANT}&client_id=app&client_assertion_type={kind}&client_assertion=jwt{n}");
+        assert_eq!(server.asked()[n].body, body);
+        assert!(!server.asked()[n].headers.contains_key("authorization"));
+    }
+}
+
+#[tokio::test]
+async fn an_assertion_that_cant_be_made_is_one_of_the_configuration_and_nothing_is_sent() {
+    let server = Server::on_loopback([reply(200, TOKEN)]).await;
+    let client = server.client().assertion(|| Err::<String, _>("no key"));
+    let error = client.refresh_token_grant().refresh(r1()).await.unwrap_err();
+    assert!(error.is_configuration());
+    let source = std::error::Error::source(EndpointError::find(&error).unwrap()).unwrap();
+    assert_eq!(source.to_string(), "no key");
+    assert_eq!(server.count(), 0);
+}
+
+#[tokio::test]
+async fn the_last_way_set_is_the_one() {
+    let asked = asked(|client| client.secret_basic("one").secret_post("two")).await;
+    assert_eq!(asked.body, format!("{GRANT}&client_id=app&client_secret=two"));
+    assert!(!asked.headers.contains_key("authorization"));
+}
+
+#[tokio::test]
+async fn json_is_posted_with_its_fields_and_headers() {
+    let server = Server::on_loopback([reply(200, TOKEN)]).await;
+    let endpoint = server
+        .json()
+        .refresh_token_as("token")
+        .field("device", "d\"7\n")
+        .header(HeaderName::from_static("x-api-key"), HeaderValue::from_static("k"))
+        .header(HeaderName::from_static("accept"), HeaderValue::from_static("application/vnd.api+json"));
+    endpoint.refresh(r1()).await.unwrap();
+    endpoint.without_refresh_token().refresh(r1()).await.unwrap();
+    let asked = server.asked();
+    assert_eq!((asked[0].method.as_str(), asked[0].uri.to_string().as_str()), ("POST", "/session"));
+    assert_eq!(asked[0].body, r#"{"token":"R1","device":"d\"7\n"}"#);
+    assert_eq!(asked[0].header("content-type"), "application/json");
+    assert_eq!((asked[0].header("x-api-key"), asked[0].header("accept")), ("k", "application/vnd.api+json"));
+    assert_eq!(asked[1].body, r#"{"device":"d\"7\n"}"#);
+}

@@ -1,0 +1,272 @@
+//! What the endpoint's error codes mean.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::time::advance;
+use tower_reauth::{
+    EventKind, RefreshError, Refresher, RefresherExt, Session, SessionBuilder,
+    endpoint::{EndpointError, Verdicts},
+};
+
+use crate::{
+    server::{Reply, Server, TOKEN, error, r1, reply},
+    support::{clock, token},
+};
+
+async fn failure(answer: Reply) -> RefreshError {
+    let server = Server::in_memory([answer]);
+    server.client().refresh_token_grant().refresh(r1()).await.unwrap_err()
+}
+
+fn code(error: &RefreshError) -> Option<&str> {
+    EndpointError::find(error).unwrap().code()
+}
+
+/// A session with an expired token, which counts the ends that it tells.
+fn session(refresher: impl Refresher) -> (SessionBuilder, Arc<Mutex<usize>>) {
+    let ends = Arc::<Mutex<usize>>::default();
+    let counter = Arc::clone(&ends);
+    let builder = Session::builder(refresher).token(token("A1 R1 0")).clock(clock()).jitter(false).on_event(
+        move |event| *counter.lock().unwrap() += usize::from(matches!(event.kind, EventKind::Ended { .. })),
+    );
+    (builder, ends)
+}
+
+#[tokio::test(start_paused = true)]
+async fn c46_b81_an_error_is_one_also_with_status_200() {
+    let dead = failure(error(200, "bad_refresh_token")).await;
+    assert!(dead.is_ended());
+    assert_eq!(code(&dead), Some("bad_refresh_token"));
+    assert!(failure(error(200, "incorrect_client_credentials")).await.is_configuration());
+    let both = r#"{"access_token":"A2","token_type":"Bearer","error":"invalid_grant"}"#;
+    assert!(failure(reply(200, both)).await.is_ended(), "error wins");
+    let form = reply(200, "error=bad_refresh_token&error_description=x&access_token=A2");
+    assert!(failure(form.header("content-type", "application/x-www-form-urlencoded")).await.is_ended());
+    // Of another the words aren't known, and it is an error all the same.
+    for said in [r#""oops""#, "1", "true", r#"{"reason":"x"}"#, r#"["x"]"#] {
+        let answer = format!(r#"{{"access_token":"A2","token_type":"Bearer","error":{said}}}"#);
+        assert!(failure(reply(200, answer)).await.is_transient(), "{said}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c46_an_error_that_says_nothing_is_none() {
+    for nothing in ["null", r#""""#, r#"" ""#, "false", "0"] {
+        let answer = format!(r#"{{"error":{nothing},"access_token":"A2","token_type":"Bearer"}}"#);
+        let server = Server::in_memory([reply(200, answer)]);
+        let token = server.client().refresh_token_grant().refresh(r1()).await.unwrap();
+        assert_eq!(token.access_token(), "A2", "{nothing}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c46_b83_b84_a_success_without_a_token_is_transient_and_keeps_r1() {
+    for body in [
+        "",
+        " \r\n",
+        "{}",
+        r#"{"token_type":"Bearer"}"#,
+        r#"{"access_token":null}"#,
+        r#"{"access_token":""}"#,
+        r#"{"access_token":" \t"}"#,
+        r#"{"access_token":[]}"#,
+        r#"{"access_token":{"token":"A2"}}"#,
+        r#"{"access_token":true}"#,
+    ] {
+        let server = Server::in_memory([reply(200, body), reply(200, TOKEN)]);
+        let (builder, ends) = session(server.client().refresh_token_grant());
+        let session = builder.build();
+        let error = session.token().await.unwrap_err();
+        assert!(error.is_transient(), "{body}: {error:?}");
+        assert!(session.try_token().is_none(), "no empty token is ever sent");
+        advance(Duration::from_secs(1)).await;
+        assert_eq!(session.token().await.unwrap().expose(), "A2", "{body}");
+        assert!(server.asked().iter().all(|asked| asked.param("refresh_token").unwrap() == "R1"), "{body}");
+        assert_eq!((*ends.lock().unwrap(), server.count()), (0, 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c48_an_outage_is_no_verdict() {
+    let server = Server::in_memory([
+        Reply::refused(),
+        reply(500, "<html>oops</html>").header("content-type", "text/html"),
+        // The first was sent and not answered: it is repeated.
+        reply(500, "<html>oops</html>").header("content-type", "text/html"),
+        reply(502, ""),
+        reply(429, ""),
+        reply(401, r#"{"error":""}"#),
+        reply(200, TOKEN),
+    ]);
+    let (builder, ends) = session(server.client().refresh_token_grant());
+    let session = builder.build();
+    for failures in 1..=5 {
+        let error = session.token().await.unwrap_err();
+        assert!(error.is_retryable() && !error.is_ended(), "{failures}: {error:?}");
+        assert!(session.token().await.is_err(), "in the backoff nobody is asked");
+        advance(Duration::from_secs(120)).await;
+    }
+    assert_eq!(session.token().await.unwrap().expose(), "A2");
+    assert_eq!((*ends.lock().unwrap(), server.count()), (0, 6));
+    assert!(server.asked().iter().all(|asked| asked.param("refresh_token").unwrap() == "R1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn c50_a_refusal_of_which_nothing_is_known_is_tried_twelve_times_an_hour_at_most() {
+    for answer in
+        [error(400, "invalid_request"), error(401, "token_inactive"), reply(404, "gone"), reply(422, "{}")]
+    {
+        let server = Server::in_memory([answer]);
+        let (builder, ends) = session(server.client().refresh_token_grant());
+        let session = builder.build();
+        for _ in 0..3600 {
+            let error = session.token().await.unwrap_err();
+            assert!(!error.is_ended());
+            advance(Duration::from_secs(1)).await;
+        }
+        assert!((5..=12).contains(&server.count()), "{}", server.count());
+        assert_eq!(*ends.lock().unwrap(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c50_after_a_success_a_refusal_is_tried_at_the_backoffs_pace_again() {
+    let refused = || error(400, "invalid_request");
+    let server = Server::in_memory([refused(), refused(), reply(200, TOKEN), refused()]);
+    let (builder, _) = session(server.client().refresh_token_grant());
+    let session = builder.build();
+    let mut answers = Vec::new();
+    for _ in 0..5 {
+        answers.push(session.token().await.is_ok());
+        advance(Duration::from_secs(2)).await;
+    }
+    assert_eq!(answers, [false, false, true, true, true]);
+    advance(Duration::from_secs(3600)).await;
+    for second in [1, 2, 3] {
+        session.token().await.unwrap_err();
+        assert_eq!(server.count(), 3 + second);
+        advance(Duration::from_secs(4)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c50_b82_the_error_names_status_and_code_and_can_be_told_apart() {
+    let refused = failure(error(400, "invalid_request")).await;
+    let found = EndpointError::find(&refused).unwrap();
+    assert_eq!((found.status().unwrap().as_u16(), found.code()), (400, Some("invalid_request")));
+    assert!(found.to_string().contains("400") && found.to_string().contains("invalid_request"), "{found}");
+    let verdicts = Verdicts::new().ended("Invalid_Request").transient("invalid_grant").configuration("oops");
+    for (name, verdict) in [
+        ("invalid_request", RefreshError::is_ended as fn(&RefreshError) -> bool),
+        ("invalid_grant", RefreshError::is_transient),
+        ("oops", RefreshError::is_configuration),
+        ("invalid_client", RefreshError::is_configuration),
+    ] {
+        let server = Server::in_memory([error(400, name)]);
+        let refresher = server.client().verdicts(verdicts.clone()).refresh_token_grant();
+        assert!(verdict(&refresher.refresh(r1()).await.unwrap_err()), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c50_a_status_can_be_told_and_a_known_code_goes_before_it() {
+    let gone = Verdicts::new()
+        .ended_on_status(http::StatusCode::GONE)
+        .configuration_on_status(http::StatusCode::NOT_FOUND)
+        .transient_on_status(http::StatusCode::INTERNAL_SERVER_ERROR);
+    let ask = async |answer| {
+        let server = Server::in_memory([answer]);
+        server.client().verdicts(gone.clone()).refresh_token_grant().refresh(r1()).await.unwrap_err()
+    };
+    assert!(ask(reply(410, "")).await.is_ended());
+    assert!(ask(reply(404, "<html>")).await.is_configuration());
+    assert!(ask(reply(500, "")).await.is_transient());
+    assert!(ask(error(410, "invalid_client")).await.is_configuration());
+    assert!(ask(error(404, "invalid_grant")).await.is_ended());
+    // A code that says nothing more leaves the status its word.
+    assert!(ask(error(410, "oops")).await.is_ended());
+}
+
+#[tokio::test(start_paused = true)]
+async fn c52_the_code_of_an_error_that_is_an_object_is_found() {
+    for (body, expected) in [
+        (
+            r#"{"error":{"message":"m","type":"invalid_request_error","param":null,"code":"refresh_token_reused"}}"#,
+            "refresh_token_reused",
+        ),
+        (r#"{"error":{"type":"invalid_grant"}}"#, "invalid_grant"),
+        (r#"{"error":{"error":"invalid_grant"}}"#, "invalid_grant"),
+        (r#"{"error":{"code":null,"error":"","type":"invalid_grant"}}"#, "invalid_grant"),
+        (r#"{"error":{"code":401,"message":"m"}}"#, "401"),
+    ] {
+        let refused = failure(reply(401, body)).await;
+        assert_eq!(code(&refused), Some(expected), "{body}");
+        assert_eq!(refused.is_ended(), expected != "401", "{body}");
+        assert!(!format!("{refused:?}").contains("message"), "{refused:?}");
+    }
+    for body in
+        [r#"{"error":{}}"#, r#"{"error":["invalid_grant"]}"#, r#"{"error":{"code":{"code":"x"}}}"#, "{"]
+    {
+        let refused = failure(reply(401, body)).await;
+        assert!(refused.is_transient() && code(&refused).is_none(), "{body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c53_a_wrong_client_signs_nobody_out() {
+    for (status, name) in [
+        (401, "invalid_client"),
+        (400, "unauthorized_client"),
+        (400, "unsupported_grant_type"),
+        (400, "invalid_scope"),
+        (400, "invalid_target"),
+    ] {
+        let server = Server::in_memory([error(status, name), reply(200, TOKEN)]);
+        let (builder, ends) = session(server.client().secret_post("old").refresh_token_grant());
+        let session = builder.build();
+        let refused = session.token().await.unwrap_err();
+        assert!(refused.is_configuration() && !refused.is_ended() && !refused.is_retryable(), "{name}");
+        assert!(!session.status().is_ended());
+        // The secret was put right at the server.
+        session.retry_now();
+        assert_eq!(session.token().await.unwrap().expose(), "A2");
+        assert_eq!(server.asked()[1].param("refresh_token").unwrap(), "R1");
+        assert_eq!(*ends.lock().unwrap(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c54_an_end_ends_the_session_once_and_the_same_token_set_anew_is_presented() {
+    let server = Server::in_memory([error(400, "invalid_grant"), reply(200, TOKEN)]);
+    let (builder, ends) = session(server.client().refresh_token_grant());
+    let session = builder.build();
+    for _ in 0..3 {
+        assert!(session.token().await.unwrap_err().is_ended());
+        advance(Duration::from_secs(3600)).await;
+    }
+    assert_eq!((*ends.lock().unwrap(), server.count()), (1, 1));
+    session.set_token(token("A1 R1 0")).unwrap();
+    assert_eq!(session.token().await.unwrap().expose(), "A2");
+    assert_eq!(server.asked()[1].param("refresh_token").unwrap(), "R1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn c54_confirmed_once_an_end_that_passes_is_none() {
+    let server = Server::in_memory([error(400, "invalid_grant"), reply(200, TOKEN)]);
+    let refresher = server.client().refresh_token_grant().confirm_ended(Duration::from_secs(2));
+    let (builder, ends) = session(refresher);
+    let session = builder.build();
+    let begin = tokio::time::Instant::now();
+    assert_eq!(session.token().await.unwrap().expose(), "A2");
+    assert_eq!(begin.elapsed(), Duration::from_secs(2));
+    assert_eq!((*ends.lock().unwrap(), server.count()), (0, 2));
+
+    let server = Server::in_memory([error(400, "invalid_grant")]);
+    let refresher = server.client().refresh_token_grant().confirm_ended(Duration::from_secs(2));
+    let (builder, ends) = self::session(refresher);
+    assert!(builder.build().token().await.unwrap_err().is_ended());
+    assert_eq!((*ends.lock().unwrap(), server.count()), (1, 2));
+}

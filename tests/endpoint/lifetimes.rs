@@ -1,0 +1,192 @@
+//! Lives as servers write them.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{Request, Response, StatusCode};
+use tokio::time::advance;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_reauth::{AuthLayer, Session, endpoint::Lifetime};
+
+use crate::{
+    server::{Server, reply},
+    support::{BoxError, clock, get, token},
+    verdict::{Verdict, verdict},
+};
+
+const HUNDRED_YEARS: f64 = 100.0 * 365.0 * 86400.0;
+
+fn answer(token: &str, member: &str) -> String {
+    format!(r#"{{"access_token":"{token}","token_type":"Bearer","refresh_token":"R2"{member}}}"#)
+}
+
+/// The life and the number of oddities of a token with this member.
+async fn told(lifetime: &Lifetime, member: &str) -> (Option<f64>, usize) {
+    let server = Server::in_memory([reply(200, answer("A2", member))]);
+    let refresher = server.client().lifetime(lifetime.clone()).refresh_token_grant();
+    match verdict(Session::builder(refresher)).await {
+        Verdict::Token { life, notices, .. } => (life.map(|life| life.as_secs_f64()), notices),
+        other => panic!("{member}: {other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c34_c38_b34_whatever_stands_there_a_token_is_made_of_it() {
+    let seconds = Lifetime::seconds("expires_in");
+    for (text, life) in [
+        ("5", 5.0),
+        ("2.5", 2.5),
+        ("3599.0", 3599.0),
+        ("0", 0.0),
+        ("-5", 0.0),
+        ("-0.0", 0.0),
+        ("-1e999", 0.0),
+        ("1e2", 100.0),
+        ("1E+2", 100.0),
+        ("1e-9", 1e-9),
+        ("1e-999", 0.0),
+        ("1e300", HUNDRED_YEARS),
+        ("1e999", HUNDRED_YEARS),
+        ("9223372036854775807", HUNDRED_YEARS),
+        ("18446744073709551615", HUNDRED_YEARS),
+        ("18446744073709551616", HUNDRED_YEARS),
+        ("-18446744073709551616", 0.0),
+    ] {
+        for member in [format!(r#","expires_in":{text}"#), format!(r#","expires_in":"{text}""#)] {
+            assert_eq!(told(&seconds, &member).await, (Some(life), 0), "{member}");
+        }
+        let padded = format!(r#","expires_in":" {text}\n""#);
+        assert_eq!(told(&seconds, &padded).await, (Some(life), 0), "{padded}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c34_a_life_that_cant_be_read_is_unknown_and_told_once() {
+    let seconds = Lifetime::seconds("expires_in");
+    for value in [
+        r#""abc""#,
+        r#""""#,
+        r#"" ""#,
+        "true",
+        "false",
+        "[]",
+        "[5]",
+        "{}",
+        r#"{"seconds":5}"#,
+        r#""NaN""#,
+        r#""inf""#,
+        r#""-infinity""#,
+        r#""1e""#,
+        r#""0x10""#,
+        r#""3599s""#,
+        r#""1,5""#,
+        r#""--5""#,
+        r#""5 6""#,
+        r#""\ud800""#,
+        r#""-""#,
+        r#"".""#,
+    ] {
+        let member = format!(r#","expires_in":{value}"#);
+        assert_eq!(told(&seconds, &member).await, (None, 1), "{member}");
+        let default = seconds.clone().or(Duration::from_secs(60));
+        assert_eq!(told(&default, &member).await, (Some(60.0), 1), "{member}");
+    }
+    for member in ["", r#","expires_in":null"#] {
+        assert_eq!(told(&seconds, member).await, (None, 0), "{member}");
+        let default = seconds.clone().or(Duration::from_secs(60));
+        assert_eq!(told(&default, member).await, (Some(60.0), 0), "{member}");
+        assert_eq!(told(&Lifetime::unknown(), r#","expires_in":5"#).await, (None, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c34_lives_in_other_units_and_places() {
+    // The test's clock begins at second 1,000,000.
+    for (lifetime, member, life) in [
+        (Lifetime::milliseconds("ms"), r#","ms":1500"#, 1.5),
+        (Lifetime::milliseconds("ms"), r#","ms":"1e999""#, HUNDRED_YEARS),
+        (Lifetime::unix_time("at"), r#","at":1000060"#, 60.0),
+        (Lifetime::unix_time("at"), r#","at":"1000060.5""#, 60.5),
+        (Lifetime::seconds("/data/ttl"), r#","data":{"ttl":7}"#, 7.0),
+        (Lifetime::seconds("/a~1b/c~0d"), r#","a/b":{"c~d":"7"}"#, 7.0),
+        (Lifetime::seconds("expires_in"), r#","expires_in":5,"expires_in":6"#, 6.0),
+    ] {
+        assert_eq!(told(&lifetime, member).await, (Some(life), 0), "{member}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c36_a_life_of_zero_is_no_storm_where_the_server_accepts_the_token() {
+    let replies = (2..20).map(|n| reply(200, answer(&format!("A{n}"), r#","expires_in":0"#)));
+    let server = Server::in_memory(replies);
+    let refresher = server.client().refresh_token_grant();
+    let session = Session::builder(refresher).refresh_token("R1").clock(clock()).jitter(false).build();
+    for call in 0..100 {
+        session.token().await.unwrap_or_else(|error| panic!("call {call}: {error}"));
+        advance(Duration::from_millis(100)).await;
+    }
+    // At 0, 1, 2.6, 5.2 and 9.3 s.
+    assert_eq!(server.count(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c36_a_life_of_zero_is_no_storm_where_the_server_refuses_the_token() {
+    let replies = (2..20).map(|n| reply(200, answer(&format!("A{n}"), r#","expires_in":0"#)));
+    let server = Server::in_memory(replies);
+    let refresher = server.client().refresh_token_grant();
+    let session = Session::builder(refresher).refresh_token("R1").clock(clock()).jitter(false).build();
+    let sent = Arc::<AtomicUsize>::default();
+    let counter = Arc::clone(&sent);
+    let api = service_fn(move |_: Request<()>| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        let mut refused = Response::new(());
+        *refused.status_mut() = StatusCode::UNAUTHORIZED;
+        std::future::ready(Ok::<_, BoxError>(refused))
+    });
+    let client = AuthLayer::from_session(session).layer(api);
+    for call in 0..100 {
+        let before = sent.load(Ordering::SeqCst);
+        // Whatever it gets, it is sent at most twice.
+        let _ = client.clone().oneshot(get()).await;
+        assert!(sent.load(Ordering::SeqCst) <= before + 2, "call {call}");
+        advance(Duration::from_millis(100)).await;
+    }
+    assert!((2..=5).contains(&server.count()), "{}", server.count());
+}
+
+#[tokio::test(start_paused = true)]
+async fn c37_an_answer_without_a_life_is_no_storm() {
+    let server = Server::in_memory([reply(200, answer("A2", ""))]);
+    let refresher = server.client().refresh_token_grant();
+    let session = Session::builder(refresher).token(token("A1 R1 5")).clock(clock()).build();
+    advance(Duration::from_secs(8)).await;
+    for _ in 0..50 {
+        assert_eq!(session.token().await.unwrap().expose(), "A2");
+        advance(Duration::from_secs(60)).await;
+    }
+    assert_eq!(server.count(), 1);
+    // Used until a server says otherwise.
+    session.invalidate(&session.try_token().unwrap());
+    let _ = session.token().await;
+    assert_eq!(server.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c38_a_life_beyond_all_bounds_is_refreshed_not_once_in_a_year() {
+    for life in ["18446744073709551615", "9223372036854775807", "1e300", "1e999"] {
+        let server = Server::in_memory([reply(200, answer("A2", &format!(r#","expires_in":{life}"#)))]);
+        let refresher = server.client().refresh_token_grant();
+        let session = Session::builder(refresher).refresh_token("R1").clock(clock()).build();
+        for _ in 0..=365 {
+            assert_eq!(session.token().await.unwrap().expose(), "A2");
+            advance(Duration::from_secs(86_400)).await;
+        }
+        assert!(session.status().is_fresh());
+        assert_eq!(server.count(), 1, "{life}");
+    }
+}

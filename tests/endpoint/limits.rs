@@ -1,0 +1,214 @@
+//! How much is read, and how long is waited for.
+
+use std::{future::pending, time::Duration};
+
+use http::{Request, Response};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    time::Instant,
+};
+use tower::service_fn;
+use tower_reauth::{
+    RefreshError, Refresher, RefresherExt, Session, Token,
+    endpoint::{EndpointError, RequestBody},
+    oauth2,
+};
+
+use crate::{
+    server::{Reply, Server, TOKEN, error, r1, reply},
+    support::{BoxError, clock},
+};
+
+/// An answer of so many bytes.
+fn long(bytes: usize) -> String {
+    let (before, after) = (r#"{"access_token":"A2","token_type":"Bearer","pad":""#, r#""}"#);
+    format!("{before}{}{after}", "x".repeat(bytes - before.len() - after.len()))
+}
+
+fn token_of(bytes: usize) -> String {
+    TOKEN.replace("A2", &"x".repeat(bytes))
+}
+
+async fn refresh(answer: Reply) -> Result<Token, RefreshError> {
+    Server::on_loopback([answer]).await.client().refresh_token_grant().refresh(r1()).await
+}
+
+fn found(error: &RefreshError) -> &EndpointError {
+    EndpointError::find(error).unwrap()
+}
+
+#[tokio::test]
+async fn c97_an_answer_over_the_limit_is_a_typed_error_that_names_it() {
+    for answer in [reply(200, long(2 << 20)), reply(200, long(2 << 20)).chunked()] {
+        let error = refresh(answer).await.unwrap_err();
+        assert!(error.is_configuration());
+        assert_eq!(found(&error).too_long(), Some(256 * 1024));
+        assert!(found(&error).to_string().contains("262144"), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn c97_the_limit_is_exact_and_can_be_set() {
+    for bytes in [1000, 70_000] {
+        for chunked in [false, true] {
+            let answer = |length| match reply(200, long(length)) {
+                answer if chunked => answer.chunked(),
+                answer => answer,
+            };
+            let server = Server::on_loopback([answer(bytes), answer(bytes + 1)]).await;
+            let refresher = server.client().answer_limit(bytes).refresh_token_grant();
+            assert_eq!(refresher.refresh(r1()).await.unwrap().access_token(), "A2");
+            assert_eq!(found(&refresher.refresh(r1()).await.unwrap_err()).too_long(), Some(bytes));
+            server.set_script([answer(bytes), answer(bytes + 1)]);
+            let endpoint = server.json().answer_limit(bytes);
+            assert_eq!(endpoint.refresh(r1()).await.unwrap().access_token(), "A2");
+            assert_eq!(found(&endpoint.refresh(r1()).await.unwrap_err()).too_long(), Some(bytes));
+        }
+    }
+}
+
+#[tokio::test]
+async fn c97_large_tokens_are_taken() {
+    for bytes in [4 * 1024, 20 * 1024, 200 * 1024] {
+        for answer in [reply(200, token_of(bytes)), reply(200, token_of(bytes)).chunked()] {
+            assert_eq!(refresh(answer).await.unwrap().access_token().len(), bytes);
+        }
+    }
+}
+
+#[tokio::test]
+async fn c97_of_a_refusal_that_is_too_long_the_status_is_enough() {
+    assert!(refresh(reply(503, long(1 << 20))).await.unwrap_err().is_transient());
+    assert!(refresh(reply(500, long(1 << 20)).chunked()).await.unwrap_err().is_unknown_outcome());
+    assert!(refresh(reply(422, long(1 << 20))).await.unwrap_err().is_configuration());
+}
+
+#[tokio::test]
+async fn c97_an_answer_that_is_told_to_be_too_long_isnt_waited_for() {
+    let client = raw_held("HTTP/1.1 200 OK\r\ncontent-length: 2097152\r\n\r\n{").await;
+    let error = client.refresh_token_grant().refresh(r1()).await.unwrap_err();
+    assert_eq!(found(&error).too_long(), Some(256 * 1024), "{error:?}");
+}
+
+#[tokio::test]
+async fn c97_a_length_that_is_a_lie_costs_nothing() {
+    for length in ["18446744073709551610", "9000000000000000000", "1000000000000000"] {
+        let server = raw(&format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{{\"acc")).await;
+        let refresher = server.answer_limit(usize::MAX).refresh_token_grant();
+        let error = refresher.refresh(r1()).await.unwrap_err();
+        assert!(error.is_unknown_outcome(), "{error:?}");
+    }
+}
+
+/// A client of a server that writes these bytes, and closes.
+async fn raw(answer: &str) -> oauth2::Client {
+    serve_raw(answer, false).await
+}
+
+/// A client of a server that writes these bytes, and waits.
+async fn raw_held(answer: &str) -> oauth2::Client {
+    serve_raw(answer, true).await
+}
+
+async fn serve_raw(answer: &str, held: bool) -> oauth2::Client {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/token", listener.local_addr().unwrap());
+    let answer = answer.to_owned();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"client_id=app") {
+            stream.read_buf(&mut asked).await.unwrap();
+        }
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        if held {
+            let _ = stream.read_to_end(&mut asked).await;
+        }
+    });
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let http = hyper_util::client::legacy::Client::builder(executor).build_http::<RequestBody>();
+    oauth2::Client::try_with_transport(url, "app", http).unwrap()
+}
+
+#[tokio::test]
+async fn c19_an_answer_that_is_cut_is_a_lost_one() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"access_token\":\"A2\"",
+        "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"access_token\":\"A2\"}",
+        "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n14\r\n{\"access_token\":\"A2\"\r\n",
+        // Its end is that of the connection: the text itself must tell.
+        "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"access_token\":\"A2\"",
+        "HTTP/1.1 200 OK\r\ncontent-le",
+        "",
+    ] {
+        let error = raw(answer).await.refresh_token_grant().refresh(r1()).await.unwrap_err();
+        assert!(error.is_unknown_outcome(), "{answer}: {error:?}");
+    }
+    let cut = "HTTP/1.1 400 Bad Request\r\ncontent-length: 1000\r\n\r\n{\"error\":\"invalid_";
+    let error = raw(cut).await.refresh_token_grant().refresh(r1()).await.unwrap_err();
+    assert!(error.is_transient(), "a refusal's status is enough: {error:?}");
+    let whole = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"access_token\":\"A2\"}";
+    let token = raw(whole).await.refresh_token_grant().refresh(r1()).await.unwrap();
+    assert_eq!(token.access_token(), "A2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn c84_a_connection_that_hangs_is_transient() {
+    let begin = Instant::now();
+    let hangs = service_fn(|_: Request<RequestBody>| pending::<Result<Response<String>, BoxError>>());
+    let client = oauth2::Client::try_with_transport("https://id.example.com/", "app", hangs).unwrap();
+    let error = client.refresh_token_grant().refresh(r1()).await.unwrap_err();
+    assert!(error.is_transient() && found(&error).is_time_limit());
+    assert_eq!(found(&error).to_string(), "the token request could not be sent within 10s");
+    assert_eq!(begin.elapsed(), Duration::from_secs(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn c84_sent_and_unanswered_is_unknown_and_the_limit_can_be_set() {
+    let server = Server::in_memory([reply(200, TOKEN).held()]);
+    let begin = Instant::now();
+    let refresher = server.client().time_limit(Duration::from_secs(3)).refresh_token_grant();
+    let error = refresher.refresh(r1()).await.unwrap_err();
+    assert!(error.is_unknown_outcome() && found(&error).is_time_limit());
+    assert_eq!(found(&error).to_string(), "the token request was not answered within 3s");
+    assert_eq!(begin.elapsed(), Duration::from_secs(3));
+    let error = server.json().time_limit(Duration::from_secs(4)).refresh(r1()).await.unwrap_err();
+    assert!(error.is_unknown_outcome());
+    assert_eq!(begin.elapsed(), Duration::from_secs(7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn c18_c84_an_answer_that_is_late_is_asked_for_once_more_in_the_same_flight() {
+    let server = Server::in_memory([reply(200, TOKEN).held(), reply(200, TOKEN)]);
+    let session =
+        Session::builder(server.client().refresh_token_grant()).refresh_token("R1").clock(clock()).build();
+    let begin = Instant::now();
+    assert_eq!(session.token().await.unwrap().expose(), "A2");
+    assert_eq!((begin.elapsed(), server.count()), (Duration::from_secs(10), 2));
+    assert!(server.asked().iter().all(|asked| asked.param("refresh_token").unwrap() == "R1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn c18_with_a_replay_window_of_none_it_is_never_presented_again() {
+    let server = Server::in_memory([reply(200, TOKEN).held(), reply(200, TOKEN)]);
+    let refresher = server.client().refresh_token_grant().map_err(|error| match error.is_unknown_outcome() {
+        true => RefreshError::ended(error),
+        false => error,
+    });
+    let session = Session::builder(refresher).refresh_token("R1").clock(clock()).build();
+    assert!(session.token().await.unwrap_err().is_ended());
+    assert_eq!(server.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c84_an_answer_that_comes_within_the_limit_is_taken() {
+    let server = Server::in_memory([error(503, "slow_down").held()]);
+    let refresher = server.client().refresh_token_grant();
+    let waiting = tokio::spawn(async move { refresher.refresh(r1()).await });
+    server.has_been_asked(1).await;
+    tokio::time::advance(Duration::from_millis(9_990)).await;
+    server.let_go();
+    assert!(waiting.await.unwrap().unwrap_err().is_transient());
+}

@@ -1,0 +1,116 @@
+//! A refresh token goes where it was told to, and nowhere else.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tower_reauth::{RefreshError, Refresher, endpoint::EndpointError};
+
+use crate::server::{Reply, Server, TOKEN, r1, reply};
+
+fn to(status: u16, location: &str) -> Reply {
+    reply(status, "").header("location", location)
+}
+
+fn target(error: &RefreshError) -> Option<String> {
+    EndpointError::find(error).unwrap().redirect_target().map(ToString::to_string)
+}
+
+#[tokio::test]
+async fn c59_no_redirect_turns_the_request_into_another() {
+    for status in [300, 301, 302, 303, 305] {
+        let server = Server::on_loopback([to(status, "/elsewhere"), reply(200, TOKEN)]).await;
+        let error = server.client().refresh_token_grant().refresh(r1()).await.unwrap_err();
+        assert!(error.is_transient(), "{status}");
+        assert_eq!(EndpointError::find(&error).unwrap().status().unwrap(), status);
+        assert_eq!(target(&error).unwrap(), server.url(""));
+        assert_eq!(server.count(), 1, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn c59_b131_within_the_origin_the_request_is_made_anew() {
+    for status in [307, 308] {
+        for absolute in [false, true] {
+            let made = AtomicU32::new(0);
+            let server = Server::on_loopback([reply(200, TOKEN)]).await;
+            let location = if absolute { server.url("/elsewhere?x=1") } else { "/elsewhere?x=1".into() };
+            server.set_script([to(status, &location), reply(200, TOKEN)]);
+            let client = server.client().assertion(move || {
+                Ok::<_, std::io::Error>(format!("jwt{}", made.fetch_add(1, Ordering::SeqCst)))
+            });
+            let token = client.refresh_token_grant().refresh(r1()).await.unwrap();
+            assert_eq!(token.access_token(), "A2");
+            let asked = server.asked();
+            assert_eq!(asked.len(), 2);
+            for (asked, (path, assertion)) in
+                asked.iter().zip([("/token", "jwt0"), ("/elsewhere?x=1", "jwt1")])
+            {
+                assert_eq!((asked.method.as_str(), asked.uri.to_string().as_str()), ("POST", path));
+                assert_eq!(asked.param("refresh_token").unwrap(), "R1");
+                assert_eq!(asked.param("client_assertion").unwrap(), assertion);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn c59_to_another_origin_nothing_is_sent_and_the_error_names_it() {
+    let other = Server::on_loopback([reply(200, TOKEN)]).await;
+    for status in [302, 303, 307, 308] {
+        let server = Server::on_loopback([to(status, &other.url("/token?SENTINEL"))]).await;
+        let error = server.client().refresh_token_grant().refresh(r1()).await.unwrap_err();
+        assert!(error.is_transient(), "{status}");
+        assert_eq!(target(&error).unwrap(), other.url(""));
+        let shown = EndpointError::find(&error).unwrap().to_string();
+        assert!(shown.contains(&other.url("")) && !shown.contains("SENTINEL"), "{shown}");
+        assert_eq!((server.count(), other.count()), (1, 0), "{status}");
+    }
+    // The same port under another name is another origin, and another scheme, too.
+    let server = Server::on_loopback([reply(200, TOKEN)]).await;
+    for url in [server.url("").replace("127.0.0.1", "localhost"), server.url("").replace("http", "https")] {
+        server.set_script([to(307, &url)]);
+        let error = server.client().refresh_token_grant().refresh(r1()).await.unwrap_err();
+        assert_eq!(target(&error), Some(url));
+    }
+    assert_eq!(server.count(), 2);
+}
+
+#[tokio::test]
+async fn c59_a_place_that_cant_be_told_is_not_gone_to() {
+    for location in
+        ["", "//evil.example.com/token", "token/", "?x", "http://", "/a b", "mailto:me", "\\\\evil"]
+    {
+        let server = Server::on_loopback([to(307, location), reply(200, TOKEN)]).await;
+        let error = server.client().refresh_token_grant().refresh(r1()).await.unwrap_err();
+        assert!(error.is_transient(), "{location}");
+        assert!(EndpointError::find(&error).unwrap().to_string().contains("redirects (307)"));
+        assert_eq!(server.count(), 1, "{location}");
+    }
+}
+
+#[tokio::test]
+async fn c59_a_loop_of_redirects_ends() {
+    let server = Server::on_loopback([to(308, "/token")]).await;
+    let error = server.client().refresh_token_grant().refresh(r1()).await.unwrap_err();
+    assert!(error.is_transient());
+    assert_eq!(server.count(), 4);
+}
+
+#[tokio::test]
+async fn c59_c19_lost_after_a_redirect_is_lost() {
+    let server = Server::on_loopback([to(307, "/elsewhere"), reply(200, "").closed()]).await;
+    let error = server.client().refresh_token_grant().refresh(r1()).await.unwrap_err();
+    assert!(error.is_unknown_outcome());
+    assert_eq!(server.count(), 2);
+}
+
+#[tokio::test]
+async fn c59_json_endpoints_and_revocations_obey_too() {
+    let other = Server::on_loopback([reply(200, TOKEN)]).await;
+    let server = Server::on_loopback([to(307, &other.url("/"))]).await;
+    let error = server.json().refresh(r1()).await.unwrap_err();
+    assert_eq!(target(&error).unwrap(), other.url(""));
+    let revocation = server.client().revocation(server.url("/revoke")).unwrap();
+    let error = revocation.revoke(&crate::support::token("A1 R1 600")).await.unwrap_err();
+    assert_eq!(error.redirect_target().unwrap().to_string(), other.url(""));
+    assert_eq!(other.count(), 0);
+}

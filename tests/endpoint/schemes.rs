@@ -1,0 +1,82 @@
+//! Token types, and the scheme that a token is sent with.
+
+use std::sync::{Arc, Mutex};
+
+use tower_reauth::{EventKind, Notice, Refresher, Session, endpoint::EndpointError};
+
+use crate::{
+    server::{Server, r1, reply},
+    support::clock,
+};
+
+fn typed(token_type: &str) -> String {
+    format!(r#"{{"access_token":"A2","expires_in":600{token_type}}}"#)
+}
+
+#[tokio::test(start_paused = true)]
+async fn c43_bearer_is_sent_as_registered_however_it_was_spelt() {
+    for name in ["bearer", "BEARER", "Bearer", "bEARER", " bearer "] {
+        let server = Server::in_memory([reply(200, typed(&format!(r#","token_type":"{name}""#)))]);
+        let token = server.client().refresh_token_grant().refresh(r1()).await.unwrap();
+        assert_eq!((token.scheme(), token.access_token()), ("Bearer", "A2"), "{name}");
+        assert!(token.notices().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c45_t10_another_type_is_a_typed_error_and_nothing_is_sent_as_bearer() {
+    for name in ["DPoP", "mac", "N_A", "Bearer2", "urn:ietf:params:oauth:token-type:jwt", "Bearer, DPoP", "7"]
+    {
+        let server = Server::in_memory([reply(200, typed(&format!(r#","token_type":"{name}""#)))]);
+        let refresher = server.client().refresh_token_grant();
+        let session = Session::builder(refresher).refresh_token("R1").clock(clock()).build();
+        let error = session.token().await.unwrap_err();
+        assert!(error.is_configuration(), "{name}");
+        let found = EndpointError::find(&error).unwrap();
+        // Visible characters alone.
+        assert_eq!(found.token_type(), Some(&*name.replace(' ', "")));
+        assert!(found.to_string().contains(&name.replace(' ', "")), "{found}");
+        assert!(session.try_token().is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c45_t09_without_a_type_it_is_bearer_and_told_by_an_event() {
+    for member in ["", r#","token_type":null"#, r#","token_type":"""#, r#","token_type":" ""#] {
+        let server = Server::in_memory([reply(200, typed(member))]);
+        let noticed = Arc::<Mutex<Vec<Notice>>>::default();
+        let notices = Arc::clone(&noticed);
+        let session = Session::builder(server.client().refresh_token_grant())
+            .refresh_token("R1")
+            .clock(clock())
+            .on_event(move |event| {
+                if let EventKind::Noticed { notice, .. } = &event.kind {
+                    notices.lock().unwrap().push(notice.clone());
+                }
+            })
+            .build();
+        assert_eq!(session.token().await.unwrap().header_value(), "Bearer A2", "{member}");
+        assert_eq!(*noticed.lock().unwrap(), [Notice::NoTokenType], "{member}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c45_a_scheme_that_was_set_is_sent_whatever_the_answer_says() {
+    for member in ["", r#","token_type":"bearer""#, r#","token_type":"mac""#] {
+        let server = Server::in_memory([reply(200, typed(member))]);
+        let oauth2 = server.client().scheme("dpop").refresh_token_grant().refresh(r1()).await.unwrap();
+        assert_eq!(oauth2.scheme(), "DPoP", "{member}");
+        let json = server.json().refresh(r1()).await.unwrap();
+        assert_eq!(json.scheme(), "Bearer", "{member}");
+        let json = server.json().scheme("Token").refresh(r1()).await.unwrap();
+        assert_eq!((json.scheme(), json.access_token()), ("Token", "A2"), "{member}");
+        assert!(json.notices().is_empty() && oauth2.notices().is_empty(), "it was not asked");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c45_a_scheme_that_no_header_can_carry_is_an_error_and_no_panic() {
+    let server = Server::in_memory([reply(200, typed(""))]);
+    let error = server.json().scheme("two words").refresh(r1()).await.unwrap_err();
+    assert!(error.is_configuration());
+}
