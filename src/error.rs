@@ -2,6 +2,8 @@
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::SystemTime};
 
+use crate::chain;
+
 /// A token could not be had, or may not be sent.
 ///
 /// It is one opaque type that answers questions. It is cheap to clone, as all who waited for one refresh share its
@@ -75,14 +77,7 @@ impl Error {
 
     /// Looks for an `Error` in `error` and its chain of sources.
     pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            if let Some(found) = error.downcast_ref() {
-                return Some(found);
-            }
-            next = error.source();
-        }
-        None
+        chain::find(error)
     }
 
     /// Whether a new try, unchanged, may succeed; not before [`retry_at`](Self::retry_at) where that is known.

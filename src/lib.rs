@@ -150,6 +150,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod chain;
 mod challenge;
 mod clock;
 mod course;

@@ -32,6 +32,7 @@
 use std::{error::Error as StdError, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use crate::{
+    chain,
     challenge::Challenges,
     clock::{Clock, SystemClock},
     token::{InvalidToken, Secret, Token},
@@ -367,14 +368,7 @@ impl RefreshError {
 
     /// Looks for a `RefreshError` in `error` and its chain of sources: for a refresher that calls another one.
     pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            if let Some(found) = error.downcast_ref() {
-                return Some(found);
-            }
-            next = error.source();
-        }
-        None
+        chain::find(error)
     }
 
     /// Whether it was made by [`transient`](Self::transient).

@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt, time::Duration};
 
 use http::StatusCode;
 
-use crate::{origin::Origin, token::InvalidToken};
+use crate::{chain, origin::Origin, token::InvalidToken};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -84,14 +84,7 @@ impl EndpointError {
 
     /// Looks for an `EndpointError` in `error` and its chain of sources.
     pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            if let Some(found) = error.downcast_ref() {
-                return Some(found);
-            }
-            next = error.source();
-        }
-        None
+        chain::find(error)
     }
 
     /// The error code that the endpoint gave, such as `invalid_grant` (RFC 6749 §5.2); at most 64 visible characters.

@@ -14,17 +14,18 @@ use super::{
     url::{EndpointUrl, InvalidEndpoint},
 };
 
-/// A client of its own: connections live on the runtime that made them, so none is shared with others.
-pub(super) fn transport(url: &EndpointUrl) -> Result<Transport, InvalidEndpoint> {
-    let config = match tls() {
-        Some(config) => config.clone(),
-        None if url.is_https() => return Err(InvalidEndpoint::no_roots()),
-        None => without_roots(),
-    };
-    let connector =
-        HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().build();
-    let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
-    Ok(Transport::new(client))
+impl Transport {
+    /// A client of its own: connections live on the runtime that made them, so none is shared with others.
+    pub(crate) fn ready(url: &EndpointUrl) -> Result<Self, InvalidEndpoint> {
+        let config = match tls() {
+            Some(config) => config.clone(),
+            None if url.is_https() => return Err(InvalidEndpoint::no_roots()),
+            None => without_roots(),
+        };
+        let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1();
+        let mut client = Client::builder(TokioExecutor::new());
+        Ok(Self::new(client.pool_timer(TokioTimer::new()).build(connector.build())))
+    }
 }
 
 /// Reading the roots takes files and time: once is enough, unless there were none.

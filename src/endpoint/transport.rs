@@ -85,12 +85,6 @@ impl Transport {
         Self { call: Arc::new(call) }
     }
 
-    /// The ready one.
-    #[cfg(feature = "client")]
-    pub(crate) fn ready(url: &EndpointUrl) -> Result<Self, super::InvalidEndpoint> {
-        super::https::transport(url)
-    }
-
     /// Sends a request, and follows a redirect that keeps it within its origin (RFC 9110 §15.4.8, §15.4.9).
     ///
     /// `sent` tells, also of a call that is dropped, whether what the request carries may have left.

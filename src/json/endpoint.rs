@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{object, revocation::Revocation};
+use super::object;
 use crate::{
     endpoint::{
         EndpointError, EndpointUrl, Exchange, InvalidEndpoint, Lifetime, RequestBody, Shape, Transport,
@@ -192,21 +192,6 @@ impl JsonEndpoint {
     pub fn answer_limit(mut self, bytes: usize) -> Self {
         self.exchange.answer_limit = bytes;
         self
-    }
-
-    /// Makes what takes refresh tokens back by another route, which is sent the same members and headers.
-    ///
-    /// # Errors
-    ///
-    /// As the constructors'.
-    pub fn revocation<U>(&self, url: U) -> Result<Revocation, InvalidEndpoint>
-    where
-        U: TryInto<EndpointUrl>,
-        U::Error: Into<InvalidEndpoint>,
-    {
-        let mut endpoint = self.clone();
-        endpoint.exchange.url = url.try_into().map_err(Into::into)?;
-        Ok(Revocation::new(endpoint))
     }
 
     pub(super) fn request(

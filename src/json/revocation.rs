@@ -3,7 +3,11 @@
 use std::{future::Future, pin::Pin};
 
 use super::endpoint::JsonEndpoint;
-use crate::{clock::SystemClock, endpoint::EndpointError, token::Token};
+use crate::{
+    clock::SystemClock,
+    endpoint::{EndpointError, EndpointUrl, InvalidEndpoint},
+    token::Token,
+};
 
 /// Posts a refresh token to the route that takes it back, as simplejwt's `…/token/blacklist/` does; made by
 /// [`JsonEndpoint::revocation`].
@@ -23,13 +27,28 @@ pub struct Revocation {
     endpoint: JsonEndpoint,
 }
 
+// === impl JsonEndpoint ===
+
+impl JsonEndpoint {
+    /// Makes what takes refresh tokens back by another route, which is sent the same members and headers.
+    ///
+    /// # Errors
+    ///
+    /// As the constructors'.
+    pub fn revocation<U>(&self, url: U) -> Result<Revocation, InvalidEndpoint>
+    where
+        U: TryInto<EndpointUrl>,
+        U::Error: Into<InvalidEndpoint>,
+    {
+        let mut endpoint = self.clone();
+        endpoint.exchange.url = url.try_into().map_err(Into::into)?;
+        Ok(Revocation { endpoint })
+    }
+}
+
 // === impl Revocation ===
 
 impl Revocation {
-    pub(super) fn new(endpoint: JsonEndpoint) -> Self {
-        Self { endpoint }
-    }
-
     /// Takes the refresh token back. A token without one is left as it is.
     ///
     /// # Errors

@@ -7,10 +7,7 @@ use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{
-    claims, client_auth::ClientAuth, client_credentials::ClientCredentialsGrant, form::Form,
-    refresh_token::RefreshTokenGrant, revocation::Revocation,
-};
+use super::{claims, client_auth::ClientAuth, form::Form};
 use crate::{
     endpoint::{EndpointUrl, Exchange, InvalidEndpoint, Lifetime, RequestBody, Shape, Transport, Verdicts},
     refresh::RefreshContext,
@@ -29,7 +26,7 @@ pub struct Client {
     client_id: Arc<str>,
     auth: ClientAuth,
     /// What each token request carries besides, in this order.
-    pinned: Vec<(Cow<'static, str>, Secret)>,
+    pub(super) pinned: Vec<(Cow<'static, str>, Secret)>,
     answers_claims: bool,
 }
 
@@ -184,33 +181,7 @@ impl Client {
         self
     }
 
-    /// Makes a refresher that exchanges the session's refresh token (RFC 6749 §6).
-    pub fn refresh_token_grant(&self) -> RefreshTokenGrant {
-        RefreshTokenGrant::new(self.for_one_session())
-    }
-
-    /// Makes a refresher that asks for the client itself (RFC 6749 §4.4).
-    pub fn client_credentials_grant(&self) -> ClientCredentialsGrant {
-        ClientCredentialsGrant::new(self.for_one_session())
-    }
-
-    /// Makes what revokes this client's tokens at a revocation endpoint (RFC 7009).
-    ///
-    /// # Errors
-    ///
-    /// As the constructors'.
-    pub fn revocation<U>(&self, revocation_endpoint: U) -> Result<Revocation, InvalidEndpoint>
-    where
-        U: TryInto<EndpointUrl>,
-        U::Error: Into<InvalidEndpoint>,
-    {
-        let mut client = self.for_one_session();
-        client.exchange.url = revocation_endpoint.try_into().map_err(Into::into)?;
-        client.pinned.clear();
-        Ok(Revocation::new(client))
-    }
-
-    fn for_one_session(&self) -> Self {
+    pub(super) fn for_one_session(&self) -> Self {
         Self { exchange: self.exchange.for_one_session(), ..self.clone() }
     }
 

@@ -14,14 +14,18 @@ pub struct ClientCredentialsGrant {
     client: Client,
 }
 
-// === impl ClientCredentialsGrant ===
+// === impl Client ===
 
-impl ClientCredentialsGrant {
-    pub(super) fn new(mut client: Client) -> Self {
+impl Client {
+    /// Makes a refresher that asks for the client itself (RFC 6749 §4.4).
+    pub fn client_credentials_grant(&self) -> ClientCredentialsGrant {
+        let mut client = self.for_one_session();
         client.exchange.never_ends = true;
-        Self { client }
+        ClientCredentialsGrant { client }
     }
 }
+
+// === impl ClientCredentialsGrant ===
 
 impl Refresher for ClientCredentialsGrant {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {

@@ -15,13 +15,16 @@ pub struct RefreshTokenGrant {
     client: Client,
 }
 
-// === impl RefreshTokenGrant ===
+// === impl Client ===
 
-impl RefreshTokenGrant {
-    pub(super) fn new(client: Client) -> Self {
-        Self { client }
+impl Client {
+    /// Makes a refresher that exchanges the session's refresh token (RFC 6749 §6).
+    pub fn refresh_token_grant(&self) -> RefreshTokenGrant {
+        RefreshTokenGrant { client: self.for_one_session() }
     }
 }
+
+// === impl RefreshTokenGrant ===
 
 impl Refresher for RefreshTokenGrant {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {

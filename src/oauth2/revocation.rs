@@ -3,7 +3,11 @@
 use std::{future::Future, pin::Pin};
 
 use super::client::Client;
-use crate::{clock::SystemClock, endpoint::EndpointError, token::Token};
+use crate::{
+    clock::SystemClock,
+    endpoint::{EndpointError, EndpointUrl, InvalidEndpoint},
+    token::Token,
+};
 
 /// Revokes tokens at a revocation endpoint (RFC 7009); made by [`Client::revocation`].
 ///
@@ -30,13 +34,29 @@ pub struct Revocation {
     client: Client,
 }
 
+// === impl Client ===
+
+impl Client {
+    /// Makes what revokes this client's tokens at a revocation endpoint (RFC 7009).
+    ///
+    /// # Errors
+    ///
+    /// As the constructors'.
+    pub fn revocation<U>(&self, revocation_endpoint: U) -> Result<Revocation, InvalidEndpoint>
+    where
+        U: TryInto<EndpointUrl>,
+        U::Error: Into<InvalidEndpoint>,
+    {
+        let mut client = self.for_one_session();
+        client.exchange.url = revocation_endpoint.try_into().map_err(Into::into)?;
+        client.pinned.clear();
+        Ok(Revocation { client })
+    }
+}
+
 // === impl Revocation ===
 
 impl Revocation {
-    pub(super) fn new(client: Client) -> Self {
-        Self { client }
-    }
-
     /// Revokes a token: its refresh token first, then its access token, which not each server takes back with it.
     ///
     /// # Errors
