@@ -1,0 +1,136 @@
+//! How a refresh failed.
+
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+
+use crate::{chain, token::InvalidToken};
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// How a refresh failed.
+///
+/// The four ways have different consequences, so a refresher should tell them apart:
+///
+/// | made by | what happened | what follows |
+/// |---|---|---|
+/// | [`transient`](Self::transient) | nothing reached the server, or it said "later" (5xx, 429) | tried again after a growing delay |
+/// | [`unknown_outcome`](Self::unknown_outcome) | it was sent, and no answer came | repeated once at once, as servers that rotate tolerate that for seconds |
+/// | [`configuration`](Self::configuration) | the client is refused, or the answer is no token | as transient, with another error |
+/// | [`ended`](Self::ended) | the refresh token is dead (`invalid_grant`) | nobody is asked again until a token is set |
+///
+/// The error that it is made of is passed on as it is, in the source chain of each waiter's error: it should not
+/// show a token itself.
+#[derive(Clone)]
+pub struct RefreshError {
+    kind: RefreshErrorKind,
+    retry_after: Option<Duration>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RefreshErrorKind {
+    Transient,
+    Unknown,
+    Configuration,
+    Ended,
+}
+
+// === impl RefreshError ===
+
+impl RefreshError {
+    /// It failed in passing: try again later.
+    pub fn transient(error: impl Into<BoxError>) -> Self {
+        Self::new(RefreshErrorKind::Transient, error.into())
+    }
+
+    /// It was sent, and no answer came: the refresh token may be spent.
+    pub fn unknown_outcome(error: impl Into<BoxError>) -> Self {
+        Self::new(RefreshErrorKind::Unknown, error.into())
+    }
+
+    /// The client is set up wrongly, or the endpoint's answer is no token.
+    pub fn configuration(error: impl Into<BoxError>) -> Self {
+        Self::new(RefreshErrorKind::Configuration, error.into())
+    }
+
+    /// The grant has ended, or the refresher must not be called again: the user has to sign in.
+    pub fn ended(error: impl Into<BoxError>) -> Self {
+        Self::new(RefreshErrorKind::Ended, error.into())
+    }
+
+    pub(crate) fn new(kind: RefreshErrorKind, error: BoxError) -> Self {
+        Self { kind, retry_after: None, source: Some(error.into()) }
+    }
+
+    /// Sets how long the server asked to be left alone (`Retry-After`, RFC 9110 §10.2.3). More than an hour is an hour.
+    /// `None`: it didn't.
+    pub fn retry_after(mut self, wait: impl Into<Option<Duration>>) -> Self {
+        self.retry_after = wait.into();
+        self
+    }
+
+    /// Looks for a `RefreshError` in `error` and its chain of sources: for a refresher that calls another one.
+    pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
+        chain::find(error)
+    }
+
+    /// Whether it was made by [`transient`](Self::transient).
+    pub fn is_transient(&self) -> bool {
+        self.kind == RefreshErrorKind::Transient
+    }
+
+    /// Whether it was made by [`unknown_outcome`](Self::unknown_outcome).
+    pub fn is_unknown_outcome(&self) -> bool {
+        self.kind == RefreshErrorKind::Unknown
+    }
+
+    /// Whether it was made by [`configuration`](Self::configuration).
+    pub fn is_configuration(&self) -> bool {
+        self.kind == RefreshErrorKind::Configuration
+    }
+
+    /// Whether it was made by [`ended`](Self::ended).
+    pub fn is_ended(&self) -> bool {
+        self.kind == RefreshErrorKind::Ended
+    }
+
+    pub(crate) fn kind(&self) -> RefreshErrorKind {
+        self.kind
+    }
+
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}
+
+impl From<InvalidToken> for RefreshError {
+    fn from(error: InvalidToken) -> Self {
+        Self::configuration(error)
+    }
+}
+
+impl fmt::Debug for RefreshError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RefreshError")
+            .field("kind", &self.kind)
+            .field("retry_after", &self.retry_after)
+            .field("source", &self.source)
+            .finish()
+    }
+}
+
+impl fmt::Display for RefreshError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            RefreshErrorKind::Transient => "the refresh failed in passing",
+            RefreshErrorKind::Unknown => "the refresh was sent and not answered",
+            RefreshErrorKind::Configuration => "the refresh was refused for its configuration",
+            RefreshErrorKind::Ended => "the grant has ended",
+        })
+    }
+}
+
+impl StdError for RefreshError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
