@@ -47,6 +47,8 @@ enum Delivery {
     Closed,
     /// No connection comes about (in memory alone).
     Refused,
+    /// The client itself panics (in memory alone).
+    Panics,
     /// Not before the test says so.
     Held,
 }
@@ -112,6 +114,10 @@ impl Reply {
 
     pub(crate) fn refused() -> Self {
         Self { delivery: Delivery::Refused, ..reply(200, "") }
+    }
+
+    pub(crate) fn panics() -> Self {
+        Self { delivery: Delivery::Panics, ..reply(200, "") }
     }
 
     pub(crate) fn held(self) -> Self {
@@ -247,9 +253,7 @@ impl Server {
         tower::service_fn(move |request| {
             let shared = Arc::clone(&shared);
             async move {
-                if shared.refuses() {
-                    return Err(io::Error::from(io::ErrorKind::ConnectionRefused).into());
-                }
+                shared.connect()?;
                 let (ours, theirs): (DuplexStream, _) = tokio::io::duplex(64 * 1024);
                 shared.serve(theirs);
                 let (mut sender, connection) =
@@ -289,12 +293,19 @@ impl Shared {
         }
     }
 
-    fn refuses(&self) -> bool {
-        let refuses = matches!(self.script.lock().unwrap()[0].delivery, Delivery::Refused);
-        if refuses {
-            self.next();
+    fn connect(&self) -> io::Result<()> {
+        let next = self.script.lock().unwrap()[0].delivery;
+        match next {
+            Delivery::Refused => {
+                self.next();
+                Err(io::ErrorKind::ConnectionRefused.into())
+            }
+            Delivery::Panics => {
+                self.next();
+                panic!("as the script says")
+            }
+            _ => Ok(()),
         }
-        refuses
     }
 
     fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
@@ -323,7 +334,7 @@ impl Shared {
         match reply.delivery {
             Delivery::Closed => return Err("closed".into()),
             Delivery::Held => drop(self.held.subscribe().wait_for(|held| !held).await),
-            Delivery::Refused => panic!("no connection was to come"),
+            Delivery::Refused | Delivery::Panics => panic!("no connection was to come"),
             Delivery::Whole | Delivery::Chunked => {}
         }
         Ok(reply.into_response())
