@@ -92,6 +92,8 @@ async fn c88_b131_a_dead_connection_is_tried_once_more_with_a_fresh_request() {
     let mut dead: Vec<BoxError> = vec![canceled().await.into()];
     for kind in [BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof] {
         dead.push(io::Error::from(kind).into());
+        // Some way down in the chain of sources.
+        dead.push(io::Error::other(io::Error::other(io::Error::from(kind))).into());
     }
     for error in dead {
         let shown = format!("{error:?}");
