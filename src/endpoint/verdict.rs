@@ -128,7 +128,8 @@ fn of_status(status: StatusCode, retry_after: bool) -> Judged {
         408 | 425 | 429 => (Transient, false),
         // The request's form is wrong, and will be the next time.
         411 | 413 | 415 | 422 => (Configuration, true),
-        400..=498 => (Transient, true),
+        // An error that was said with a success is one, too.
+        200..=299 | 400..=498 => (Transient, true),
         _ => (Transient, false),
     };
     Judged { kind, unclear }
@@ -175,7 +176,10 @@ mod tests {
             (&[499, 500, 504, 524][..], (Unknown, false)),
             (&[408, 425, 429, 501, 502, 503, 505, 507, 521, 525, 599, 999], (Transient, false)),
             (&[411, 413, 415, 422], (Configuration, true)),
-            (&[400, 401, 402, 403, 404, 405, 406, 409, 410, 414, 418, 431, 451, 498], (Transient, true)),
+            (
+                &[200, 204, 400, 401, 402, 403, 404, 405, 406, 409, 410, 414, 418, 431, 451, 498],
+                (Transient, true),
+            ),
         ] {
             for &status in statuses {
                 for code in ["", "never_heard_of"] {
