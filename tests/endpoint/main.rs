@@ -5,10 +5,12 @@
     reason = "tests fail by panics, and have tokio's tasks and timers"
 )]
 
+mod claims;
 mod client_auth;
 mod client_credentials;
 mod codes;
 mod dead_connection;
+mod json;
 mod kinds_of_body;
 mod lifetimes;
 mod limits;
