@@ -18,7 +18,7 @@
 //! | `invalid_client`, `incorrect_client_credentials`, `unauthorized_client`, `unsupported_grant_type`, `invalid_scope`, `invalid_target`, a DPoP code; status 411, 413, 415, 422 | configuration | paced; nobody is signed out |
 //! | `temporarily_unavailable`, `slow_down`; status 408, 425, 429, any with a `Retry-After`, 501 to 503 and the like | transient | later |
 //! | status 499, 500, 504, 524 | unknown | repeated once at once: the request may have been carried out |
-//! | any other 4xx | transient | three tries at the backoff's pace, then one in ten minutes |
+//! | any other 4xx, or another code with a success | transient | three tries at the backoff's pace, then one in ten minutes |
 //! | a redirect, but for a 307 or 308 within the origin | transient | the error names where to |
 //! | a token of another type, a token that no header can carry, an answer over its limit | configuration | |
 //! | success without a token, or what can't be read | transient | |

@@ -21,6 +21,7 @@ pub(crate) struct Allocations {
 thread_local! {
     // Without a destructor and without an initialiser that allocates: it is used from within the allocator.
     static SO_FAR: Cell<Allocations> = const { Cell::new(Allocations { count: 0, live: 0 }) };
+    static MOST_LIVE: Cell<i64> = const { Cell::new(0) };
 }
 
 /// What the current thread has allocated so far.
@@ -35,9 +36,18 @@ pub(crate) fn during<T>(work: impl FnOnce() -> T) -> (T, Allocations) {
     (result, so_far().since(before))
 }
 
+/// Runs `work` and says how many bytes more than before it had at once on this thread.
+pub(crate) fn most_during<T>(work: impl FnOnce() -> T) -> (T, i64) {
+    let before = so_far().live;
+    MOST_LIVE.set(before);
+    let result = work();
+    (result, MOST_LIVE.get() - before)
+}
+
 fn note(count: u64, bytes: i64) {
     let Allocations { count: before, live } = SO_FAR.get();
     SO_FAR.set(Allocations { count: before + count, live: live + bytes });
+    MOST_LIVE.set(MOST_LIVE.get().max(live + bytes));
 }
 
 // === impl Allocations ===

@@ -18,9 +18,10 @@
 //! # From a token endpoint
 //!
 //! The refreshers of `oauth2` and `json` go to `https` or to this machine, and follow no redirect out of the endpoint's
-//! origin. An answer is read up to a limit, whatever is in it, and costs no more memory than its own text. Nothing of it
-//! reaches an error or a log but its error code, without control characters and cut to 64. A JWT is read for its end and
-//! not verified: it comes from the endpoint, and is for the server that it is sent to.
+//! origin. An answer is read up to a limit, and costs at most twice that in memory, however it is built, or four times
+//! where most of it is one token. Nothing of its body reaches an error or a log but its error code, or a token type that
+//! can't be used, without control characters and cut to 64. A JWT is read for its end and not verified: it comes from
+//! the endpoint, and is for the server that it is sent to.
 //!
 //! # From readers of logs and memory
 //!

@@ -156,3 +156,6 @@ fn make_utf8(body: &mut [u8]) -> &str {
 
 /// An answer of many tiny members must not cost many times its own size.
 const MOST_EXTRAS: usize = 32;
+
+#[cfg(test)]
+mod tests;

@@ -23,3 +23,40 @@ pub(super) fn exp(token: &str) -> Option<f64> {
     let claims = std::str::from_utf8(&claims).ok()?;
     Members::try_new(claims).ok()?.get("exp")?.number()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(claims: impl AsRef<[u8]>) -> Option<f64> {
+        exp(&format!("e30.{}.sig", BASE64.encode(claims)))
+    }
+
+    #[test]
+    fn the_end_of_a_jwt_is_read_with_and_without_padding() {
+        assert_eq!(of(r#"{"exp":1300819380}"#), Some(1_300_819_380.0));
+        assert_eq!(of(r#"{"exp":"1300819380.5"}"#), Some(1_300_819_380.5));
+        // RFC 7519 §3.1, whose signature is left out; with padding, and without.
+        let claims =
+            "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
+        for padding in ["", "=="] {
+            assert_eq!(exp(&format!("eyJ0eXAiOiJKV1QifQ.{claims}{padding}.")), Some(1_300_819_380.0));
+        }
+        // Letters that the URL-safe alphabet has for others.
+        assert_eq!(exp("e30.eyJ4Ijoi_v_-IiwiZXhwIjo1fQ.sig").or(of("{\"exp\":5}")), Some(5.0));
+    }
+
+    #[test]
+    fn what_is_no_jwt_has_no_end() {
+        for token in
+            ["", "opaque", "a.b", "e30.e30", "e30.e30.", "...", "e30.%%%.x", "e30.bnVsbA.x", "e30.W10.x"]
+        {
+            assert_eq!(exp(token), None, "{token}");
+        }
+        for claims in ["{}", r#"{"exp":null}"#, r#"{"exp":"soon"}"#, r#"{"exp":[5]}"#, r#"{"exp":5"#, "[5]"] {
+            assert_eq!(of(claims), None, "{claims}");
+        }
+        assert_eq!(of(b"\xff\xfe"), None);
+        assert_eq!(exp("e30.eyJleHAiOjV9"), None, "it has three parts");
+    }
+}

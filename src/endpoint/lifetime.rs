@@ -137,3 +137,51 @@ const UNREADABLE: End = End::Unreadable(None);
 
 /// Some thousand years: what is longer is cut by the token itself.
 const LONGEST: Duration = Duration::from_secs(1 << 37);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(lifetime: &Lifetime, body: &str) -> End {
+        lifetime.read(Members::try_new(body).unwrap(), "opaque")
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn c34_b34_each_place_has_its_unit() {
+        let body = r#"{"n":1500,"neg":-1,"big":1e300,"bad":"x","null":null}"#;
+        let at = |seconds| End::At(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        for (lifetime, expected) in [
+            (Lifetime::seconds("n"), End::In(1500 * SECOND)),
+            (Lifetime::milliseconds("n"), End::In(Duration::from_millis(1500))),
+            (Lifetime::unix_time("n"), at(1500)),
+            (Lifetime::seconds("neg"), End::In(Duration::ZERO)),
+            (Lifetime::unix_time("neg"), at(0)),
+            (Lifetime::seconds("big"), End::In(LONGEST)),
+            (Lifetime::milliseconds("big"), End::In(LONGEST)),
+            (Lifetime::unix_time("big"), at(LONGEST.as_secs())),
+            (Lifetime::seconds("bad"), End::Unreadable(None)),
+            (Lifetime::seconds("bad").or(SECOND), End::Unreadable(Some(SECOND))),
+            (Lifetime::seconds("null"), End::Unknown),
+            (Lifetime::seconds("null").or(SECOND), End::In(SECOND)),
+            (Lifetime::seconds("n").or(SECOND), End::In(1500 * SECOND)),
+            (Lifetime::unknown(), End::Unknown),
+            (Lifetime::unknown().or(SECOND), End::In(SECOND)),
+            (Lifetime::jwt_exp(), End::Unreadable(None)),
+            (Lifetime::jwt_exp().or(SECOND), End::Unreadable(Some(SECOND))),
+        ] {
+            assert_eq!(told(&lifetime, body), expected, "{lifetime:?}");
+        }
+    }
+
+    #[test]
+    fn b34_no_number_makes_it_panic() {
+        for number in
+            [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, f64::MIN, f64::MIN_POSITIVE, -0.0]
+        {
+            assert!(seconds(number) <= Duration::MAX);
+            assert!(unix_time(number) >= SystemTime::UNIX_EPOCH);
+        }
+    }
+}

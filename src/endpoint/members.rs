@@ -219,3 +219,6 @@ impl Visitor<'_> for Name<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

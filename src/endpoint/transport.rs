@@ -214,11 +214,16 @@ fn is_dead_connection(error: &(dyn StdError + 'static)) -> bool {
         {
             return true;
         }
-        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        let io = error.downcast_ref::<io::Error>();
+        let kind = io.map(io::Error::kind);
         if let Some(BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof) = kind {
             return true;
         }
-        next = error.source();
+        next = match io {
+            // Its own source is that of the error within, which is passed over.
+            Some(io) => io.get_ref().map(|within| within as _),
+            None => error.source(),
+        };
     }
     false
 }

@@ -128,7 +128,8 @@ fn of_status(status: StatusCode, retry_after: bool) -> Judged {
         408 | 425 | 429 => (Transient, false),
         // The request's form is wrong, and will be the next time.
         411 | 413 | 415 | 422 => (Configuration, true),
-        400..=498 => (Transient, true),
+        // An error that was said with a success is one, too.
+        200..=299 | 400..=498 => (Transient, true),
         _ => (Transient, false),
     };
     Judged { kind, unclear }
@@ -156,3 +157,94 @@ const CODES: [(&str, RefreshErrorKind); 16] = {
         ("slow_down", Transient),
     ]
 };
+
+#[cfg(test)]
+mod tests {
+    use RefreshErrorKind::{Configuration, Ended, Transient, Unknown};
+
+    use super::*;
+
+    fn judge(verdicts: &Verdicts, status: u16, code: &str, retry_after: bool) -> (RefreshErrorKind, bool) {
+        let code = Some(code).filter(|code| !code.is_empty());
+        let judged = verdicts.judge(StatusCode::from_u16(status).unwrap(), code, retry_after);
+        (judged.kind, judged.unclear)
+    }
+
+    #[test]
+    fn c50_a_status_without_a_known_code() {
+        for (statuses, expected) in [
+            (&[499, 500, 504, 524][..], (Unknown, false)),
+            (&[408, 425, 429, 501, 502, 503, 505, 507, 521, 525, 599, 999], (Transient, false)),
+            (&[411, 413, 415, 422], (Configuration, true)),
+            (
+                &[200, 204, 400, 401, 402, 403, 404, 405, 406, 409, 410, 414, 418, 431, 451, 498],
+                (Transient, true),
+            ),
+        ] {
+            for &status in statuses {
+                for code in ["", "never_heard_of"] {
+                    assert_eq!(judge(&Verdicts::new(), status, code, false), expected, "{status} {code}");
+                    assert_eq!(judge(&Verdicts::new(), status, code, true), (Transient, false), "{status}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn c46_c53_a_known_code_goes_before_the_status() {
+        for (codes, kind) in [
+            (
+                &["invalid_grant", "bad_refresh_token", "refresh_token_reused", "interaction_required"][..],
+                Ended,
+            ),
+            (&["login_required", "consent_required", "Invalid_Grant"], Ended),
+            (&["invalid_client", "incorrect_client_credentials", "unauthorized_client"], Configuration),
+            (&["unsupported_grant_type", "invalid_scope", "invalid_target"], Configuration),
+            (&["use_dpop_nonce", "invalid_dpop_proof"], Configuration),
+            (&["temporarily_unavailable", "slow_down"], Transient),
+        ] {
+            for code in codes {
+                for status in [200, 400, 401, 403, 422, 429, 500, 503] {
+                    for retry_after in [false, true] {
+                        let judged = judge(&Verdicts::new(), status, code, retry_after);
+                        assert_eq!(judged, (kind, false), "{status} {code}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn c50_what_is_told_goes_before_what_is_known_and_the_last_before_the_first() {
+        let mut verdicts = Verdicts::new()
+            .ended("a")
+            .transient("a")
+            .configuration("invalid_grant")
+            .ended_on_status(StatusCode::IM_A_TEAPOT)
+            .configuration_on_status(StatusCode::IM_A_TEAPOT);
+        assert_eq!(judge(&verdicts, 400, "A", false), (Transient, false));
+        assert_eq!(judge(&verdicts, 400, "invalid_grant", false), (Configuration, false));
+        assert_eq!(judge(&verdicts, 418, "b", false), (Configuration, false));
+        assert_eq!(judge(&verdicts, 418, "b", true), (Configuration, false));
+        assert_eq!(judge(&verdicts, 418, "a", false), (Transient, false));
+        assert_eq!(judge(&verdicts, 418, "slow_down", false), (Transient, false));
+        verdicts.add(Verdicts::new().ended("A").transient_on_status(StatusCode::IM_A_TEAPOT));
+        assert_eq!(judge(&verdicts, 400, "a", false), (Ended, false));
+        assert_eq!(judge(&verdicts, 418, "", false), (Transient, false));
+    }
+
+    #[test]
+    fn p08_without_a_grant_nothing_ends() {
+        for (kind, expected) in [
+            (Ended, Configuration),
+            (Configuration, Configuration),
+            (Transient, Transient),
+            (Unknown, Unknown),
+        ] {
+            for unclear in [false, true] {
+                let judged = Judged { kind, unclear }.without_a_grant();
+                assert_eq!(judged, Judged { kind: expected, unclear });
+            }
+        }
+    }
+}

@@ -116,9 +116,13 @@ async fn c48_an_outage_is_no_verdict() {
 
 #[tokio::test(start_paused = true)]
 async fn c50_a_refusal_of_which_nothing_is_known_is_tried_twelve_times_an_hour_at_most() {
-    for answer in
-        [error(400, "invalid_request"), error(401, "token_inactive"), reply(404, "gone"), reply(422, "{}")]
-    {
+    for answer in [
+        error(400, "invalid_request"),
+        error(401, "token_inactive"),
+        reply(404, "gone"),
+        error(200, "never_heard_of"),
+        reply(422, "{}"),
+    ] {
         let server = Server::in_memory([answer]);
         let (builder, ends) = session(server.client().refresh_token_grant());
         let session = builder.build();

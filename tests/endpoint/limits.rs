@@ -2,7 +2,11 @@
 
 use std::{future::pending, time::Duration};
 
-use http::{Request, Response};
+use bytes::Bytes;
+use futures::{Stream, StreamExt, stream};
+use http::{HeaderMap, Request, Response};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -177,6 +181,38 @@ async fn c84_sent_and_unanswered_is_unknown_and_the_limit_can_be_set() {
     let error = server.json().time_limit(Duration::from_secs(4)).refresh(r1()).await.unwrap_err();
     assert!(error.is_unknown_outcome());
     assert_eq!(begin.elapsed(), Duration::from_secs(7));
+}
+
+/// A client whose answers have these frames, and then whatever follows.
+fn framed<S>(frames: impl Fn() -> S + Clone + Send + 'static) -> oauth2::Client
+where
+    S: Stream<Item = Result<Frame<Bytes>, BoxError>> + Send + 'static,
+{
+    let transport = service_fn(move |request: Request<RequestBody>| {
+        drop(request.into_body().into_bytes());
+        std::future::ready(Ok::<_, BoxError>(Response::new(StreamBody::new(frames()))))
+    });
+    oauth2::Client::try_with_transport("https://id.example.com/", "app", transport).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn c84_a_body_that_never_ends_is_a_lost_answer() {
+    let client = framed(|| {
+        let begun = Ok(Frame::data(Bytes::from_static(b"{\"access_token\":\"A2\"}")));
+        stream::iter([begun]).chain(stream::pending())
+    });
+    let error = client.refresh_token_grant().refresh(r1()).await.unwrap_err();
+    assert!(error.is_unknown_outcome() && found(&error).is_time_limit());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_in_single_bytes_with_trailers_is_read() {
+    let client = framed(|| {
+        let bytes = TOKEN.as_bytes().chunks(1).map(|byte| Ok(Frame::data(Bytes::from_static(byte))));
+        stream::iter(bytes.chain([Ok(Frame::trailers(HeaderMap::new()))]))
+    });
+    let token = client.refresh_token_grant().refresh(r1()).await.unwrap();
+    assert_eq!((token.access_token(), token.refresh_token()), ("A2", Some("R2")));
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,16 +5,25 @@
     reason = "tests fail by panics, and have tokio's tasks and timers"
 )]
 
+mod claims;
 mod client_auth;
+mod client_credentials;
 mod codes;
+mod dead_connection;
+mod json;
 mod kinds_of_body;
 mod lifetimes;
 mod limits;
+mod one_suite;
+mod pinned;
 mod redirects;
 mod retry_after;
+mod revocation;
 mod schemes;
+mod secrets;
 mod server;
 mod verdict;
+mod without_refresh_token;
 mod zoo;
 
 #[path = "../support/mod.rs"]

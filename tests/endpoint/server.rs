@@ -8,13 +8,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::stream;
-use http::{HeaderMap, HeaderName, Method, Request, Response, Uri};
-use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
-use hyper::{
-    body::{Frame, Incoming},
-    service::service_fn,
-};
+use http::{Request, Response};
+use http_body_util::{BodyExt, combinators::BoxBody};
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioIo},
@@ -25,40 +21,14 @@ use tokio::{
     sync::watch,
     task::JoinHandle,
 };
-use tower_reauth::{RefreshContext, endpoint::RequestBody, json::JsonEndpoint, oauth2};
+use tower_reauth::{endpoint::RequestBody, json::JsonEndpoint, oauth2};
 
 use crate::support::BoxError;
 
-/// What is answered. The script's last answer is for all that come after it.
-#[derive(Clone)]
-pub(crate) struct Reply {
-    status: u16,
-    headers: HeaderMap,
-    body: Bytes,
-    delivery: Delivery,
-}
+mod script;
 
-#[derive(Clone, Copy)]
-enum Delivery {
-    Whole,
-    /// In pieces, of which no length is told.
-    Chunked,
-    /// The connection is closed without an answer.
-    Closed,
-    /// No connection comes about (in memory alone).
-    Refused,
-    /// Not before the test says so.
-    Held,
-}
-
-/// What was asked.
-#[derive(Clone)]
-pub(crate) struct Asked {
-    pub(crate) method: Method,
-    pub(crate) uri: Uri,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
-}
+use script::Delivery;
+pub(crate) use script::{Asked, Reply, TOKEN, error, r1, reply};
 
 pub(crate) struct Server {
     shared: Arc<Shared>,
@@ -70,88 +40,6 @@ struct Shared {
     asked: Mutex<Vec<Asked>>,
     count: watch::Sender<usize>,
     held: watch::Sender<bool>,
-}
-
-pub(crate) const TOKEN: &str =
-    r#"{"access_token":"A2","token_type":"Bearer","expires_in":3600,"refresh_token":"R2"}"#;
-
-pub(crate) fn reply(status: u16, body: impl AsRef<[u8]>) -> Reply {
-    let body = Bytes::copy_from_slice(body.as_ref());
-    let reply = Reply { status, headers: HeaderMap::new(), body, delivery: Delivery::Whole };
-    reply.header("content-type", "application/json")
-}
-
-pub(crate) fn error(status: u16, code: &str) -> Reply {
-    reply(status, format!(r#"{{"error":"{code}"}}"#))
-}
-
-/// What a refresher is told that has R1 to present.
-pub(crate) fn r1() -> RefreshContext {
-    RefreshContext::default().with_refresh_token("R1")
-}
-
-// === impl Reply ===
-
-impl Reply {
-    /// Sets a header; an empty value takes it away.
-    pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
-        match value {
-            "" => drop(self.headers.remove(name)),
-            value => drop(self.headers.insert(HeaderName::from_static(name), value.parse().unwrap())),
-        }
-        self
-    }
-
-    pub(crate) fn chunked(self) -> Self {
-        Self { delivery: Delivery::Chunked, ..self }
-    }
-
-    pub(crate) fn closed(self) -> Self {
-        Self { delivery: Delivery::Closed, ..self }
-    }
-
-    pub(crate) fn refused() -> Self {
-        Self { delivery: Delivery::Refused, ..reply(200, "") }
-    }
-
-    pub(crate) fn held(self) -> Self {
-        Self { delivery: Delivery::Held, ..self }
-    }
-
-    fn into_response(self) -> Response<BoxBody<Bytes, io::Error>> {
-        let body = match self.delivery {
-            Delivery::Chunked => {
-                let pieces: Vec<_> = self
-                    .body
-                    .chunks(16 * 1024)
-                    .map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece))))
-                    .collect();
-                StreamBody::new(stream::iter(pieces)).boxed()
-            }
-            _ => Full::new(self.body).map_err(|never| match never {}).boxed(),
-        };
-        let mut response = Response::new(body);
-        *response.status_mut() = self.status.try_into().unwrap();
-        *response.headers_mut() = self.headers;
-        response
-    }
-}
-
-// === impl Asked ===
-
-impl Asked {
-    /// The body's parameters in their order.
-    pub(crate) fn form(&self) -> Vec<(String, String)> {
-        form_urlencoded::parse(&self.body).into_owned().collect()
-    }
-
-    pub(crate) fn param(&self, name: &str) -> Option<String> {
-        self.form().into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
-    }
-
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
-    }
 }
 
 // === impl Server ===
@@ -247,9 +135,7 @@ impl Server {
         tower::service_fn(move |request| {
             let shared = Arc::clone(&shared);
             async move {
-                if shared.refuses() {
-                    return Err(io::Error::from(io::ErrorKind::ConnectionRefused).into());
-                }
+                shared.connect()?;
                 let (ours, theirs): (DuplexStream, _) = tokio::io::duplex(64 * 1024);
                 shared.serve(theirs);
                 let (mut sender, connection) =
@@ -289,12 +175,19 @@ impl Shared {
         }
     }
 
-    fn refuses(&self) -> bool {
-        let refuses = matches!(self.script.lock().unwrap()[0].delivery, Delivery::Refused);
-        if refuses {
-            self.next();
+    fn connect(&self) -> io::Result<()> {
+        let next = self.script.lock().unwrap()[0].delivery;
+        match next {
+            Delivery::Refused => {
+                self.next();
+                Err(io::ErrorKind::ConnectionRefused.into())
+            }
+            Delivery::Panics => {
+                self.next();
+                panic!("as the script says")
+            }
+            _ => Ok(()),
         }
-        refuses
     }
 
     fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
@@ -323,7 +216,7 @@ impl Shared {
         match reply.delivery {
             Delivery::Closed => return Err("closed".into()),
             Delivery::Held => drop(self.held.subscribe().wait_for(|held| !held).await),
-            Delivery::Refused => panic!("no connection was to come"),
+            Delivery::Refused | Delivery::Panics => panic!("no connection was to come"),
             Delivery::Whole | Delivery::Chunked => {}
         }
         Ok(reply.into_response())

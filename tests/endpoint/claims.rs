@@ -1,0 +1,42 @@
+//! Claims that a server misses in a token.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{Request, Response, StatusCode};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_reauth::{AuthLayer, Session, oauth2};
+
+use crate::{
+    server::{Asked, Server, TOKEN, reply},
+    support::{BoxError, clock, get, token},
+};
+
+const CLAIMS: &str = r#"{"access_token":{"nbf":{"essential":true}}}"#;
+
+/// The token request that follows a refusal for claims.
+async fn asked(set: impl FnOnce(oauth2::Client) -> oauth2::Client) -> Asked {
+    let server = Server::in_memory([reply(200, TOKEN)]);
+    let refresher = set(server.client()).refresh_token_grant();
+    let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
+    let api = service_fn(|request: Request<()>| async move {
+        let mut response = Response::new(());
+        if request.headers()["authorization"] == "Bearer A1" {
+            *response.status_mut() = StatusCode::UNAUTHORIZED;
+            let encoded = STANDARD.encode(CLAIMS);
+            let challenge = format!(r#"Bearer error="insufficient_claims", claims="{encoded}""#);
+            response.headers_mut().insert("www-authenticate", challenge.parse().unwrap());
+        }
+        Ok::<_, BoxError>(response)
+    });
+    let response = AuthLayer::from_session(session.clone()).layer(api).oneshot(get()).await.unwrap();
+    assert_eq!(response.status(), 200);
+    // What was asked for once is not asked for again.
+    session.refresh_now().await.unwrap();
+    assert_eq!(server.asked()[1].param("claims"), None);
+    server.asked().remove(0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn b120_b122_claims_are_asked_for_once_where_that_was_set() {
+    assert_eq!(asked(|client| client).await.param("claims"), None);
+    assert_eq!(asked(oauth2::Client::answer_claims_challenges).await.param("claims").unwrap(), CLAIMS);
+}

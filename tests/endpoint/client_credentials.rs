@@ -1,0 +1,58 @@
+//! A program that acts for itself: there is no grant that could end.
+
+use std::time::Duration;
+
+use tower_reauth::{Refresher, Session, endpoint::Verdicts};
+
+use crate::{
+    server::{Server, TOKEN, error, r1, reply},
+    support::{clock, token},
+};
+
+#[tokio::test(start_paused = true)]
+async fn it_sends_no_refresh_token_though_there_is_one() {
+    let server = Server::in_memory([reply(200, TOKEN)]);
+    let client = server.client().secret_basic("s").scopes(["a", "b"]).audience("api");
+    let session =
+        Session::builder(client.client_credentials_grant()).token(token("A1 R1 0")).clock(clock()).build();
+    for _ in 0..2 {
+        session.refresh_now().await.unwrap();
+    }
+    for asked in server.asked() {
+        assert_eq!(asked.body, "grant_type=client_credentials&scope=a+b&audience=api");
+        assert!(asked.header("authorization").starts_with("Basic "));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p08_no_refusal_ends_it() {
+    for name in ["invalid_grant", "bad_refresh_token", "login_required", "disabled"] {
+        for status in [200, 400, 401, 410] {
+            let verdicts = Verdicts::new().ended("disabled").ended_on_status(http::StatusCode::GONE);
+            let server = Server::in_memory([error(status, name), reply(200, TOKEN)]);
+            let refresher = server.client().verdicts(verdicts).client_credentials_grant();
+            let session = Session::builder(refresher).clock(clock()).jitter(false).build();
+            let error = session.token().await.unwrap_err();
+            assert!(error.is_configuration(), "{status} {name}: {error:?}");
+            assert!(!session.status().is_ended());
+            tokio::time::advance(Duration::from_secs(1)).await;
+            assert_eq!(session.token().await.unwrap().expose(), "A2");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p08_nor_one_of_an_endpoint_that_is_sent_none() {
+    let server = Server::in_memory([error(400, "invalid_grant")]);
+    let endpoint = server.json().without_refresh_token().verdicts(Verdicts::new().ended("invalid_grant"));
+    assert!(endpoint.refresh(r1()).await.unwrap_err().is_configuration());
+    assert_eq!(server.asked()[0].body, "{}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p08_the_same_clients_other_grants_can_end() {
+    let server = Server::in_memory([error(400, "invalid_grant")]);
+    let client = server.client();
+    assert!(client.client_credentials_grant().refresh(r1()).await.unwrap_err().is_configuration());
+    assert!(client.refresh_token_grant().refresh(r1()).await.unwrap_err().is_ended());
+}

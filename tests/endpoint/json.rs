@@ -1,0 +1,83 @@
+//! Backends that aren't OAuth.
+
+use std::time::Duration;
+
+use tower_reauth::{
+    Refresher, Session,
+    endpoint::{EndpointError, Lifetime, Verdicts},
+};
+
+use crate::{
+    server::{Server, error, r1, reply},
+    verdict::{Verdict, verdict},
+};
+
+#[tokio::test(start_paused = true)]
+async fn simplejwt_is_known() {
+    // A JWT that ends at second 1,000,300; the test's clock begins at 1,000,000.
+    let jwt = "e30.eyJleHAiOjEwMDAzMDB9.sig";
+    let answer = format!(r#"{{"access":"{jwt}","refresh":"R2"}}"#);
+    let server = Server::in_memory([reply(200, answer)]);
+    let expected = Verdict::Token {
+        header: format!("Bearer {jwt}"),
+        life: Some(Duration::from_secs(300)),
+        refresh_token: Some("R2".into()),
+        notices: 0,
+    };
+    assert_eq!(verdict(Session::builder(server.json().for_simplejwt())).await, expected);
+    assert_eq!(server.asked()[0].body, r#"{"refresh":"R1"}"#);
+
+    for code in ["token_not_valid", "no_active_account"] {
+        let refused = format!(r#"{{"detail":"Token is invalid or expired","code":"{code}"}}"#);
+        let server = Server::in_memory([reply(401, refused)]);
+        let expected = Verdict::Ended(Some(code.to_owned()));
+        assert_eq!(verdict(Session::builder(server.json().for_simplejwt())).await, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c52_a_code_is_looked_for_where_it_was_said_to_be() {
+    let refused = r#"{"error":"e","code":"c","detail":{"reason":"r"}}"#;
+    let code = async |endpoint: tower_reauth::json::JsonEndpoint| {
+        let error = endpoint.refresh(r1()).await.unwrap_err();
+        EndpointError::find(&error).unwrap().code().map(str::to_owned)
+    };
+    let server = Server::in_memory([reply(401, refused)]);
+    assert_eq!(code(server.json()).await.as_deref(), Some("e"));
+    assert_eq!(code(server.json().code_from("/detail/reason")).await.as_deref(), Some("r"));
+    assert_eq!(code(server.json().code_from("detail")).await, None);
+    let server = Server::in_memory([reply(401, r#"{"code":"c"}"#)]);
+    assert_eq!(code(server.json()).await.as_deref(), Some("c"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_are_ways_through_nested_objects() {
+    let answer = r#"{"data":{"jwt":"A2","next":{"value":"R2"},"ttl_ms":"60000"},"jwt":"wrong","ok":true}"#;
+    let server = Server::in_memory([reply(201, answer)]);
+    let endpoint = server
+        .json()
+        .access_token_from("/data/jwt")
+        .refresh_token_from("/data/next/value")
+        .lifetime(Lifetime::milliseconds("/data/ttl_ms"));
+    let expected = Verdict::Token {
+        header: "Bearer A2".into(),
+        life: Some(Duration::from_secs(60)),
+        refresh_token: Some("R2".into()),
+        notices: 0,
+    };
+    assert_eq!(verdict(Session::builder(endpoint.clone())).await, expected);
+    let error = endpoint.access_token_from("/data/jwt/deeper").refresh(r1()).await.unwrap_err();
+    assert!(error.is_transient());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_backend_means_can_be_told() {
+    let server = Server::in_memory([error(403, "session_expired"), reply(419, "")]);
+    let verdicts = Verdicts::new().ended("session_expired");
+    let status = http::StatusCode::from_u16(419).unwrap();
+    let endpoint = server.json().verdicts(verdicts).verdicts(Verdicts::new().ended_on_status(status));
+    assert!(endpoint.refresh(r1()).await.unwrap_err().is_ended());
+    assert!(endpoint.refresh(r1()).await.unwrap_err().is_ended());
+    // Of one of which nothing is told no 4xx ends a grant.
+    assert!(server.json().refresh(r1()).await.unwrap_err().is_transient());
+}

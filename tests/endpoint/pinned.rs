@@ -1,0 +1,96 @@
+//! What each token request asks for, the hundredth as the first.
+
+use std::sync::{Arc, Mutex};
+
+use tower_reauth::{EventKind, Notice, Refresher, Session};
+
+use crate::{
+    server::{Server, TOKEN, r1, reply},
+    support::clock,
+};
+
+#[tokio::test(start_paused = true)]
+async fn c86_each_refresh_asks_for_the_same() {
+    let replies = (2..5).map(|n| reply(200, TOKEN.replace('2', &n.to_string())));
+    let server = Server::in_memory(replies);
+    let client = server
+        .client()
+        .scopes(["openid", "a b"])
+        .resource("https://one.example.com/?x=1&y")
+        .resource("https://two.example.com")
+        .audience("api")
+        .param("tenant", "t 1");
+    let session = Session::builder(client.refresh_token_grant()).refresh_token("R1").clock(clock()).build();
+    for _ in 0..3 {
+        session.refresh_now().await.unwrap();
+    }
+    for (n, asked) in (1..).zip(server.asked()) {
+        let expected = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", &format!("R{n}")),
+            ("scope", "openid a b"),
+            ("resource", "https://one.example.com/?x=1&y"),
+            ("resource", "https://two.example.com"),
+            ("audience", "api"),
+            ("tenant", "t 1"),
+            ("client_id", "app"),
+        ];
+        assert_eq!(asked.form(), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+    assert_eq!(server.count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c86_a_scope_that_is_missing_is_told_by_an_event() {
+    for (granted, missing) in [
+        (r#","scope":"read""#, Some("write")),
+        (r#","scope":"write-all read""#, Some("write")),
+        (r#","scope":"write read more""#, None),
+        (r#","scope":"read,write""#, None),
+        (r#","scope":"read, write""#, None),
+        (r#","scope":null"#, None),
+        ("", None),
+    ] {
+        let answer = format!(r#"{{"access_token":"A2","token_type":"Bearer"{granted}}}"#);
+        let server = Server::in_memory([reply(200, answer)]);
+        let noticed = Arc::<Mutex<Vec<Notice>>>::default();
+        let notices = Arc::clone(&noticed);
+        let session = Session::builder(server.client().scopes(["read", "write"]).refresh_token_grant())
+            .refresh_token("R1")
+            .clock(clock())
+            .on_event(move |event| {
+                if let EventKind::Noticed { notice, .. } = &event.kind {
+                    notices.lock().unwrap().push(notice.clone());
+                }
+            })
+            .build();
+        session.token().await.unwrap();
+        let expected: Vec<_> =
+            missing.into_iter().map(|scope| Notice::missing_scopes([scope.to_owned()])).collect();
+        assert_eq!(*noticed.lock().unwrap(), expected, "{granted}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c86_further_members_are_kept_and_the_scopes_named() {
+    let answer = r#"{"access_token":"A2","token_type":"Bearer","scope":"read  write","id_token":"I2","n":7,"t":true,"o":{},"l":[1],"z":null,"expires_in":5}"#;
+    let server = Server::in_memory([reply(200, answer)]);
+    let token = server.client().refresh_token_grant().refresh(r1()).await.unwrap();
+    assert_eq!(token.scopes().unwrap(), ["read", "write"]);
+    let extras = ["id_token", "n", "t", "o", "l", "z", "expires_in", "access_token", "scope", "token_type"];
+    let found = extras.map(|name| token.extra(name));
+    let none = [None; 7];
+    assert_eq!(found[..3], [Some("I2"), Some("7"), Some("true")]);
+    assert_eq!(found[3..], none);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_refresher_of_a_client_is_its_own() {
+    let server = Server::in_memory([reply(200, TOKEN)]);
+    let client = server.client();
+    let (plain, scoped) = (client.refresh_token_grant(), client.clone().scopes(["x"]).refresh_token_grant());
+    plain.refresh(r1()).await.unwrap();
+    scoped.refresh(r1()).await.unwrap();
+    let asked = server.asked();
+    assert_eq!((asked[0].param("scope"), asked[1].param("scope").as_deref()), (None, Some("x")));
+}

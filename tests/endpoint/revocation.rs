@@ -1,0 +1,124 @@
+//! Taking tokens back.
+
+use tower_reauth::Session;
+
+use crate::{
+    server::{Server, TOKEN, error, reply},
+    support::{clock, token},
+};
+
+#[tokio::test]
+async fn both_tokens_are_taken_back_with_their_hints() {
+    let server = Server::on_loopback([reply(200, "")]).await;
+    let client = server.client().secret_post("s").scopes(["a"]).resource("https://x.example.com");
+    let revocation = client.revocation(server.url("/revoke")).unwrap();
+    revocation.revoke(&token("A1 R1 600")).await.unwrap();
+    let asked = server.asked();
+    assert_eq!(asked.len(), 2);
+    for (asked, params) in asked.iter().zip([
+        "token=R1&token_type_hint=refresh_token&client_id=app&client_secret=s",
+        "token=A1&token_type_hint=access_token&client_id=app&client_secret=s",
+    ]) {
+        assert_eq!((asked.method.as_str(), asked.uri.to_string().as_str()), ("POST", "/revoke"));
+        assert_eq!(asked.body, params);
+        assert_eq!(asked.header("content-type"), "application/x-www-form-urlencoded");
+    }
+    revocation.revoke(&token("A1 - 600")).await.unwrap();
+    assert_eq!(server.count(), 3);
+    assert_eq!(server.asked()[2].param("token_type_hint").unwrap(), "access_token");
+}
+
+#[tokio::test]
+async fn a_server_that_cant_revoke_access_tokens_is_no_failure() {
+    let server = Server::on_loopback([reply(200, ""), error(400, "unsupported_token_type")]).await;
+    let revocation = server.client().revocation(server.url("/revoke")).unwrap();
+    revocation.revoke(&token("A1 R1 600")).await.unwrap();
+    // One that can't revoke refresh tokens is.
+    let error = revocation.revoke(&token("A1 R1 600")).await.unwrap_err();
+    assert_eq!(error.code(), Some("unsupported_token_type"));
+}
+
+#[tokio::test]
+async fn a_refusal_is_typed() {
+    for (answer, status, code) in [
+        (error(401, "invalid_client"), 401, Some("invalid_client")),
+        (reply(503, "<html>"), 503, None),
+        (reply(400, r#"{"error":{"code":"oops"}}"#), 400, Some("oops")),
+    ] {
+        let server = Server::on_loopback([answer]).await;
+        let revocation = server.client().revocation(server.url("/revoke")).unwrap();
+        let error = revocation.revoke(&token("A1 R1 600")).await.unwrap_err();
+        assert_eq!((error.status().unwrap().as_u16(), error.code()), (status, code));
+    }
+    let server = Server::on_loopback([reply(200, "").closed()]).await;
+    let revocation = server.client().revocation(server.url("/revoke")).unwrap();
+    assert!(revocation.revoke(&token("A1 R1 600")).await.is_err());
+    assert!(server.client().revocation("http://id.example.com/revoke").unwrap_err().is_cleartext());
+}
+
+#[tokio::test]
+async fn json_posts_the_refresh_token_with_the_endpoints_members() {
+    let server = Server::on_loopback([reply(204, ""), error(400, "oops")]).await;
+    let endpoint = server.json().refresh_token_as("refresh").field("device", "d7");
+    let revocation = endpoint.revocation(server.url("/blacklist/")).unwrap();
+    revocation.revoke(&token("A1 - 600")).await.unwrap();
+    assert_eq!(server.count(), 0);
+    revocation.revoke(&token("A1 R1 600")).await.unwrap();
+    let asked = server.asked().remove(0);
+    assert_eq!(
+        (asked.uri.to_string().as_str(), &asked.body[..]),
+        ("/blacklist/", &br#"{"refresh":"R1","device":"d7"}"#[..])
+    );
+    let error = revocation.revoke(&token("A1 R1 600")).await.unwrap_err();
+    assert_eq!(error.code(), Some("oops"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn c98_a_pair_that_comes_after_the_sign_out_is_taken_back() {
+    let tokens = Server::in_memory([reply(200, TOKEN).held()]);
+    let revoked = Server::in_memory([reply(200, "")]);
+    let revocation = revoked.client().revocation("https://id.example.com/revoke").unwrap();
+    let session = Session::builder(tokens.client().refresh_token_grant())
+        .token(token("A1 R1 0"))
+        .clock(clock())
+        .on_revoke(revocation.clone().into_hook())
+        .build();
+    let waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.token().await }
+    });
+    tokens.has_been_asked(1).await;
+    let had = session.sign_out().unwrap();
+    assert_eq!((had.access_token(), had.refresh_token()), ("A1", Some("R1")));
+    tokens.let_go();
+    assert!(waiting.await.unwrap().unwrap_err().is_signed_out());
+    session.settled().await;
+    assert!(session.token().await.unwrap_err().is_signed_out());
+    let late: Vec<_> = revoked.asked().iter().map(|asked| asked.param("token").unwrap()).collect();
+    assert_eq!(late, ["R2", "A2"]);
+
+    revocation.revoke(&had).await.unwrap();
+    let all: Vec<_> = revoked.asked().iter().map(|asked| asked.param("token").unwrap()).collect();
+    assert_eq!(all, ["R2", "A2", "R1", "A1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c98_json_takes_a_late_pair_back_too() {
+    let server = Server::in_memory([reply(200, TOKEN).held(), reply(205, "")]);
+    let revocation = server.json().revocation("https://api.example.com/blacklist/").unwrap();
+    let session = Session::builder(server.json())
+        .refresh_token("R1")
+        .clock(clock())
+        .on_revoke(revocation.into_hook())
+        .build();
+    let waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.token().await }
+    });
+    server.has_been_asked(1).await;
+    assert!(session.sign_out().is_none(), "there was no access token yet");
+    server.let_go();
+    assert!(waiting.await.unwrap().unwrap_err().is_signed_out());
+    session.settled().await;
+    assert_eq!(server.asked()[1].body, r#"{"refresh_token":"R2"}"#);
+}

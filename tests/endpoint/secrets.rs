@@ -1,0 +1,192 @@
+//! Nothing that is printed shows a secret, or what a server wrote.
+
+use std::{
+    error::Error as StdError,
+    fmt::Debug,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use http::{HeaderName, HeaderValue};
+use tower_reauth::{
+    RefreshContext, Refresher, RefresherExt, Session, Token,
+    endpoint::{EndpointError, Verdicts},
+};
+use tracing_subscriber::layer::SubscriberExt;
+
+use crate::{
+    server::{Reply, Server, reply},
+    support::clock,
+};
+
+const MARKER: &str = "SENTINEL";
+
+/// All that is printed.
+#[derive(Clone, Default)]
+struct Printed(Arc<Mutex<String>>);
+
+impl Printed {
+    fn see(&self, shown: impl Debug) {
+        let shown = format!("{shown:?}");
+        assert!(!shown.contains(char::is_control), "{shown:?}");
+        self.0.lock().unwrap().push_str(&shown);
+    }
+
+    fn see_chain(&self, error: &(dyn StdError + 'static)) {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            let shown = error.to_string();
+            assert!(!shown.contains(char::is_control), "{shown:?}");
+            self.0.lock().unwrap().push_str(&shown);
+            self.see(error);
+            next = error.source();
+        }
+    }
+
+    fn holds_no_secret(&self) {
+        let printed = self.0.lock().unwrap();
+        assert!(printed.len() > 100, "something was printed");
+        assert!(!printed.contains(MARKER), "{printed}");
+    }
+}
+
+impl std::io::Write for Printed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().push_str(&String::from_utf8_lossy(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn context() -> RefreshContext {
+    RefreshContext::default().with_refresh_token(format!("{MARKER}-R1"))
+}
+
+/// Answers that hold what must not be shown; none brings a token.
+fn answers() -> Vec<Reply> {
+    let text = |status, body: &str| reply(status, body.replace("$", MARKER));
+    vec![
+        text(
+            400,
+            r#"{"error":"invalid_grant","error_description":"$\r\nforged line","error_codes":[700084],"suberror":"$"}"#,
+        ),
+        text(
+            422,
+            r#"{"detail":[{"loc":["body"],"msg":"$","input":{"refresh_token":"$-R1","client_secret":"$"}}]}"#,
+        ),
+        text(401, r#"{"error":{"message":"$","type":"x","param":"$","code":"refresh_token_reused"}}"#),
+        text(200, r#"{"error":"bad_refresh_token","error_description":"$","error_uri":"$"}"#),
+        text(200, "<html>$</html>").header("content-type", "text/html"),
+        text(200, r#"{"access_token":"$-A2"#),
+        text(200, r#"{"access_token":"$-A2\n$","refresh_token":"$-R2"}"#),
+        text(200, r#"{"access_token":"$é"}"#),
+        text(200, r#"{"access_token":"$","token_type":"mac","refresh_token":"$"}"#),
+        text(200, r#"{"token":"$"}"#),
+        text(200, "access_token$"),
+        text(500, "$"),
+        text(302, "$").header("location", "https://evil.example.com/?SENTINEL#SENTINEL"),
+        text(307, "$").header("location", "https://SENTINEL:SENTINEL@evil.example.com/"),
+        text(307, "$").header("location", "SENTINEL"),
+        text(503, "$").header("retry-after", "SENTINEL").header("www-authenticate", "SENTINEL"),
+        text(200, &"$".repeat(64 * 1024)),
+        text(200, "$").closed(),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn p14_t21_t30_nothing_of_an_answer_reaches_an_error_or_the_log() {
+    let printed = Printed::default();
+    let log = printed.clone();
+    let layer = tracing_subscriber::fmt::layer().with_writer(move || log.clone()).with_ansi(false);
+    let _log = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+    for answer in answers() {
+        let server = Server::in_memory([answer]);
+        let client = server.client().answer_limit(100_000);
+        let error = client.refresh_token_grant().refresh(context()).await.unwrap_err();
+        printed.see_chain(&error);
+        let endpoint = server.json().scheme(MARKER).answer_limit(100_000);
+        if let Err(error) = endpoint.refresh(context()).await {
+            printed.see_chain(&error);
+        }
+        let revocation = client.revocation("https://id.example.com/revoke").unwrap();
+        let token = Token::builder(format!("{MARKER}-A1")).refresh_token(format!("{MARKER}-R1")).build();
+        if let Err(error) = revocation.revoke(&token.unwrap()).await {
+            printed.see_chain(&error);
+        }
+        let events = printed.clone();
+        let session = Session::builder(server.client().refresh_token_grant())
+            .refresh_token(format!("{MARKER}-R1"))
+            .clock(clock())
+            .on_event(move |event| events.see(event))
+            .build();
+        printed.see_chain(&session.token().await.unwrap_err());
+        printed.see(&session);
+    }
+    printed.holds_no_secret();
+}
+
+#[tokio::test(start_paused = true)]
+async fn t21_a_code_is_cleaned_and_cut() {
+    let long = "x".repeat(1000);
+    for (code, shown) in [
+        ("inva\\r\\nlid\\u001b[31m_\\u202egrant\\u0000", "invalid[31m_grant"),
+        ("invalid grant", "invalidgrant"),
+        (" invalid_grant\\n", "invalid_grant"),
+        (&long, &long[..64]),
+        ("d\\u00e9j\\u00e0", "dj"),
+    ] {
+        let server = Server::in_memory([reply(400, format!(r#"{{"error":"{code}"}}"#))]);
+        let error = server.client().refresh_token_grant().refresh(context()).await.unwrap_err();
+        let found = EndpointError::find(&error).unwrap();
+        assert_eq!(found.code(), Some(shown));
+        assert!(!found.to_string().contains(char::is_control));
+    }
+    // Nothing is left of it.
+    let server = Server::in_memory([reply(400, r#"{"error":"\r\n\u0007é"}"#)]);
+    let error = server.client().refresh_token_grant().refresh(context()).await.unwrap_err();
+    assert_eq!(EndpointError::find(&error).unwrap().code(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p14_no_debug_shows_a_clients_secrets() {
+    let printed = Printed::default();
+    let server = Server::in_memory([reply(500, "")]);
+    let client = || server.client().param("key", MARKER).verdicts(Verdicts::new());
+    printed.see(client().secret_basic(MARKER));
+    printed.see(client().secret_post(MARKER).refresh_token_grant());
+    printed.see(client().assertion(|| Ok::<_, std::io::Error>(MARKER.into())).client_credentials_grant());
+    printed.see(client().secret_post(MARKER).revocation("https://id.example.com/").unwrap());
+    let endpoint = server
+        .json()
+        .field("secret", MARKER)
+        .header(HeaderName::from_static("x-api-key"), HeaderValue::from_static(MARKER));
+    printed.see(&endpoint);
+    printed.see(endpoint.revocation("https://api.example.com/").unwrap());
+    printed.see(context());
+    let refresher = client().secret_post(MARKER).refresh_token_grant();
+    let refresher = refresher.time_limit(Duration::from_secs(1)).confirm_ended(Duration::ZERO);
+    printed.see(refresher.map_err(|error| error));
+    printed.holds_no_secret();
+}
+
+#[tokio::test(start_paused = true)]
+async fn p14_what_is_sent_is_marked_sensitive_and_isnt_shown() {
+    let printed = Printed::default();
+    let seen = printed.clone();
+    let transport = tower::service_fn(move |request: http::Request<tower_reauth::endpoint::RequestBody>| {
+        assert!(request.headers().get("authorization").is_none_or(HeaderValue::is_sensitive));
+        assert!(request.headers().get("x-api-key").is_none_or(HeaderValue::is_sensitive));
+        seen.see(&request);
+        std::future::ready(Ok::<_, std::io::Error>(http::Response::new(String::new())))
+    });
+    let client =
+        tower_reauth::oauth2::Client::try_with_transport("https://a.example.com", "app", transport.clone());
+    let _ = client.unwrap().secret_basic(MARKER).refresh_token_grant().refresh(context()).await;
+    let endpoint = tower_reauth::json::JsonEndpoint::try_with_transport("https://a.example.com", transport);
+    let header = HeaderValue::from_static(MARKER);
+    let _ = endpoint.unwrap().header(HeaderName::from_static("x-api-key"), header).refresh(context()).await;
+    printed.holds_no_secret();
+}

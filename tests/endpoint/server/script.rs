@@ -1,0 +1,129 @@
+//! What a server is asked, and what it answers.
+
+use std::io;
+
+use bytes::Bytes;
+use futures::stream;
+use http::{HeaderMap, HeaderName, Method, Response, Uri};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use hyper::body::Frame;
+use tower_reauth::RefreshContext;
+
+/// What is answered. The script's last answer is for all that come after it.
+#[derive(Clone)]
+pub(crate) struct Reply {
+    status: u16,
+    headers: HeaderMap,
+    body: Bytes,
+    pub(super) delivery: Delivery,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Delivery {
+    Whole,
+    /// In pieces, of which no length is told.
+    Chunked,
+    /// The connection is closed without an answer.
+    Closed,
+    /// No connection comes about (in memory alone).
+    Refused,
+    /// The client itself panics (in memory alone).
+    Panics,
+    /// Not before the test says so.
+    Held,
+}
+
+/// What was asked.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+pub(crate) const TOKEN: &str =
+    r#"{"access_token":"A2","token_type":"Bearer","expires_in":3600,"refresh_token":"R2"}"#;
+
+pub(crate) fn reply(status: u16, body: impl AsRef<[u8]>) -> Reply {
+    let body = Bytes::copy_from_slice(body.as_ref());
+    let reply = Reply { status, headers: HeaderMap::new(), body, delivery: Delivery::Whole };
+    reply.header("content-type", "application/json")
+}
+
+pub(crate) fn error(status: u16, code: &str) -> Reply {
+    reply(status, format!(r#"{{"error":"{code}"}}"#))
+}
+
+/// What a refresher is told that has R1 to present.
+pub(crate) fn r1() -> RefreshContext {
+    RefreshContext::default().with_refresh_token("R1")
+}
+
+// === impl Reply ===
+
+impl Reply {
+    /// Sets a header; an empty value takes it away.
+    pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
+        match value {
+            "" => drop(self.headers.remove(name)),
+            value => drop(self.headers.insert(HeaderName::from_static(name), value.parse().unwrap())),
+        }
+        self
+    }
+
+    pub(crate) fn chunked(self) -> Self {
+        Self { delivery: Delivery::Chunked, ..self }
+    }
+
+    pub(crate) fn closed(self) -> Self {
+        Self { delivery: Delivery::Closed, ..self }
+    }
+
+    pub(crate) fn refused() -> Self {
+        Self { delivery: Delivery::Refused, ..reply(200, "") }
+    }
+
+    pub(crate) fn panics() -> Self {
+        Self { delivery: Delivery::Panics, ..reply(200, "") }
+    }
+
+    pub(crate) fn held(self) -> Self {
+        Self { delivery: Delivery::Held, ..self }
+    }
+
+    pub(super) fn into_response(self) -> Response<BoxBody<Bytes, io::Error>> {
+        let body = match self.delivery {
+            Delivery::Chunked => {
+                let pieces: Vec<_> = self
+                    .body
+                    .chunks(16 * 1024)
+                    .map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece))))
+                    .collect();
+                StreamBody::new(stream::iter(pieces)).boxed()
+            }
+            _ => Full::new(self.body).map_err(|never| match never {}).boxed(),
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status.try_into().unwrap();
+        *response.headers_mut() = self.headers;
+        response
+    }
+}
+
+// === impl Asked ===
+
+impl Asked {
+    /// The body's parameters in their order.
+    pub(crate) fn form(&self) -> Vec<(String, String)> {
+        form_urlencoded::parse(&self.body).into_owned().collect()
+    }
+
+    pub(crate) fn param(&self, name: &str) -> Option<String> {
+        self.form().into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}

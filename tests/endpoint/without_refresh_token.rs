@@ -1,0 +1,67 @@
+//! With nothing to present nobody is asked.
+
+use std::time::Duration;
+
+use tower_reauth::{RefreshContext, Refresher, RefresherExt, Session, endpoint::EndpointError};
+
+use crate::{
+    server::{Server, TOKEN, reply},
+    support::{clock, token},
+};
+
+async fn ends_unasked(make: impl FnOnce(&Server) -> Session) {
+    let server = Server::in_memory([reply(200, TOKEN)]);
+    let session = make(&server);
+    for _ in 0..3 {
+        let error = session.token().await.unwrap_err();
+        assert!(error.is_ended(), "{error:?}");
+        assert!(EndpointError::find(&error).unwrap().is_no_refresh_token());
+        tokio::time::advance(Duration::from_secs(600)).await;
+    }
+    assert_eq!(server.count(), 0);
+    // One that signs in is served.
+    session.sign_in(token("B1 Q1 0"));
+    assert_eq!(session.token().await.unwrap().expose(), "A2");
+    assert_eq!(server.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn b146_no_refresh_token_is_an_end_without_a_call() {
+    let session = |refresher| Session::builder(refresher).clock(clock()).build();
+    ends_unasked(|server| session(server.client().refresh_token_grant())).await;
+    let session = |refresher| Session::builder(refresher).token(token("A1 - 0")).clock(clock()).build();
+    ends_unasked(|server| session(server.client().secret_post("s").refresh_token_grant())).await;
+    let session = |refresher| Session::builder(refresher).clock(clock()).build();
+    ends_unasked(|server| session(server.json())).await;
+    let session = |refresher| Session::builder(refresher).clock(clock()).build();
+    ends_unasked(|server| {
+        session(server.client().refresh_token_grant().confirm_ended(Duration::from_secs(1)))
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn b146_an_endpoint_that_needs_none_is_asked() {
+    let server = Server::in_memory([reply(200, TOKEN)]);
+    server.client().client_credentials_grant().refresh(RefreshContext::default()).await.unwrap();
+    server.json().without_refresh_token().refresh(RefreshContext::default()).await.unwrap();
+    assert_eq!(server.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p02_b145_an_answer_without_a_refresh_token_keeps_r1() {
+    for member in ["", r#","refresh_token":null"#, r#","refresh_token":"""#, r#","refresh_token":" ""#] {
+        let answer = format!(r#"{{"access_token":"A2","token_type":"Bearer"{member}}}"#);
+        let server = Server::in_memory([reply(200, answer)]);
+        let session = Session::builder(server.client().refresh_token_grant())
+            .token(token("A1 R1 0"))
+            .clock(clock())
+            .build();
+        for _ in 0..3 {
+            let _ = session.refresh_now().await;
+            tokio::time::advance(Duration::from_secs(600)).await;
+        }
+        assert_eq!(server.count(), 3);
+        assert!(server.asked().iter().all(|asked| asked.param("refresh_token").unwrap() == "R1"), "{member}");
+    }
+}

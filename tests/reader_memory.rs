@@ -1,0 +1,145 @@
+//! What it costs to read a token endpoint's answer, whatever is in it.
+#![allow(clippy::unwrap_used, reason = "tests fail by panics")]
+
+#[path = "../benches/support/counting.rs"]
+#[expect(dead_code, reason = "the benches use the rest")]
+mod counting;
+
+use std::{cell::Cell, collections::VecDeque, convert::Infallible};
+
+use bytes::Bytes;
+use counting::{Counting, most_during};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::Frame;
+use tower::service_fn;
+use tower_reauth::{
+    RefreshContext, Refresher,
+    endpoint::{Lifetime, RequestBody},
+    oauth2,
+};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The default limit on an answer.
+const LIMIT: usize = 256 * 1024;
+
+/// What an exchange costs besides: a request, its form, a timer, boxes.
+const BESIDES: i64 = 64 * 1024;
+
+fn whole(body: Bytes) -> UnsyncBoxBody<Bytes, Infallible> {
+    Full::new(body).boxed_unsync()
+}
+
+/// In pieces, of which no length is told.
+fn pieces(body: &Bytes, size: usize) -> UnsyncBoxBody<Bytes, Infallible> {
+    let pieces: VecDeque<_> =
+        (0..body.len()).step_by(size).map(|at| body.slice(at..body.len().min(at + size))).collect();
+    StreamBody::new(futures::stream::iter(pieces.into_iter().map(|piece| Ok(Frame::data(piece)))))
+        .boxed_unsync()
+}
+
+/// The most bytes that were in use at once to read `body`, the body itself apart; and whether it was a token.
+fn cost(
+    status: u16,
+    body: UnsyncBoxBody<Bytes, Infallible>,
+    set: impl FnOnce(oauth2::Client) -> oauth2::Client,
+) -> (i64, bool) {
+    thread_local! {
+        static BODY: Cell<Option<UnsyncBoxBody<Bytes, Infallible>>> = const { Cell::new(None) };
+    }
+    let transport = service_fn(move |_: Request<RequestBody>| {
+        let response = Response::builder().status(status).body(BODY.take().expect("it is asked once"));
+        std::future::ready(response)
+    });
+    let client = oauth2::Client::try_with_transport("https://id.example.com/", "app", transport).unwrap();
+    let refresher = set(client).refresh_token_grant();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let context = RefreshContext::default().with_refresh_token("R1");
+    BODY.set(Some(body));
+    let (result, most) = most_during(|| runtime.block_on(refresher.refresh(context)));
+    (most, result.is_ok())
+}
+
+fn filled(before: &str, piece: &str, after: &str) -> Bytes {
+    let times = (LIMIT - before.len() - after.len()) / piece.len();
+    format!("{before}{}{after}", piece.repeat(times)).into()
+}
+
+/// Answers of about the limit, in which nothing large has to be kept.
+fn junk() -> Vec<(&'static str, Bytes)> {
+    let token = r#"{"access_token":"A2","token_type":"Bearer","#;
+    vec![
+        ("arrays", filled(token, r#""x":["#, "")),
+        ("deep arrays", filled(r#"{"access_token":"A2","x":"#, "[", "")),
+        ("deep objects", filled(r#"{"access_token":"A2","x":"#, r#"{"a":"#, "")),
+        ("tiny members", filled(token, r#""":1,"#, r#""z":0}"#)),
+        ("duplicates", filled(token, r#""access_token":"A3","#, r#""z":0}"#)),
+        ("a long text of another kind", filled(r#"{"access_token":"A2","x":[""#, "x", r#""]}"#)),
+        ("a long name", filled(r#"{"access_token":"A2",""#, "x", r#"":[]}"#)),
+        ("a long number", filled(r#"{"access_token":"A2","expires_in":"#, "9", "}")),
+        ("what isn't UTF-8", Bytes::from(vec![0xff; LIMIT])),
+        ("blanks", filled("", " ", "")),
+        ("a page", filled("<html>", "x", "</html>")),
+        ("a form", filled("access_token=A2", "&x", "")),
+    ]
+}
+
+/// Answers of about the limit, of which most is kept.
+fn laden() -> Vec<(&'static str, Bytes)> {
+    vec![
+        ("a token", filled(r#"{"access_token":""#, "x", r#""}"#)),
+        ("an escaped token", filled(r#"{"access_token":""#, r"\u0078", r#""}"#)),
+        ("a refresh token", filled(r#"{"access_token":"A2","refresh_token":""#, "x", r#""}"#)),
+        ("a scope", filled(r#"{"access_token":"A2","scope":""#, "x", r#""}"#)),
+        ("a further member", filled(r#"{"access_token":"A2","id_token":""#, "x", r#""}"#)),
+        ("a token in a form", filled("access_token=", "x", "")),
+        ("a code", filled(r#"{"error":""#, "x", r#""}"#)),
+        ("a code in an object", filled(r#"{"error":{"code":""#, r"\u0078", r#""}}"#)),
+    ]
+}
+
+#[test]
+fn c97_an_answer_costs_twice_its_limit_at_most_however_it_is_built() {
+    let most = 2 * LIMIT as i64 + BESIDES;
+    for (what, body) in junk() {
+        for status in [200, 400] {
+            for body in [whole(body.clone()), pieces(&body, 1000)] {
+                let (cost, _) = cost(status, body, |client| client);
+                assert!((LIMIT as i64 / 2..=most).contains(&cost), "{what}, {status}: {cost} of {most}");
+            }
+        }
+    }
+}
+
+#[test]
+fn c97_what_is_kept_of_an_answer_is_copied_twice_at_most() {
+    let most = 4 * LIMIT as i64 + BESIDES;
+    for (what, body) in laden() {
+        for body in [whole(body.clone()), pieces(&body, 1000)] {
+            let (cost, is_token) = cost(200, body, |client| client.lifetime(Lifetime::jwt_exp()));
+            assert_eq!(is_token, !what.contains("code"), "{what}");
+            assert!((LIMIT as i64..=most).contains(&cost), "{what}: {cost} of {most}");
+        }
+    }
+}
+
+#[test]
+fn c97_what_is_over_the_limit_costs_no_more_than_the_limit() {
+    let body = Bytes::from(vec![b' '; 64 * LIMIT]);
+    for body in [whole(body.clone()), pieces(&body, 1000)] {
+        let (cost, is_token) = cost(200, body, |client| client);
+        assert!(!is_token && cost <= 2 * LIMIT as i64 + BESIDES, "{cost}");
+    }
+}
+
+#[test]
+fn c97_members_by_the_hundred_thousand_are_not_all_kept() {
+    let members: String = (0..9).map(|n| format!(r#""m{n}":"{}","#, "x".repeat(10))).collect();
+    let numbered: String = (0..20_000).map(|n| format!(r#""{n}":1,"#)).collect();
+    let body = format!(r#"{{{members}{numbered}"access_token":"A2"}}"#);
+    let length = body.len() as i64;
+    let (cost, is_token) = cost(200, whole(body.into()), |client| client);
+    assert!(is_token && cost <= length + BESIDES, "{cost} of {length}");
+}
