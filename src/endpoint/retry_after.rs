@@ -56,4 +56,16 @@ mod tests {
         assert_eq!(retry_after(&HeaderMap::new(), SystemTime::UNIX_EPOCH), None);
         assert_eq!(read("99999999999999999999999", None), Some(Duration::from_secs(u64::MAX)));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn c61_no_text_makes_it_panic(
+            text in "[ -~]{0,40}|[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT",
+            date in "[ -~]{0,40}|(Mon|Sun), [0-3][0-9] (Jan|Dec) [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT",
+        ) {
+            read(&text, Some(&date));
+            read(&date, Some(&text));
+            read(&date, None);
+        }
+    }
 }

@@ -225,4 +225,18 @@ mod tests {
             assert!(target(unclear).is_err(), "{unclear}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn c59_whatever_a_location_is_the_origin_stays(
+            location in "(https?://|//|/|\\\\)?[ -~]{0,30}|https://(id.example.com|ID.EXAMPLE.COM)(:443|:80|@|[.])?[ -~]{0,20}",
+        ) {
+            let url: EndpointUrl = "https://id.example.com/token".parse().unwrap();
+            if let Ok(target) = url.same_origin(&location) {
+                proptest::prop_assert_eq!(target.origin(), url.origin());
+                let host = target.uri.host().map(str::to_ascii_lowercase);
+                proptest::prop_assert_eq!(host.as_deref(), Some("id.example.com"));
+            }
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod client_auth;
 mod client_credentials;
 mod codes;
 mod dead_connection;
+mod ends;
 mod json;
 mod kinds_of_body;
 mod lifetimes;

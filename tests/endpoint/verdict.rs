@@ -5,9 +5,9 @@ use std::{
     time::Duration,
 };
 
-use tower_reauth::{Clock, SessionBuilder, Token, endpoint::EndpointError};
+use tower_reauth::{Clock, EventKind, Refresher, Session, SessionBuilder, Token, endpoint::EndpointError};
 
-use crate::support::clock;
+use crate::support::{clock, token};
 
 /// What came of a session's first refresh.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,4 +64,14 @@ pub(crate) async fn verdict(builder: SessionBuilder) -> Verdict {
         _ if error.is_configuration() => Verdict::Configuration(code, wait.unwrap()),
         _ => panic!("{error:?}"),
     }
+}
+
+/// A session with an expired token, which counts the ends that it tells.
+pub(crate) fn session(refresher: impl Refresher) -> (SessionBuilder, Arc<Mutex<usize>>) {
+    let ends = Arc::<Mutex<usize>>::default();
+    let counter = Arc::clone(&ends);
+    let builder = Session::builder(refresher).token(token("A1 R1 0")).clock(clock()).jitter(false).on_event(
+        move |event| *counter.lock().unwrap() += usize::from(matches!(event.kind, EventKind::Ended { .. })),
+    );
+    (builder, ends)
 }
