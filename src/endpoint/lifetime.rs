@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn c34_b34_each_place_has_its_unit() {
-        let body = r#"{"n":1500,"neg":-1,"big":1e300,"bad":"x","null":null}"#;
+        let body = r#"{"n":1500,"neg":-1,"big":1e300,"far":1e19,"bad":"x","null":null}"#;
         let at = |seconds| End::At(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
         for (lifetime, expected) in [
             (Lifetime::seconds("n"), End::In(1500 * SECOND)),
@@ -161,6 +161,7 @@ mod tests {
             (Lifetime::seconds("big"), End::In(LONGEST)),
             (Lifetime::milliseconds("big"), End::In(LONGEST)),
             (Lifetime::unix_time("big"), at(LONGEST.as_secs())),
+            (Lifetime::unix_time("far"), at(LONGEST.as_secs())),
             (Lifetime::seconds("bad"), End::Unreadable(None)),
             (Lifetime::seconds("bad").or(SECOND), End::Unreadable(Some(SECOND))),
             (Lifetime::seconds("null"), End::Unknown),
@@ -177,9 +178,17 @@ mod tests {
 
     #[test]
     fn b34_no_number_makes_it_panic() {
-        for number in
-            [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, f64::MIN, f64::MIN_POSITIVE, -0.0]
-        {
+        for number in [
+            f64::NAN,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            f64::MAX,
+            f64::MIN,
+            f64::MIN_POSITIVE,
+            -0.0,
+            1e18,
+            1e19,
+        ] {
             assert!(seconds(number) <= Duration::MAX);
             assert!(unix_time(number) >= SystemTime::UNIX_EPOCH);
         }

@@ -13,6 +13,7 @@ mod dead_connection;
 mod ends;
 mod json;
 mod kinds_of_body;
+mod leisure;
 mod lifetimes;
 mod limits;
 mod one_suite;

@@ -1,0 +1,92 @@
+//! Refusals of which nothing is known: three at the backoff's pace, then one in ten minutes.
+
+use tower_reauth::{Clock, Refresher, Session, TestClock};
+
+use crate::{
+    server::{Reply, Server, error, reply},
+    support::{clock, token},
+};
+
+fn refused() -> Reply {
+    error(400, "never_heard_of")
+}
+
+/// A success whose token is of no use, so that the session goes on counting.
+fn useless() -> Reply {
+    reply(200, r#"{"access_token":"A2","token_type":"Bearer","expires_in":0}"#)
+}
+
+fn session(refresher: impl Refresher) -> (Session, TestClock) {
+    let clock = clock();
+    let builder = Session::builder(refresher).refresh_token("R1").clock(clock.clone()).jitter(false);
+    (builder.build(), clock)
+}
+
+/// Whether the next refusal is followed by ten minutes.
+async fn is_leisurely((session, clock): &(Session, TestClock)) -> bool {
+    let error = session.refresh_now().await.unwrap_err();
+    let wait = error.retry_at().unwrap().duration_since(clock.now().wall()).unwrap().as_secs();
+    session.retry_now();
+    assert!(wait == 600 || wait < 60, "{wait}");
+    wait == 600
+}
+
+#[tokio::test(start_paused = true)]
+async fn c50_the_fourth_in_a_row_is_followed_by_ten_minutes() {
+    let server = Server::in_memory([refused()]);
+    let session = session(server.client().refresh_token_grant());
+    for leisurely in [false, false, false, true, true] {
+        assert_eq!(is_leisurely(&session).await, leisurely);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c50_an_answer_that_is_known_begins_the_row_anew() {
+    for known in [useless(), reply(503, ""), error(400, "invalid_client")] {
+        let is_success = known.is_success();
+        let server = Server::in_memory([refused(), refused(), known, refused()]);
+        let session = session(server.client().refresh_token_grant());
+        for _ in 0..2 {
+            assert!(!is_leisurely(&session).await);
+        }
+        assert_eq!(session.0.refresh_now().await.is_ok(), is_success);
+        session.0.retry_now();
+        for leisurely in [false, false, false, true] {
+            assert_eq!(is_leisurely(&session).await, leisurely);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c50_another_user_begins_the_row_anew() {
+    let server = Server::in_memory([refused()]);
+    let session = session(server.client().refresh_token_grant());
+    for leisurely in [false, false, false, true] {
+        assert_eq!(is_leisurely(&session).await, leisurely);
+    }
+    session.0.sign_in(token("B1 Q1 0"));
+    for leisurely in [false, false, false, true] {
+        assert_eq!(is_leisurely(&session).await, leisurely);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c50_each_refresher_counts_for_itself() {
+    async fn check<R: Refresher>(server: Server, first: R, second: R) {
+        server.set_script([refused()]);
+        let (first, second) = (session(first), session(second));
+        for leisurely in [false, false, false, true] {
+            assert_eq!(is_leisurely(&first).await, leisurely);
+        }
+        server.set_script([useless()]);
+        second.0.refresh_now().await.unwrap();
+        server.set_script([refused()]);
+        assert!(is_leisurely(&first).await);
+    }
+    let server = Server::in_memory([]);
+    let client = server.client();
+    check(server, client.refresh_token_grant(), client.refresh_token_grant()).await;
+    let server = Server::in_memory([]);
+    let endpoint = server.json();
+    check(server, endpoint.clone(), endpoint).await;
+}
