@@ -10,11 +10,15 @@
 
 mod servers;
 
+use std::{net::TcpStream, process::Command, time::Duration};
+
 use servers::{Kind, Server};
 
 async fn keeps_its_word(kind: Kind) {
     let Some(mut server) = Server::start(kind, &["--access-lifetime", "60"]) else { return };
     let first = server.sign_in().await;
+    // A JWT tells its end by itself.
+    assert_eq!(first.expires_in, (kind != Kind::SimpleJwt).then_some(60));
     assert_eq!(server.call(&first.access).await, 200);
     assert_eq!(server.call("none").await, 401);
 
@@ -24,12 +28,13 @@ async fn keeps_its_word(kind: Kind) {
     assert_eq!(server.refreshes().await, (1, 0));
     assert_ne!(server.is_alive(&second).await, Some(false));
 
+    server.stop();
+    server.start_again();
+    assert_eq!(server.call(&second.access).await, 200);
     if kind != Kind::SimpleJwt {
         server.expire(&second.access).await;
         assert_eq!(server.call(&second.access).await, 401);
     }
-    server.stop();
-    server.start_again();
     let third = server.refresh(&second.refresh).await.unwrap();
     assert_eq!(server.call(&third.access).await, 200);
 
@@ -42,6 +47,7 @@ async fn keeps_its_word(kind: Kind) {
     // Only the strictest takes a spent refresh token for theft.
     let alive = server.call(&third.access).await == 200;
     assert_eq!(alive, kind != Kind::Oidc);
+    assert_eq!(server.refresh(&third.refresh).await.is_ok(), kind != Kind::Oidc);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,10 +65,13 @@ async fn django_oauth_toolkit_keeps_its_word() {
     keeps_its_word(Kind::Dot).await;
 }
 
+/// Of the time for which an answer is held back.
+const HALF: Duration = Duration::from_secs(30);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_held_back_was_made_before() {
     for kind in [Kind::SimpleJwt, Kind::Oidc, Kind::Dot] {
-        let Some(server) = Server::start(kind, &[]) else { return };
+        let Some(server) = Server::start(kind, &[]) else { continue };
         let first = server.sign_in().await;
         server.set_delay(60_000).await;
         let call = server.refresh(&first.refresh);
@@ -73,7 +82,38 @@ async fn an_answer_that_is_held_back_was_made_before() {
         };
         tokio::select! {
             _ = call => panic!("{kind:?}: it was not held back"),
-            () = spent => {}
+            made = tokio::time::timeout(HALF, spent) => made.expect("the answer is made before it is held back"),
         }
     }
+}
+
+/// Why `expire` isn't a revocation.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_access_token_takes_its_refresh_token_along() {
+    for kind in [Kind::Oidc, Kind::Dot] {
+        let Some(server) = Server::start(kind, &["--access-lifetime", "60"]) else { continue };
+        let grant = server.sign_in().await;
+        assert_eq!(server.revoke(&grant.access).await, 200, "{kind:?}");
+        assert_eq!(server.call(&grant.access).await, 401, "{kind:?}");
+        let (status, body) = server.refresh(&grant.refresh).await.unwrap_err();
+        assert_eq!((status.as_u16(), &body["error"]), (400, &"invalid_grant".into()), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_dropped_server_has_ended() {
+    for kind in [Kind::SimpleJwt, Kind::Oidc, Kind::Dot] {
+        let Some(server) = Server::start(kind, &[]) else { continue };
+        let (id, address) = (server.id(), server.url().trim_start_matches("http://").to_owned());
+        TcpStream::connect(&address).unwrap();
+        assert!(is_there(id), "{kind:?}");
+        drop(server);
+        assert!(!is_there(id), "{kind:?}");
+        TcpStream::connect(&address).unwrap_err();
+    }
+}
+
+/// Also of a child that ended and wasn't waited for.
+fn is_there(id: u32) -> bool {
+    Command::new("kill").args(["-0", &id.to_string()]).output().unwrap().status.success()
 }

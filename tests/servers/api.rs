@@ -13,6 +13,8 @@ use super::{Kind, Server};
 pub(crate) struct Grant {
     pub(crate) access: String,
     pub(crate) refresh: String,
+    #[allow(dead_code, reason = "not all who use the servers read it")]
+    pub(crate) expires_in: Option<u64>,
 }
 
 // === impl Server ===
@@ -147,6 +149,15 @@ impl Server {
         self.post_delay("/_delay?once", ms).await;
     }
 
+    /// Revokes a token in the standard way, as the client that it was given to.
+    #[allow(dead_code, reason = "not all who use the servers revoke by hand")]
+    pub(crate) async fn revoke(&self, token: &str) -> StatusCode {
+        match self.kind {
+            Kind::SimpleJwt => post_json(&self.revocation_url(), &json!({ "refresh": token })).await.0,
+            _ => self.post_form(&self.revocation_url(), &[("token", token)]).await.0,
+        }
+    }
+
     async fn post_delay(&self, path: &str, ms: u32) {
         let url = format!("{}{path}", self.url());
         let (status, _) = send(Method::POST, &url, None, "text/plain", Some(ms.to_string().into())).await;
@@ -169,7 +180,11 @@ impl Grant {
             let found = names.iter().find_map(|name| tokens[name].as_str());
             found.unwrap_or_else(|| panic!("no {names:?} in {tokens}")).to_owned()
         };
-        Self { access: text(["access", "access_token"]), refresh: text(["refresh", "refresh_token"]) }
+        Self {
+            access: text(["access", "access_token"]),
+            refresh: text(["refresh", "refresh_token"]),
+            expires_in: tokens["expires_in"].as_u64(),
+        }
     }
 }
 

@@ -27,7 +27,7 @@ class Home:
     def __init__(self, args, prefix):
         self.keeps = args.state is not None
         self.path = args.state or tempfile.mkdtemp(prefix=prefix)
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         os.makedirs(self.path, exist_ok=True)
         self.write_delay(args.token_delay)
 
@@ -35,9 +35,10 @@ class Home:
         return os.path.join(self.path, name)
 
     def write_delay(self, ms, once=False):
-        with open(self.file("delay.new"), "w") as file:
-            json.dump({"ms": int(ms), "once": once}, file)
-        os.replace(self.file("delay.new"), self.file("delay"))
+        with self.lock:
+            with open(self.file("delay.new"), "w") as file:
+                json.dump({"ms": int(ms), "once": once}, file)
+            os.replace(self.file("delay.new"), self.file("delay"))
 
     def take_delay(self):
         with self.lock:

@@ -9,7 +9,8 @@ Prints one line `ready http://127.0.0.1:PORT` when it accepts connections (PORT 
 and exits 0 on SIGTERM. State lives in a temporary sqlite file that is removed at exit, or below --state.
 
     POST /o/token/          password, refresh_token (rotated), client_credentials
-    POST /o/revoke_token/   a token with its refresh token or its access token
+    POST /o/revoke_token/   200, also for an unknown token. An access token takes its refresh token along (which then
+                            gets 400 invalid_grant), and a refresh token its access token
     POST /_expire           ends the access token that is the body, and leaves its refresh token alone
     POST /o/introspect/     of access tokens (a refresh token is never active there)
     GET/POST /messages/ /dashboard/stats/ /tickets/    want a valid access token

@@ -42,7 +42,8 @@ impl Server {
             Ok(process) => Some(Self { kind, process, options, state }),
             Err(why) if std::env::var_os("TOWER_REAUTH_REQUIRE_SERVERS").is_none() => {
                 // Past the test's own output, which is shown of failures alone.
-                let _ = writeln!(std::io::stderr(), "SKIPPED: {kind:?} can't be run here: {why}");
+                let test = std::thread::current().name().unwrap_or("main").to_owned();
+                let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {kind:?} can't be run here: {why}");
                 None
             }
             Err(why) => panic!("{kind:?} can't be run here: {why}"),
@@ -54,13 +55,20 @@ impl Server {
         self.process.url()
     }
 
+    /// The number of its process.
+    #[allow(dead_code, reason = "not all who use the servers ask")]
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Ends it. Its state is kept.
     pub(crate) fn stop(&mut self) {
-        self.process.stop();
+        assert!(self.process.stop(), "{:?} did not end well", self.kind);
     }
 
     /// Starts it again on the same port with the same state.
     pub(crate) fn start_again(&mut self) {
+        self.stop();
         let port = self
             .url()
             .rsplit(':')

@@ -21,13 +21,17 @@
 //           cli                        public (PKCE)
 //           dpop-cli                   public (PKCE), its tokens must be DPoP-bound
 //           service  / service-secret  confidential, client_credentials only
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, randomBytes, webcrypto } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { Provider } from 'oidc-provider';
+
+// oidc-provider is written for a newer node than some distributions have.
+globalThis.crypto ??= webcrypto;
+URL.parse ??= (url, base) => { try { return new URL(url, base); } catch { return null; } };
 
 const { values: opt, positionals } = parseArgs({
   allowPositionals: true,

@@ -6,7 +6,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 pub(super) struct Process {
@@ -15,6 +15,7 @@ pub(super) struct Process {
 }
 
 const START_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 // === impl Process ===
 
@@ -33,9 +34,9 @@ impl Process {
         let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
         // To its end, so that it never blocks on a full pipe.
         thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(said.send(line))));
-        let deadline = std::time::Instant::now() + START_LIMIT;
+        let deadline = Instant::now() + START_LIMIT;
         loop {
-            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now());
             let Ok(line) = ready.recv_timeout(left) else {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -51,9 +52,23 @@ impl Process {
         &self.url
     }
 
-    pub(super) fn stop(&mut self) {
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it ended by itself, and well.
+    pub(super) fn stop(&mut self) -> bool {
         drop(self.child.stdin.take());
+        let deadline = Instant::now() + STOP_LIMIT;
+        while Instant::now() < deadline {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return status.success();
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        let _ = self.child.kill();
         let _ = self.child.wait();
+        false
     }
 }
 

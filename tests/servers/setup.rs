@@ -3,6 +3,7 @@
 use std::{
     env, fs,
     hash::{DefaultHasher, Hash, Hasher},
+    io::ErrorKind,
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
@@ -28,13 +29,20 @@ pub(super) fn command(kind: Kind) -> Result<Command, String> {
 pub(super) fn new_state_directory() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    env::temp_dir().join(format!("tower-reauth-{}-{number}", std::process::id()))
+    let place = env::temp_dir().join(format!("tower-reauth-{}-{number}", std::process::id()));
+    // A killed process of the same number may have left one.
+    let _ = fs::remove_dir_all(&place);
+    place
 }
 
 /// The Python of a virtual environment with the pinned packages.
 fn python() -> Result<PathBuf, String> {
     let requirements = Path::new(SOURCES).join("requirements.txt");
+    run(Command::new("python3").arg("--version"))?;
     let place = once("python", &[&requirements], |place| {
+        run(Command::new("python3").args(["-c", "import ensurepip, venv"])).map_err(|_| {
+            "needs python3's venv and ensurepip (python3-venv, as Debian names it)".to_owned()
+        })?;
         run(Command::new("python3").args(["-m", "venv"]).arg(place))?;
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
         run(Command::new(place.join("bin/python")).args(pip).arg(&requirements))
@@ -47,8 +55,8 @@ fn node() -> Result<PathBuf, String> {
     let file = |name: &str| Path::new(SOURCES).join(name);
     let (server, lock, package) =
         (file("oidc_provider_server.mjs"), file("package-lock.json"), file("package.json"));
+    run(Command::new("node").arg("--version"))?;
     once("node", &[&server, &lock, &package], |place| {
-        run(Command::new("node").arg("--version"))?;
         for source in [&server, &lock, &package] {
             let target = place.join(source.file_name().expect("it is a file"));
             fs::copy(source, target).map_err(|error| error.to_string())?;
@@ -89,9 +97,17 @@ fn target_directory() -> PathBuf {
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
-    let output = command.output().map_err(|error| format!("{:?}: {error}", command.get_program()))?;
+    let output = command.output().map_err(|error| {
+        let program = command.get_program().to_string_lossy();
+        if error.kind() == ErrorKind::NotFound {
+            format!("needs {program}")
+        } else {
+            format!("{program}: {error}")
+        }
+    })?;
     if output.status.success() {
         return Ok(());
     }
-    Err(format!("{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr)))
+    let said = [output.stdout, output.stderr].concat();
+    Err(format!("{command:?} failed:\n{}", String::from_utf8_lossy(&said)))
 }
