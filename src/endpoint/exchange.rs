@@ -2,10 +2,7 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -28,8 +25,7 @@ use super::{
     verdict::{Judged, Verdicts},
 };
 
-/// A token endpoint, how it is spoken to, and how its answers are taken.
-#[derive(Clone)]
+/// A token endpoint, how it is spoken to, and how its answers are taken. A clone is for another session.
 pub(crate) struct Exchange {
     pub(crate) url: EndpointUrl,
     pub(crate) transport: Transport,
@@ -40,7 +36,7 @@ pub(crate) struct Exchange {
     pub(crate) time_limit: Duration,
     pub(crate) answer_limit: usize,
     /// Refusals in a row of which nothing is known.
-    unclear: Arc<AtomicU32>,
+    unclear: AtomicU32,
 }
 
 /// A request that brought no whole answer.
@@ -61,13 +57,8 @@ impl Exchange {
             never_ends: false,
             time_limit: TIME_LIMIT,
             answer_limit: ANSWER_LIMIT,
-            unclear: Arc::default(),
+            unclear: AtomicU32::new(0),
         }
-    }
-
-    /// A copy that counts for itself.
-    pub(crate) fn for_one_session(&self) -> Self {
-        Self { unclear: Arc::default(), ..self.clone() }
     }
 
     /// Sends a request, and makes of whatever comes back a token or a verdict.
@@ -105,7 +96,7 @@ impl Exchange {
 
     async fn send(&self, clock: &dyn Clock, make: &MakeRequest<'_>) -> Result<Reply, Failure> {
         let sent = Sent::default();
-        let failure = |kind| Failure { kind, sent: sent.is_sent() };
+        let failure = |kind| Failure { kind, sent: sent.give_up() };
         let Ok(limit) = clock.sleep(self.time_limit) else {
             return Err(failure(Kind::Request(crate::clock::NoTimer.into())));
         };
@@ -115,7 +106,7 @@ impl Exchange {
             Either::Left((Err(kind @ Kind::Redirected { .. }), _)) => Err(Failure { kind, sent: false }),
             Either::Left((Err(kind), _)) => Err(failure(kind)),
             Either::Right(_) => {
-                let sent = sent.is_sent();
+                let sent = sent.give_up();
                 Err(Failure { kind: Kind::TimeLimit { limit: self.time_limit, sent }, sent })
             }
         }
@@ -184,6 +175,22 @@ impl Exchange {
 
     fn clear(&self) {
         self.unclear.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Clone for Exchange {
+    fn clone(&self) -> Self {
+        Self {
+            url: self.url.clone(),
+            transport: self.transport.clone(),
+            shape: self.shape.clone(),
+            verdicts: self.verdicts.clone(),
+            never_ends: self.never_ends,
+            time_limit: self.time_limit,
+            answer_limit: self.answer_limit,
+            // It counts for itself.
+            unclear: AtomicU32::new(0),
+        }
     }
 }
 

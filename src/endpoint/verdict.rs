@@ -6,6 +6,8 @@ use http::StatusCode;
 
 use crate::refresh::RefreshErrorKind;
 
+use super::error::shown;
+
 /// What a provider means by its own error codes and statuses.
 ///
 /// It goes before what is known already (see the [module docs](super)); what is set later before what was set first.
@@ -90,8 +92,13 @@ impl Verdicts {
     /// The user's word on the code goes first, then what is known of the code, then the same of the status.
     pub(super) fn judge(&self, status: StatusCode, code: Option<&str>, retry_after: bool) -> Judged {
         let told = |kind| Judged { kind, unclear: false };
-        let own = code.and_then(|code| last(&self.codes, |known| known.eq_ignore_ascii_case(code)));
-        own.or_else(|| code.and_then(of_code))
+        // A provider's own may be of several words, also as an error shows them.
+        let shown = code.map(shown);
+        let is = |known: &str, code: &str| known.trim().eq_ignore_ascii_case(code);
+        let own = code.zip(shown.as_deref()).and_then(|(code, shown)| {
+            last(&self.codes, |known| is(known, code.trim()) || is(known, shown))
+        });
+        own.or_else(|| of_code(shown.as_deref()?))
             .or_else(|| last(&self.statuses, |known| *known == status))
             .map_or_else(|| of_status(status, retry_after), told)
     }

@@ -47,7 +47,7 @@ impl Client {
         U: TryInto<EndpointUrl>,
         U::Error: Into<InvalidEndpoint>,
     {
-        let mut client = self.for_one_session();
+        let mut client = self.clone();
         client.exchange.url = revocation_endpoint.try_into().map_err(Into::into)?;
         client.pinned.clear();
         Ok(Revocation { client })
