@@ -186,14 +186,18 @@ async fn presented(bodies: &'static [&'static str]) -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn p02_the_successor_of_an_answer_of_no_use_replaces_the_refresh_token() {
-    let good = r#"{"access_token":"A2","token_type":"Bearer","refresh_token":"R3"}"#;
-    let of_another_type =
-        &[r#"{"access_token":"A2","token_type":"mac","refresh_token":"R2"}"#, r#"{"access_token":"A2","token_type":"Bearer","refresh_token":"R3"}"#];
-    let unsendable =
-        &["{\"access_token\":\"A\\u00012\",\"token_type\":\"Bearer\",\"refresh_token\":\"R2\"}", r#"{"access_token":"A2","token_type":"Bearer","refresh_token":"R3"}"#];
-    let without =
-        &[r#"{"token_type":"Bearer","refresh_token":"R2"}"#, r#"{"access_token":"A2","token_type":"Bearer","refresh_token":"R3"}"#];
-    let _ = good;
+    let of_another_type = &[
+        r#"{"access_token":"A2","token_type":"mac","refresh_token":"R2"}"#,
+        r#"{"access_token":"A2","token_type":"Bearer","refresh_token":"R3"}"#,
+    ];
+    let unsendable = &[
+        "{\"access_token\":\"A\\u00012\",\"token_type\":\"Bearer\",\"refresh_token\":\"R2\"}",
+        r#"{"access_token":"A2","token_type":"Bearer","refresh_token":"R3"}"#,
+    ];
+    let without = &[
+        r#"{"token_type":"Bearer","refresh_token":"R2"}"#,
+        r#"{"access_token":"A2","token_type":"Bearer","refresh_token":"R3"}"#,
+    ];
     assert_eq!(presented(of_another_type).await, ["R1", "R2"]);
     assert_eq!(presented(unsendable).await, ["R1", "R2"]);
     assert_eq!(presented(without).await, ["R1", "R2"]);
@@ -241,8 +245,6 @@ async fn p07_leisure_ends_with_the_token_that_stayed_in_use() {
 #[tokio::test(start_paused = true)]
 async fn p07_a_clone_of_a_grant_counts_for_itself() {
     let grant = client(403, "<html>").refresh_token_grant();
-    let good = client(503, "<html>");
-    let _ = good;
     let (one, other) = (grant.clone(), grant);
     let wait = |error: RefreshError| format!("{error:?}").contains("600s");
     for failures in 0..3 {
@@ -261,7 +263,9 @@ async fn p07_a_failure_made_of_another_keeps_its_retry_after() {
         })
     };
     let wrapped = busy().map_err(RefreshError::configuration).refresh(r1()).await.unwrap_err();
-    assert!(format!("{wrapped:?}").starts_with("RefreshError { kind: Configuration, retry_after: Some(90s)"));
+    assert!(
+        format!("{wrapped:?}").starts_with("RefreshError { kind: Configuration, retry_after: Some(90s),")
+    );
     let set = busy().map_err(|error| RefreshError::transient(error).retry_after(None));
     assert!(format!("{:?}", set.refresh(r1()).await.unwrap_err()).contains("Transient, retry_after: None"));
 }
@@ -273,7 +277,10 @@ async fn p08_a_code_of_several_words_can_be_told() {
     for (code, body) in [
         ("session expired", r#"{"error":"Session expired"}"#),
         ("session expired", r#"{"code":" session expired "}"#),
-        ("Sitzung abgelaufen: bitte neu anmelden, denn Ihre Sitzung ist lange abgelaufen", r#"{"error":"Sitzung abgelaufen: bitte neu anmelden, denn Ihre Sitzung ist lange abgelaufen"}"#),
+        (
+            "Sitzung abgelaufen: bitte neu anmelden, denn Ihre Sitzung ist lange abgelaufen",
+            r#"{"error":"Sitzung abgelaufen: bitte neu anmelden, denn Ihre Sitzung ist lange abgelaufen"}"#,
+        ),
         ("séance terminée", r#"{"error":"séance terminée"}"#),
     ] {
         let endpoint = json(401, body).verdicts(Verdicts::new().ended(code));

@@ -57,7 +57,9 @@ impl Body for RequestBody {
         _cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         if !self.take() {
-            return Poll::Ready(Some(Err(io::Error::other("the token request was given up before it was sent"))));
+            return Poll::Ready(Some(Err(io::Error::other(
+                "the token request was given up before it was sent",
+            ))));
         }
         let bytes = std::mem::take(&mut self.bytes);
         Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
@@ -89,7 +91,9 @@ impl Hold {
 
 /// The body is taken or given up, once and for good, as a transport may work on in a task of its own. Says which.
 fn leave(state: &AtomicU8, to: u8) -> u8 {
-    state.compare_exchange(HELD, to, Ordering::AcqRel, Ordering::Acquire).map_or_else(|earlier| earlier, |_| to)
+    state
+        .compare_exchange(HELD, to, Ordering::AcqRel, Ordering::Acquire)
+        .map_or_else(|earlier| earlier, |_| to)
 }
 
 const HELD: u8 = 0;

@@ -16,7 +16,7 @@ use crate::{
 };
 
 use super::{
-    answer::{Answer, Shape},
+    answer::{Answer, Flaw, Shape},
     error::{Contents, EndpointError, Kind, shown},
     members::Malformed,
     retry_after::retry_after,
@@ -82,6 +82,7 @@ impl Exchange {
     pub(crate) async fn run_for_status(
         &self,
         clock: &dyn Clock,
+        token: &str,
         make: &MakeRequest<'_>,
     ) -> Result<(), EndpointError> {
         let mut reply = self.send(clock, make).await.map_err(|failure| EndpointError::new(failure.kind))?;
@@ -90,7 +91,7 @@ impl Exchange {
         }
         let what = contents(&reply, false);
         let answer = self.shape.read(reply.status, &mut reply.body);
-        let code = if let Answer::Error(code) = answer { code } else { None };
+        let code = if let Answer::Error(Some(code)) = answer { told(&code, [token]) } else { None };
         Err(EndpointError::new(Kind::Refused { status: reply.status, code, what }))
     }
 
@@ -130,11 +131,25 @@ impl Exchange {
         let what = contents(&reply, false);
         match self.shape.read(status, &mut reply.body) {
             Answer::Token(token) => Ok(token),
-            Answer::Error(code) => Err(self.refuse(&reply.headers, status, code, what, cx)),
-            Answer::NoToken => Err(failed(RefreshErrorKind::Transient, Kind::NoAccessToken { status })),
-            Answer::TokenType(name) => Err(failed(RefreshErrorKind::Configuration, Kind::TokenType(name))),
-            Answer::InvalidToken(error) => {
-                Err(failed(RefreshErrorKind::Configuration, Kind::InvalidToken(error)))
+            Answer::Error(code) => {
+                Err(self.refuse(&reply.headers, status, code.as_ref().map(|code| code.as_str()), what, cx))
+            }
+            Answer::Unusable(flaw, refresh_token) => {
+                let (error, unclear) = match flaw {
+                    Flaw::Missing => failed(RefreshErrorKind::Transient, Kind::NoAccessToken { status }),
+                    Flaw::OfAnotherType(name) => {
+                        failed(RefreshErrorKind::Configuration, Kind::TokenType(name))
+                    }
+                    Flaw::Invalid(error) => {
+                        failed(RefreshErrorKind::Configuration, Kind::InvalidToken(error))
+                    }
+                };
+                // What was presented may be spent by it.
+                let error = match refresh_token {
+                    Some(refresh_token) => error.brought_refresh_token(refresh_token.as_str()),
+                    None => error,
+                };
+                Err((error, unclear))
             }
             Answer::Unreadable(Malformed::Truncated) => {
                 let kind = Kind::Unreadable { status, what: contents(&reply, true) };
@@ -150,15 +165,17 @@ impl Exchange {
         &self,
         headers: &HeaderMap,
         status: StatusCode,
-        code: Option<String>,
+        code: Option<&str>,
         what: Contents,
         cx: &RefreshContext,
     ) -> (RefreshError, bool) {
         let wait = retry_after(headers, cx.clock().now().wall());
-        let Judged { kind, unclear } = match self.verdicts.judge(status, code.as_deref(), wait.is_some()) {
+        let Judged { kind, unclear } = match self.verdicts.judge(status, code, wait.is_some()) {
             judged if self.never_ends => judged.without_a_grant(),
             judged => judged,
         };
+        let secrets = [cx.refresh_token(), cx.token().map(Token::access_token)];
+        let code = code.and_then(|code| told(code, secrets.into_iter().flatten()));
         let (error, _) = failed(kind, Kind::Refused { status, code, what });
         (error.retry_after(wait), unclear)
     }
@@ -170,7 +187,7 @@ impl Exchange {
             return error;
         }
         let before = self.unclear.fetch_add(1, Ordering::Relaxed).min(failures);
-        if before < MOST_UNCLEAR { error } else { error.retry_after(LEISURE) }
+        if before < MOST_UNCLEAR { error } else { error.pause(LEISURE) }
     }
 
     fn clear(&self) {
@@ -206,6 +223,12 @@ impl fmt::Debug for Exchange {
 
 fn failed(kind: RefreshErrorKind, why: Kind) -> (RefreshError, bool) {
     (RefreshError::new(kind, EndpointError::new(why).into()), false)
+}
+
+/// What of a code may be shown: nothing, if a token was written into it.
+fn told<'a>(code: &str, secrets: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let echoes = secrets.into_iter().any(|secret| !secret.is_empty() && code.contains(secret));
+    (!echoes).then(|| shown(code))
 }
 
 fn contents(reply: &Reply, truncated: bool) -> Contents {

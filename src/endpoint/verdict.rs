@@ -95,9 +95,9 @@ impl Verdicts {
         // A provider's own may be of several words, also as an error shows them.
         let shown = code.map(shown);
         let is = |known: &str, code: &str| known.trim().eq_ignore_ascii_case(code);
-        let own = code.zip(shown.as_deref()).and_then(|(code, shown)| {
-            last(&self.codes, |known| is(known, code.trim()) || is(known, shown))
-        });
+        let own = code
+            .zip(shown.as_deref())
+            .and_then(|(code, shown)| last(&self.codes, |known| is(known, code.trim()) || is(known, shown)));
         own.or_else(|| of_code(shown.as_deref()?))
             .or_else(|| last(&self.statuses, |known| *known == status))
             .map_or_else(|| of_status(status, retry_after), told)

@@ -88,7 +88,10 @@ impl Revocation {
     async fn revoke_one(&self, token: &str, hint: &str) -> Result<(), EndpointError> {
         let params = [("token", token), ("token_type_hint", hint)];
         let client = &self.client;
-        client.exchange.run_for_status(&SystemClock, &|url| client.request(url, params.into_iter())).await
+        client
+            .exchange
+            .run_for_status(&SystemClock, token, &|url| client.request(url, params.into_iter()))
+            .await
     }
 }
 
