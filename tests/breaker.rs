@@ -180,8 +180,7 @@ async fn presented(bodies: &'static [&'static str]) -> Vec<String> {
         let _ = session.token().await;
         session.retry_now();
     }
-    let seen = seen.lock().unwrap().clone();
-    seen
+    std::mem::take(&mut seen.lock().unwrap())
 }
 
 #[tokio::test(start_paused = true)]
@@ -290,6 +289,17 @@ async fn p08_a_code_of_several_words_can_be_told() {
 }
 
 #[tokio::test]
+async fn p08_a_code_beside_the_status_in_words_is_found() {
+    let body = r#"{"statusCode":401,"error":"Unauthorized","code":"session_expired"}"#;
+    let endpoint = json(401, body).verdicts(Verdicts::new().ended("session_expired"));
+    let error = endpoint.refresh(r1()).await.unwrap_err();
+    assert!(error.is_ended(), "{error:?}");
+    assert_eq!(EndpointError::find(&error).unwrap().code(), Some("session_expired"));
+    let unknown = json(401, body).refresh(r1()).await.unwrap_err();
+    assert_eq!(EndpointError::find(&unknown).unwrap().code(), Some("Unauthorized"));
+}
+
+#[tokio::test]
 async fn p08_a_refresh_token_that_is_sent_after_all_can_end() {
     let endpoint = json(401, r#"{"code":"token_not_valid"}"#).without_refresh_token().for_simplejwt();
     assert!(endpoint.refresh(r1()).await.unwrap_err().is_ended());
@@ -365,4 +375,235 @@ async fn p08_a_confirmation_longer_than_the_flight_ends_the_grant_all_the_same()
         tokio::time::sleep(Duration::from_secs(300)).await;
     }
     assert!(session.status().is_ended(), "{:?}", session.status());
+}
+
+// === the successor, saved and given back ===
+
+#[tokio::test(start_paused = true)]
+async fn p02_a_successor_without_an_access_token_is_saved() {
+    let given = support::Given::default();
+    let saved = given.clone();
+    let client = client(200, r#"{"access_token":"A2","token_type":"mac","refresh_token":"R2"}"#);
+    let session = support::expired(client.refresh_token_grant())
+        .on_token(move |token| {
+            saved.push(&token);
+            async { Ok::<_, Infallible>(()) }
+        })
+        .build();
+    assert!(session.token().await.is_err());
+    session.settled().await;
+    assert_eq!(given.all(), ["A1 R2"]);
+    assert_eq!(session.sign_out().unwrap().refresh_token(), Some("R2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p18_what_brought_a_successor_is_not_repeated() {
+    let asked = Arc::<Mutex<Vec<String>>>::default();
+    let presented = Arc::clone(&asked);
+    let session = support::expired(refresh_fn(move |cx: RefreshContext| {
+        presented.lock().unwrap().push(format!("{} {:?}", cx.refresh_token().unwrap(), cx.reason()));
+        async { Err::<Token, _>(RefreshError::unknown_outcome("half").brought_refresh_token("R2")) }
+    }))
+    .build();
+    assert!(session.token().await.unwrap_err().is_transient());
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert!(session.token().await.is_err());
+    assert_eq!(*asked.lock().unwrap(), ["R1 Expired", "R2 Expired"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_a_successor_without_an_access_token_gives_way_to_what_was_set() {
+    let (refresher, mut endpoint) = support::endpoint();
+    let session = support::expired(refresher).build();
+    let waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.token().await.map(|token| token.expose().to_owned()) }
+    });
+    let call = endpoint.call().await;
+    session.set_token(token("A5 R5 600")).unwrap();
+    call.fail(RefreshError::configuration("no token").brought_refresh_token("R2"));
+    assert_eq!(waiting.await.unwrap().unwrap(), "A5");
+    // R1 has a successor: it is not presented again, whoever sets it.
+    session.set_token(token("A6 R1 600")).unwrap();
+    assert_eq!(session.sign_out().unwrap().refresh_token(), Some("R5"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_a_sign_out_gives_back_the_newest_refresh_token() {
+    let (refresher, mut endpoint) = support::endpoint();
+    let session = support::expired(refresher).build();
+    let _waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.token().await }
+    });
+    let call = endpoint.call().await;
+    session.set_token(token("A5 - 600")).unwrap();
+    call.give("A2 R2 600");
+    session.settled().await;
+    let token = session.sign_out().unwrap();
+    assert_eq!((token.access_token(), token.refresh_token()), ("A5", Some("R2")));
+}
+
+// === real connections ===
+
+/// A server that notes the refresh tokens that reached it, and answers none.
+async fn silent(http2: bool) -> (String, Arc<Mutex<Vec<String>>>) {
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/token", listener.local_addr().unwrap());
+    let seen = Arc::<Mutex<Vec<String>>>::default();
+    let noted = Arc::clone(&seen);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let noted = Arc::clone(&noted);
+            tokio::spawn(async move {
+                let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+                    let noted = Arc::clone(&noted);
+                    async move {
+                        let body = request.into_body().collect().await?.to_bytes();
+                        let pairs = form_urlencoded::parse(&body).into_owned();
+                        noted.lock().unwrap().extend(
+                            pairs.filter(|(name, _)| name == "refresh_token").map(|(_, token)| token),
+                        );
+                        Ok::<_, hyper::Error>(answer(200, "{}"))
+                    }
+                });
+                let stream = TokioIo::new(stream);
+                let _ = match http2 {
+                    true => {
+                        hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                            .serve_connection(stream, service)
+                            .await
+                    }
+                    false => {
+                        hyper::server::conn::http1::Builder::new().serve_connection(stream, service).await
+                    }
+                };
+            });
+        }
+    });
+    (url, seen)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn p18_what_reached_the_server_was_never_told_as_not_sent() {
+    for http2 in [false, true] {
+        let (url, seen) = silent(http2).await;
+        let http = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+            .http2_only(http2)
+            .build_http::<RequestBody>();
+        let client = Client::try_with_transport(&url, "web", http).unwrap();
+        let mut unsent = Vec::new();
+        for round in 0..100 {
+            // Limits about as long as it takes a request to leave.
+            let grant =
+                client.clone().time_limit(Duration::from_micros(20 * (round % 40))).refresh_token_grant();
+            let token = format!("R{round}");
+            let result = grant.refresh(RefreshContext::default().with_refresh_token(&*token)).await;
+            match result {
+                Err(error) if error.is_transient() && !format!("{error:?}").contains("NoAccessToken") => {
+                    unsent.push(token)
+                }
+                _ => {}
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let seen = seen.lock().unwrap();
+        let told_wrongly: Vec<_> = unsent.iter().filter(|token| seen.contains(token)).collect();
+        assert!(told_wrongly.is_empty(), "{told_wrongly:?}");
+    }
+}
+
+/// A server that ends each connection after its first answer, without a word on it before.
+async fn fickle(http2: bool) -> (String, Arc<Mutex<Vec<String>>>) {
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/token", listener.local_addr().unwrap());
+    let seen = Arc::<Mutex<Vec<String>>>::default();
+    let noted = Arc::clone(&seen);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let noted = Arc::clone(&noted);
+            tokio::spawn(async move {
+                let ended = Arc::<tokio::sync::Notify>::default();
+                let end = Arc::clone(&ended);
+                let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+                    let (noted, end) = (Arc::clone(&noted), Arc::clone(&end));
+                    async move {
+                        let body = request.into_body().collect().await?.to_bytes();
+                        let pairs = form_urlencoded::parse(&body).into_owned();
+                        noted.lock().unwrap().extend(
+                            pairs.filter(|(name, _)| name == "refresh_token").map(|(_, token)| token),
+                        );
+                        end.notify_one();
+                        let body = r#"{"access_token":"A2","token_type":"Bearer"}"#;
+                        Ok::<_, hyper::Error>(answer(200, body))
+                    }
+                });
+                let stream = TokioIo::new(stream);
+                if http2 {
+                    let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                    let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
+                    tokio::select! {
+                        _ = &mut connection => return,
+                        () = ended.notified() => connection.as_mut().graceful_shutdown(),
+                    }
+                    let _ = connection.await;
+                } else {
+                    let builder = hyper::server::conn::http1::Builder::new();
+                    let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
+                    tokio::select! {
+                        _ = &mut connection => return,
+                        () = ended.notified() => tokio::task::yield_now().await,
+                    }
+                    let _ = tokio::time::timeout(Duration::from_micros(1), &mut connection).await;
+                }
+            });
+        }
+    });
+    (url, seen)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn p02_connections_that_die_present_no_refresh_token_twice() {
+    for http2 in [false, true] {
+        let (url, seen) = fickle(http2).await;
+        let http = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+            .http2_only(http2)
+            .build_http::<RequestBody>();
+        let grant = Client::try_with_transport(&url, "web", http).unwrap().refresh_token_grant();
+        let mut told = Vec::new();
+        for round in 0..100 {
+            let token = format!("R{round}");
+            let result = grant.refresh(RefreshContext::default().with_refresh_token(&*token)).await;
+            told.push((token, result.map(drop)));
+        }
+        let seen = seen.lock().unwrap();
+        for (token, result) in told {
+            let times = seen.iter().filter(|seen| **seen == token).count();
+            assert!(times <= 1, "{token} {times} {result:?}");
+            assert!(times == 0 || !result.is_err_and(|error| error.is_transient()), "{token}");
+        }
+    }
+}
+
+// === types ===
+
+#[test]
+fn what_users_keep_can_be_shared() {
+    fn shared<T: Send + Sync + Clone + std::fmt::Debug + 'static>() {}
+    fn sent<T: Send + Sync + std::fmt::Debug + 'static>() {}
+    shared::<Client>();
+    shared::<JsonEndpoint>();
+    shared::<tower_reauth::oauth2::RefreshTokenGrant>();
+    shared::<tower_reauth::oauth2::ClientCredentialsGrant>();
+    shared::<tower_reauth::oauth2::Revocation>();
+    shared::<tower_reauth::json::Revocation>();
+    shared::<Verdicts>();
+    shared::<RefreshError>();
+    sent::<EndpointError>();
+    sent::<RequestBody>();
+    shared::<tower_reauth::ConfirmEnded<tower_reauth::oauth2::RefreshTokenGrant>>();
+    static CLIENT: std::sync::OnceLock<Client> = std::sync::OnceLock::new();
+    assert!(CLIENT.get().is_none());
 }

@@ -37,7 +37,8 @@ impl RequestBody {
         (Self { bytes, state: Arc::clone(&state) }, Hold { state })
     }
 
-    /// Takes all of it: for a transport whose bodies are of another type. Nothing, if it was given up.
+    /// Takes all of it: for a transport whose bodies are of another type. It counts as sent from then on: better late than
+    /// early. Nothing, if it was given up.
     pub fn into_bytes(self) -> Bytes {
         if self.take() { self.bytes } else { Bytes::new() }
     }
