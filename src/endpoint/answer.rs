@@ -21,7 +21,7 @@ pub(crate) struct Shape {
     pub(crate) lifetime: Lifetime,
     /// The scheme to send the token with, whatever the answer says. `None`: as `token_type` has it, which must be Bearer.
     pub(crate) scheme: Option<Cow<'static, str>>,
-    /// Where the error code is, in a refusal.
+    /// Where the error code is, in a refusal: the first that is known, or else the first.
     pub(crate) codes: Vec<Cow<'static, str>>,
     /// The scopes that were asked for.
     pub(crate) scopes: Vec<String>,
@@ -31,8 +31,8 @@ pub(crate) struct Shape {
 #[derive(Debug)]
 pub(super) enum Answer {
     Token(Token),
-    /// It refuses, with its code, as it is written, if there is one.
-    Error(Option<Zeroizing<String>>),
+    /// It refuses, with its codes as they are written, in the order in which they are looked for.
+    Error(Vec<Zeroizing<String>>),
     /// There is no access token that can be used; the refresh token that came all the same.
     Unusable(Flaw, Option<Zeroizing<String>>),
     Unreadable(Malformed),
@@ -53,17 +53,17 @@ impl Shape {
     pub(super) fn read(&self, status: StatusCode, body: &mut [u8]) -> Answer {
         let members = match Members::try_new(make_utf8(body)) {
             Ok(members) => members,
-            Err(_) if !status.is_success() => return Answer::Error(None),
+            Err(_) if !status.is_success() => return Answer::Error(Vec::new()),
             Err(malformed) => return Answer::Unreadable(malformed),
         };
         if status.is_success() {
             // Some answer 200 and mean an error; one that comes with a token is an error, too.
             match members.get("error") {
-                Some(error) if says_something(&error) => Answer::Error(code(error)),
+                Some(error) if says_something(&error) => Answer::Error(code(error).into_iter().collect()),
                 _ => self.token(members),
             }
         } else {
-            Answer::Error(self.codes.iter().find_map(|name| code(members.get(name)?)))
+            Answer::Error(self.codes.iter().filter_map(|name| code(members.get(name)?)).collect())
         }
     }
 

@@ -91,7 +91,10 @@ impl Exchange {
         }
         let what = contents(&reply, false);
         let answer = self.shape.read(reply.status, &mut reply.body);
-        let code = if let Answer::Error(Some(code)) = answer { told(&code, [token]) } else { None };
+        let code = match &answer {
+            Answer::Error(codes) => self.verdicts.choose(codes).and_then(|code| told(code, [token])),
+            _ => None,
+        };
         Err(EndpointError::new(Kind::Refused { status: reply.status, code, what }))
     }
 
@@ -131,8 +134,8 @@ impl Exchange {
         let what = contents(&reply, false);
         match self.shape.read(status, &mut reply.body) {
             Answer::Token(token) => Ok(token),
-            Answer::Error(code) => {
-                Err(self.refuse(&reply.headers, status, code.as_ref().map(|code| code.as_str()), what, cx))
+            Answer::Error(codes) => {
+                Err(self.refuse(&reply.headers, status, self.verdicts.choose(&codes), what, cx))
             }
             Answer::Unusable(flaw, refresh_token) => {
                 let (error, unclear) = match flaw {

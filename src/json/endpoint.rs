@@ -170,7 +170,8 @@ impl JsonEndpoint {
         self
     }
 
-    /// Sets the member that holds the code of a refusal. Default: `error`, then `code`.
+    /// Sets the member that holds the code of a refusal. Default: `error` and `code`, of which the first counts whose
+    /// text is known, by a verdict of yours too.
     pub fn code_from(mut self, member: impl Into<Cow<'static, str>>) -> Self {
         self.exchange.shape.codes = vec![member.into()];
         self

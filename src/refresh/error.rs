@@ -68,11 +68,14 @@ impl RefreshError {
     pub(crate) fn new(kind: RefreshErrorKind, error: BoxError) -> Self {
         // One that is made of another says something else of the same failure.
         let inner = error.downcast_ref::<Self>();
+        let successor = inner.and_then(|inner| inner.successor.clone());
+        let answered = successor.is_some() && kind == RefreshErrorKind::Unknown;
+        let kind = if answered { RefreshErrorKind::Transient } else { kind };
         Self {
             kind,
             retry_after: inner.and_then(|inner| inner.retry_after),
             pause: inner.and_then(|inner| inner.pause),
-            successor: inner.and_then(|inner| inner.successor.clone()),
+            successor,
             source: Some(error.into()),
         }
     }
@@ -85,12 +88,16 @@ impl RefreshError {
     }
 
     /// Sets the refresh token that the answer brought, though it brought no access token that can be used: it replaces
-    /// the session's, as the presented one may be spent.
+    /// the session's, as the presented one may be spent. An outcome that was unknown is transient then.
     pub fn brought_refresh_token(mut self, refresh_token: impl Into<String>) -> Self {
         self.successor = Some(Secret::new(refresh_token.into()));
+        if self.kind == RefreshErrorKind::Unknown {
+            self.kind = RefreshErrorKind::Transient;
+        }
         self
     }
 
+    #[cfg(feature = "_endpoint")]
     pub(crate) fn pause(mut self, least: Duration) -> Self {
         self.pause = Some(least);
         self

@@ -40,9 +40,7 @@ impl State {
         let Some(flight) = self.flight.as_mut().filter(|flight| flight.ticket.id == ticket.id) else {
             return After::Land;
         };
-        // With a successor there is nothing to be repeated.
-        let is_unknown = error.kind() == RefreshErrorKind::Unknown && !error.has_successor();
-        if !is_unknown || flight.repeat || past_limit || !ours {
+        if error.kind() != RefreshErrorKind::Unknown || flight.repeat || past_limit || !ours {
             return After::Land;
         }
         flight.repeat = true;

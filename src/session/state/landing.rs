@@ -376,7 +376,8 @@ impl State {
         now: Timestamp,
         fx: &mut Effects,
     ) {
-        let Some(successor) = error.take_successor() else { return };
+        let successor = error.take_successor().filter(|brought| Some(brought) != ticket.presented.as_ref());
+        let Some(successor) = successor else { return };
         self.take_refresh_token(ticket, Some(successor));
         self.give_current_the_refresh_token();
         if let Some(held) = self.held.as_ref().filter(|_| self.rules.saves) {
