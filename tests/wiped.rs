@@ -64,8 +64,9 @@ fn found(run: impl FnOnce()) -> [usize; 3] {
     std::array::from_fn(|at| FOUND[at].load(Ordering::Relaxed))
 }
 
-const ANSWER: &str = r#"{"access_token":"NEEDLE-2-access","token_type":"Bearer","expires_in":600,
-    "refresh_token":"NEEDLE-2-refresh","id_token":"NEEDLE-2-id"}"#;
+/// Some escape each slash.
+const ANSWER: &str = r#"{"access_token":"NEEDLE-2-access\/==","token_type":"Bearer","expires_in":600,
+    "refresh_token":"NEEDLE-2-refresh\/==","id_token":"NEEDLE-2-id\/=="}"#;
 
 fn transport() -> impl tower::Service<
     Request<RequestBody>,
