@@ -305,6 +305,26 @@ async fn p08_a_refresh_token_that_is_sent_after_all_can_end() {
     assert!(endpoint.refresh(r1()).await.unwrap_err().is_ended());
 }
 
+// === destinations ===
+
+#[tokio::test]
+async fn p15_a_redirect_that_names_a_user_is_not_followed() {
+    let asked = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&asked);
+    let transport = service_fn(move |request: Request<RequestBody>| {
+        let _ = request.into_body().into_bytes();
+        counted.fetch_add(1, Ordering::SeqCst);
+        async {
+            let to = "https://web:s3cret@id.example.com/token";
+            Response::builder().status(307).header("location", to).body(Full::<Bytes>::default())
+        }
+    });
+    let client = Client::try_with_transport(URL, "web", transport).unwrap();
+    let error = client.refresh_token_grant().refresh(r1()).await.unwrap_err();
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    assert!(!format!("{error:?}").contains("s3cret"));
+}
+
 // === secrets ===
 
 #[tokio::test]
@@ -442,6 +462,53 @@ async fn p10_a_sign_out_gives_back_the_newest_refresh_token() {
     session.settled().await;
     let token = session.sign_out().unwrap();
     assert_eq!((token.access_token(), token.refresh_token()), ("A5", Some("R2")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p09_a_successor_that_comes_late_is_taken_and_saves_the_session() {
+    let (refresher, mut endpoint) = support::endpoint();
+    let clock = clock();
+    let session = support::expired(refresher).clock(clock.clone()).build();
+    let ask = || {
+        let session = session.clone();
+        tokio::spawn(async move { session.token().await.map(|token| token.expose().to_owned()) })
+    };
+    let _first = ask();
+    let late = endpoint.call().await;
+    // The machine slept: the flight is given up, though its answer is under way.
+    clock.step(Duration::from_secs(120));
+    let second = ask();
+    let repeat = endpoint.call().await;
+    late.fail(RefreshError::configuration("no access token").brought_refresh_token("R2"));
+    settle().await;
+    // What was presented is spent, and the server says so.
+    repeat.fail(RefreshError::ended("invalid_grant"));
+    let next = endpoint.call().await;
+    assert!(!session.status().is_ended());
+    assert_eq!(next.cx.refresh_token(), Some("R2"));
+    next.give("A3 R3 600");
+    assert_eq!(second.await.unwrap().unwrap(), "A3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_a_successor_that_comes_after_a_sign_out_revives_nothing() {
+    let (refresher, mut endpoint) = support::endpoint();
+    let session = support::expired(refresher).build();
+    let waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.token().await }
+    });
+    let call = endpoint.call().await;
+    assert_eq!(session.sign_out().unwrap().refresh_token(), Some("R1"));
+    call.fail(RefreshError::configuration("no access token").brought_refresh_token("R2"));
+    assert!(waiting.await.unwrap().unwrap_err().is_signed_out());
+    session.settled().await;
+    session.sign_in(token("B1 S1 0"));
+    let _waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.token().await }
+    });
+    assert_eq!(endpoint.call().await.cx.refresh_token(), Some("S1"));
 }
 
 // === real connections ===
