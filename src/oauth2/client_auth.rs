@@ -60,7 +60,8 @@ fn basic(client_id: &str, secret: &str) -> Result<HeaderValue, BoxError> {
     pair.extend(form_urlencoded::byte_serialize(secret.as_bytes()));
     let mut value = Zeroizing::new(vec![0; SCHEME.len() + pair.len().div_ceil(3) * 4]);
     value[..SCHEME.len()].copy_from_slice(SCHEME);
-    STANDARD.encode_slice(pair.as_bytes(), &mut value[SCHEME.len()..])?;
+    let encoded = STANDARD.encode_slice(pair.as_bytes(), &mut value[SCHEME.len()..]);
+    encoded.expect("four bytes for each three, begun or whole");
     let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(value))?;
     value.set_sensitive(true);
     Ok(value)
