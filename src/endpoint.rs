@@ -18,22 +18,26 @@
 //! | `invalid_client`, `incorrect_client_credentials`, `unauthorized_client`, `unsupported_grant_type`, `invalid_scope`, `invalid_target`, a DPoP code; status 411, 413, 415, 422 | configuration | paced; nobody is signed out |
 //! | `temporarily_unavailable`, `slow_down`; status 408, 425, 429, any with a `Retry-After`, 501 to 503 and the like | transient | later |
 //! | status 499, 500, 504, 524 | unknown | repeated once at once: the request may have been carried out |
-//! | any other 4xx, or another code with a success | transient | three tries at the backoff's pace, then one in ten minutes |
+//! | any other 4xx, or another code with a success | transient | three tries at the backoff's pace, then one in ten minutes, and when the token expires |
 //! | a redirect, but for a 307 or 308 within the origin | transient | the error names where to |
 //! | a token of another type, a token that no header can carry, an answer over its limit | configuration | |
 //! | success without a token, or what can't be read | transient | |
 //! | an answer that ends in the middle; none at all though the request was sent | unknown | |
 //! | the request had not been sent | transient | once more at once if a kept connection had died |
 //!
-//! What a provider means by its own codes and statuses can be set, and goes first.
+//! What a provider means by its own codes and statuses can be set, and goes first. A refresh token that came beside an
+//! access token that can't be used replaces the session's.
 //!
 //! A request that was sent and not answered within the time limit (10 s unless set) is unknown. That one was sent is known
-//! for any transport, as it takes the request's body to send it: see [`RequestBody`].
+//! for any transport, as it takes the request's body to send it: see [`RequestBody`]. One that was told as not sent never
+//! is: its body can't be taken any more.
 //!
 //! # Transports
 //!
 //! Any tower service of `http` requests with a [`RequestBody`], such as a hyper-util client, with its limits, proxies,
 //! TLS and tracing. It must not be the client that the layer is on: a refresh would need itself.
+//! A layer that makes an answer of its own where none came (of 408, as tower-http's `TimeoutLayer` does) hides that it is
+//! unknown: leave the limit to the client, or have it answer 504.
 //! A transport that follows redirects by itself may take the refresh token elsewhere. The feature `client` brings a
 //! ready one.
 

@@ -54,7 +54,7 @@
 //! # Ok::<(), tower_reauth::endpoint::InvalidEndpoint>(())
 //! ```
 //!
-//! A refusal's code is looked for in `error` and in `code`; see [`JsonEndpoint::code_from`].
+//! A refusal's code is looked for in `error` and in `code`, and is the first that is known; see [`JsonEndpoint::code_from`].
 
 mod endpoint;
 mod object;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use http::StatusCode;
+use zeroize::Zeroizing;
 
 use crate::token::{InvalidToken, Notice, Token, TokenBuilder};
 
@@ -20,7 +21,7 @@ pub(crate) struct Shape {
     pub(crate) lifetime: Lifetime,
     /// The scheme to send the token with, whatever the answer says. `None`: as `token_type` has it, which must be Bearer.
     pub(crate) scheme: Option<Cow<'static, str>>,
-    /// Where the error code is, in a refusal.
+    /// Where the error code is, in a refusal: the first that is known, or else the first.
     pub(crate) codes: Vec<Cow<'static, str>>,
     /// The scopes that were asked for.
     pub(crate) scopes: Vec<String>,
@@ -30,12 +31,19 @@ pub(crate) struct Shape {
 #[derive(Debug)]
 pub(super) enum Answer {
     Token(Token),
-    /// It refuses, with its code if there is one.
-    Error(Option<String>),
-    NoToken,
-    TokenType(String),
-    InvalidToken(InvalidToken),
+    /// It refuses, with its codes as they are written, in the order in which they are looked for.
+    Error(Vec<Zeroizing<String>>),
+    /// There is no access token that can be used; the refresh token that came all the same.
+    Unusable(Flaw, Option<Zeroizing<String>>),
     Unreadable(Malformed),
+}
+
+/// Why an access token can't be used.
+#[derive(Debug)]
+pub(super) enum Flaw {
+    Missing,
+    OfAnotherType(String),
+    Invalid(InvalidToken),
 }
 
 // === impl Shape ===
@@ -45,28 +53,34 @@ impl Shape {
     pub(super) fn read(&self, status: StatusCode, body: &mut [u8]) -> Answer {
         let members = match Members::try_new(make_utf8(body)) {
             Ok(members) => members,
-            Err(_) if !status.is_success() => return Answer::Error(None),
+            Err(_) if !status.is_success() => return Answer::Error(Vec::new()),
             Err(malformed) => return Answer::Unreadable(malformed),
         };
         if status.is_success() {
             // Some answer 200 and mean an error; one that comes with a token is an error, too.
             match members.get("error") {
-                Some(error) if says_something(&error) => Answer::Error(code(error)),
+                Some(error) if says_something(&error) => Answer::Error(code(error).into_iter().collect()),
                 _ => self.token(members),
             }
         } else {
-            Answer::Error(self.codes.iter().find_map(|name| code(members.get(name)?)))
+            Answer::Error(self.codes.iter().filter_map(|name| code(members.get(name)?)).collect())
         }
     }
 
     fn token(&self, members: Members<'_>) -> Answer {
-        let Some(access_token) = members.get(&self.access_token).and_then(Value::into_text) else {
-            return Answer::NoToken;
-        };
+        let refresh_token = members.get(&self.refresh_token).and_then(Value::into_text);
+        match self.access_token(members, refresh_token.as_ref().map(|text| text.as_str())) {
+            Ok(token) => Answer::Token(token),
+            Err(flaw) => Answer::Unusable(flaw, refresh_token),
+        }
+    }
+
+    fn access_token(&self, members: Members<'_>, refresh_token: Option<&str>) -> Result<Token, Flaw> {
+        let access_token = members.get(&self.access_token).and_then(Value::into_text).ok_or(Flaw::Missing)?;
         let told_type = members.get("token_type").and_then(Value::into_text);
         let is_bearer = |name: &str| name.trim().eq_ignore_ascii_case("bearer");
         if let (None, Some(name)) = (&self.scheme, told_type.as_ref().filter(|name| !is_bearer(name))) {
-            return Answer::TokenType(shown(name));
+            return Err(Flaw::OfAnotherType(shown(name)));
         }
         let end = self.lifetime.read(members, access_token.trim_ascii());
         let mut token = Token::builder(access_token.as_str());
@@ -84,12 +98,12 @@ impl Shape {
                 if let Some(life) = life { token.expires_in(life) } else { token }
             }
         };
-        if let Some(refresh_token) = members.get(&self.refresh_token).and_then(Value::into_text) {
-            token = token.refresh_token(refresh_token.as_str());
+        if let Some(refresh_token) = refresh_token {
+            token = token.refresh_token(refresh_token);
         }
         token = self.add_scopes(token, members);
         token = self.add_extras(token, members);
-        token.build().map_or_else(Answer::InvalidToken, Answer::Token)
+        token.build().map_err(Flaw::Invalid)
     }
 
     /// RFC 6749 §5.1: an answer without a scope grants what was asked for.
@@ -130,7 +144,7 @@ fn says_something(error: &Value<'_>) -> bool {
 }
 
 /// The code of an error, which may be an object that has it.
-fn code(error: Value<'_>) -> Option<String> {
+fn code(error: Value<'_>) -> Option<Zeroizing<String>> {
     let text = match error {
         Value::Object(text) => {
             let members = Members::Json(text);
@@ -138,7 +152,7 @@ fn code(error: Value<'_>) -> Option<String> {
         }
         error => error.into_text()?,
     };
-    Some(shown(&text)).filter(|code| !code.is_empty())
+    (!shown(&text).is_empty()).then_some(text)
 }
 
 /// Overwrites what isn't UTF-8, so that one wrong byte in a message doesn't hide the code or the token beside it; with

@@ -1,12 +1,11 @@
-//! The body of a token request, which knows whether it was sent.
+//! The body of a token request, which knows whether it was sent, and which isn't sent once it was given up.
 
 use std::{
-    convert::Infallible,
-    fmt,
+    fmt, io,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll},
 };
@@ -18,41 +17,51 @@ use http_body::{Body, Frame, SizeHint};
 ///
 /// What is in it, the refresh token above all, has left only if it was taken from it: so whatever the transport is, it
 /// is known whether a request that failed had been sent.
+///
+/// A body that was not taken when its exchange was given up can't be taken any more: it is an error then, or empty.
 pub struct RequestBody {
     bytes: Bytes,
-    taken: Arc<AtomicBool>,
+    state: Arc<AtomicU8>,
 }
 
-/// Tells whether a body was taken.
-#[derive(Clone)]
-pub(super) struct Taken {
-    taken: Arc<AtomicBool>,
+/// The other end of a body.
+pub(super) struct Hold {
+    state: Arc<AtomicU8>,
 }
 
 // === impl RequestBody ===
 
 impl RequestBody {
-    pub(super) fn new(bytes: Bytes) -> (Self, Taken) {
-        let taken = Arc::new(AtomicBool::new(false));
-        (Self { bytes, taken: Arc::clone(&taken) }, Taken { taken })
+    pub(super) fn new(bytes: Bytes) -> (Self, Hold) {
+        let state = Arc::new(AtomicU8::new(HELD));
+        (Self { bytes, state: Arc::clone(&state) }, Hold { state })
     }
 
-    /// Takes all of it: for a transport whose bodies are of another type.
+    /// Takes all of it: for a transport whose bodies are of another type. It counts as sent from then on: better late than
+    /// early. Nothing, if it was given up.
     pub fn into_bytes(self) -> Bytes {
-        self.taken.store(true, Ordering::Relaxed);
-        self.bytes
+        if self.take() { self.bytes } else { Bytes::new() }
+    }
+
+    /// False: it was given up.
+    fn take(&self) -> bool {
+        leave(&self.state, TAKEN) == TAKEN
     }
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.taken.store(true, Ordering::Relaxed);
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if !self.take() {
+            return Poll::Ready(Some(Err(io::Error::other(
+                "the token request was given up before it was sent",
+            ))));
+        }
         let bytes = std::mem::take(&mut self.bytes);
         Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
     }
@@ -72,10 +81,22 @@ impl fmt::Debug for RequestBody {
     }
 }
 
-// === impl Taken ===
+// === impl Hold ===
 
-impl Taken {
-    pub(super) fn is_taken(&self) -> bool {
-        self.taken.load(Ordering::Relaxed)
+impl Hold {
+    /// Keeps the body from being taken. Says whether that came too late.
+    pub(super) fn give_up(&self) -> bool {
+        leave(&self.state, GIVEN_UP) == TAKEN
     }
 }
+
+/// The body is taken or given up, once and for good, as a transport may work on in a task of its own. Says which.
+fn leave(state: &AtomicU8, to: u8) -> u8 {
+    state
+        .compare_exchange(HELD, to, Ordering::AcqRel, Ordering::Acquire)
+        .map_or_else(|earlier| earlier, |_| to)
+}
+
+const HELD: u8 = 0;
+const TAKEN: u8 = 1;
+const GIVEN_UP: u8 = 2;

@@ -12,7 +12,8 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 ///
 /// It is the source of the [`RefreshError`](crate::RefreshError) that a refresher returns, and so in the chain of
 /// sources of each waiter's [`Error`](crate::Error): [`find`](Self::find) digs it out. Nothing of an answer's body is in
-/// it but the error code or the token type, of which control characters were taken out.
+/// it but the error code or the token type, of which control characters were taken out; and no code into which a token
+/// was written.
 ///
 /// # Examples
 ///

@@ -2,10 +2,7 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -19,7 +16,7 @@ use crate::{
 };
 
 use super::{
-    answer::{Answer, Shape},
+    answer::{Answer, Flaw, Shape},
     error::{Contents, EndpointError, Kind, shown},
     members::Malformed,
     retry_after::retry_after,
@@ -28,8 +25,7 @@ use super::{
     verdict::{Judged, Verdicts},
 };
 
-/// A token endpoint, how it is spoken to, and how its answers are taken.
-#[derive(Clone)]
+/// A token endpoint, how it is spoken to, and how its answers are taken. A clone is for another session.
 pub(crate) struct Exchange {
     pub(crate) url: EndpointUrl,
     pub(crate) transport: Transport,
@@ -40,7 +36,7 @@ pub(crate) struct Exchange {
     pub(crate) time_limit: Duration,
     pub(crate) answer_limit: usize,
     /// Refusals in a row of which nothing is known.
-    unclear: Arc<AtomicU32>,
+    unclear: AtomicU32,
 }
 
 /// A request that brought no whole answer.
@@ -61,13 +57,8 @@ impl Exchange {
             never_ends: false,
             time_limit: TIME_LIMIT,
             answer_limit: ANSWER_LIMIT,
-            unclear: Arc::default(),
+            unclear: AtomicU32::new(0),
         }
-    }
-
-    /// A copy that counts for itself.
-    pub(crate) fn for_one_session(&self) -> Self {
-        Self { unclear: Arc::default(), ..self.clone() }
     }
 
     /// Sends a request, and makes of whatever comes back a token or a verdict.
@@ -91,6 +82,7 @@ impl Exchange {
     pub(crate) async fn run_for_status(
         &self,
         clock: &dyn Clock,
+        token: &str,
         make: &MakeRequest<'_>,
     ) -> Result<(), EndpointError> {
         let mut reply = self.send(clock, make).await.map_err(|failure| EndpointError::new(failure.kind))?;
@@ -99,13 +91,16 @@ impl Exchange {
         }
         let what = contents(&reply, false);
         let answer = self.shape.read(reply.status, &mut reply.body);
-        let code = if let Answer::Error(code) = answer { code } else { None };
+        let code = match &answer {
+            Answer::Error(codes) => self.verdicts.choose(codes).and_then(|code| told(code, [token])),
+            _ => None,
+        };
         Err(EndpointError::new(Kind::Refused { status: reply.status, code, what }))
     }
 
     async fn send(&self, clock: &dyn Clock, make: &MakeRequest<'_>) -> Result<Reply, Failure> {
         let sent = Sent::default();
-        let failure = |kind| Failure { kind, sent: sent.is_sent() };
+        let failure = |kind| Failure { kind, sent: sent.give_up() };
         let Ok(limit) = clock.sleep(self.time_limit) else {
             return Err(failure(Kind::Request(crate::clock::NoTimer.into())));
         };
@@ -115,7 +110,7 @@ impl Exchange {
             Either::Left((Err(kind @ Kind::Redirected { .. }), _)) => Err(Failure { kind, sent: false }),
             Either::Left((Err(kind), _)) => Err(failure(kind)),
             Either::Right(_) => {
-                let sent = sent.is_sent();
+                let sent = sent.give_up();
                 Err(Failure { kind: Kind::TimeLimit { limit: self.time_limit, sent }, sent })
             }
         }
@@ -139,11 +134,25 @@ impl Exchange {
         let what = contents(&reply, false);
         match self.shape.read(status, &mut reply.body) {
             Answer::Token(token) => Ok(token),
-            Answer::Error(code) => Err(self.refuse(&reply.headers, status, code, what, cx)),
-            Answer::NoToken => Err(failed(RefreshErrorKind::Transient, Kind::NoAccessToken { status })),
-            Answer::TokenType(name) => Err(failed(RefreshErrorKind::Configuration, Kind::TokenType(name))),
-            Answer::InvalidToken(error) => {
-                Err(failed(RefreshErrorKind::Configuration, Kind::InvalidToken(error)))
+            Answer::Error(codes) => {
+                Err(self.refuse(&reply.headers, status, self.verdicts.choose(&codes), what, cx))
+            }
+            Answer::Unusable(flaw, refresh_token) => {
+                let (error, unclear) = match flaw {
+                    Flaw::Missing => failed(RefreshErrorKind::Transient, Kind::NoAccessToken { status }),
+                    Flaw::OfAnotherType(name) => {
+                        failed(RefreshErrorKind::Configuration, Kind::TokenType(name))
+                    }
+                    Flaw::Invalid(error) => {
+                        failed(RefreshErrorKind::Configuration, Kind::InvalidToken(error))
+                    }
+                };
+                // What was presented may be spent by it.
+                let error = match refresh_token {
+                    Some(refresh_token) => error.brought_refresh_token(refresh_token.as_str()),
+                    None => error,
+                };
+                Err((error, unclear))
             }
             Answer::Unreadable(Malformed::Truncated) => {
                 let kind = Kind::Unreadable { status, what: contents(&reply, true) };
@@ -159,15 +168,17 @@ impl Exchange {
         &self,
         headers: &HeaderMap,
         status: StatusCode,
-        code: Option<String>,
+        code: Option<&str>,
         what: Contents,
         cx: &RefreshContext,
     ) -> (RefreshError, bool) {
         let wait = retry_after(headers, cx.clock().now().wall());
-        let Judged { kind, unclear } = match self.verdicts.judge(status, code.as_deref(), wait.is_some()) {
+        let Judged { kind, unclear } = match self.verdicts.judge(status, code, wait.is_some()) {
             judged if self.never_ends => judged.without_a_grant(),
             judged => judged,
         };
+        let secrets = [cx.refresh_token(), cx.token().map(Token::access_token)];
+        let code = code.and_then(|code| told(code, secrets.into_iter().flatten()));
         let (error, _) = failed(kind, Kind::Refused { status, code, what });
         (error.retry_after(wait), unclear)
     }
@@ -179,11 +190,27 @@ impl Exchange {
             return error;
         }
         let before = self.unclear.fetch_add(1, Ordering::Relaxed).min(failures);
-        if before < MOST_UNCLEAR { error } else { error.retry_after(LEISURE) }
+        if before < MOST_UNCLEAR { error } else { error.pause(LEISURE) }
     }
 
     fn clear(&self) {
         self.unclear.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Clone for Exchange {
+    fn clone(&self) -> Self {
+        Self {
+            url: self.url.clone(),
+            transport: self.transport.clone(),
+            shape: self.shape.clone(),
+            verdicts: self.verdicts.clone(),
+            never_ends: self.never_ends,
+            time_limit: self.time_limit,
+            answer_limit: self.answer_limit,
+            // It counts for itself.
+            unclear: AtomicU32::new(0),
+        }
     }
 }
 
@@ -199,6 +226,12 @@ impl fmt::Debug for Exchange {
 
 fn failed(kind: RefreshErrorKind, why: Kind) -> (RefreshError, bool) {
     (RefreshError::new(kind, EndpointError::new(why).into()), false)
+}
+
+/// What of a code may be shown: nothing, if a token was written into it.
+fn told<'a>(code: &str, secrets: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let echoes = secrets.into_iter().any(|secret| !secret.is_empty() && code.contains(secret));
+    (!echoes).then(|| shown(code))
 }
 
 fn contents(reply: &Reply, truncated: bool) -> Contents {

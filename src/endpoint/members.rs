@@ -128,10 +128,7 @@ impl<'a> Value<'a> {
             b't' => Self::Bool(true),
             b'f' => Self::Bool(false),
             b'{' => Self::Object(raw),
-            b'"' => match serde_json::from_str(raw) {
-                Ok(text) => Self::Text(Zeroizing::new(text)),
-                Err(_) => Self::Other,
-            },
+            b'"' => unescaped(raw).map_or(Self::Other, Self::Text),
             b'-' | b'0'..=b'9' => Self::Number(Cow::Borrowed(raw)),
             _ => Self::Other,
         })
@@ -159,6 +156,46 @@ impl<'a> Value<'a> {
         let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
         text.parse().ok().filter(|_| begins(unsigned))
     }
+}
+
+/// The text that a JSON string stands for (RFC 8259 §7); None where it is half a pair. A parser's own buffer for it would
+/// be left unwiped.
+fn unescaped(raw: &str) -> Option<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::with_capacity(raw.len()));
+    let mut rest = raw.strip_prefix('"')?.strip_suffix('"')?;
+    while let Some(at) = rest.find('\\') {
+        text.push_str(&rest[..at]);
+        let escape = *rest.as_bytes().get(at + 1)?;
+        rest = &rest[at + 2..];
+        text.push(match escape {
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => {
+                let first = unit(&mut rest)?;
+                let second = match first {
+                    0xd800..0xdc00 => {
+                        rest = rest.strip_prefix("\\u")?;
+                        Some(unit(&mut rest)?)
+                    }
+                    _ => None,
+                };
+                char::decode_utf16([first].into_iter().chain(second)).next()?.ok()?
+            }
+            other => char::from(other),
+        });
+    }
+    text.push_str(rest);
+    Some(text)
+}
+
+/// The four digits of an escape.
+fn unit(rest: &mut &str) -> Option<u16> {
+    let (digits, after) = rest.split_at_checked(4)?;
+    *rest = after;
+    u16::from_str_radix(digits, 16).ok()
 }
 
 fn for_each<'a>(text: &'a str, take: impl FnMut(&str, &'a RawValue)) -> Result<(), Malformed> {

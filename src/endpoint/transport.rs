@@ -15,7 +15,7 @@ use tower_service::Service;
 use zeroize::Zeroizing;
 
 use super::{
-    body::{RequestBody, Taken},
+    body::{Hold, RequestBody},
     error::Kind,
     url::EndpointUrl,
 };
@@ -87,7 +87,8 @@ impl Transport {
 
     /// Sends a request, and follows a redirect that keeps it within its origin (RFC 9110 §15.4.8, §15.4.9).
     ///
-    /// `sent` tells, also of a call that is dropped, whether what the request carries may have left.
+    /// `sent` tells, also of a call that is dropped, whether what the request carries may have left; what hadn't by then
+    /// never does.
     pub(super) async fn send(
         &self,
         url: &EndpointUrl,
@@ -100,11 +101,11 @@ impl Transport {
         let mut tried_again = false;
         loop {
             let (head, bytes) = make(&url).map_err(Kind::Request)?.into_parts();
-            let (body, taken) = RequestBody::new(bytes);
-            sent.watch(taken);
+            let (body, hold) = RequestBody::new(bytes);
+            sent.watch(hold);
             let response = match (self.call)(Request::from_parts(head, body)).await {
                 Ok(response) => response,
-                Err(error) if sent.is_sent() => return Err(Kind::Unanswered(error)),
+                Err(error) if sent.give_up() => return Err(Kind::Unanswered(error)),
                 // RFC 9110 §9.2.2: nothing of it has left.
                 Err(error) if !tried_again && is_dead_connection(&*error) => {
                     tried_again = true;
@@ -140,26 +141,34 @@ impl fmt::Debug for Transport {
 /// Whether a request may have left, to be asked from beside it.
 #[derive(Default)]
 pub(super) struct Sent {
-    taken: Mutex<Option<Taken>>,
+    hold: Mutex<Option<Hold>>,
 }
 
 // === impl Sent ===
 
 impl Sent {
-    pub(super) fn is_sent(&self) -> bool {
-        self.lock().as_ref().is_some_and(Taken::is_taken)
+    /// Whether it left. If it hasn't, it can't any more: a transport may go on with it in a task of its own.
+    pub(super) fn give_up(&self) -> bool {
+        self.lock().as_ref().is_some_and(Hold::give_up)
     }
 
-    fn watch(&self, taken: Taken) {
-        *self.lock() = Some(taken);
+    fn watch(&self, hold: Hold) {
+        *self.lock() = Some(hold);
     }
 
     fn forget(&self) {
+        self.give_up();
         *self.lock() = None;
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Taken>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Hold>> {
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.give_up();
     }
 }
 
@@ -179,8 +188,12 @@ async fn fill(buffer: &mut Zeroizing<Vec<u8>>, told: Told, most: usize) -> End {
     }
     // What is told is no promise.
     buffer.reserve_exact(length.min(MOST_AHEAD));
+    let mut empty = 0;
     while let Some(frame) = body.frame().await {
+        let is_empty = |frame: &http_body::Frame<Bytes>| frame.data_ref().is_none_or(Bytes::is_empty);
+        empty += usize::from(frame.as_ref().is_ok_and(is_empty));
         match frame.map(http_body::Frame::into_data) {
+            _ if empty > MOST_EMPTY => return End::TooLong,
             Ok(Ok(data)) if data.len() > most - buffer.len() => return End::TooLong,
             Ok(Ok(data)) => append(buffer, &data, most),
             Ok(Err(_trailers)) => {}
@@ -229,6 +242,9 @@ fn is_dead_connection(error: &(dyn StdError + 'static)) -> bool {
 }
 
 const MOST_REDIRECTS: usize = 3;
+
+/// Frames of nothing, which no limit on bytes ends, nor one on time if they are there at once.
+const MOST_EMPTY: usize = 1024;
 
 /// What is reserved at most for a body that hasn't come yet.
 const MOST_AHEAD: usize = 256 * 1024;

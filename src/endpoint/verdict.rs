@@ -3,8 +3,11 @@
 use std::borrow::Cow;
 
 use http::StatusCode;
+use zeroize::Zeroizing;
 
 use crate::refresh::RefreshErrorKind;
+
+use super::error::shown;
 
 /// What a provider means by its own error codes and statuses.
 ///
@@ -90,10 +93,22 @@ impl Verdicts {
     /// The user's word on the code goes first, then what is known of the code, then the same of the status.
     pub(super) fn judge(&self, status: StatusCode, code: Option<&str>, retry_after: bool) -> Judged {
         let told = |kind| Judged { kind, unclear: false };
-        let own = code.and_then(|code| last(&self.codes, |known| known.eq_ignore_ascii_case(code)));
-        own.or_else(|| code.and_then(of_code))
+        code.and_then(|code| self.of_code(code))
             .or_else(|| last(&self.statuses, |known| *known == status))
             .map_or_else(|| of_status(status, retry_after), told)
+    }
+
+    /// The code that says the most: one that is known, as a word for the status may stand beside it.
+    pub(super) fn choose<'a>(&self, codes: &'a [Zeroizing<String>]) -> Option<&'a str> {
+        let known = codes.iter().find(|code| self.of_code(code).is_some());
+        known.or(codes.first()).map(|code| code.as_str())
+    }
+
+    fn of_code(&self, code: &str) -> Option<RefreshErrorKind> {
+        // A provider's own may be of several words, also as an error shows them.
+        let shown = shown(code);
+        let is = |known: &str, code: &str| known.trim().eq_ignore_ascii_case(code);
+        last(&self.codes, |known| is(known, code.trim()) || is(known, &shown)).or_else(|| of_code(&shown))
     }
 }
 

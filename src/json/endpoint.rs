@@ -22,6 +22,7 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 /// A refresher for an endpoint that takes and gives JSON.
 ///
 /// See the [module docs](super). A clone is for another session.
+#[derive(Clone)]
 #[must_use]
 pub struct JsonEndpoint {
     pub(super) exchange: Exchange,
@@ -119,6 +120,7 @@ impl JsonEndpoint {
     /// Sets the member that the refresh token is sent as. Default: `refresh_token`.
     pub fn refresh_token_as(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.refresh_token_as = Some(name.into());
+        self.exchange.never_ends = false;
         self
     }
 
@@ -168,7 +170,8 @@ impl JsonEndpoint {
         self
     }
 
-    /// Sets the member that holds the code of a refusal. Default: `error`, then `code`.
+    /// Sets the member that holds the code of a refusal. Default: `error` and `code`, of which the first counts whose
+    /// text is known, by a verdict of yours too.
     pub fn code_from(mut self, member: impl Into<Cow<'static, str>>) -> Self {
         self.exchange.shape.codes = vec![member.into()];
         self
@@ -217,17 +220,6 @@ impl Refresher for JsonEndpoint {
             return Err(RefreshError::ended(EndpointError::no_refresh_token()));
         }
         self.exchange.run(&cx, &|url| self.request(url, cx.refresh_token())).await
-    }
-}
-
-impl Clone for JsonEndpoint {
-    fn clone(&self) -> Self {
-        Self {
-            exchange: self.exchange.for_one_session(),
-            fields: self.fields.clone(),
-            refresh_token_as: self.refresh_token_as.clone(),
-            headers: self.headers.clone(),
-        }
     }
 }
 

@@ -6,8 +6,11 @@ use zeroize::Zeroizing;
 
 /// Writes an object of texts, in their order. It is wiped when it was sent.
 pub(super) fn write<'a>(members: impl Iterator<Item = (&'a str, &'a str)>) -> Bytes {
-    // What it needs in most cases: a buffer that grows leaves unwiped copies behind.
-    let mut buffer = Zeroizing::new(Vec::with_capacity(8 * 1024));
+    let members: Vec<_> = members.collect();
+    // Sized at once: a buffer that grows leaves unwiped copies behind.
+    let length = |(name, value): &(&str, &str)| ESCAPED * (name.len() + value.len()) + r#""":"",""#.len();
+    let most = members.iter().map(length).sum::<usize>() + "{}".len();
+    let mut buffer = Zeroizing::new(Vec::with_capacity(most));
     let mut serializer = serde_json::Serializer::new(&mut *buffer);
     let written = serializer.serialize_map(None).and_then(|mut map| {
         members.into_iter().try_for_each(|(name, value)| map.serialize_entry(name, value))?;
@@ -16,3 +19,6 @@ pub(super) fn write<'a>(members: impl Iterator<Item = (&'a str, &'a str)>) -> By
     written.expect("texts can be written, and memory takes them");
     Bytes::from_owner(buffer)
 }
+
+/// A byte becomes six at most: `\u001f`.
+const ESCAPED: usize = 6;

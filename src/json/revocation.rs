@@ -61,7 +61,7 @@ impl Revocation {
     pub async fn revoke(&self, token: &Token) -> Result<(), EndpointError> {
         let Some(refresh_token) = token.refresh_token() else { return Ok(()) };
         let make = |url: &_| self.endpoint.request(url, Some(refresh_token));
-        self.endpoint.exchange.run_for_status(&SystemClock, &make).await
+        self.endpoint.exchange.run_for_status(&SystemClock, refresh_token, &make).await
     }
 
     /// For [`SessionBuilder::on_revoke`](crate::SessionBuilder::on_revoke).

@@ -181,10 +181,6 @@ impl Client {
         self
     }
 
-    pub(super) fn for_one_session(&self) -> Self {
-        Self { exchange: self.exchange.for_one_session(), ..self.clone() }
-    }
-
     /// One token request, made anew for each sending.
     pub(super) fn token_request(
         &self,

@@ -3,10 +3,11 @@
 use std::{error::Error as StdError, fmt, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use zeroize::Zeroizing;
 
-use super::form::Form;
+use super::form::{ENCODED, Form};
 use crate::token::Secret;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
@@ -52,12 +53,16 @@ impl ClientAuth {
 
 /// RFC 6749 §2.3.1: both are form-encoded before they are joined, so that neither can hold a colon.
 fn basic(client_id: &str, secret: &str) -> Result<HeaderValue, BoxError> {
-    let encode =
-        |text: &str| Zeroizing::new(form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>());
-    let pair = Zeroizing::new(format!("{}:{}", *encode(client_id), *encode(secret)));
-    let mut value = Zeroizing::new(String::from("Basic "));
-    STANDARD.encode_string(pair.as_bytes(), &mut value);
-    let mut value = HeaderValue::from_str(&value)?;
+    // Sized at once: a buffer that grows leaves unwiped copies behind.
+    let mut pair = Zeroizing::new(String::with_capacity(ENCODED * (client_id.len() + secret.len()) + 1));
+    pair.extend(form_urlencoded::byte_serialize(client_id.as_bytes()));
+    pair.push(':');
+    pair.extend(form_urlencoded::byte_serialize(secret.as_bytes()));
+    let mut value = Zeroizing::new(vec![0; SCHEME.len() + pair.len().div_ceil(3) * 4]);
+    value[..SCHEME.len()].copy_from_slice(SCHEME);
+    let encoded = STANDARD.encode_slice(pair.as_bytes(), &mut value[SCHEME.len()..]);
+    encoded.expect("four bytes for each three, begun or whole");
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(value))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -72,6 +77,8 @@ impl fmt::Debug for ClientAuth {
         })
     }
 }
+
+const SCHEME: &[u8] = b"Basic ";
 
 #[cfg(test)]
 mod tests {

@@ -19,7 +19,7 @@ pub struct ClientCredentialsGrant {
 impl Client {
     /// Makes a refresher that asks for the client itself (RFC 6749 §4.4).
     pub fn client_credentials_grant(&self) -> ClientCredentialsGrant {
-        let mut client = self.for_one_session();
+        let mut client = self.clone();
         client.exchange.never_ends = true;
         ClientCredentialsGrant { client }
     }

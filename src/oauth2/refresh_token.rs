@@ -20,7 +20,7 @@ pub struct RefreshTokenGrant {
 impl Client {
     /// Makes a refresher that exchanges the session's refresh token (RFC 6749 §6).
     pub fn refresh_token_grant(&self) -> RefreshTokenGrant {
-        RefreshTokenGrant { client: self.for_one_session() }
+        RefreshTokenGrant { client: self.clone() }
     }
 }
 

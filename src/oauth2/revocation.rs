@@ -47,7 +47,7 @@ impl Client {
         U: TryInto<EndpointUrl>,
         U::Error: Into<InvalidEndpoint>,
     {
-        let mut client = self.for_one_session();
+        let mut client = self.clone();
         client.exchange.url = revocation_endpoint.try_into().map_err(Into::into)?;
         client.pinned.clear();
         Ok(Revocation { client })
@@ -88,7 +88,10 @@ impl Revocation {
     async fn revoke_one(&self, token: &str, hint: &str) -> Result<(), EndpointError> {
         let params = [("token", token), ("token_type_hint", hint)];
         let client = &self.client;
-        client.exchange.run_for_status(&SystemClock, &|url| client.request(url, params.into_iter())).await
+        client
+            .exchange
+            .run_for_status(&SystemClock, token, &|url| client.request(url, params.into_iter()))
+            .await
     }
 }
 

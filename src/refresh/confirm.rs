@@ -17,7 +17,7 @@ pub struct ConfirmEnded<R> {
 
 impl<R> ConfirmEnded<R> {
     pub(super) fn new(inner: R, pause: Duration) -> Self {
-        Self { inner, pause }
+        Self { inner, pause: pause.min(LONGEST_PAUSE) }
     }
 }
 
@@ -31,3 +31,7 @@ impl<R: Refresher> Refresher for ConfirmEnded<R> {
         self.inner.refresh(cx).await
     }
 }
+
+/// Both exchanges are to fit into a flight and into the patience of those who wait: a flight that its limit cuts off says
+/// nothing of the grant, and would never end it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);

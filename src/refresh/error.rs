@@ -2,7 +2,10 @@
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
-use crate::{chain, token::InvalidToken};
+use crate::{
+    chain,
+    token::{InvalidToken, Secret},
+};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -17,12 +20,17 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 /// | [`configuration`](Self::configuration) | the client is refused, or the answer is no token | as transient, with another error |
 /// | [`ended`](Self::ended) | the refresh token is dead (`invalid_grant`) | nobody is asked again until a token is set |
 ///
+/// One that is made of another `RefreshError` keeps its [`retry_after`](Self::retry_after), unless another is set.
+///
 /// The error that it is made of is passed on as it is, in the source chain of each waiter's error: it should not
 /// show a token itself.
 #[derive(Clone)]
 pub struct RefreshError {
     kind: RefreshErrorKind,
     retry_after: Option<Duration>,
+    /// The least delay that follows; unlike a server's own word it ends with a token that stayed in use.
+    pause: Option<Duration>,
+    successor: Option<Secret>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -58,13 +66,40 @@ impl RefreshError {
     }
 
     pub(crate) fn new(kind: RefreshErrorKind, error: BoxError) -> Self {
-        Self { kind, retry_after: None, source: Some(error.into()) }
+        // One that is made of another says something else of the same failure.
+        let inner = error.downcast_ref::<Self>();
+        let successor = inner.and_then(|inner| inner.successor.clone());
+        let answered = successor.is_some() && kind == RefreshErrorKind::Unknown;
+        let kind = if answered { RefreshErrorKind::Transient } else { kind };
+        Self {
+            kind,
+            retry_after: inner.and_then(|inner| inner.retry_after),
+            pause: inner.and_then(|inner| inner.pause),
+            successor,
+            source: Some(error.into()),
+        }
     }
 
     /// Sets how long the server asked to be left alone (`Retry-After`, RFC 9110 §10.2.3). More than an hour is an hour.
     /// `None`: it didn't.
     pub fn retry_after(mut self, wait: impl Into<Option<Duration>>) -> Self {
         self.retry_after = wait.into();
+        self
+    }
+
+    /// Sets the refresh token that the answer brought, though it brought no access token that can be used: it replaces
+    /// the session's, as the presented one may be spent. An outcome that was unknown is transient then.
+    pub fn brought_refresh_token(mut self, refresh_token: impl Into<String>) -> Self {
+        self.successor = Some(Secret::new(refresh_token.into()));
+        if self.kind == RefreshErrorKind::Unknown {
+            self.kind = RefreshErrorKind::Transient;
+        }
+        self
+    }
+
+    #[cfg(feature = "_endpoint")]
+    pub(crate) fn pause(mut self, least: Duration) -> Self {
+        self.pause = Some(least);
         self
     }
 
@@ -100,6 +135,18 @@ impl RefreshError {
     pub(crate) fn wait(&self) -> Option<Duration> {
         self.retry_after
     }
+
+    pub(crate) fn least_delay(&self) -> Option<Duration> {
+        self.pause
+    }
+
+    pub(crate) fn has_successor(&self) -> bool {
+        self.successor.is_some()
+    }
+
+    pub(crate) fn take_successor(&mut self) -> Option<Secret> {
+        self.successor.take()
+    }
 }
 
 impl From<InvalidToken> for RefreshError {
@@ -113,6 +160,7 @@ impl fmt::Debug for RefreshError {
         f.debug_struct("RefreshError")
             .field("kind", &self.kind)
             .field("retry_after", &self.retry_after)
+            .field("pause", &self.pause)
             .field("source", &self.source)
             .finish()
     }

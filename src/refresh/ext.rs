@@ -52,6 +52,9 @@ pub trait RefresherExt: Refresher + Sized {
 
     /// Asks once more, after a pause, before it says that the grant has ended: for providers whose `invalid_grant`
     /// passes.
+    ///
+    /// A pause of more than 30 s is 30 s: both exchanges must end within the session's limit for a flight, or the grant
+    /// never ends.
     fn confirm_ended(self, pause: Duration) -> ConfirmEnded<Self> {
         ConfirmEnded::new(self, pause)
     }

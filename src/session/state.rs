@@ -196,7 +196,7 @@ impl State {
         self.pace.spoil_trial();
         self.emit(EventKind::Refused, fx);
         if counts {
-            self.back_off(arrived, None, None, now);
+            self.back_off(arrived, 0, None, None, now);
             self.remember(Last::Useless, fx);
         }
     }
@@ -396,10 +396,17 @@ impl State {
     }
 
     /// One more useless refresh in a row.
-    fn back_off(&mut self, from: Timestamp, retry_after: Option<Nanos>, cut: Option<Span>, now: Timestamp) {
+    fn back_off(
+        &mut self,
+        from: Timestamp,
+        least: Nanos,
+        retry_after: Option<Nanos>,
+        cut: Option<Span>,
+        now: Timestamp,
+    ) {
         self.pace.failures = self.pace.failures.saturating_add(1);
         let luck = self.luck();
-        let delay = self.rules.delays.after(self.pace.failures, luck);
+        let delay = self.rules.delays.after(self.pace.failures, luck).max(least);
         self.pace.back_off(from, delay, retry_after, cut, now);
     }
 

@@ -148,3 +148,30 @@ fn what_is_nested_by_the_hundred_thousand_is_read() {
         assert_eq!(kind(&body[..levels]), "truncated");
     }
 }
+
+mod unescaping {
+    use proptest::prelude::*;
+
+    use super::super::unescaped;
+
+    fn read(raw: &str) -> Option<String> {
+        unescaped(raw).map(|text| text.to_string())
+    }
+
+    #[test]
+    fn halves_of_a_pair_are_no_text() {
+        assert_eq!(read(r#""\ud83d\ude00\/\u0041\"""#).as_deref(), Some("\u{1f600}/A\""));
+        for half in [r#""\ud83d""#, r#""\ude00""#, r#""\ud83d\u0041""#, r#""\ud83dx""#] {
+            assert_eq!(read(half), None, "{half}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn texts_are_read_as_serde_json_reads_them(text: String, escaped in r#"([ -!#-\[\]-~]|\\["\\/bfnrt]|\\u[0-9a-fD][0-9a-fA-F]{3}){0,20}"#) {
+            for raw in [serde_json::to_string(&text).unwrap(), format!("\"{escaped}\"")] {
+                prop_assert_eq!(read(&raw), serde_json::from_str::<String>(&raw).ok(), "{}", raw);
+            }
+        }
+    }
+}

@@ -78,7 +78,10 @@ impl State {
                     self.settle_save(save, now);
                     verdict
                 }
-                Landing::Failed(error) => self.fail(&flight, error, now, waiting, fx),
+                Landing::Failed(mut error) => {
+                    self.take_successor(ticket, &mut error, now, fx);
+                    self.fail(&flight, error, now, waiting, fx)
+                }
                 Landing::Lost(lost) => self.lose(&flight, lost, now, waiting, fx),
             }
         };
@@ -115,7 +118,7 @@ impl State {
         fx.trash.extend(self.ended.take().map(Trash::Error));
         self.remember(Last::Good, fx);
         let token = carried_over(token, ticket.presented.as_ref());
-        self.take_refresh_token(ticket, &token);
+        self.take_refresh_token(ticket, token.refresh_secret().cloned());
         if self.generation != ticket.generation {
             // A token was set meanwhile: it stays.
             self.give_current_the_refresh_token();
@@ -131,7 +134,7 @@ impl State {
             self.emit(EventKind::Renewed { took, waiting }, fx);
             return Verdict::Renewed;
         };
-        self.back_off(now, None, None, now);
+        self.back_off(now, 0, None, None, now);
         self.remember(Last::Useless, fx);
         let lasts = self.pace.left(now).is_none_or(|left| held.left(now) > left);
         held.counted = true;
@@ -245,7 +248,8 @@ impl State {
         self.pace.spoil_trial();
         let cut = self.cut(now);
         let retry_after = source.as_ref().and_then(RefreshError::wait).map(clock::nanos);
-        self.back_off(now, retry_after, cut, now);
+        let least = source.as_ref().and_then(RefreshError::least_delay).map_or(0, clock::nanos);
+        self.back_off(now, least, retry_after, cut, now);
         let error = Error::with_details(kind, self.retry_at(now), source.map(|error| Arc::new(error) as _));
         self.remember(Last::Failed(error.clone()), fx);
         self.tell_failure(&flight.ticket, &error, now, waiting, fx);
@@ -295,6 +299,9 @@ impl State {
                 self.repair_store(&save);
             }
             Landing::Failed(error) => {
+                if error.has_successor() {
+                    self.exchanged = ticket.presented.clone();
+                }
                 fx.trash.push(Trash::Refresh(error));
                 self.emit(EventKind::Dropped, fx);
             }
@@ -319,7 +326,14 @@ impl State {
                 fx.publish = true;
                 token
             }
-            Landing::Failed(error) => return fx.trash.push(Trash::Refresh(error)),
+            Landing::Failed(mut error) => {
+                let is_ours = ticket.sign_in == self.sign_in && ticket.presented == self.refresh_token;
+                if is_ours && !self.flight.as_ref().is_some_and(Flight::has_brought_a_successor) {
+                    self.take_successor(ticket, &mut error, now, fx);
+                    fx.publish = true;
+                }
+                return fx.trash.push(Trash::Refresh(error));
+            }
             Landing::Lost(_) => return,
         };
         if ticket.sign_in != self.sign_in {
@@ -354,8 +368,25 @@ impl State {
         }
     }
 
-    fn take_refresh_token(&mut self, ticket: &Ticket, token: &Token) {
-        let brought = token.refresh_secret().cloned();
+    /// What an answer brought that had nothing else of use.
+    fn take_successor(
+        &mut self,
+        ticket: &Ticket,
+        error: &mut RefreshError,
+        now: Timestamp,
+        fx: &mut Effects,
+    ) {
+        let successor = error.take_successor().filter(|brought| Some(brought) != ticket.presented.as_ref());
+        let Some(successor) = successor else { return };
+        self.take_refresh_token(ticket, Some(successor));
+        self.give_current_the_refresh_token();
+        if let Some(held) = self.held.as_ref().filter(|_| self.rules.saves) {
+            self.saves.mark(held.token.clone(), None);
+            self.hand_over(now, false, fx);
+        }
+    }
+
+    fn take_refresh_token(&mut self, ticket: &Ticket, brought: Option<Secret>) {
         if brought != ticket.presented {
             self.exchanged = ticket.presented.clone();
             self.refresh_token = brought;
