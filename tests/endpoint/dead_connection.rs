@@ -44,13 +44,16 @@ fn scripted(
     (oauth2::Client::try_with_transport("https://id.example.com/", "app", transport).unwrap(), sendings)
 }
 
-/// What hyper says of a connection that is gone.
-async fn canceled() -> hyper::Error {
+/// What hyper says of a connection that is gone: to a request, and to who asks whether it is ready.
+async fn gone() -> [hyper::Error; 2] {
     let (ours, _theirs) = tokio::io::duplex(64);
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake::<_, Full<Bytes>>(TokioIo::new(ours)).await.unwrap();
     drop(connection);
-    sender.send_request(Request::new(Full::default())).await.unwrap_err()
+    let canceled = sender.send_request(Request::new(Full::default())).await.unwrap_err();
+    let closed = sender.ready().await.unwrap_err();
+    assert!(canceled.is_canceled() && closed.is_closed());
+    [canceled, closed]
 }
 
 #[tokio::test]
@@ -89,7 +92,7 @@ async fn c19_after_a_refused_connection_r1_is_presented_after_the_backoff() {
 #[tokio::test]
 async fn c88_b131_a_dead_connection_is_tried_once_more_with_a_fresh_request() {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
-    let mut dead: Vec<BoxError> = vec![canceled().await.into()];
+    let mut dead: Vec<BoxError> = gone().await.map(Into::into).into();
     for kind in [BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof] {
         dead.push(io::Error::from(kind).into());
         // Some way down in the chain of sources.
