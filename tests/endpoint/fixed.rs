@@ -1,0 +1,38 @@
+//! Endpoints that give the same answer each time, without a server.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use tower::service_fn;
+use tower_reauth::{RefreshContext, endpoint::RequestBody, json::JsonEndpoint, oauth2::Client};
+
+pub(crate) const URL: &str = "https://id.example.com/token";
+
+pub(crate) type Answer = Response<Full<Bytes>>;
+
+pub(crate) fn answer(status: u16, body: &str) -> Answer {
+    Response::builder().status(status).body(Full::from(body.to_owned())).unwrap()
+}
+
+pub(crate) fn r1() -> RefreshContext {
+    RefreshContext::default().with_refresh_token("R1-opaque-and-secret")
+}
+
+/// A client of an endpoint that gives the same answer each time.
+pub(crate) fn client(status: u16, body: &'static str) -> Client {
+    let transport = service_fn(move |request: Request<RequestBody>| async move {
+        let _ = request.into_body().into_bytes();
+        Ok::<_, Infallible>(answer(status, body))
+    });
+    Client::try_with_transport(URL, "web", transport).unwrap()
+}
+
+pub(crate) fn json(status: u16, body: &'static str) -> JsonEndpoint {
+    let transport = service_fn(move |request: Request<RequestBody>| async move {
+        let _ = request.into_body().into_bytes();
+        Ok::<_, Infallible>(answer(status, body))
+    });
+    JsonEndpoint::try_with_transport(URL, transport).unwrap()
+}

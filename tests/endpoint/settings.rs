@@ -1,0 +1,174 @@
+//! What settings mean together: pace, verdicts, destinations, combinators.
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use tower::service_fn;
+use tower_reauth::{
+    RefreshError, Refresher, RefresherExt, Session, Token,
+    endpoint::{EndpointError, RequestBody, Verdicts},
+    json::JsonEndpoint,
+    oauth2::Client,
+    refresh_fn,
+};
+
+use crate::{
+    fixed::{URL, answer, client, json, r1},
+    support::{self, clock, settle, token},
+};
+
+#[tokio::test(start_paused = true)]
+async fn p07_leisure_ends_with_the_token_that_stayed_in_use() {
+    let asked = Arc::<AtomicUsize>::default();
+    let transport = {
+        let asked = Arc::clone(&asked);
+        service_fn(move |request: Request<RequestBody>| {
+            let _ = request.into_body().into_bytes();
+            let n = asked.fetch_add(1, Ordering::SeqCst);
+            async move {
+                Ok::<_, Infallible>(match n {
+                    // A firewall's word, for a while.
+                    0..4 => answer(403, "<html>"),
+                    _ => answer(200, r#"{"access_token":"A2","token_type":"Bearer","expires_in":600}"#),
+                })
+            }
+        })
+    };
+    let client = Client::try_with_transport(URL, "web", transport).unwrap();
+    let session = Session::builder(client.refresh_token_grant())
+        .token(token("A1 R1 600"))
+        .jitter(false)
+        .clock(clock())
+        .build();
+    // Stale in its last quarter; four tries fail.
+    tokio::time::advance(Duration::from_secs(430)).await;
+    for _ in 0..4 {
+        session.token().await.unwrap();
+        settle().await;
+        tokio::time::advance(Duration::from_secs(10)).await;
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 4);
+    // Expired: one try is permitted, whatever was before.
+    tokio::time::advance(Duration::from_secs(110)).await;
+    let token = session.token().await.unwrap();
+    assert_eq!(token.expose(), "A2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p07_a_clone_of_a_grant_counts_for_itself() {
+    let grant = client(403, "<html>").refresh_token_grant();
+    let (one, other) = (grant.clone(), grant);
+    let wait = |error: RefreshError| format!("{error:?}").contains("600s");
+    for failures in 0..3 {
+        assert!(!wait(one.refresh(r1().with_failures(failures)).await.unwrap_err()));
+    }
+    // The other session failed thrice for other reasons.
+    assert!(!wait(other.refresh(r1().with_failures(3)).await.unwrap_err()));
+    assert!(wait(one.refresh(r1().with_failures(3)).await.unwrap_err()));
+}
+
+#[tokio::test]
+async fn p07_a_failure_made_of_another_keeps_its_retry_after() {
+    let busy = || {
+        refresh_fn(|_| async {
+            Err::<Token, _>(RefreshError::transient("busy").retry_after(Duration::from_secs(90)))
+        })
+    };
+    let wrapped = busy().map_err(RefreshError::configuration).refresh(r1()).await.unwrap_err();
+    assert!(
+        format!("{wrapped:?}").starts_with("RefreshError { kind: Configuration, retry_after: Some(90s),")
+    );
+    let set = busy().map_err(|error| RefreshError::transient(error).retry_after(None));
+    assert!(format!("{:?}", set.refresh(r1()).await.unwrap_err()).contains("Transient, retry_after: None"));
+}
+
+#[tokio::test]
+async fn p08_a_code_of_several_words_can_be_told() {
+    for (code, body) in [
+        ("session expired", r#"{"error":"Session expired"}"#),
+        ("session expired", r#"{"code":" session expired "}"#),
+        (
+            "Sitzung abgelaufen: bitte neu anmelden, denn Ihre Sitzung ist lange abgelaufen",
+            r#"{"error":"Sitzung abgelaufen: bitte neu anmelden, denn Ihre Sitzung ist lange abgelaufen"}"#,
+        ),
+        ("séance terminée", r#"{"error":"séance terminée"}"#),
+    ] {
+        let endpoint = json(401, body).verdicts(Verdicts::new().ended(code));
+        let error = endpoint.refresh(r1()).await.unwrap_err();
+        assert!(error.is_ended(), "{code}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn p08_a_code_beside_the_status_in_words_is_found() {
+    let body = r#"{"statusCode":401,"error":"Unauthorized","code":"session_expired"}"#;
+    let endpoint = json(401, body).verdicts(Verdicts::new().ended("session_expired"));
+    let error = endpoint.refresh(r1()).await.unwrap_err();
+    assert!(error.is_ended(), "{error:?}");
+    assert_eq!(EndpointError::find(&error).unwrap().code(), Some("session_expired"));
+    let unknown = json(401, body).refresh(r1()).await.unwrap_err();
+    assert_eq!(EndpointError::find(&unknown).unwrap().code(), Some("Unauthorized"));
+}
+
+#[tokio::test]
+async fn p08_a_refresh_token_that_is_sent_after_all_can_end() {
+    let endpoint = json(401, r#"{"code":"token_not_valid"}"#).without_refresh_token().for_simplejwt();
+    assert!(endpoint.refresh(r1()).await.unwrap_err().is_ended());
+}
+
+#[tokio::test]
+async fn p15_a_redirect_that_names_a_user_is_not_followed() {
+    let asked = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&asked);
+    let transport = service_fn(move |request: Request<RequestBody>| {
+        let _ = request.into_body().into_bytes();
+        counted.fetch_add(1, Ordering::SeqCst);
+        async {
+            let to = "https://web:s3cret@id.example.com/token";
+            Response::builder().status(307).header("location", to).body(Full::<Bytes>::default())
+        }
+    });
+    let client = Client::try_with_transport(URL, "web", transport).unwrap();
+    let error = client.refresh_token_grant().refresh(r1()).await.unwrap_err();
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    assert!(!format!("{error:?}").contains("s3cret"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p08_a_confirmation_longer_than_the_flight_ends_the_grant_all_the_same() {
+    let grant = client(400, r#"{"error":"invalid_grant"}"#).refresh_token_grant();
+    let session = support::expired(grant.confirm_ended(Duration::from_secs(120))).build();
+    for _ in 0..4 {
+        let _ = session.token().await;
+        tokio::time::sleep(Duration::from_secs(300)).await;
+    }
+    assert!(session.status().is_ended(), "{:?}", session.status());
+}
+
+#[test]
+fn what_users_keep_can_be_shared() {
+    fn shared<T: Send + Sync + Clone + std::fmt::Debug + 'static>() {}
+    fn sent<T: Send + Sync + std::fmt::Debug + 'static>() {}
+    shared::<Client>();
+    shared::<JsonEndpoint>();
+    shared::<tower_reauth::oauth2::RefreshTokenGrant>();
+    shared::<tower_reauth::oauth2::ClientCredentialsGrant>();
+    shared::<tower_reauth::oauth2::Revocation>();
+    shared::<tower_reauth::json::Revocation>();
+    shared::<Verdicts>();
+    shared::<RefreshError>();
+    sent::<EndpointError>();
+    sent::<RequestBody>();
+    shared::<tower_reauth::ConfirmEnded<tower_reauth::oauth2::RefreshTokenGrant>>();
+    static CLIENT: std::sync::OnceLock<Client> = std::sync::OnceLock::new();
+    assert!(CLIENT.get().is_none());
+}

@@ -1,0 +1,173 @@
+//! A refresh token that came beside an answer of no use.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use http::Request;
+use tower::service_fn;
+use tower_reauth::{RefreshContext, RefreshError, Token, endpoint::RequestBody, oauth2::Client, refresh_fn};
+
+use crate::{
+    fixed::{URL, answer, client},
+    support::{self, clock, settle, token},
+};
+
+/// The refresh tokens that an endpoint was given, by a session that is asked until it gives up.
+async fn presented(bodies: &'static [&'static str]) -> Vec<String> {
+    let seen = Arc::<Mutex<Vec<String>>>::default();
+    let transport = {
+        let seen = Arc::clone(&seen);
+        service_fn(move |request: Request<RequestBody>| {
+            let seen = Arc::clone(&seen);
+            async move {
+                let body = request.into_body().into_bytes();
+                let pairs: Vec<_> = form_urlencoded::parse(&body).into_owned().collect();
+                let token = pairs.into_iter().find(|(name, _)| name == "refresh_token").unwrap().1;
+                let mut seen = seen.lock().unwrap();
+                seen.push(token);
+                Ok::<_, Infallible>(answer(200, bodies[(seen.len() - 1).min(bodies.len() - 1)]))
+            }
+        })
+    };
+    let client = Client::try_with_transport(URL, "web", transport).unwrap();
+    let session = support::expired(client.refresh_token_grant()).build();
+    for _ in bodies {
+        let _ = session.token().await;
+        session.retry_now();
+    }
+    std::mem::take(&mut seen.lock().unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn p02_the_successor_of_an_answer_of_no_use_replaces_the_refresh_token() {
+    let of_another_type = &[
+        r#"{"access_token":"A2","token_type":"mac","refresh_token":"R2"}"#,
+        r#"{"access_token":"A2","token_type":"Bearer","refresh_token":"R3"}"#,
+    ];
+    let unsendable = &[
+        "{\"access_token\":\"A\\u00012\",\"token_type\":\"Bearer\",\"refresh_token\":\"R2\"}",
+        r#"{"access_token":"A2","token_type":"Bearer","refresh_token":"R3"}"#,
+    ];
+    let without = &[
+        r#"{"token_type":"Bearer","refresh_token":"R2"}"#,
+        r#"{"access_token":"A2","token_type":"Bearer","refresh_token":"R3"}"#,
+    ];
+    assert_eq!(presented(of_another_type).await, ["R1", "R2"]);
+    assert_eq!(presented(unsendable).await, ["R1", "R2"]);
+    assert_eq!(presented(without).await, ["R1", "R2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p02_a_successor_without_an_access_token_is_saved() {
+    let given = support::Given::default();
+    let saved = given.clone();
+    let client = client(200, r#"{"access_token":"A2","token_type":"mac","refresh_token":"R2"}"#);
+    let session = support::expired(client.refresh_token_grant())
+        .on_token(move |token| {
+            saved.push(&token);
+            async { Ok::<_, Infallible>(()) }
+        })
+        .build();
+    assert!(session.token().await.is_err());
+    session.settled().await;
+    assert_eq!(given.all(), ["A1 R2"]);
+    assert_eq!(session.sign_out().unwrap().refresh_token(), Some("R2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p18_what_brought_a_successor_is_not_repeated() {
+    let asked = Arc::<Mutex<Vec<String>>>::default();
+    let presented = Arc::clone(&asked);
+    let session = support::expired(refresh_fn(move |cx: RefreshContext| {
+        presented.lock().unwrap().push(format!("{} {:?}", cx.refresh_token().unwrap(), cx.reason()));
+        async { Err::<Token, _>(RefreshError::unknown_outcome("half").brought_refresh_token("R2")) }
+    }))
+    .build();
+    assert!(session.token().await.unwrap_err().is_transient());
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert!(session.token().await.is_err());
+    assert_eq!(*asked.lock().unwrap(), ["R1 Expired", "R2 Expired"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_a_successor_without_an_access_token_gives_way_to_what_was_set() {
+    let (refresher, mut endpoint) = support::endpoint();
+    let session = support::expired(refresher).build();
+    let waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.token().await.map(|token| token.expose().to_owned()) }
+    });
+    let call = endpoint.call().await;
+    session.set_token(token("A5 R5 600")).unwrap();
+    call.fail(RefreshError::configuration("no token").brought_refresh_token("R2"));
+    assert_eq!(waiting.await.unwrap().unwrap(), "A5");
+    // R1 has a successor: it is not presented again, whoever sets it.
+    session.set_token(token("A6 R1 600")).unwrap();
+    assert_eq!(session.sign_out().unwrap().refresh_token(), Some("R5"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_a_sign_out_gives_back_the_newest_refresh_token() {
+    let (refresher, mut endpoint) = support::endpoint();
+    let session = support::expired(refresher).build();
+    let _waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.token().await }
+    });
+    let call = endpoint.call().await;
+    session.set_token(token("A5 - 600")).unwrap();
+    call.give("A2 R2 600");
+    session.settled().await;
+    let token = session.sign_out().unwrap();
+    assert_eq!((token.access_token(), token.refresh_token()), ("A5", Some("R2")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p09_a_successor_that_comes_late_is_taken_and_saves_the_session() {
+    let (refresher, mut endpoint) = support::endpoint();
+    let clock = clock();
+    let session = support::expired(refresher).clock(clock.clone()).build();
+    let ask = || {
+        let session = session.clone();
+        tokio::spawn(async move { session.token().await.map(|token| token.expose().to_owned()) })
+    };
+    let _first = ask();
+    let late = endpoint.call().await;
+    // The machine slept: the flight is given up, though its answer is under way.
+    clock.step(Duration::from_secs(120));
+    let second = ask();
+    let repeat = endpoint.call().await;
+    late.fail(RefreshError::configuration("no access token").brought_refresh_token("R2"));
+    settle().await;
+    // What was presented is spent, and the server says so.
+    repeat.fail(RefreshError::ended("invalid_grant"));
+    let next = endpoint.call().await;
+    assert!(!session.status().is_ended());
+    assert_eq!(next.cx.refresh_token(), Some("R2"));
+    next.give("A3 R3 600");
+    assert_eq!(second.await.unwrap().unwrap(), "A3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_a_successor_that_comes_after_a_sign_out_revives_nothing() {
+    let (refresher, mut endpoint) = support::endpoint();
+    let session = support::expired(refresher).build();
+    let waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.token().await }
+    });
+    let call = endpoint.call().await;
+    assert_eq!(session.sign_out().unwrap().refresh_token(), Some("R1"));
+    call.fail(RefreshError::configuration("no access token").brought_refresh_token("R2"));
+    assert!(waiting.await.unwrap().unwrap_err().is_signed_out());
+    session.settled().await;
+    session.sign_in(token("B1 S1 0"));
+    let _waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.token().await }
+    });
+    assert_eq!(endpoint.call().await.cx.refresh_token(), Some("S1"));
+}
