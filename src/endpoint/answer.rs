@@ -42,7 +42,7 @@ pub(super) enum Answer {
 #[derive(Debug)]
 pub(super) enum Flaw {
     Missing,
-    OfAnotherType(String),
+    OfAnotherType(Zeroizing<String>),
     Invalid(InvalidToken),
 }
 
@@ -80,7 +80,7 @@ impl Shape {
         let told_type = members.get("token_type").and_then(Value::into_text);
         let is_bearer = |name: &str| name.trim().eq_ignore_ascii_case("bearer");
         if let (None, Some(name)) = (&self.scheme, told_type.as_ref().filter(|name| !is_bearer(name))) {
-            return Err(Flaw::OfAnotherType(shown(name)));
+            return Err(Flaw::OfAnotherType(name.clone()));
         }
         let end = self.lifetime.read(members, access_token.trim_ascii());
         let mut token = Token::builder(access_token.as_str());
@@ -109,13 +109,16 @@ impl Shape {
     /// RFC 6749 §5.1: an answer without a scope grants what was asked for.
     fn add_scopes(&self, token: TokenBuilder, members: Members<'_>) -> TokenBuilder {
         let Some(scope) = members.get("scope").and_then(Value::into_text) else { return token };
-        // Blanks by the RFC, commas by some.
-        let has = |asked: &str| {
-            scope.split_ascii_whitespace().any(|scope| scope == asked)
-                || scope.split(',').any(|scope| scope.trim() == asked)
-        };
-        let missing: Vec<String> = self.scopes.iter().filter(|asked| !has(asked)).cloned().collect();
-        let token = token.scopes(scope.split_ascii_whitespace());
+        // Blanks by the RFC, commas by some; a comma may be a part of a scope, too.
+        let by_blanks: Vec<&str> = scope.split_ascii_whitespace().collect();
+        let has = |scopes: &[&str], asked: &String| scopes.contains(&asked.as_str());
+        let by_commas: Vec<&str> =
+            scope.split([',', ' ']).map(str::trim).filter(|scope| !scope.is_empty()).collect();
+        let is_by_commas = self.scopes.iter().any(|asked| !has(&by_blanks, asked) && has(&by_commas, asked));
+        let granted = if is_by_commas { by_commas } else { by_blanks };
+        let missing: Vec<String> =
+            self.scopes.iter().filter(|asked| !has(&granted, asked)).cloned().collect();
+        let token = token.scopes(granted);
         if missing.is_empty() { token } else { token.notice(Notice::missing_scopes(missing)) }
     }
 
@@ -139,7 +142,9 @@ fn says_something(error: &Value<'_>) -> bool {
         Value::Text(text) => !text.trim().is_empty(),
         Value::Number(_) => error.number() != Some(0.0),
         Value::Bool(truth) => *truth,
-        Value::Object(_) | Value::Other => true,
+        // Some languages write an empty one for none.
+        Value::Object(text) | Value::Array(text) => !text[1..text.len() - 1].trim().is_empty(),
+        Value::Other => true,
     }
 }
 

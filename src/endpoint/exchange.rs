@@ -141,6 +141,7 @@ impl Exchange {
                 let (error, unclear) = match flaw {
                     Flaw::Missing => failed(RefreshErrorKind::Transient, Kind::NoAccessToken { status }),
                     Flaw::OfAnotherType(name) => {
+                        let name = told(&name, secrets(cx)).unwrap_or_default();
                         failed(RefreshErrorKind::Configuration, Kind::TokenType(name))
                     }
                     Flaw::Invalid(error) => {
@@ -177,8 +178,7 @@ impl Exchange {
             judged if self.never_ends => judged.without_a_grant(),
             judged => judged,
         };
-        let secrets = [cx.refresh_token(), cx.token().map(Token::access_token)];
-        let code = code.and_then(|code| told(code, secrets.into_iter().flatten()));
+        let code = code.and_then(|code| told(code, secrets(cx)));
         let (error, _) = failed(kind, Kind::Refused { status, code, what });
         (error.retry_after(wait), unclear)
     }
@@ -226,6 +226,11 @@ impl fmt::Debug for Exchange {
 
 fn failed(kind: RefreshErrorKind, why: Kind) -> (RefreshError, bool) {
     (RefreshError::new(kind, EndpointError::new(why).into()), false)
+}
+
+/// What must not be shown, whatever an answer says.
+fn secrets(cx: &RefreshContext) -> impl Iterator<Item = &str> {
+    [cx.refresh_token(), cx.token().map(Token::access_token)].into_iter().flatten()
 }
 
 /// What of a code may be shown: nothing, if a token was written into it.

@@ -33,7 +33,9 @@ pub(super) enum Value<'a> {
     Bool(bool),
     /// The text of a JSON object.
     Object(&'a str),
-    /// A JSON array, or a text that can't be decoded.
+    /// The text of a JSON array.
+    Array(&'a str),
+    /// A text that can't be decoded.
     Other,
 }
 
@@ -128,6 +130,7 @@ impl<'a> Value<'a> {
             b't' => Self::Bool(true),
             b'f' => Self::Bool(false),
             b'{' => Self::Object(raw),
+            b'[' => Self::Array(raw),
             b'"' => unescaped(raw).map_or(Self::Other, Self::Text),
             b'-' | b'0'..=b'9' => Self::Number(Cow::Borrowed(raw)),
             _ => Self::Other,
@@ -239,7 +242,8 @@ impl<'de> DeserializeSeed<'de> for Name<'_> {
     type Value = ();
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_str(self)
+        // As bytes: half of a surrogate pair in a name that nobody asks for must not hide the others.
+        deserializer.deserialize_bytes(self)
     }
 }
 
@@ -250,9 +254,9 @@ impl Visitor<'_> for Name<'_> {
         f.write_str("a name")
     }
 
-    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<(), E> {
+    fn visit_bytes<E: serde::de::Error>(self, name: &[u8]) -> Result<(), E> {
         self.buffer.clear();
-        self.buffer.push_str(name);
+        self.buffer.push_str(&String::from_utf8_lossy(name));
         Ok(())
     }
 }

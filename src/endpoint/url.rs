@@ -24,7 +24,7 @@ use crate::origin::{Origin, is_loopback};
 /// # let _ = allowed;
 /// # Ok::<(), tower_reauth::endpoint::InvalidEndpoint>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct EndpointUrl {
     uri: Uri,
 }
@@ -94,8 +94,19 @@ impl EndpointUrl {
             return Ok(Self { uri: Uri::from_parts(parts).map_err(|_| None)? });
         }
         let uri: Uri = location.parse().map_err(|_| None)?;
-        let target = Origin::of(&uri);
+        let names_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+        let target = Origin::of(&uri).filter(|_| !names_user);
         if target.is_some() && target == Origin::of(&self.uri) { Ok(Self { uri }) } else { Err(target) }
+    }
+}
+
+impl fmt::Debug for EndpointUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the query, where some put a key.
+        let Self { uri } = self;
+        let scheme = uri.scheme_str().unwrap_or_default();
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        write!(f, "{scheme}://{authority}{}", uri.path())
     }
 }
 
@@ -211,6 +222,12 @@ mod tests {
     }
 
     #[test]
+    fn p14_a_key_in_the_query_is_not_shown() {
+        let url: EndpointUrl = "https://id.example.com/token?key=s3cret".parse().unwrap();
+        assert_eq!(format!("{url:?}"), "https://id.example.com/token");
+    }
+
+    #[test]
     fn c59_a_location_is_followed_within_the_origin_alone() {
         let url: EndpointUrl = "https://id.example.com/token".parse().unwrap();
         let target = |location| url.same_origin(location).map(|url| url.uri.to_string());
@@ -221,6 +238,7 @@ mod tests {
         {
             assert!(matches!(target(foreign), Err(Some(_))), "{foreign}");
         }
+        assert!(target("https://user@id.example.com/token").is_err());
         for unclear in ["//evil.com/token", "token/", "", "\u{0}", "?x=1"] {
             assert!(target(unclear).is_err(), "{unclear}");
         }

@@ -216,10 +216,10 @@ impl JsonEndpoint {
 
 impl Refresher for JsonEndpoint {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
-        if self.refresh_token_as.is_some() && cx.refresh_token().is_none() {
+        if self.refresh_token_as.is_some() && cx.presentable().is_none() {
             return Err(RefreshError::ended(EndpointError::no_refresh_token()));
         }
-        self.exchange.run(&cx, &|url| self.request(url, cx.refresh_token())).await
+        self.exchange.run(&cx, &|url| self.request(url, cx.presentable())).await
     }
 }
 

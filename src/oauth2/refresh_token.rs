@@ -28,7 +28,7 @@ impl Client {
 
 impl Refresher for RefreshTokenGrant {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
-        let Some(refresh_token) = cx.refresh_token() else {
+        let Some(refresh_token) = cx.presentable() else {
             return Err(RefreshError::ended(EndpointError::no_refresh_token()));
         };
         let grant = [("grant_type", "refresh_token"), ("refresh_token", refresh_token)];

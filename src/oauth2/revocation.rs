@@ -68,12 +68,14 @@ impl Revocation {
     ///
     /// A future that is dropped may have revoked or not.
     pub async fn revoke(&self, token: &Token) -> Result<(), EndpointError> {
-        if let Some(refresh_token) = token.refresh_token() {
-            self.revoke_one(refresh_token, "refresh_token").await?;
-        }
+        let refresh_token = match token.refresh_token() {
+            Some(refresh_token) => self.revoke_one(refresh_token, "refresh_token").await,
+            None => Ok(()),
+        };
+        // Also where that failed: the less is left alive, the better.
         match self.revoke_one(token.access_token(), "access_token").await {
-            Err(error) if error.code() == Some("unsupported_token_type") => Ok(()),
-            result => result,
+            Err(error) if error.code() == Some("unsupported_token_type") => refresh_token,
+            access_token => refresh_token.and(access_token),
         }
     }
 

@@ -98,6 +98,13 @@ impl RefreshContext {
         self.refresh_token.as_ref().map(Secret::expose)
     }
 
+    /// The refresh token as an endpoint takes it: without white space around it (one that was read from a file ends with
+    /// a line feed), and none if nothing is left.
+    #[cfg(any(feature = "json", feature = "oauth2"))]
+    pub(crate) fn presentable(&self) -> Option<&str> {
+        self.refresh_token().map(str::trim).filter(|text| !text.is_empty())
+    }
+
     /// The token that is to be replaced, if there is one.
     pub fn token(&self) -> Option<&Token> {
         self.token.as_ref()

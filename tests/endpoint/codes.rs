@@ -41,7 +41,7 @@ async fn c46_b81_an_error_is_one_also_with_status_200() {
 
 #[tokio::test(start_paused = true)]
 async fn c46_an_error_that_says_nothing_is_none() {
-    for nothing in ["null", r#""""#, r#"" ""#, "false", "0"] {
+    for nothing in ["null", r#""""#, r#"" ""#, "false", "0", "[]", "{ }"] {
         let answer = format!(r#"{{"error":{nothing},"access_token":"A2","token_type":"Bearer"}}"#);
         let server = Server::in_memory([reply(200, answer)]);
         let token = server.client().refresh_token_grant().refresh(r1()).await.unwrap();

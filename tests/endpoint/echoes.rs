@@ -1,4 +1,4 @@
-//! A token that an endpoint writes into its error code.
+//! A token that an endpoint writes into its error code, or into its token type.
 
 use tower_reauth::{Refresher, Token, endpoint::EndpointError};
 
@@ -25,4 +25,14 @@ async fn p14_a_token_that_is_echoed_as_a_code_is_not_shown() {
         let told = format!("{:?}", revocation.revoke(&token).await.unwrap_err());
         assert!(!told.contains(&secret[..4]), "{told}");
     }
+}
+
+#[tokio::test]
+async fn p14_a_token_that_is_echoed_as_a_type_is_not_shown() {
+    let body = r#"{"access_token":"A2","token_type":"R1-opaque-and-secret"}"#;
+    let error = client(200, body).refresh_token_grant().refresh(r1()).await.unwrap_err();
+    let found = EndpointError::find(&error).unwrap();
+    assert!(found.token_type().is_some());
+    let told = format!("{found} {error:?} {:?}", found.token_type());
+    assert!(!told.contains("R1-o"), "{told}");
 }

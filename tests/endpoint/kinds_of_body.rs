@@ -141,3 +141,11 @@ async fn c19_json_that_ends_in_the_middle_is_an_answer_that_was_lost() {
         assert!(refresh(reply(200, wrong)).await.unwrap_err().is_transient(), "{wrong}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn half_a_pair_in_a_name_hides_nothing() {
+    let answer = r#"{"\ud800":1,"access_token":"A2","token_type":"Bearer"}"#;
+    let server = Server::in_memory([reply(200, answer)]);
+    let token = server.client().refresh_token_grant().refresh(r1()).await.unwrap();
+    assert_eq!(token.access_token(), "A2");
+}

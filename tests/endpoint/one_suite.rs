@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
-use tower_reauth::{RefreshContext, Refresher, RefresherExt, Session, refresh_fn};
+use tower_reauth::{AnyRefresher, RefreshContext, Refresher, RefresherExt, Session, refresh_fn};
 
 use crate::{
     server::{Reply, Server, TOKEN, error, r1, reply},
@@ -117,6 +117,11 @@ async fn the_oauth2_grants_are_refreshers() {
     suite(|server| server.client().refresh_token_grant()).await;
     suite(|server| server.client().secret_basic("s").refresh_token_grant().clone()).await;
     suite(|server| server.client().secret_post("s").client_credentials_grant()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresher_whose_type_is_forgotten_is_one() {
+    suite(|server| AnyRefresher::new(server.json())).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -85,6 +85,18 @@ async fn c86_further_members_are_kept_and_the_scopes_named() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn c86_scopes_with_commas_between_them_are_told_apart_where_they_were_asked_for() {
+    let answer = r#"{"access_token":"A2","token_type":"Bearer","scope":"repo,gist"}"#;
+    let server = Server::in_memory([reply(200, answer)]);
+    let asked = server.client().scopes(["gist", "user"]).refresh_token_grant().refresh(r1()).await.unwrap();
+    assert_eq!(asked.scopes().unwrap(), ["repo", "gist"]);
+    assert_eq!(asked.notices(), [Notice::missing_scopes(["user".to_owned()])]);
+    // By the RFC it is one scope.
+    let unasked = server.client().refresh_token_grant().refresh(r1()).await.unwrap();
+    assert_eq!(unasked.scopes().unwrap(), ["repo,gist"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_refresher_of_a_client_is_its_own() {
     let server = Server::in_memory([reply(200, TOKEN)]);
     let client = server.client();

@@ -39,6 +39,15 @@ async fn a_server_that_cant_revoke_access_tokens_is_no_failure() {
 }
 
 #[tokio::test]
+async fn the_access_token_is_taken_back_though_the_refresh_token_could_not_be() {
+    let server = Server::on_loopback([error(503, "busy"), reply(200, "")]).await;
+    let revocation = server.client().revocation(server.url("/revoke")).unwrap();
+    let error = revocation.revoke(&token("A1 R1 600")).await.unwrap_err();
+    assert_eq!(error.code(), Some("busy"));
+    assert_eq!(server.asked()[1].param("token").as_deref(), Some("A1"));
+}
+
+#[tokio::test]
 async fn a_refusal_is_typed() {
     for (answer, status, code) in [
         (error(401, "invalid_client"), 401, Some("invalid_client")),

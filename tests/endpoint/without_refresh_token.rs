@@ -65,3 +65,17 @@ async fn p02_b145_an_answer_without_a_refresh_token_keeps_r1() {
         assert!(server.asked().iter().all(|asked| asked.param("refresh_token").unwrap() == "R1"), "{member}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn b146_a_refresh_token_of_white_space_is_none_and_a_files_line_feed_is_cut() {
+    let server = Server::in_memory([reply(200, TOKEN)]);
+    for refresh_token in ["", "\n"] {
+        let cx = || RefreshContext::default().with_refresh_token(refresh_token);
+        assert!(server.client().refresh_token_grant().refresh(cx()).await.unwrap_err().is_ended());
+        assert!(server.json().refresh(cx()).await.unwrap_err().is_ended());
+    }
+    assert_eq!(server.count(), 0);
+    let cx = RefreshContext::default().with_refresh_token("R1\n");
+    server.client().refresh_token_grant().refresh(cx).await.unwrap();
+    assert_eq!(server.asked()[0].param("refresh_token").as_deref(), Some("R1"));
+}

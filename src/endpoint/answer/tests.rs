@@ -50,8 +50,9 @@ fn read_in_each_way(body: &[u8]) {
                     assert!(token.refresh_token().is_none_or(|text| !text.trim_ascii().is_empty()));
                 }
                 Answer::Error(codes) => assert!(codes.iter().all(|code| !code.trim_ascii().is_empty())),
-                Answer::Unusable(Flaw::OfAnotherType(code), _) => {
-                    assert!(code.len() <= 64 && code.bytes().all(|b| b.is_ascii_graphic()), "{code:?}");
+                Answer::Unusable(Flaw::OfAnotherType(name), _) => {
+                    let name = shown(&name);
+                    assert!(name.len() <= 64 && name.bytes().all(|b| b.is_ascii_graphic()), "{name:?}");
                 }
                 _ => {}
             }
