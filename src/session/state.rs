@@ -11,6 +11,7 @@ mod outcome;
 mod pace;
 mod saves;
 mod status;
+mod unwanted;
 
 use std::{mem, sync::Arc};
 
