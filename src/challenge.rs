@@ -1,26 +1,4 @@
 //! What a server says of a refused token, as its `WWW-Authenticate` fields have it (RFC 9110 §11.6.1).
-//!
-//! The status decides that a token was refused; a challenge can only say more: which claims the next token must
-//! carry, where and for which scope to ask, or that a refresh won't help (RFC 6750 §3, RFC 9449 §9). Many servers
-//! don't keep to the grammar. What does is read strictly, what doesn't is read as it was meant where that is plain,
-//! and what can't be read at all is left out: no field makes this fail.
-//!
-//! # Examples
-//!
-//! ```
-//! use http::{HeaderMap, HeaderValue, header::WWW_AUTHENTICATE};
-//! use tower_reauth::Challenges;
-//!
-//! let mut headers = HeaderMap::new();
-//! headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Basic realm="a", Bearer error="invalid_token""#));
-//! // No commas, as some gateways write it.
-//! headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="b" error="invalid_token""#));
-//! let challenges = Challenges::of(&headers);
-//! let schemes: Vec<&str> = challenges.iter().map(|challenge| challenge.scheme()).collect();
-//! assert_eq!(schemes, ["Basic", "Bearer", "Bearer"]);
-//! assert_eq!(challenges.iter().last().and_then(|bearer| bearer.param("realm")), Some("b"));
-//! assert!(!challenges.is_step_up());
-//! ```
 
 use std::sync::Arc;
 
@@ -33,9 +11,31 @@ use lenient::{Piece, Pieces};
 
 /// All that a server's `WWW-Authenticate` fields say.
 ///
+/// The status decides that a token was refused; a challenge can only say more: which claims the next token must
+/// carry, where and for which scope to ask, or that a refresh won't help (RFC 6750 §3, RFC 9449 §9). Many servers
+/// don't keep to the grammar. What does is read strictly, what doesn't is read as it was meant where that is plain,
+/// and what can't be read at all is left out: no field makes this fail.
+///
 /// Of one field 16 KiB are read, and 64 challenges in all, each with 64 parameters. Cheap to clone.
 ///
 /// # Examples
+///
+/// Two fields, one of them as some gateways write it:
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::WWW_AUTHENTICATE};
+/// use tower_reauth::Challenges;
+///
+/// let mut headers = HeaderMap::new();
+/// headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Basic realm="a", Bearer error="invalid_token""#));
+/// // No commas, as some gateways write it.
+/// headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="b" error="invalid_token""#));
+/// let challenges = Challenges::of(&headers);
+/// let schemes: Vec<&str> = challenges.iter().map(|challenge| challenge.scheme()).collect();
+/// assert_eq!(schemes, ["Basic", "Bearer", "Bearer"]);
+/// assert_eq!(challenges.iter().last().and_then(|bearer| bearer.param("realm")), Some("b"));
+/// assert!(!challenges.is_step_up());
+/// ```
 ///
 /// A registry that says where and for what to ask:
 ///

@@ -35,7 +35,18 @@
 //! # Transports
 //!
 //! Any tower service of `http` requests with a [`RequestBody`], such as a hyper-util client, with its limits, proxies,
-//! TLS and tracing. It must not be the client that the layer is on: a refresh would need itself.
+//! TLS and tracing. A hyper-util client is one of the type `Client<_, RequestBody>`:
+//!
+//! ```
+//! use hyper_util::{client::legacy::{Client, connect::HttpConnector}, rt::TokioExecutor};
+//! use tower_reauth::endpoint::RequestBody;
+//!
+//! let transport: Client<HttpConnector, RequestBody> = Client::builder(TokioExecutor::new()).build_http();
+//! # #[cfg(feature = "oauth2")]
+//! let client = tower_reauth::oauth2::Client::try_with_transport("http://localhost/token", "web", transport);
+//! ```
+//!
+//! It must not be the client that the layer is on: a refresh would need itself.
 //! A layer that makes an answer of its own where none came (of 408, as tower-http's `TimeoutLayer` does) hides that it is
 //! unknown: leave the limit to the client, or have it answer 504.
 //! A transport that follows redirects by itself may take the refresh token elsewhere. The feature `client` brings a

@@ -81,6 +81,8 @@ impl Error {
     }
 
     /// Whether a new try, unchanged, may succeed; not before [`retry_at`](Self::retry_at) where that is known.
+    ///
+    /// Not of a wrong configuration, though the session itself tries again at `retry_at`, in case that it was mended.
     pub fn is_retryable(&self) -> bool {
         match self.inner.kind {
             Kind::Transient

@@ -203,7 +203,7 @@ pub use session::{Session, SessionBuilder, Status, Watch};
 pub use spawn::{NoRuntime, Spawn, Task, TokioSpawn};
 #[cfg(feature = "test-util")]
 pub use test_clock::TestClock;
-pub use token::{AccessToken, InvalidToken, Notice, Token, TokenBuilder};
+pub use token::{AccessToken, Credential, InvalidToken, Notice, Token, TokenBuilder};
 pub use traffic::{NoToken, Patience};
 
 // Its parts need these features.

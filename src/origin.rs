@@ -98,6 +98,10 @@ impl FromStr for Origin {
     fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
         let invalid = || InvalidOrigin(());
         let uri: Uri = text.parse().map_err(|_| invalid())?;
+        // It would match nothing.
+        if text.contains('*') {
+            return Err(invalid());
+        }
         let is_bare = uri.path_and_query().is_none_or(|path| path.as_str() == "/");
         let has_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
         Self::of(&uri).filter(|_| is_bare && !has_user).ok_or_else(invalid)
@@ -196,6 +200,11 @@ mod tests {
             Err(error) if error.is_no_authority() => "no authority",
             Err(error) => panic!("{error}"),
         }
+    }
+
+    #[test]
+    fn p15_an_origin_with_a_wildcard_is_none() {
+        assert!("https://*.example.com".parse::<Origin>().is_err());
     }
 
     #[test]

@@ -1,33 +1,4 @@
 //! Where a new token comes from.
-//!
-//! A [`Refresher`] is one stateless exchange: it is told the refresh token, it brings the answer. When it is called,
-//! by whom it is waited for and what becomes of its answer is the [`Session`](crate::Session)'s affair.
-//!
-//! # Examples
-//!
-//! ```
-//! use std::time::Duration;
-//! use tower_reauth::{RefreshContext, RefreshError, Refresher, Token};
-//!
-//! struct MyEndpoint;
-//!
-//! impl Refresher for MyEndpoint {
-//!     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
-//!         let Some(refresh_token) = cx.refresh_token() else {
-//!             return Err(RefreshError::ended("there is no refresh token"));
-//!         };
-//!         let (access, next) = exchange(refresh_token).await.map_err(RefreshError::transient)?;
-//!         let token = Token::builder(access).refresh_token(next).expires_in(Duration::from_secs(300)).build()?;
-//!         Ok(token)
-//!     }
-//! }
-//! # async fn exchange(_: &str) -> Result<(String, String), std::io::Error> { Ok(("a".into(), "r".into())) }
-//! # tokio_test::block_on(async {
-//! let answer = MyEndpoint.refresh(RefreshContext::default().with_refresh_token("r0")).await?;
-//! assert_eq!(answer.refresh_token(), Some("r"));
-//! # Ok::<(), RefreshError>(())
-//! # }).unwrap();
-//! ```
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
@@ -50,7 +21,9 @@ pub use time_limit::TimeLimit;
 
 /// Exchanges what a session has for a new token.
 ///
-/// See the [module docs](crate::Refresher#implementing) and [`refresh_fn`] for a closure.
+/// It is one stateless exchange: it is told the refresh token, it brings the answer. When it is called,
+/// by whom it is waited for and what becomes of its answer is the
+/// [`Session`](crate::Session)'s affair. Of a closure [`refresh_fn`] makes one; [`RefresherExt`] has what can be put around it.
 ///
 /// # Implementing
 ///
@@ -58,10 +31,38 @@ pub use time_limit::TimeLimit;
 /// itself well within the session's limit for a flight (60 s unless set), and say what it knows of a failure: see
 /// [`RefreshError`]. It must not ask its own session for a token: a request that it sends through the layered client
 /// must be marked with [`NoToken`](crate::NoToken).
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_reauth::{RefreshContext, RefreshError, Refresher, Token};
+///
+/// struct MyEndpoint;
+///
+/// impl Refresher for MyEndpoint {
+///     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
+///         let Some(refresh_token) = cx.refresh_token() else {
+///             return Err(RefreshError::ended("there is no refresh token"));
+///         };
+///         let (access, next) = exchange(refresh_token).await.map_err(RefreshError::transient)?;
+///         let token = Token::builder(access).refresh_token(next).expires_in(Duration::from_secs(300)).build()?;
+///         Ok(token)
+///     }
+/// }
+/// # async fn exchange(_: &str) -> Result<(String, String), std::io::Error> { Ok(("a".into(), "r".into())) }
+/// # tokio_test::block_on(async {
+/// let answer = MyEndpoint.refresh(RefreshContext::default().with_refresh_token("r0")).await?;
+/// assert_eq!(answer.refresh_token(), Some("r"));
+/// # Ok::<(), RefreshError>(())
+/// # }).unwrap();
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no refresher",
     label = "this can't refresh a token",
     note = "implement `Refresher` with `async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError>`",
+    note = "of an `oauth2::Client` one is made with `.refresh_token_grant()` or `.client_credentials_grant()`",
+    note = "a layer of a `Session` is made with `AuthLayer::from_session`",
     note = "a closure is made one with `refresh_fn(|cx| async move {{ .. }})`"
 )]
 pub trait Refresher: Send + Sync + 'static {

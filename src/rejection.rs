@@ -1,74 +1,4 @@
 //! What counts as a refused token.
-//!
-//! A server refuses a token in its own way: a status, a header, a redirect to a login page. A [`RejectionRule`] looks
-//! at the head of a response to a request that carried the token, and gives a [`Verdict`]. If it is "refused", the
-//! layer gets a newer token and sends the request again, once.
-//!
-//! The default is [`Unauthorized`]: status 401, whatever its `WWW-Authenticate` says, unless that says in words that
-//! another token of the same kind wouldn't help.
-//!
-//! # Examples
-//!
-//! A server that says 419, or 403 with a certain header:
-//!
-//! ```
-//! use http::StatusCode;
-//! use tower_reauth::{AuthLayer, RefreshContext, ResponseHead, Token, Unauthorized, RejectionRule, Verdict, refresh_fn};
-//!
-//! # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
-//! let layer = AuthLayer::new(refresher).rejection(|head: &ResponseHead<'_>| match head.status() {
-//!     status if status.as_u16() == 419 => Verdict::refused(),
-//!     StatusCode::FORBIDDEN if head.headers().contains_key("x-token-expired") => Verdict::refused(),
-//!     _ => Unauthorized.judge(head),
-//! });
-//! # let _ = layer;
-//! ```
-//!
-//! # What a head doesn't show
-//!
-//! A rule sees no body. Where the refusal stands in one (a 200 with a JSON error), a small layer *beneath* reads it,
-//! within a limit, and leaves a mark of its own type in the response's extensions, which the rule finds:
-//!
-//! ```
-//! use bytes::Bytes;
-//! use http::{Request, Response};
-//! use http_body_util::{BodyExt, Full, Limited};
-//! use tower::{Layer, ServiceExt, service_fn};
-//! use tower_reauth::{AuthLayer, RefreshContext, ResponseHead, Session, Token, Unauthorized, RejectionRule, Verdict, refresh_fn};
-//!
-//! /// The body said that the token is invalid.
-//! #[derive(Clone)]
-//! struct TokenRefused;
-//!
-//! async fn look_into(response: Response<Full<Bytes>>) -> Result<Response<Full<Bytes>>, tower::BoxError> {
-//!     let (mut head, body) = response.into_parts();
-//!     let body = Limited::new(body, 64 * 1024).collect().await?.to_bytes();
-//!     if body.starts_with(br#"{"error":{"code":498"#) {
-//!         head.extensions.insert(TokenRefused);
-//!     }
-//!     Ok(Response::from_parts(head, Full::new(body)))
-//! }
-//!
-//! # tokio_test::block_on(async {
-//! let server = service_fn(|request: Request<()>| async move {
-//!     let body = match request.headers()["authorization"].as_bytes() {
-//!         b"Bearer A2" => r#"{"items":[]}"#,
-//!         _ => r#"{"error":{"code":498,"message":"Invalid token."}}"#,
-//!     };
-//!     Ok::<_, tower::BoxError>(Response::new(Full::from(body)))
-//! });
-//! let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A2")?) });
-//! let session = Session::builder(refresher).token(Token::try_new("A1")?).build();
-//! let layer = AuthLayer::from_session(session).rejection(|head: &ResponseHead<'_>| {
-//!     if head.extensions().get::<TokenRefused>().is_some() { Verdict::refused() } else { Unauthorized.judge(head) }
-//! });
-//! let client = layer.layer(server.and_then(look_into));
-//!
-//! let response = client.oneshot(Request::get("https://api.example.com/").body(())?).await?;
-//! assert_eq!(response.into_body().collect().await?.to_bytes(), r#"{"items":[]}"#);
-//! # Ok::<(), tower::BoxError>(())
-//! # }).unwrap();
-//! ```
 
 use std::fmt;
 
@@ -96,7 +26,77 @@ pub enum Verdict {
 
 /// Decides whether a response refuses the token that its request carried.
 ///
-/// See the [module docs](Unauthorized). A closure `Fn(&ResponseHead<'_>) -> Verdict` is one.
+/// A server refuses a token in its own way: a status, a header, a redirect to a login page. A [`RejectionRule`] looks
+/// at the head of a response to a request that carried the token, and gives a [`Verdict`]. If it is "refused", the
+/// layer gets a newer token and sends the request again, once.
+///
+/// The default is [`Unauthorized`]: status 401, whatever its `WWW-Authenticate` says, unless that says in words that
+/// another token of the same kind wouldn't help.
+///
+/// # Examples
+///
+/// A server that says 419, or 403 with a certain header:
+///
+/// ```
+/// use http::StatusCode;
+/// use tower_reauth::{AuthLayer, RefreshContext, ResponseHead, Token, Unauthorized, RejectionRule, Verdict, refresh_fn};
+///
+/// # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
+/// let layer = AuthLayer::new(refresher).rejection(|head: &ResponseHead<'_>| match head.status() {
+///     status if status.as_u16() == 419 => Verdict::refused(),
+///     StatusCode::FORBIDDEN if head.headers().contains_key("x-token-expired") => Verdict::refused(),
+///     _ => Unauthorized.judge(head),
+/// });
+/// # let _ = layer;
+/// ```
+///
+/// # What a head doesn't show
+///
+/// A rule sees no body. Where the refusal stands in one (a 200 with a JSON error), a small layer *beneath* reads it,
+/// within a limit, and leaves a mark of its own type in the response's extensions, which the rule finds:
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::{Request, Response};
+/// use http_body_util::{BodyExt, Full, Limited};
+/// use tower::{Layer, ServiceExt, service_fn};
+/// use tower_reauth::{AuthLayer, RefreshContext, ResponseHead, Session, Token, Unauthorized, RejectionRule, Verdict, refresh_fn};
+///
+/// /// The body said that the token is invalid.
+/// #[derive(Clone)]
+/// struct TokenRefused;
+///
+/// async fn look_into(response: Response<Full<Bytes>>) -> Result<Response<Full<Bytes>>, tower::BoxError> {
+///     let (mut head, body) = response.into_parts();
+///     let body = Limited::new(body, 64 * 1024).collect().await?.to_bytes();
+///     if body.starts_with(br#"{"error":{"code":498"#) {
+///         head.extensions.insert(TokenRefused);
+///     }
+///     Ok(Response::from_parts(head, Full::new(body)))
+/// }
+///
+/// # tokio_test::block_on(async {
+/// let server = service_fn(|request: Request<()>| async move {
+///     let body = match request.headers()["authorization"].as_bytes() {
+///         b"Bearer A2" => r#"{"items":[]}"#,
+///         _ => r#"{"error":{"code":498,"message":"Invalid token."}}"#,
+///     };
+///     Ok::<_, tower::BoxError>(Response::new(Full::from(body)))
+/// });
+/// let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A2")?) });
+/// let session = Session::builder(refresher).token(Token::try_new("A1")?).build();
+/// let layer = AuthLayer::from_session(session).rejection(|head: &ResponseHead<'_>| {
+///     if head.extensions().get::<TokenRefused>().is_some() { Verdict::refused() } else { Unauthorized.judge(head) }
+/// });
+/// let client = layer.layer(server.and_then(look_into));
+///
+/// let response = client.oneshot(Request::get("https://api.example.com/").body(())?).await?;
+/// assert_eq!(response.into_body().collect().await?.to_bytes(), r#"{"items":[]}"#);
+/// # Ok::<(), tower::BoxError>(())
+/// # }).unwrap();
+/// ```
+///
+/// A closure `Fn(&ResponseHead<'_>) -> Verdict` is one, too.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no rule of rejections",
     note = "a closure is one if it names its argument's type: `|head: &ResponseHead<'_>| .. -> Verdict`"

@@ -1,61 +1,4 @@
 //! How a request's body is sent again.
-//!
-//! When a server refuses the token of a request, the layer gets a newer one and sends the request again. The head is
-//! copied; whether the *body* can be had a second time is what a [`Replay`] knows:
-//!
-//! | | for | what it keeps |
-//! |---|---|---|
-//! | [`CloneBody`], the default | bodies that can be cloned: `Full<Bytes>`, `Empty`, `String` .. | a clone |
-//! | [`Buffered`] | streamed bodies, to an inner service that takes any body | what went out, up to a limit |
-//! | [`Reboxed`] | the same, to an inner service with one fixed body type | the same |
-//! | [`Never`] | bodies that can't be had again | nothing |
-//!
-//! A request that can't be sent again gets the server's own answer. Its token is marked all the same, so that the next
-//! request has a new one.
-//!
-//! # Examples
-//!
-//! ```
-//! use bytes::Bytes;
-//! use http::Request;
-//! use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
-//! use tower::{Layer, service_fn};
-//! use tower_reauth::{AuthLayer, Buffered, Never, RefreshContext, Token, refresh_fn};
-//!
-//! # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
-//! # let client = service_fn(|_: Request<tower_reauth::BufferedBody<UnsyncBoxBody<Bytes, std::io::Error>>>| async {
-//! #     Ok::<_, std::io::Error>(http::Response::new(())) });
-//! // A streamed upload: up to 64 KiB of it are kept.
-//! let layer = AuthLayer::new(refresher).with_replay(Buffered::default());
-//! let client = layer.clone().layer(client);
-//!
-//! // Nothing is kept.
-//! let layer = layer.with_replay(Never);
-//! # let _ = (client, layer);
-//! ```
-//!
-//! For a client with one fixed body type the buffered body is boxed again:
-//!
-//! ```
-//! use bytes::Bytes;
-//! use http_body_util::{BodyExt, combinators::BoxBody};
-//! use tower_reauth::{AuthLayer, Buffered, BufferedBody, RefreshContext, Token, refresh_fn};
-//!
-//! type Body = BoxBody<Bytes, tower::BoxError>;
-//!
-//! # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
-//! let replay = Buffered::default().rebox(|body: BufferedBody<Body>| Body::new(body));
-//! let layer = AuthLayer::new(refresher).with_replay(replay);
-//! # let _ = layer;
-//! ```
-//!
-//! # Uploads that go on while the refusal comes
-//!
-//! A server may refuse a request before it has read its body. [`Buffered`] ends such an upload before the request
-//! waits for a token, so that it holds no flow-control window of a shared connection: cleanly where the body declared
-//! no length, else by an error. What was not read of the original is read by the second sending; the original is
-//! polled by one of them at a time. With [`CloneBody`] the body belongs to the inner service, which goes on with it
-//! as it does with any answer that comes early.
 
 mod buffered;
 
@@ -63,7 +6,62 @@ pub use buffered::{Buffered, BufferedBody, Reboxed, UploadEnded};
 
 /// Knows how a body of type `B` is sent again.
 ///
-/// See the [module docs](CloneBody) for those that are ready.
+/// When a server refuses the token of a request, the layer gets a newer one and sends the request again. The head is
+/// copied; whether the *body* can be had a second time is what a [`Replay`] knows:
+///
+/// | | for | what it keeps |
+/// |---|---|---|
+/// | [`CloneBody`], the default | bodies that can be cloned: `Full<Bytes>`, `Empty`, `String` .. | a clone |
+/// | [`Buffered`] | streamed bodies, to an inner service that takes any body | what went out, up to a limit |
+/// | [`Reboxed`] | the same, to an inner service with one fixed body type | the same |
+/// | [`Never`] | bodies that can't be had again | nothing |
+///
+/// A request that can't be sent again gets the server's own answer. Its token is marked all the same, so that the next
+/// request has a new one.
+///
+/// # Examples
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::Request;
+/// use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
+/// use tower::{Layer, service_fn};
+/// use tower_reauth::{AuthLayer, Buffered, Never, RefreshContext, Token, refresh_fn};
+///
+/// # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
+/// # let client = service_fn(|_: Request<tower_reauth::BufferedBody<UnsyncBoxBody<Bytes, std::io::Error>>>| async {
+/// #     Ok::<_, std::io::Error>(http::Response::new(())) });
+/// // A streamed upload: up to 64 KiB of it are kept.
+/// let layer = AuthLayer::new(refresher).with_replay(Buffered::default());
+/// let client = layer.clone().layer(client);
+///
+/// // Nothing is kept.
+/// let layer = layer.with_replay(Never);
+/// # let _ = (client, layer);
+/// ```
+///
+/// For a client with one fixed body type the buffered body is boxed again:
+///
+/// ```
+/// use bytes::Bytes;
+/// use http_body_util::{BodyExt, combinators::BoxBody};
+/// use tower_reauth::{AuthLayer, Buffered, BufferedBody, RefreshContext, Token, refresh_fn};
+///
+/// type Body = BoxBody<Bytes, tower::BoxError>;
+///
+/// # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
+/// let replay = Buffered::default().rebox(|body: BufferedBody<Body>| Body::new(body));
+/// let layer = AuthLayer::new(refresher).with_replay(replay);
+/// # let _ = layer;
+/// ```
+///
+/// # Uploads that go on while the refusal comes
+///
+/// A server may refuse a request before it has read its body. [`Buffered`] ends such an upload before the request
+/// waits for a token, so that it holds no flow-control window of a shared connection: cleanly where the body declared
+/// no length, else by an error. What was not read of the original is read by the second sending; the original is
+/// polled by one of them at a time. With [`CloneBody`] the body belongs to the inner service, which goes on with it
+/// as it does with any answer that comes early.
 #[diagnostic::on_unimplemented(
     message = "a request with the body `{B}` can't be sent again by `{Self}`",
     label = "the layer doesn't know how to send `{B}` a second time",

@@ -1,31 +1,4 @@
 //! The shared state of one credential.
-//!
-//! A [`Session`] holds a token and knows how to get the next one. All its clones are one: whoever needs a token that
-//! isn't there waits for the one refresh that runs, and all get its outcome. The layer asks a session for each
-//! request; a program without tower asks it itself.
-//!
-//! # Examples
-//!
-//! For a client without tower (another HTTP library, a websocket's handshake):
-//!
-//! ```
-//! use tower_reauth::{RefreshContext, Session, Token, refresh_fn};
-//!
-//! # tokio_test::block_on(async {
-//! let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A2")?) });
-//! let session = Session::builder(refresher).build();
-//!
-//! let token = session.token().await?;
-//! assert_eq!(token.header_value(), "Bearer A2");
-//! // The server answers 401: mark that token, and wait for a newer one.
-//! # let session = Session::builder(refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A3")?) }))
-//! #     .token(Token::try_new("A2")?).build();
-//! # let token = session.token().await?;
-//! let newer = session.token_after(&token).await?;
-//! assert_eq!(newer.header_value(), "Bearer A3");
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! # }).unwrap();
-//! ```
 
 mod builder;
 mod core;
@@ -45,7 +18,7 @@ use crate::{
     challenge::Challenges,
     clock::Timestamp,
     error::{Error, Kind},
-    token::{AccessToken, Stamp, Token},
+    token::{AccessToken, Credential, Stamp, Token},
 };
 
 use self::core::Core;
@@ -58,7 +31,33 @@ pub(crate) use wait::{Asked, Waiter};
 
 /// The shared state of one credential. Cheap to clone; all clones are one.
 ///
+/// It holds a token and knows how to get the next one. All its clones are one: whoever needs a token that
+/// isn't there waits for the one refresh that runs, and all get its outcome. The layer asks a session for each
+/// request; a program without tower asks it itself.
 /// See the [crate docs](crate) for what it promises.
+///
+/// # Examples
+///
+/// For a client without tower (another HTTP library, a websocket's handshake):
+///
+/// ```
+/// use tower_reauth::{RefreshContext, Session, Token, refresh_fn};
+///
+/// # tokio_test::block_on(async {
+/// let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A2")?) });
+/// let session = Session::builder(refresher).build();
+///
+/// let token = session.token().await?;
+/// assert_eq!(token.header_value(), "Bearer A2");
+/// // The server answers 401: mark that token, and wait for a newer one.
+/// # let session = Session::builder(refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A3")?) }))
+/// #     .token(Token::try_new("A2")?).build();
+/// # let token = session.token().await?;
+/// let newer = session.token_after(&token).await?;
+/// assert_eq!(newer.header_value(), "Bearer A3");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct Session {
     core: Arc<Core>,
@@ -166,6 +165,8 @@ impl Session {
 
     /// Takes another credential. All that was before it ends: whoever waits is told "signed out meanwhile" and never
     /// gets the new token; what a running refresh still brings goes to the revoke hook.
+    ///
+    /// The save hook isn't called, as the caller has the token: store it before, or a restart takes the old one.
     pub fn sign_in(&self, token: Token) {
         let now = self.core.clock.now();
         self.core.with_state(now, |shell, fx| shell.state.sign_in(token, now, fx));
@@ -173,11 +174,11 @@ impl Session {
 
     /// Forgets the credential. From now on demands fail at once, until a sign-in.
     ///
-    /// It gives back the token that the session had, so that it can be revoked; `None` where there was no access token
-    /// yet. What a running refresh still brings goes to the revoke hook.
+    /// It gives back what the session had, so that it can be revoked. What a running refresh still brings goes to the
+    /// revoke hook.
     ///
     /// To erase a stored token as well, wait for [`settled`](Self::settled) first: a save may run.
-    pub fn sign_out(&self) -> Option<Token> {
+    pub fn sign_out(&self) -> Credential {
         let now = self.core.clock.now();
         self.core.with_state(now, |shell, fx| shell.state.sign_out(fx))
     }
@@ -196,7 +197,7 @@ impl Session {
     /// ```no_run
     /// # async fn example(session: tower_reauth::Session) {
     /// let mut watch = session.watch();
-    /// while !watch.status().is_ended() {
+    /// while !watch.status().needs_sign_in() {
     ///     watch.changed().await;
     /// }
     /// println!("please sign in again");

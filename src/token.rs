@@ -13,9 +13,11 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::clock::{self, LONGEST, Nanos, Timestamp};
 
 mod builder;
+mod credential;
 mod notice;
 
 pub use builder::TokenBuilder;
+pub use credential::Credential;
 pub use notice::Notice;
 
 /// An access token with what was told about it.

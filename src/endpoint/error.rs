@@ -59,6 +59,7 @@ pub(super) enum Kind {
     },
     NoAccessToken {
         status: StatusCode,
+        member: String,
     },
     TokenType(String),
     InvalidToken(InvalidToken),
@@ -102,7 +103,7 @@ impl EndpointError {
             Kind::Refused { status, .. }
             | Kind::Redirected { status, .. }
             | Kind::Unreadable { status, .. }
-            | Kind::NoAccessToken { status } => Some(*status),
+            | Kind::NoAccessToken { status, .. } => Some(*status),
             _ => None,
         }
     }
@@ -178,8 +179,9 @@ impl fmt::Display for EndpointError {
                     status.as_u16()
                 )
             }
-            Kind::NoAccessToken { status } => {
-                write!(f, "the token endpoint answered {} without an access token", status.as_u16())
+            Kind::NoAccessToken { status, member } => {
+                let status = status.as_u16();
+                write!(f, "the token endpoint answered {status} without an access token in `{member}`")
             }
             Kind::TokenType(name) => {
                 write!(f, "the token endpoint gave a token of the type `{name}`, which can't be used")

@@ -78,7 +78,7 @@ impl Exchange {
         result.map_err(|(error, unclear)| self.pace(error, unclear, cx.failures())).inspect(|_| self.clear())
     }
 
-    /// Sends a request whose answer is a status (RFC 7009 §2.2).
+    /// Sends a request whose answer is a status (RFC 7009 §2.2). That the grant has ended already is no failure.
     pub(crate) async fn run_for_status(
         &self,
         clock: &dyn Clock,
@@ -91,10 +91,11 @@ impl Exchange {
         }
         let what = contents(&reply, false);
         let answer = self.shape.read(reply.status, &mut reply.body);
-        let code = match &answer {
-            Answer::Error(codes) => self.verdicts.choose(codes).and_then(|code| told(code, [token])),
-            _ => None,
-        };
+        let code = if let Answer::Error(codes) = &answer { self.verdicts.choose(codes) } else { None };
+        if self.verdicts.judge(reply.status, code, false).kind == RefreshErrorKind::Ended {
+            return Ok(());
+        }
+        let code = code.and_then(|code| told(code, [token]));
         Err(EndpointError::new(Kind::Refused { status: reply.status, code, what }))
     }
 
@@ -139,7 +140,10 @@ impl Exchange {
             }
             Answer::Unusable(flaw, refresh_token) => {
                 let (error, unclear) = match flaw {
-                    Flaw::Missing => failed(RefreshErrorKind::Transient, Kind::NoAccessToken { status }),
+                    Flaw::Missing => {
+                        let member = self.shape.access_token.clone().into_owned();
+                        failed(RefreshErrorKind::Transient, Kind::NoAccessToken { status, member })
+                    }
                     Flaw::OfAnotherType(name) => {
                         let name = told(&name, secrets(cx)).unwrap_or_default();
                         failed(RefreshErrorKind::Configuration, Kind::TokenType(name))

@@ -6,7 +6,7 @@ use super::endpoint::JsonEndpoint;
 use crate::{
     clock::SystemClock,
     endpoint::{EndpointError, EndpointUrl, InvalidEndpoint},
-    token::Token,
+    token::{Credential, Token},
 };
 
 /// Posts a refresh token to the route that takes it back, as simplejwt's `…/token/blacklist/` does; made by
@@ -49,7 +49,8 @@ impl JsonEndpoint {
 // === impl Revocation ===
 
 impl Revocation {
-    /// Takes the refresh token back. A token without one is left as it is.
+    /// Takes the refresh token back. A credential without one is left as it is. That the backend knows it no more
+    /// (by the verdicts of its endpoint) is no error.
     ///
     /// # Errors
     ///
@@ -58,8 +59,9 @@ impl Revocation {
     /// # Cancel safety
     ///
     /// A future that is dropped may have revoked or not.
-    pub async fn revoke(&self, token: &Token) -> Result<(), EndpointError> {
-        let Some(refresh_token) = token.refresh_token() else { return Ok(()) };
+    pub async fn revoke(&self, credential: impl Into<Credential>) -> Result<(), EndpointError> {
+        let credential = credential.into();
+        let Some(refresh_token) = credential.refresh_token() else { return Ok(()) };
         let make = |url: &_| self.endpoint.request(url, Some(refresh_token));
         self.endpoint.exchange.run_for_status(&SystemClock, refresh_token, &make).await
     }
@@ -68,7 +70,7 @@ impl Revocation {
     pub fn into_hook(self) -> impl Fn(Token) -> RevokeFuture + Send + Sync + 'static {
         move |token| {
             let this = self.clone();
-            Box::pin(async move { this.revoke(&token).await })
+            Box::pin(async move { this.revoke(token).await })
         }
     }
 }

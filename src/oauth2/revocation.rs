@@ -6,7 +6,7 @@ use super::client::Client;
 use crate::{
     clock::SystemClock,
     endpoint::{EndpointError, EndpointUrl, InvalidEndpoint},
-    token::Token,
+    token::{Credential, Token},
 };
 
 /// Revokes tokens at a revocation endpoint (RFC 7009); made by [`Client::revocation`].
@@ -23,9 +23,7 @@ use crate::{
 ///     .build();
 ///
 /// // Signing out, and taking back what the session had.
-/// if let Some(token) = session.sign_out() {
-///     revocation.revoke(&token).await?;
-/// }
+/// revocation.revoke(session.sign_out()).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -57,7 +55,8 @@ impl Client {
 // === impl Revocation ===
 
 impl Revocation {
-    /// Revokes a token: its refresh token first, then its access token, which not each server takes back with it.
+    /// Revokes a credential: its refresh token first, then its access token, which not each server takes back with it.
+    /// An empty one is left as it is.
     ///
     /// # Errors
     ///
@@ -67,13 +66,15 @@ impl Revocation {
     /// # Cancel safety
     ///
     /// A future that is dropped may have revoked or not.
-    pub async fn revoke(&self, token: &Token) -> Result<(), EndpointError> {
-        let refresh_token = match token.refresh_token() {
+    pub async fn revoke(&self, credential: impl Into<Credential>) -> Result<(), EndpointError> {
+        let credential = credential.into();
+        let refresh_token = match credential.refresh_token() {
             Some(refresh_token) => self.revoke_one(refresh_token, "refresh_token").await,
             None => Ok(()),
         };
         // Also where that failed: the less is left alive, the better.
-        match self.revoke_one(token.access_token(), "access_token").await {
+        let Some(access_token) = credential.access_token() else { return refresh_token };
+        match self.revoke_one(access_token, "access_token").await {
             Err(error) if error.code() == Some("unsupported_token_type") => refresh_token,
             access_token => refresh_token.and(access_token),
         }
@@ -83,7 +84,7 @@ impl Revocation {
     pub fn into_hook(self) -> impl Fn(Token) -> RevokeFuture + Send + Sync + 'static {
         move |token| {
             let this = self.clone();
-            Box::pin(async move { this.revoke(&token).await })
+            Box::pin(async move { this.revoke(token).await })
         }
     }
 

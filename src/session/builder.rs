@@ -214,6 +214,15 @@ impl SessionBuilder {
 
     /// Sets the delay after the first useless refresh and the longest one; each is 1.6 times the one before.
     /// Default: 1 s, 120 s.
+    ///
+    /// A refresh is useless if it failed, if its token was useless on arrival, or if a server refused that token within
+    /// its trial: a tenth of its life, 30 s at most. Useless ones are counted until a token has gone unrefused for its
+    /// trial; so a token that is revoked in its trial after an outage is replaced only after the delay that the outage
+    /// had brought about. Callers don't wait for the end of a delay: who has no usable token gets the error, and who was
+    /// refused the server's answer.
+    ///
+    /// A delay that begins while a valid token is in use ends with that token, unless the server asked for more
+    /// (`Retry-After`).
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         let first = first.max(SHORTEST_LIMIT);
         self.rules.delays.first = nanos(first);
@@ -221,7 +230,8 @@ impl SessionBuilder {
         self
     }
 
-    /// Sets how long a caller waits for a refresh. Default: 30 s. A layer or a request may have a patience of its own.
+    /// Sets how long a caller waits for a refresh that runs. Default: 30 s. A layer or a request may have a patience of
+    /// its own. Nobody waits for the end of a [`backoff`](Self::backoff).
     pub fn patience(mut self, patience: Duration) -> Self {
         self.limits.patience = patience;
         self

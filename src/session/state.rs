@@ -21,7 +21,7 @@ use crate::{
     error::{Error, Kind},
     event::{Event, EventKind},
     refresh::{RefreshContext, RefreshError},
-    token::{AccessToken, Secret, Stamp, Token},
+    token::{AccessToken, Credential, Secret, Stamp, Token},
 };
 
 use held::Held;
@@ -266,15 +266,13 @@ impl State {
     }
 
     /// Gives back what the session had, with the refresh token that it would have presented next.
-    pub(crate) fn sign_out(&mut self, fx: &mut Effects) -> Option<Token> {
-        let mut token = self.held.take().map(|held| held.token);
-        if let Some(token) = &mut token {
-            token.replace_refresh_token(self.refresh_token.take());
-        }
+    pub(crate) fn sign_out(&mut self, fx: &mut Effects) -> Credential {
+        let held = self.held.take();
+        let had = Credential::new(held.as_ref().map(|held| &held.token), self.refresh_token.take());
         self.forget_credential(fx);
         self.signed_out = true;
         self.emit(EventKind::SignedOut, fx);
-        token
+        had
     }
 
     /// From now on no flight begins.

@@ -1,6 +1,6 @@
 //! Taking tokens back.
 
-use tower_reauth::Session;
+use tower_reauth::{Session, endpoint::Verdicts};
 
 use crate::{
     server::{Server, TOKEN, error, reply},
@@ -97,8 +97,8 @@ async fn c98_a_pair_that_comes_after_the_sign_out_is_taken_back() {
         async move { session.token().await }
     });
     tokens.has_been_asked(1).await;
-    let had = session.sign_out().unwrap();
-    assert_eq!((had.access_token(), had.refresh_token()), ("A1", Some("R1")));
+    let had = session.sign_out();
+    assert_eq!((had.access_token(), had.refresh_token()), (Some("A1"), Some("R1")));
     tokens.let_go();
     assert!(waiting.await.unwrap().unwrap_err().is_signed_out());
     session.settled().await;
@@ -106,7 +106,7 @@ async fn c98_a_pair_that_comes_after_the_sign_out_is_taken_back() {
     let late: Vec<_> = revoked.asked().iter().map(|asked| asked.param("token").unwrap()).collect();
     assert_eq!(late, ["R2", "A2"]);
 
-    revocation.revoke(&had).await.unwrap();
+    revocation.revoke(had).await.unwrap();
     let all: Vec<_> = revoked.asked().iter().map(|asked| asked.param("token").unwrap()).collect();
     assert_eq!(all, ["R2", "A2", "R1", "A1"]);
 }
@@ -125,9 +125,35 @@ async fn c98_json_takes_a_late_pair_back_too() {
         async move { session.token().await }
     });
     server.has_been_asked(1).await;
-    assert!(session.sign_out().is_none(), "there was no access token yet");
+    assert_eq!(session.sign_out().refresh_token(), Some("R1"));
     server.let_go();
     assert!(waiting.await.unwrap().unwrap_err().is_signed_out());
     session.settled().await;
     assert_eq!(server.asked()[1].body, r#"{"refresh_token":"R2"}"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c98_a_session_that_never_refreshed_gives_its_refresh_token_back() {
+    let server = Server::in_memory([reply(200, "")]);
+    let revocation = server.client().revocation("https://id.example.com/revoke").unwrap();
+    let grant = server.client().refresh_token_grant();
+    let session = Session::builder(grant).refresh_token("R1").clock(clock()).build();
+    revocation.revoke(session.sign_out()).await.unwrap();
+    assert_eq!((server.count(), server.asked()[0].param("token").as_deref()), (1, Some("R1")));
+    // Signed out already: there is nothing to revoke.
+    let nothing = session.sign_out();
+    assert!(nothing.is_empty());
+    revocation.revoke(nothing).await.unwrap();
+    assert_eq!(server.count(), 1);
+}
+
+#[tokio::test]
+async fn a_token_that_is_dead_already_is_no_failure() {
+    let gone = Verdicts::new().ended_on_status(http::StatusCode::GONE);
+    let server = Server::on_loopback([reply(410, "")]).await;
+    let revocation = server.json().verdicts(gone).revocation(server.url("/logout")).unwrap();
+    revocation.revoke(token("A1 R1 600")).await.unwrap();
+    let server = Server::on_loopback([error(400, "invalid_grant")]).await;
+    let revocation = server.client().revocation(server.url("/revoke")).unwrap();
+    revocation.revoke(token("A1 R1 600")).await.unwrap();
 }

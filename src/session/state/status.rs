@@ -39,6 +39,12 @@ impl Status {
         self.signed_out
     }
 
+    /// The user has to sign in: the grant has ended, or the session is signed out. A token that is left may still be
+    /// valid.
+    pub fn needs_sign_in(&self) -> bool {
+        self.ended || self.signed_out
+    }
+
     /// There is no access token yet: the first demand fetches one.
     pub fn is_empty(&self) -> bool {
         !self.signed_out && self.phase.is_none()
@@ -89,7 +95,8 @@ impl Status {
         self.expires_at
     }
 
-    /// How many refreshes in a row were useless.
+    /// How many refreshes in a row were useless, as the backoff counts them: until a token has gone unrefused for its
+    /// trial, so also for a while after a refresh that worked. See [`SessionBuilder::backoff`](crate::SessionBuilder::backoff).
     pub fn failures(&self) -> u32 {
         self.failures
     }
