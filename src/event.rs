@@ -1,13 +1,18 @@
 //! What happens to a session, told as it happens.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    error::Error as StdError,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use crate::{error::Error, refresh::RefreshReason, token::Notice};
 
 /// Something that happened to a session.
 ///
 /// Handed to the hook of [`SessionBuilder::on_event`](crate::SessionBuilder::on_event) and, with the feature
-/// `tracing`, written to the log. No event holds a secret.
+/// `tracing`, written to the log. No event holds a secret, but for what a hook or a refresher of the user's puts into
+/// its own error; the log has none of that.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event {
@@ -81,7 +86,17 @@ pub enum EventKind {
     /// A token was saved.
     Saved,
     /// A token could not be saved; the hook gets it again.
-    SaveFailed,
+    #[non_exhaustive]
+    SaveFailed {
+        /// The hook's own error. `None`: it panicked, or took longer than its limit.
+        error: Option<Arc<dyn StdError + Send + Sync>>,
+    },
+    /// A token that nobody wants any more could not be revoked; it isn't tried again.
+    #[non_exhaustive]
+    RevokeFailed {
+        /// The hook's own error. `None`: it panicked, or took longer than its limit.
+        error: Option<Arc<dyn StdError + Send + Sync>>,
+    },
     /// A token was set.
     Set,
     /// Another credential came.

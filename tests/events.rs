@@ -55,7 +55,7 @@ async fn b63_the_log_tells_the_whole_story_with_the_generation_in_each_line() {
     endpoint
         .call()
         .await
-        .fail(RefreshError::transient("down").retry_after(std::time::Duration::from_secs(9)));
+        .fail(RefreshError::transient("down").log_as("503").retry_after(std::time::Duration::from_secs(9)));
     for waiting in waiting {
         waiting.await.unwrap().unwrap_err();
     }
@@ -99,7 +99,7 @@ async fn b63_the_log_tells_the_whole_story_with_the_generation_in_each_line() {
     }
     assert_eq!(lines.next(), None);
     let failed = log.lines().find(|line| line.contains("failed")).unwrap();
-    for part in ["waiting=3", "refresh.took=", "refresh.next=Some", "WARN"] {
+    for part in ["waiting=3", "refresh.took=", "refresh.next_in=9s", "refresh.cause=\"503\"", "WARN"] {
         assert!(failed.contains(part), "{failed}");
     }
 }

@@ -229,7 +229,9 @@ impl fmt::Debug for Exchange {
 }
 
 fn failed(kind: RefreshErrorKind, why: Kind) -> (RefreshError, bool) {
-    (RefreshError::new(kind, EndpointError::new(why).into()), false)
+    let error = EndpointError::new(why);
+    let text = error.to_string();
+    (RefreshError::new(kind, error.into()).log_as(text), false)
 }
 
 /// What must not be shown, whatever an answer says.

@@ -31,6 +31,7 @@ pub struct RefreshError {
     /// The least delay that follows; unlike a server's own word it ends with a token that stayed in use.
     pause: Option<Duration>,
     successor: Option<Secret>,
+    log_text: Option<Arc<str>>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -76,6 +77,7 @@ impl RefreshError {
             retry_after: inner.and_then(|inner| inner.retry_after),
             pause: inner.and_then(|inner| inner.pause),
             successor,
+            log_text: inner.and_then(|inner| inner.log_text.clone()),
             source: Some(error.into()),
         }
     }
@@ -101,6 +103,18 @@ impl RefreshError {
     pub(crate) fn pause(mut self, least: Duration) -> Self {
         self.pause = Some(least);
         self
+    }
+
+    /// Sets what the log says of it (feature `tracing`), which must hold no secret. Of the error that it is made of nothing
+    /// is logged, as that is not known of it.
+    pub fn log_as(mut self, text: impl Into<Arc<str>>) -> Self {
+        self.log_text = Some(text.into());
+        self
+    }
+
+    #[cfg(feature = "tracing")]
+    pub(crate) fn log_text(&self) -> Option<&str> {
+        self.log_text.as_deref()
     }
 
     /// Looks for a `RefreshError` in `error` and its chain of sources: for a refresher that calls another one.

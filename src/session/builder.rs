@@ -329,6 +329,6 @@ where
 {
     Arc::new(move |token| {
         let call = hook(token);
-        Box::pin(async move { call.await.map_err(|_| HookFailed) })
+        Box::pin(async move { call.await.map_err(|error| HookFailed(Some(Arc::from(error.into())))) })
     })
 }

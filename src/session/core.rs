@@ -1,6 +1,7 @@
 //! What all clones of a session share: the state machine under its lock, and what fast callers read without it.
 
 use std::{
+    error::Error as StdError,
     fmt,
     future::Future,
     pin::Pin,
@@ -32,8 +33,8 @@ pub(super) type Hook = Arc<dyn Fn(Token) -> HookFuture + Send + Sync>;
 pub(super) type HookFuture = Pin<Box<dyn Future<Output = Result<(), HookFailed>> + Send>>;
 pub(super) type EventHook = Arc<dyn Fn(&Event) + Send + Sync>;
 
-/// What went wrong in a hook is the hook's own affair.
-pub(super) struct HookFailed;
+/// A hook failed: with its error, unless it panicked or took too long.
+pub(super) struct HookFailed(pub(super) Option<Arc<dyn StdError + Send + Sync>>);
 
 /// How long a caller waits, and among how many.
 #[derive(Clone, Copy, Debug)]

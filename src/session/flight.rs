@@ -14,7 +14,7 @@ use futures_util::{
 use crate::{clock::Sleep, refresh::RefreshContext, token::Token};
 
 use super::{
-    core::{Core, Hook},
+    core::{Core, Hook, HookFailed},
     gate::Gate,
     inside::Inside,
     state::{After, Landing, Lost, Outcome, SaveOrder, SaveResult, Ticket},
@@ -26,12 +26,14 @@ pub(super) struct Guard {
     gate: Gate,
     ticket: Ticket,
     landing: Option<Landing>,
+    /// How its save failed, if it did.
+    unsaved: Option<HookFailed>,
 }
 
 struct SaveGuard {
     core: Arc<Core>,
     version: u64,
-    saved: bool,
+    saved: Result<(), HookFailed>,
 }
 
 struct RevokeGuard {
@@ -88,8 +90,9 @@ async fn save(core: &Core, guard: &mut Guard, token: &Token, limit: &mut Sleep) 
             After::Save(order) => {
                 let tried = |ok| Landing::Answered(token.clone(), SaveResult::Tried(order.clone(), ok));
                 guard.landing = Some(tried(false));
-                let ok = run_save_hook(core, order.clone(), Some(limit)).await;
-                guard.landing = Some(tried(ok));
+                let saved = run_save_hook(core, order.clone(), Some(limit)).await;
+                guard.landing = Some(tried(saved.is_ok()));
+                guard.unsaved = saved.err();
                 return;
             }
             After::WaitForSave => {
@@ -109,7 +112,7 @@ async fn save(core: &Core, guard: &mut Guard, token: &Token, limit: &mut Sleep) 
 
 /// Hands a token to the save hook outside a flight.
 pub(super) fn save_again(core: Arc<Core>, order: SaveOrder) -> impl Future<Output = ()> + Send {
-    let guard = SaveGuard { core, version: order.version, saved: false };
+    let guard = SaveGuard { core, version: order.version, saved: Err(HookFailed(None)) };
     async move {
         // As a whole: captured by fields, its flag would be a copy.
         let mut guard = guard;
@@ -124,30 +127,39 @@ pub(super) fn revoke(core: Arc<Core>, token: Token) -> impl Future<Output = ()> 
     async move {
         let core = &guard.core;
         if let (Some(hook), Ok(mut limit)) = (&core.revoke_hook, core.clock.sleep(core.limit)) {
-            let _ = run_hook(core, hook, token, &mut limit).await;
+            if let Err(failed) = run_hook(core, hook, token, &mut limit).await {
+                core.tell_revoke_failed(failed);
+            }
         }
     }
 }
 
-async fn run_save_hook(core: &Core, token: Token, flight_limit: Option<&mut Sleep>) -> bool {
+async fn run_save_hook(
+    core: &Core,
+    token: Token,
+    flight_limit: Option<&mut Sleep>,
+) -> Result<(), HookFailed> {
     let (Some(hook), Ok(mut limit)) = (&core.save_hook, core.clock.sleep(core.save_limit)) else {
-        return false;
+        return Err(HookFailed(None));
     };
     let run = run_hook(core, hook, token, &mut limit);
     match flight_limit {
         None => run.await,
         Some(flight_limit) => match select(Box::pin(run), flight_limit).await {
             Either::Left((saved, _)) => saved,
-            Either::Right(_) => false,
+            Either::Right(_) => Err(HookFailed(None)),
         },
     }
 }
 
-async fn run_hook(core: &Core, hook: &Hook, token: Token, limit: &mut Sleep) -> bool {
+async fn run_hook(core: &Core, hook: &Hook, token: Token, limit: &mut Sleep) -> Result<(), HookFailed> {
     let hook = Arc::clone(hook);
     // What the hook does before its future exists is within the panic guard, too.
     let call = Box::pin(async move { hook(token).await });
-    matches!(bounded(core, call, limit).await, Ended::Done(Ok(())))
+    match bounded(core, call, limit).await {
+        Ended::Done(result) => result,
+        Ended::Panicked | Ended::LimitReached => Err(HookFailed(None)),
+    }
 }
 
 /// Runs a future of the user's: its panic is caught, its time limited, and it counts as the session's own work.
@@ -172,7 +184,7 @@ pub(super) fn forget(panic: Box<dyn Any + Send>) {
 
 impl Guard {
     pub(super) fn new(core: Arc<Core>, gate: Gate, ticket: Ticket) -> Self {
-        Self { core, gate, ticket, landing: None }
+        Self { core, gate, ticket, landing: None, unsaved: None }
     }
 }
 
@@ -180,7 +192,9 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let landing = self.landing.take().unwrap_or(Landing::Lost(Lost::NeverRan));
         // User code runs there, the clock and the event hook: the waiters are let go though it panics.
-        let landed = std::panic::catch_unwind(AssertUnwindSafe(|| self.core.land(&self.ticket, landing)));
+        let unsaved = self.unsaved.take();
+        let land = || self.core.land(&self.ticket, landing, unsaved);
+        let landed = std::panic::catch_unwind(AssertUnwindSafe(land));
         if let Err(panic) = landed {
             forget(panic);
         }
@@ -193,7 +207,8 @@ impl Drop for Guard {
 
 impl Drop for SaveGuard {
     fn drop(&mut self) {
-        self.core.saved_again(self.version, self.saved);
+        let saved = std::mem::replace(&mut self.saved, Ok(()));
+        self.core.saved_again(self.version, saved);
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
 };
 
 use super::{
-    core::{Core, Shell},
+    core::{Core, HookFailed, Shell},
     flight::{self, Guard},
     gate::{Gate, Landed},
     inside::is_inside,
@@ -104,15 +104,26 @@ impl Core {
         self.lock().state.answered(ticket, token, now)
     }
 
-    pub(super) fn land(self: &Arc<Self>, ticket: &Ticket, landing: Landing) {
+    pub(super) fn land(self: &Arc<Self>, ticket: &Ticket, landing: Landing, unsaved: Option<HookFailed>) {
         let now = self.clock.now();
         let waiting = self.waiting.load(Ordering::Relaxed);
-        self.with_state(now, |shell, fx| shell.state.land(ticket, landing, now, waiting, fx));
+        self.with_state(now, |shell, fx| {
+            shell.state.land(ticket, landing, now, waiting, fx);
+            name_cause(fx, unsaved.as_ref());
+        });
     }
 
-    pub(super) fn saved_again(self: &Arc<Self>, version: u64, saved: bool) {
+    pub(super) fn saved_again(self: &Arc<Self>, version: u64, saved: Result<(), HookFailed>) {
         let now = self.clock.now();
-        self.with_state(now, |shell, fx| shell.state.saved_again(version, saved, now, fx));
+        self.with_state(now, |shell, fx| {
+            shell.state.saved_again(version, saved.is_ok(), now, fx);
+            name_cause(fx, saved.as_ref().err());
+        });
+    }
+
+    pub(super) fn tell_revoke_failed(&self, failed: HookFailed) {
+        let generation = self.status().0.generation();
+        self.tell(&Event { generation, kind: EventKind::RevokeFailed { error: failed.0 } });
     }
 
     pub(super) fn revoked(&self) {
@@ -198,7 +209,7 @@ impl Core {
 
     fn tell(&self, event: &Event) {
         #[cfg(feature = "tracing")]
-        super::trace::write(event, self.name.as_deref());
+        super::trace::write(event, self.name.as_deref(), self.clock.now().wall());
         if let Some(hook) = &self.event_hook {
             // A panic in the hook is nothing to the session.
             let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| hook(event)));
@@ -248,6 +259,15 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.core.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The machine knows that a save failed, and not why.
+fn name_cause(fx: &mut Effects, failed: Option<&HookFailed>) {
+    for event in &mut fx.events {
+        if let EventKind::SaveFailed { error } = &mut event.kind {
+            *error = failed.and_then(|failed| failed.0.clone());
+        }
     }
 }
 

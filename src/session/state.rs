@@ -294,7 +294,7 @@ impl State {
         let luck = self.luck();
         self.saves.end_again(version, ok, now, &self.rules.delays, luck);
         fx.publish = true;
-        self.emit(if ok { EventKind::Saved } else { EventKind::SaveFailed }, fx);
+        self.emit(if ok { EventKind::Saved } else { EventKind::SaveFailed { error: None } }, fx);
     }
 
     pub(crate) fn joined(&mut self, waiting: usize, fx: &mut Effects) {

@@ -1,13 +1,21 @@
 //! Events as lines of the `tracing` crate.
 
-use tracing::{debug, trace, warn};
+use std::time::SystemTime;
 
-use crate::event::{Event, EventKind};
+use tracing::{debug, field::debug, trace, warn};
+
+use crate::{
+    error::Error,
+    event::{Event, EventKind},
+    refresh::RefreshError,
+};
 
 const TARGET: &str = "tower_reauth";
 
 /// Writes an event to the log: steps as `trace`, changes of state as `debug`, what an operator must see as `warn`.
-pub(super) fn write(event: &Event, session: Option<&str>) {
+pub(super) fn write(event: &Event, session: Option<&str>, now: SystemTime) {
+    let left =
+        |next: Option<SystemTime>| next.map(|next| debug(next.duration_since(now).unwrap_or_default()));
     let generation = event.generation;
     let session = session.unwrap_or_default();
     match &event.kind {
@@ -24,29 +32,38 @@ pub(super) fn write(event: &Event, session: Option<&str>) {
             debug!(target: TARGET, session, generation, refresh.took = ?took, waiting, "token renewed");
         }
         EventKind::Useless { why, retry_at } => {
-            warn!(target: TARGET, session, generation, refresh.useless = ?why, refresh.next = ?retry_at, "token refresh brought nothing usable");
+            warn!(target: TARGET, session, generation, refresh.useless = ?why, refresh.next_in = left(*retry_at), "token refresh brought nothing usable");
         }
         EventKind::Noticed { notice } => {
             warn!(target: TARGET, session, generation, "token refresh gave an odd answer: {notice}");
         }
         EventKind::Failed { error, took, waiting } => {
             // Not its source: what a user's error shows is not known to be free of secrets.
-            let next = error.retry_at();
-            warn!(target: TARGET, session, generation, error = %error, refresh.took = ?took, waiting, refresh.next = ?next, "token refresh failed");
+            let (next, cause) = (left(error.retry_at()), cause(error));
+            warn!(target: TARGET, session, generation, error = %error, refresh.cause = cause, refresh.took = ?took, waiting, refresh.next_in = next, "token refresh failed");
         }
-        EventKind::Ended { .. } => {
-            warn!(target: TARGET, session, generation, "grant has ended, the user must sign in again");
+        EventKind::Ended { error } => {
+            warn!(target: TARGET, session, generation, refresh.cause = cause(error), "grant has ended, the user must sign in again");
         }
         EventKind::Dropped => {
             debug!(target: TARGET, session, generation, "token refresh ended, its outcome is not wanted any more");
         }
         EventKind::Refused => debug!(target: TARGET, session, generation, "token refused by a server"),
         EventKind::Saved => debug!(target: TARGET, session, generation, "token saved"),
-        EventKind::SaveFailed => {
+        // Nor a hook's own error.
+        EventKind::RevokeFailed { .. } => {
+            warn!(target: TARGET, session, generation, "token could not be revoked");
+        }
+        EventKind::SaveFailed { .. } => {
             warn!(target: TARGET, session, generation, "token could not be saved, it is handed over again");
         }
         EventKind::Set => debug!(target: TARGET, session, generation, "token set"),
         EventKind::SignedIn => debug!(target: TARGET, session, generation, "signed in"),
         EventKind::SignedOut => debug!(target: TARGET, session, generation, "signed out"),
     }
+}
+
+/// What the refresher says for the log.
+fn cause(error: &Error) -> Option<&str> {
+    RefreshError::find(error)?.log_text()
 }

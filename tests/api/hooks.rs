@@ -203,3 +203,58 @@ async fn c95_an_answer_that_no_header_can_carry_takes_nothing_away() {
     assert!(error.is_configuration());
     assert_eq!(session.token().await.unwrap().expose(), "A1");
 }
+
+/// What an operator needs to know: "disk full" is in the event, of each try, and of a revocation, too.
+#[tokio::test(start_paused = true)]
+async fn p17_a_hook_that_fails_says_why() {
+    use std::sync::{Arc, Mutex};
+
+    use tower_reauth::EventKind;
+
+    let (refresher, mut endpoint) = endpoint();
+    let told = Arc::<Mutex<Vec<String>>>::default();
+    let listen = Arc::clone(&told);
+    let session = expired(refresher)
+        .on_token(|_| async { Err(BoxError::from("disk full")) })
+        .on_revoke(|_| async { Err(BoxError::from("503")) })
+        .on_event(move |event| {
+            let (what, error) = match &event.kind {
+                EventKind::SaveFailed { error, .. } => ("save", error),
+                EventKind::RevokeFailed { error, .. } => ("revoke", error),
+                _ => return,
+            };
+            let why = error.as_ref().map(ToString::to_string);
+            listen.lock().unwrap().push(format!("{what} {why:?}"));
+        })
+        .build();
+    let ask = || {
+        let session = session.clone();
+        tokio::spawn(async move { session.token().await })
+    };
+    let waiting = ask();
+    endpoint.call().await.give("A2 R2 600");
+    waiting.await.unwrap().unwrap();
+    session.shutdown(Duration::from_secs(3)).await.unwrap_err();
+    assert_eq!(*told.lock().unwrap(), ["save Some(\"disk full\")", "save Some(\"disk full\")"]);
+
+    let (refresher, mut endpoint) = crate::support::endpoint();
+    let listen = Arc::clone(&told);
+    let session = expired(refresher)
+        .on_revoke(|_| std::future::pending::<Result<(), BoxError>>())
+        .on_event(move |event| {
+            if let EventKind::RevokeFailed { error, .. } = &event.kind {
+                listen.lock().unwrap().push(format!("revoke {:?}", error.is_some()));
+            }
+        })
+        .build();
+    let waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.token().await }
+    });
+    let call = endpoint.call().await;
+    session.sign_out();
+    call.give("A2 R2 600");
+    waiting.await.unwrap().unwrap_err();
+    session.settled().await;
+    assert_eq!(told.lock().unwrap().last().unwrap(), "revoke false");
+}

@@ -492,7 +492,7 @@ pub(crate) fn event(event: &EventKind) -> Option<String> {
         EventKind::Ended { .. } => "ended".into(),
         EventKind::Dropped => "dropped".into(),
         EventKind::Saved => "saved".into(),
-        EventKind::SaveFailed => "save_failed".into(),
+        EventKind::SaveFailed { .. } => "save_failed".into(),
         EventKind::Set => "set".into(),
         EventKind::SignedIn => "signed_in".into(),
         EventKind::SignedOut => "signed_out".into(),

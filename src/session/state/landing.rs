@@ -108,7 +108,7 @@ impl State {
         match save {
             SaveResult::NotTried => {}
             SaveResult::Tried(_, true) => self.emit(EventKind::Saved, fx),
-            SaveResult::Tried(_, false) => self.emit(EventKind::SaveFailed, fx),
+            SaveResult::Tried(_, false) => self.emit(EventKind::SaveFailed { error: None }, fx),
         }
         for notice in token.notices() {
             self.emit(EventKind::Noticed { notice: notice.clone() }, fx);
