@@ -23,6 +23,27 @@ use crate::{
 /// of the inner service (its permit, its place in a buffer) while it waits, and gets it anew on a clone.
 ///
 /// Its error is tower's `BoxError`: the inner service's, or an [`Error`](crate::Error).
+///
+/// # Examples
+///
+/// Its type doesn't name the refresher, so it goes into a struct:
+///
+/// ```
+/// use bytes::Bytes;
+/// use http_body_util::Full;
+/// use hyper_util::client::legacy::{Client, connect::HttpConnector};
+/// use tower::Layer;
+/// use tower_reauth::{Auth, AuthLayer, Session};
+///
+/// #[derive(Clone)]
+/// struct App {
+///     http: Auth<Client<HttpConnector, Full<Bytes>>>,
+/// }
+///
+/// fn app(session: Session, http: Client<HttpConnector, Full<Bytes>>) -> App {
+///     App { http: AuthLayer::from_session(session).layer(http) }
+/// }
+/// ```
 pub struct Auth<S, P = CloneBody> {
     inner: S,
     links: Arc<Links<S, P>>,

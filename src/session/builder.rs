@@ -148,6 +148,25 @@ impl SessionBuilder {
     /// [`shutdown`](Session::shutdown).
     ///
     /// `save` must not ask this session for a token.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{io, path::{Path, PathBuf}};
+    /// use tower_reauth::{Refresher, Session, Token};
+    ///
+    /// async fn write(_path: &Path, _token: &Token) -> io::Result<()> {
+    ///     Ok(()) // to a new file, synced, and renamed
+    /// }
+    ///
+    /// fn saved(refresher: impl Refresher, path: PathBuf) -> Session {
+    ///     let save = move |token: Token| {
+    ///         let path = path.clone();
+    ///         async move { write(&path, &token).await }
+    ///     };
+    ///     Session::builder(refresher).on_token(save).build()
+    /// }
+    /// ```
     pub fn on_token<F, Fut, E>(mut self, save: F) -> Self
     where
         F: Fn(Token) -> Fut + Send + Sync + 'static,
