@@ -92,6 +92,7 @@ impl Shape {
         token = match end {
             End::In(life) => token.expires_in(life),
             End::At(instant) => token.expires_at(instant),
+            End::Unknown if self.lifetime.is_expected() => token.notice(Notice::NoLifetime),
             End::Unknown => token,
             End::Unreadable(life) => {
                 let token = token.notice(Notice::UnreadableLifetime);

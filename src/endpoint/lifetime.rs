@@ -14,7 +14,8 @@ use super::{
 ///
 /// Whatever a server writes there, a token is made of it: numbers in texts are read, negative ones are a token that has
 /// expired, huge ones are clamped. What can't be read is a life that isn't known, told by a
-/// [`Notice`](crate::Notice); such a token is used until a server refuses it.
+/// [`Notice`](crate::Notice), and so is one that isn't there, though its place was named; such a token is used until a
+/// server refuses it.
 ///
 /// # Examples
 ///
@@ -91,6 +92,11 @@ impl Lifetime {
 
     fn at(place: Place) -> Self {
         Self { place, default: None }
+    }
+
+    /// Whether an answer without it is odd: it was named, and nothing was said for that.
+    pub(super) fn is_expected(&self) -> bool {
+        self.default.is_none() && self.member().is_some_and(|name| name != "expires_in")
     }
 
     /// The member that is read, if one is.

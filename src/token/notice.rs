@@ -10,6 +10,8 @@ use std::{fmt, sync::Arc};
 pub enum Notice {
     /// What should be the token's life can't be read: it is used until a server refuses it.
     UnreadableLifetime,
+    /// Where the token's life was said to be there is nothing: it is used until a server refuses it.
+    NoLifetime,
     /// The answer doesn't name a token type: it is taken for Bearer.
     NoTokenType,
     /// Scopes that were asked for were not granted (RFC 6749 §5.1).
@@ -33,6 +35,7 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnreadableLifetime => f.write_str("the token's life can't be read"),
+            Self::NoLifetime => f.write_str("the token's life isn't where it was said to be"),
             Self::NoTokenType => f.write_str("the answer names no token type"),
             Self::MissingScopes { scopes } => write!(f, "not granted: {}", scopes.join(" ")),
         }

@@ -11,10 +11,10 @@ use std::{
 use http::{Request, Response, StatusCode};
 use tokio::time::advance;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_reauth::{AuthLayer, Session, endpoint::Lifetime};
+use tower_reauth::{AuthLayer, Notice, Refresher, Session, endpoint::Lifetime};
 
 use crate::{
-    server::{Server, reply},
+    server::{Server, TOKEN, r1, reply},
     support::{BoxError, clock, get, token},
     verdict::{Verdict, verdict},
 };
@@ -189,4 +189,19 @@ async fn c38_a_life_beyond_all_bounds_is_refreshed_not_once_in_a_year() {
         assert!(session.status().is_fresh());
         assert_eq!(server.count(), 1, "{life}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c37_a_life_that_isnt_where_it_was_said_to_be_is_told() {
+    let server = Server::in_memory([reply(200, TOKEN)]);
+    let notices = async |lifetime| {
+        let token = server.json().lifetime(lifetime).refresh(r1()).await.unwrap();
+        token.notices().to_vec()
+    };
+    assert_eq!(notices(Lifetime::unix_time("/session/expires")).await, [Notice::NoLifetime]);
+    assert_eq!(notices(Lifetime::milliseconds("ttl")).await, [Notice::NoLifetime]);
+    // What an answer may leave out, and what was provided for.
+    assert_eq!(notices(Lifetime::seconds("expires_in")).await, []);
+    assert_eq!(notices(Lifetime::milliseconds("ttl").or(Duration::from_secs(60))).await, []);
+    assert_eq!(notices(Lifetime::unknown()).await, []);
 }
