@@ -82,7 +82,7 @@ impl Shape {
         if let (None, Some(name)) = (&self.scheme, told_type.as_ref().filter(|name| !is_bearer(name))) {
             return Err(Flaw::OfAnotherType(name.clone()));
         }
-        let end = self.lifetime.read(members, access_token.trim_ascii());
+        let end = self.lifetime.read(members, &access_token);
         let mut token = Token::builder(access_token.as_str());
         if let Some(scheme) = &self.scheme {
             token = token.scheme(scheme.clone());

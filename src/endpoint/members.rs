@@ -1,7 +1,7 @@
 //! The members of an answer, read from JSON or from a form.
 //!
-//! They are looked up one by one in the body itself: no tree is built, so that an answer costs no more memory than its
-//! own text, however it is nested.
+//! They are looked up one by one in the body itself: no tree is built, so that an answer costs no more memory for being
+//! nested.
 
 use std::{borrow::Cow, fmt};
 

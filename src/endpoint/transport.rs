@@ -126,8 +126,6 @@ impl Transport {
                 Err(target) => return Err(Kind::Redirected { status, target }),
             };
             redirects += 1;
-            // What it carried was read and not used: the server said where to bring it.
-            sent.forget();
         }
     }
 }
@@ -154,11 +152,6 @@ impl Sent {
 
     fn watch(&self, hold: Hold) {
         *self.lock() = Some(hold);
-    }
-
-    fn forget(&self) {
-        self.give_up();
-        *self.lock() = None;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Hold>> {

@@ -26,7 +26,7 @@ pub struct Client {
     client_id: Arc<str>,
     auth: ClientAuth,
     /// What each token request carries besides, in this order.
-    pub(super) pinned: Vec<(Cow<'static, str>, Secret)>,
+    pinned: Vec<(Cow<'static, str>, Secret)>,
     answers_claims: bool,
 }
 

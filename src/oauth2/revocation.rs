@@ -47,7 +47,6 @@ impl Client {
     {
         let mut client = self.clone();
         client.exchange.url = revocation_endpoint.try_into().map_err(Into::into)?;
-        client.pinned.clear();
         Ok(Revocation { client })
     }
 }

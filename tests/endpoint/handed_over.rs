@@ -13,8 +13,18 @@ use std::{
 use bytes::Bytes;
 use http::Request;
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Notify, watch},
+};
 use tower::{ServiceBuilder, service_fn};
-use tower_reauth::{RefreshContext, Refresher, endpoint::RequestBody, oauth2::Client};
+use tower_reauth::{
+    RefreshContext, RefreshError, Refresher, Token,
+    endpoint::RequestBody,
+    oauth2::{Client, RefreshTokenGrant},
+};
 
 use crate::fixed::{Answer, URL, answer, r1};
 
@@ -106,139 +116,139 @@ async fn p02_a_request_that_was_tried_again_isnt_sent_twice() {
     assert_eq!(wire.sent(), 1);
 }
 
-/// A server that notes the refresh tokens that reached it, and answers none.
-async fn silent(http2: bool) -> (String, Arc<Mutex<Vec<String>>>) {
-    use hyper_util::rt::{TokioExecutor, TokioIo};
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/token", listener.local_addr().unwrap());
-    let seen = Arc::<Mutex<Vec<String>>>::default();
-    let noted = Arc::clone(&seen);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let noted = Arc::clone(&noted);
-            tokio::spawn(async move {
-                let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
-                    let noted = Arc::clone(&noted);
-                    async move {
-                        let body = request.into_body().collect().await?.to_bytes();
-                        let pairs = form_urlencoded::parse(&body).into_owned();
-                        noted.lock().unwrap().extend(
-                            pairs.filter(|(name, _)| name == "refresh_token").map(|(_, token)| token),
-                        );
-                        Ok::<_, hyper::Error>(answer(200, "{}"))
-                    }
+/// A server that notes the refresh tokens that reach it.
+struct Noting {
+    url: String,
+    seen: Arc<Mutex<Vec<String>>>,
+    /// How many connections are open.
+    open: watch::Receiver<usize>,
+    http2: bool,
+}
+
+/// When a connection ends.
+#[derive(Clone, Copy, PartialEq)]
+enum Ends {
+    WithTheClient,
+    /// After its first answer, without a word on it before.
+    Early,
+}
+
+impl Noting {
+    async fn start(http2: bool, ends: Ends) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/token", listener.local_addr().unwrap());
+        let seen = Arc::<Mutex<Vec<String>>>::default();
+        let noted = Arc::clone(&seen);
+        let (count, open) = watch::channel(0);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (noted, count) = (Arc::clone(&noted), count.clone());
+                count.send_modify(|open| *open += 1);
+                tokio::spawn(async move {
+                    serve(TokioIo::new(stream), noted, http2, ends).await;
+                    count.send_modify(|open| *open -= 1);
                 });
-                let stream = TokioIo::new(stream);
-                let _ = match http2 {
-                    true => {
-                        hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-                            .serve_connection(stream, service)
-                            .await
-                    }
-                    false => {
-                        hyper::server::conn::http1::Builder::new().serve_connection(stream, service).await
-                    }
-                };
-            });
+            }
+        });
+        Self { url, seen, open, http2 }
+    }
+
+    fn client(&self) -> Client {
+        let mut http = hyper_util::client::legacy::Client::builder(TokioExecutor::new());
+        http.http2_only(self.http2);
+        Client::try_with_transport(&self.url, "web", http.build_http::<RequestBody>()).unwrap()
+    }
+
+    /// All that reached it, once nothing can any more: connections are accepted in their order, so that one more is the
+    /// last.
+    async fn all(mut self) -> Vec<String> {
+        let last = "the last".to_owned();
+        let _ = refresh(&self.client().refresh_token_grant(), &last).await;
+        assert!(self.seen.lock().unwrap().contains(&last));
+        self.open.wait_for(|open| *open == 0).await.unwrap();
+        std::mem::take(&mut self.seen.lock().unwrap())
+    }
+}
+
+async fn serve(stream: TokioIo<TcpStream>, noted: Arc<Mutex<Vec<String>>>, http2: bool, ends: Ends) {
+    let answered = Arc::<Notify>::default();
+    let tell = Arc::clone(&answered);
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let (noted, tell) = (Arc::clone(&noted), Arc::clone(&tell));
+        async move {
+            let body = request.into_body().collect().await?.to_bytes();
+            let pairs = form_urlencoded::parse(&body).into_owned();
+            let tokens = pairs.filter(|(name, _)| name == "refresh_token").map(|(_, token)| token);
+            noted.lock().unwrap().extend(tokens);
+            tell.notify_one();
+            let body = r#"{"access_token":"A2","token_type":"Bearer"}"#;
+            Ok::<_, hyper::Error>(answer(200, body))
         }
     });
-    (url, seen)
+    let end = async {
+        match ends {
+            Ends::WithTheClient => pending().await,
+            Ends::Early => answered.notified().await,
+        }
+    };
+    if http2 {
+        let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
+        tokio::select! {
+            _ = &mut connection => return,
+            () = end => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
+    } else {
+        let mut connection =
+            std::pin::pin!(hyper::server::conn::http1::Builder::new().serve_connection(stream, service));
+        tokio::select! {
+            _ = &mut connection => return,
+            () = end => tokio::task::yield_now().await,
+        }
+        let _ = tokio::time::timeout(Duration::from_micros(1), &mut connection).await;
+    }
+}
+
+async fn refresh(grant: &RefreshTokenGrant, token: &str) -> Result<Token, RefreshError> {
+    grant.refresh(RefreshContext::default().with_refresh_token(token)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn p18_what_reached_the_server_was_never_told_as_not_sent() {
     for http2 in [false, true] {
-        let (url, seen) = silent(http2).await;
-        let http = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
-            .http2_only(http2)
-            .build_http::<RequestBody>();
-        let client = Client::try_with_transport(&url, "web", http).unwrap();
+        let server = Noting::start(http2, Ends::WithTheClient).await;
+        let client = server.client();
         let mut unsent = Vec::new();
         for round in 0..100 {
             // Limits about as long as it takes a request to leave.
-            let grant =
-                client.clone().time_limit(Duration::from_micros(20 * (round % 40))).refresh_token_grant();
+            let limit = Duration::from_micros(20 * (round % 40));
+            let grant = client.clone().time_limit(limit).refresh_token_grant();
             let token = format!("R{round}");
-            let result = grant.refresh(RefreshContext::default().with_refresh_token(&*token)).await;
-            match result {
-                Err(error) if error.is_transient() && !format!("{error:?}").contains("NoAccessToken") => {
-                    unsent.push(token)
-                }
-                _ => {}
+            if refresh(&grant, &token).await.is_err_and(|error| error.is_transient()) {
+                unsent.push(token);
             }
         }
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let seen = seen.lock().unwrap();
+        drop(client);
+        let seen = server.all().await;
         let told_wrongly: Vec<_> = unsent.iter().filter(|token| seen.contains(token)).collect();
         assert!(told_wrongly.is_empty(), "{told_wrongly:?}");
     }
 }
 
-/// A server that ends each connection after its first answer, without a word on it before.
-async fn fickle(http2: bool) -> (String, Arc<Mutex<Vec<String>>>) {
-    use hyper_util::rt::{TokioExecutor, TokioIo};
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/token", listener.local_addr().unwrap());
-    let seen = Arc::<Mutex<Vec<String>>>::default();
-    let noted = Arc::clone(&seen);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let noted = Arc::clone(&noted);
-            tokio::spawn(async move {
-                let ended = Arc::<tokio::sync::Notify>::default();
-                let end = Arc::clone(&ended);
-                let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
-                    let (noted, end) = (Arc::clone(&noted), Arc::clone(&end));
-                    async move {
-                        let body = request.into_body().collect().await?.to_bytes();
-                        let pairs = form_urlencoded::parse(&body).into_owned();
-                        noted.lock().unwrap().extend(
-                            pairs.filter(|(name, _)| name == "refresh_token").map(|(_, token)| token),
-                        );
-                        end.notify_one();
-                        let body = r#"{"access_token":"A2","token_type":"Bearer"}"#;
-                        Ok::<_, hyper::Error>(answer(200, body))
-                    }
-                });
-                let stream = TokioIo::new(stream);
-                if http2 {
-                    let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                    let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
-                    tokio::select! {
-                        _ = &mut connection => return,
-                        () = ended.notified() => connection.as_mut().graceful_shutdown(),
-                    }
-                    let _ = connection.await;
-                } else {
-                    let builder = hyper::server::conn::http1::Builder::new();
-                    let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
-                    tokio::select! {
-                        _ = &mut connection => return,
-                        () = ended.notified() => tokio::task::yield_now().await,
-                    }
-                    let _ = tokio::time::timeout(Duration::from_micros(1), &mut connection).await;
-                }
-            });
-        }
-    });
-    (url, seen)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn p02_connections_that_die_present_no_refresh_token_twice() {
     for http2 in [false, true] {
-        let (url, seen) = fickle(http2).await;
-        let http = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
-            .http2_only(http2)
-            .build_http::<RequestBody>();
-        let grant = Client::try_with_transport(&url, "web", http).unwrap().refresh_token_grant();
+        let server = Noting::start(http2, Ends::Early).await;
+        let grant = server.client().refresh_token_grant();
         let mut told = Vec::new();
         for round in 0..100 {
             let token = format!("R{round}");
-            let result = grant.refresh(RefreshContext::default().with_refresh_token(&*token)).await;
+            let result = refresh(&grant, &token).await;
             told.push((token, result.map(drop)));
         }
-        let seen = seen.lock().unwrap();
+        drop(grant);
+        let seen = server.all().await;
         for (token, result) in told {
             let times = seen.iter().filter(|seen| **seen == token).count();
             assert!(times <= 1, "{token} {times} {result:?}");
