@@ -9,7 +9,10 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{Flaw, InvalidToken, Notice, Part, Secret, Token, When, credential};
+use super::{
+    InvalidToken, Notice, Secret, Token, When, credential,
+    invalid::{Flaw, Part},
+};
 use crate::clock;
 
 /// Builds a [`Token`].
