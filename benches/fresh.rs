@@ -2,7 +2,7 @@
 //!
 //! The contestants are what a user would pick for a token that never changes: tower-http's `SetRequestHeader` and
 //! `AddAuthorization`. All sit on the same service, which drops the request and answers at once (`bare`), and send the
-//! same request: four headers, and a token of 800 bytes. `auth` is the layer itself (replay `Never`); `auth_clone_body`
+//! same request: four headers, and a token of 800 bytes. `auth` is the layer itself (replay `NoReplay`); `auth_clone_body`
 //! (the default) and `auth_buffered` copy the head of each request besides, so that it can be sent again. Each is also measured with the service cloned for each call,
 //! and from two threads over clones of one service.
 //!
@@ -43,7 +43,10 @@ use criterion::{BatchSize, Criterion};
 use http::{HeaderValue, Request, Response, header};
 use tower::{Layer, Service};
 use tower_http::{auth::AddAuthorizationLayer, set_header::SetRequestHeaderLayer};
-use tower_reauth::{AuthLayer, Buffered, Never};
+use tower_reauth::{
+    AuthLayer,
+    replay::{Buffered, NoReplay},
+};
 
 use support::{Body, Noop, fresh_session, request, send, token_text};
 
@@ -114,7 +117,7 @@ fn visit_all(visitor: &mut impl Visit) {
     let layer = AddAuthorizationLayer::bearer(&token_text()).as_sensitive(true);
     visitor.visit(NAMES[2], &layer.layer(Noop));
     let layer = AuthLayer::from_session(fresh_session());
-    visitor.visit(NAMES[3], &layer.clone().with_replay(Never).layer(Noop));
+    visitor.visit(NAMES[3], &layer.clone().with_replay(NoReplay).layer(Noop));
     visitor.visit(NAMES[4], &layer.clone().layer(Noop));
     visitor.visit(NAMES[5], &layer.with_replay(Buffered::default()).layer(Noop));
 }

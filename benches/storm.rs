@@ -4,7 +4,7 @@
 //! the endpoint answers. Measured is the time from that answer until the last task has sent its request and ended
 //! (`released`), beside the whole course from the first task on (`course`). The contestants:
 //!
-//! - `auth`: this crate's layer, without the copy of the head that a request needs to be sent again (replay `Never`).
+//! - `auth`: this crate's layer, without the copy of the head that a request needs to be sent again (replay `NoReplay`).
 //! - `lock_and_recheck`: an async mutex around the token, looked at a second time under the lock, as most clients have.
 //! - `watch`: a `tokio::sync::watch` channel for each refresh.
 //! - `wakers`: a vector of wakers behind a lock and nothing else, the floor: it loses wake-ups on cancellation, and
@@ -52,7 +52,7 @@ use tokio::{
     sync::{Notify, watch},
 };
 use tower::{Layer, Service};
-use tower_reauth::{AuthLayer, Never, RefreshContext, RefreshError, Session, Token, refresh_fn};
+use tower_reauth::{AuthLayer, RefreshContext, RefreshError, Session, Token, refresh_fn, replay::NoReplay};
 
 use support::{
     Body, Noop,
@@ -244,7 +244,7 @@ fn print_table(name: &str, limited: bool, fails: bool, runtime: &Runtime) {
 fn print_sizes() {
     let session =
         Session::builder(refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) })).build();
-    let mut auth = AuthLayer::from_session(session).with_replay(Never).layer(Noop);
+    let mut auth = AuthLayer::from_session(session).with_replay(NoReplay).layer(Noop);
     // Outside a runtime it fails at once, which changes no size.
     let future = Service::call(&mut auth, request());
     let (future, request) = (size_of_val(&future), size_of::<Request<Body>>());
@@ -331,8 +331,8 @@ impl Storm {
         };
         let expired = Token::builder(token_text()).expires_in(Duration::ZERO).build();
         let session =
-            Session::builder(refresher).token(expired.expect("visible ASCII")).patience(LIMIT).build();
-        let auth = AuthLayer::from_session(session).with_replay(Never).layer(Noop);
+            Session::builder(refresher).token(expired.expect("visible ASCII")).wait_timeout(LIMIT).build();
+        let auth = AuthLayer::from_session(session).with_replay(NoReplay).layer(Noop);
         self.run_tasks(endpoint, runtime, |request| {
             let mut auth = auth.clone();
             async move {

@@ -18,7 +18,12 @@ use http_body_util::{BodyExt, Empty};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tower::{ServiceBuilder, ServiceExt};
-use tower_reauth::{AuthLayer, Event, EventKind, Session, endpoint::EndpointError, oauth2};
+use tower_reauth::{
+    AuthLayer, Session,
+    endpoint::EndpointError,
+    event::{Event, EventKind},
+    oauth2,
+};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -57,7 +62,7 @@ async fn main() -> ExitCode {
 async fn run(options: Options) -> Result<(), BoxError> {
     let mut client = oauth2::Client::try_new(options.token_url, options.client_id)?.scopes(options.scopes);
     if let Some(secret) = options.client_secret {
-        client = client.secret_basic(secret);
+        client = client.client_secret_basic(secret);
     }
     let session = match options.refresh_token {
         Some(refresh_token) => Session::builder(client.refresh_token_grant()).refresh_token(refresh_token),
@@ -66,7 +71,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
     let session = session.on_event(tell).build();
 
     let token = session.token().await?;
-    println!("token: generation {}, {} characters", token.generation(), token.expose().len());
+    println!("token: generation {}, {} characters", token.generation(), token.secret().len());
     if let Some(url) = options.call {
         call(&session, url.parse()?).await?;
     }
@@ -81,7 +86,7 @@ async fn call(session: &Session, url: Uri) -> Result<(), BoxError> {
     let origin =
         format!("{}://{}", url.scheme_str().unwrap_or("https"), url.authority().ok_or("no host to call")?);
     let client = ServiceBuilder::new()
-        .layer(AuthLayer::from_session(session.clone()).allow_origin(origin.parse()?))
+        .layer(AuthLayer::from_session(session.clone()).restrict_to_origin(origin.parse()?))
         .service(Client::builder(TokioExecutor::new()).build(https.build()));
     let response = client.oneshot(Request::get(url).body(Empty::<Bytes>::new())?).await?;
     let status = response.status();
@@ -92,8 +97,8 @@ async fn call(session: &Session, url: Uri) -> Result<(), BoxError> {
 
 fn tell(event: &Event) {
     match &event.kind {
-        EventKind::Renewed { took, .. } => println!("renewed after {took:.0?}"),
-        EventKind::Noticed { notice, .. } => println!("noticed: {notice}"),
+        EventKind::Refreshed { elapsed, .. } => println!("renewed after {elapsed:.0?}"),
+        EventKind::Warning { warning, .. } => println!("noticed: {warning}"),
         _ => {}
     }
 }

@@ -24,13 +24,13 @@ use lenient::{Piece, Pieces};
 ///
 /// ```
 /// use http::{HeaderMap, HeaderValue, header::WWW_AUTHENTICATE};
-/// use tower_reauth::Challenges;
+/// use tower_reauth::challenge::Challenges;
 ///
 /// let mut headers = HeaderMap::new();
 /// headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Basic realm="a", Bearer error="invalid_token""#));
 /// // No commas, as some gateways write it.
 /// headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="b" error="invalid_token""#));
-/// let challenges = Challenges::of(&headers);
+/// let challenges = Challenges::from_headers(&headers);
 /// let schemes: Vec<&str> = challenges.iter().map(|challenge| challenge.scheme()).collect();
 /// assert_eq!(schemes, ["Basic", "Bearer", "Bearer"]);
 /// assert_eq!(challenges.iter().last().and_then(|bearer| bearer.param("realm")), Some("b"));
@@ -41,11 +41,11 @@ use lenient::{Piece, Pieces};
 ///
 /// ```
 /// use http::{HeaderMap, HeaderValue, header::WWW_AUTHENTICATE};
-/// use tower_reauth::Challenges;
+/// use tower_reauth::challenge::Challenges;
 ///
 /// let field = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a:pull""#;
 /// let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, HeaderValue::from_static(field))]);
-/// let challenges = Challenges::of(&headers);
+/// let challenges = Challenges::from_headers(&headers);
 /// let bearer = challenges.find("bearer").expect("it was sent");
 /// assert_eq!(bearer.param("realm"), Some("https://auth.docker.io/token"));
 /// assert_eq!(bearer.param("Scope"), Some("repository:a:pull"));
@@ -55,10 +55,10 @@ use lenient::{Piece, Pieces};
 ///
 /// ```
 /// # use http::{HeaderMap, HeaderValue, header::WWW_AUTHENTICATE};
-/// # use tower_reauth::Challenges;
-/// let read = |field| Challenges::of(&HeaderMap::from_iter([(WWW_AUTHENTICATE, HeaderValue::from_static(field))]));
+/// # use tower_reauth::challenge::Challenges;
+/// let read = |field| Challenges::from_headers(&HeaderMap::from_iter([(WWW_AUTHENTICATE, HeaderValue::from_static(field))]));
 /// assert!(read(r#"Bearer error="insufficient_scope", scope="files:write""#).is_step_up());
-/// assert!(read(r#"DPoP error="use_dpop_nonce""#).is_about_nonce());
+/// assert!(read(r#"DPoP error="use_dpop_nonce""#).is_use_dpop_nonce());
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Challenges {
@@ -87,7 +87,7 @@ struct Reading {
 
 impl Challenges {
     /// Reads every `WWW-Authenticate` field.
-    pub fn of(headers: &HeaderMap) -> Self {
+    pub fn from_headers(headers: &HeaderMap) -> Self {
         let mut reading = Reading::default();
         for field in headers.get_all(WWW_AUTHENTICATE) {
             reading.field(field.as_bytes());
@@ -126,7 +126,7 @@ impl Challenges {
     /// The proof beside the token lacks the server's nonce (RFC 9449 §9): the same token will do.
     ///
     /// So it says `error="use_dpop_nonce"`, under whatever scheme, and not that the token is at fault as well.
-    pub fn is_about_nonce(&self) -> bool {
+    pub fn is_use_dpop_nonce(&self) -> bool {
         self.say("use_dpop_nonce") && !self.blame_the_token()
     }
 

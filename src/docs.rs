@@ -1,5 +1,5 @@
 //! Essays: what doesn't belong to one type.
 
 pub mod cancellation;
-pub mod order_of_layers;
+pub mod layer_order;
 pub mod security;

@@ -52,26 +52,27 @@
 //! A transport that follows redirects by itself may take the refresh token elsewhere. The feature `client` brings a
 //! ready one.
 
-mod answer;
 mod body;
+mod classifier;
 mod error;
 mod exchange;
-#[cfg(feature = "client")]
+mod fields;
+#[cfg(feature = "https-ring")]
 mod https;
 mod jwt;
 mod lifetime;
-mod members;
+mod response;
 mod retry_after;
 mod transport;
 mod url;
-mod verdict;
 
+pub use crate::refresh::error::FailureKind;
 pub use body::RequestBody;
+pub use classifier::ErrorClassifier;
 pub use error::EndpointError;
 pub use lifetime::Lifetime;
-pub use url::{EndpointUrl, InvalidEndpoint};
-pub use verdict::Verdicts;
+pub use url::{EndpointUrl, InvalidEndpointUrl};
 
-pub(crate) use answer::Shape;
 pub(crate) use exchange::Exchange;
+pub(crate) use response::Shape;
 pub(crate) use transport::Transport;

@@ -2,7 +2,8 @@
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::SystemTime};
 
-use crate::chain;
+/// tower's error type.
+pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// A token could not be had, or may not be sent.
 ///
@@ -18,7 +19,7 @@ use crate::chain;
 ///
 /// fn advice(error: &(dyn std::error::Error + 'static)) -> &'static str {
 ///     match Error::find(error) {
-///         Some(error) if error.is_ended() || error.is_signed_out() => "sign in again",
+///         Some(error) if error.is_grant_ended() || error.is_signed_out() => "sign in again",
 ///         Some(error) if error.is_retryable() => "try again later",
 ///         Some(_) => "mend the set-up",
 ///         None => "not about the token",
@@ -27,35 +28,35 @@ use crate::chain;
 /// ```
 #[derive(Clone)]
 pub struct Error {
-    inner: Arc<Inner>,
+    inner: Arc<ErrorInner>,
 }
 
-struct Inner {
-    kind: Kind,
+struct ErrorInner {
+    kind: ErrorKind,
     retry_at: Option<SystemTime>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ErrorKind {
     Transient,
-    Unknown,
-    Gone,
-    Panic,
-    Configuration,
-    Ended,
-    Paced,
-    Patience,
-    TooManyWaiting,
-    NoRuntime,
+    OutcomeUnknown,
+    TaskDropped,
+    Panicked,
+    Misconfigured,
+    GrantEnded,
+    Backoff,
+    Timeout,
+    Overloaded,
+    MissingRuntime,
     SignedOut,
     ShutDown,
-    NeedsItself,
+    Reentrant,
     SameToken,
     Cleartext,
-    NoAuthority,
+    MissingHost,
     TooManyHeaders,
-    Limit,
+    ShutdownTimeout,
     Unsaved,
     Deadline,
 }
@@ -63,21 +64,21 @@ pub(crate) enum Kind {
 // === impl Error ===
 
 impl Error {
-    pub(crate) fn new(kind: Kind) -> Self {
-        Self { inner: Arc::new(Inner { kind, retry_at: None, source: None }) }
+    pub(crate) fn new(kind: ErrorKind) -> Self {
+        Self { inner: Arc::new(ErrorInner { kind, retry_at: None, source: None }) }
     }
 
     pub(crate) fn with_details(
-        kind: Kind,
+        kind: ErrorKind,
         retry_at: Option<SystemTime>,
         source: Option<Arc<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self { inner: Arc::new(Inner { kind, retry_at, source }) }
+        Self { inner: Arc::new(ErrorInner { kind, retry_at, source }) }
     }
 
     /// Looks for an `Error` in `error` and its chain of sources.
     pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
-        chain::find(error)
+        find_source(error)
     }
 
     /// Whether a new try, unchanged, may succeed; not before [`retry_at`](Self::retry_at) where that is known.
@@ -85,26 +86,26 @@ impl Error {
     /// Not of a wrong configuration, though the session itself tries again at `retry_at`, in case that it was mended.
     pub fn is_retryable(&self) -> bool {
         match self.inner.kind {
-            Kind::Transient
-            | Kind::Unknown
-            | Kind::Gone
-            | Kind::Panic
-            | Kind::Paced
-            | Kind::Patience
-            | Kind::TooManyWaiting
-            | Kind::NoRuntime
-            | Kind::Limit
-            | Kind::Unsaved
-            | Kind::Deadline => true,
-            Kind::Configuration
-            | Kind::Ended
-            | Kind::SignedOut
-            | Kind::ShutDown
-            | Kind::NeedsItself
-            | Kind::SameToken
-            | Kind::Cleartext
-            | Kind::NoAuthority
-            | Kind::TooManyHeaders => false,
+            ErrorKind::Transient
+            | ErrorKind::OutcomeUnknown
+            | ErrorKind::TaskDropped
+            | ErrorKind::Panicked
+            | ErrorKind::Backoff
+            | ErrorKind::Timeout
+            | ErrorKind::Overloaded
+            | ErrorKind::MissingRuntime
+            | ErrorKind::ShutdownTimeout
+            | ErrorKind::Unsaved
+            | ErrorKind::Deadline => true,
+            ErrorKind::Misconfigured
+            | ErrorKind::GrantEnded
+            | ErrorKind::SignedOut
+            | ErrorKind::ShutDown
+            | ErrorKind::Reentrant
+            | ErrorKind::SameToken
+            | ErrorKind::Cleartext
+            | ErrorKind::MissingHost
+            | ErrorKind::TooManyHeaders => false,
         }
     }
 
@@ -115,112 +116,112 @@ impl Error {
 
     /// The refresh failed in passing: the network, a 5xx or 429 from the token endpoint.
     pub fn is_transient(&self) -> bool {
-        self.is(Kind::Transient)
+        self.is(ErrorKind::Transient)
     }
 
     /// The refresh was sent and not answered, so it isn't known whether the refresh token is spent; a refresher that
     /// panicked or whose runtime ended included.
     pub fn is_outcome_unknown(&self) -> bool {
-        matches!(self.inner.kind, Kind::Unknown | Kind::Gone | Kind::Panic)
+        matches!(self.inner.kind, ErrorKind::OutcomeUnknown | ErrorKind::TaskDropped | ErrorKind::Panicked)
     }
 
     /// The refresher (or the clone of a request) panicked.
     pub fn is_panic(&self) -> bool {
-        self.is(Kind::Panic)
+        self.is(ErrorKind::Panicked)
     }
 
     /// The task that ran the refresh was dropped before its end, mostly with its runtime.
     pub fn is_task_gone(&self) -> bool {
-        self.is(Kind::Gone)
+        self.is(ErrorKind::TaskDropped)
     }
 
     /// The client is set up wrongly (`invalid_client`, a secret that was rotated, an answer that is no token).
-    pub fn is_configuration(&self) -> bool {
-        self.is(Kind::Configuration)
+    pub fn is_misconfigured(&self) -> bool {
+        self.is(ErrorKind::Misconfigured)
     }
 
     /// The grant has ended (`invalid_grant`): the user must sign in again.
-    pub fn is_ended(&self) -> bool {
-        self.is(Kind::Ended)
+    pub fn is_grant_ended(&self) -> bool {
+        self.is(ErrorKind::GrantEnded)
     }
 
     /// There is no credential: the session was signed out, or became another's while the request waited.
     pub fn is_signed_out(&self) -> bool {
-        self.is(Kind::SignedOut)
+        self.is(ErrorKind::SignedOut)
     }
 
     /// Refreshes work but bring nothing that a server accepts, and the next isn't permitted before
     /// [`retry_at`](Self::retry_at).
-    pub fn is_paced(&self) -> bool {
-        self.is(Kind::Paced)
+    pub fn is_backoff(&self) -> bool {
+        self.is(ErrorKind::Backoff)
     }
 
     /// The caller's patience ended before the refresh did. The refresh goes on, and its token is kept.
-    pub fn is_patience_over(&self) -> bool {
-        self.is(Kind::Patience)
+    pub fn is_timeout(&self) -> bool {
+        self.is(ErrorKind::Timeout)
     }
 
-    /// As many callers as `max_waiting` permits were waiting already.
-    pub fn is_too_many_waiting(&self) -> bool {
-        self.is(Kind::TooManyWaiting)
+    /// As many callers as `max_waiters` permits were waiting already.
+    pub fn is_overloaded(&self) -> bool {
+        self.is(ErrorKind::Overloaded)
     }
 
     /// There was no runtime to run the refresh on, or it has no timers.
-    pub fn is_no_runtime(&self) -> bool {
-        self.is(Kind::NoRuntime)
+    pub fn is_missing_runtime(&self) -> bool {
+        self.is(ErrorKind::MissingRuntime)
     }
 
     /// The session was shut down and begins no refresh any more.
     pub fn is_shut_down(&self) -> bool {
-        self.is(Kind::ShutDown)
+        self.is(ErrorKind::ShutDown)
     }
 
     /// The refresher, or a hook, asked its own session for a token and would have waited for itself.
-    pub fn is_needs_itself(&self) -> bool {
-        self.is(Kind::NeedsItself)
+    pub fn is_reentrant(&self) -> bool {
+        self.is(ErrorKind::Reentrant)
     }
 
     /// The refresh brought the very token that had been refused.
     pub fn is_same_token(&self) -> bool {
-        self.is(Kind::SameToken)
+        self.is(ErrorKind::SameToken)
     }
 
     /// The request would have carried the token over cleartext `http` to a host that isn't loopback.
     pub fn is_cleartext(&self) -> bool {
-        self.is(Kind::Cleartext)
+        self.is(ErrorKind::Cleartext)
     }
 
     /// The request's URI names no host, so it can't be told where the token would go.
-    pub fn is_no_authority(&self) -> bool {
-        self.is(Kind::NoAuthority)
+    pub fn is_missing_host(&self) -> bool {
+        self.is(ErrorKind::MissingHost)
     }
 
     /// The request has as many headers as can be had.
     pub fn is_too_many_headers(&self) -> bool {
-        self.is(Kind::TooManyHeaders)
+        self.is(ErrorKind::TooManyHeaders)
     }
 
     /// [`shutdown`](crate::Session::shutdown)'s limit came before the end of the refresh, which goes on.
-    pub fn is_shutdown_limit(&self) -> bool {
-        self.is(Kind::Limit)
+    pub fn is_shutdown_timeout(&self) -> bool {
+        self.is(ErrorKind::ShutdownTimeout)
     }
 
     /// [`shutdown`](crate::Session::shutdown) ended with a token that the save hook could not save.
     pub fn is_unsaved(&self) -> bool {
-        self.is(Kind::Unsaved)
+        self.is(ErrorKind::Unsaved)
     }
 
     /// The call's own deadline (`grpc-timeout`) came before a token did.
     pub fn is_deadline_exceeded(&self) -> bool {
-        self.is(Kind::Deadline)
+        self.is(ErrorKind::Deadline)
     }
 
     #[cfg(feature = "grpc")]
-    pub(crate) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> ErrorKind {
         self.inner.kind
     }
 
-    fn is(&self, kind: Kind) -> bool {
+    fn is(&self, kind: ErrorKind) -> bool {
         self.inner.kind == kind
     }
 
@@ -257,32 +258,32 @@ impl fmt::Debug for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.inner.kind {
-            Kind::Transient => "the token could not be refreshed for now",
-            Kind::Unknown => "the token refresh was sent and not answered: it is not known whether it took effect",
-            Kind::Gone => "the task that refreshed the token ended before its answer came",
-            Kind::Panic => "the refresher panicked",
-            Kind::Configuration => "the token endpoint refuses this client: mend its configuration",
-            Kind::Ended => "the grant has ended: sign in again",
-            Kind::Paced => "token refreshes bring nothing usable: the next one is not permitted yet",
-            Kind::Patience => "the token refresh took longer than this caller's patience",
-            Kind::TooManyWaiting => "too many callers wait for the token refresh already",
-            Kind::NoRuntime => {
+            ErrorKind::Transient => "the token could not be refreshed for now",
+            ErrorKind::OutcomeUnknown => "the token refresh was sent and not answered: it is not known whether it took effect",
+            ErrorKind::TaskDropped => "the task that refreshed the token ended before its answer came",
+            ErrorKind::Panicked => "the refresher panicked",
+            ErrorKind::Misconfigured => "the token endpoint refuses this client: mend its configuration",
+            ErrorKind::GrantEnded => "the grant has ended: sign in again",
+            ErrorKind::Backoff => "token refreshes bring nothing usable: the next one is not permitted yet",
+            ErrorKind::Timeout => "the token refresh took longer than this caller's patience",
+            ErrorKind::Overloaded => "too many callers wait for the token refresh already",
+            ErrorKind::MissingRuntime => {
                 "no runtime with timers to refresh the token on: call from within tokio with enable_time(), or set a spawner and a clock"
             }
-            Kind::SignedOut => "signed out meanwhile or never signed in: there is no token",
-            Kind::ShutDown => "the session was shut down and refreshes no more",
-            Kind::NeedsItself => {
-                "the refresher asked its own session for a token: mark its requests with NoToken or send them past the layer"
+            ErrorKind::SignedOut => "signed out meanwhile or never signed in: there is no token",
+            ErrorKind::ShutDown => "the session was shut down and refreshes no more",
+            ErrorKind::Reentrant => {
+                "the refresher asked its own session for a token: mark its requests with SkipAuth or send them past the layer"
             }
-            Kind::SameToken => "the refresh brought the refused token again",
-            Kind::Cleartext => {
+            ErrorKind::SameToken => "the refresh brought the refused token again",
+            ErrorKind::Cleartext => {
                 "a token is not sent over cleartext http to another host: use https, or set dangerous_allow_cleartext"
             }
-            Kind::NoAuthority => "the request's URI names no host: tell the layer where it goes with assume_origin",
-            Kind::TooManyHeaders => "the request has too many headers to add one",
-            Kind::Limit => "the shutdown's limit came before the end of the token refresh",
-            Kind::Unsaved => "the token could not be saved",
-            Kind::Deadline => "the call's deadline came before a valid token did",
+            ErrorKind::MissingHost => "the request's URI names no host: tell the layer where it goes with default_origin",
+            ErrorKind::TooManyHeaders => "the request has too many headers to add one",
+            ErrorKind::ShutdownTimeout => "the shutdown's limit came before the end of the token refresh",
+            ErrorKind::Unsaved => "the token could not be saved",
+            ErrorKind::Deadline => "the call's deadline came before a valid token did",
         })
     }
 }
@@ -291,6 +292,18 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.inner.source.as_deref().map(|source| source as _)
     }
+}
+
+/// The first error of a type in `error` and its chain of sources.
+pub(crate) fn find_source<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
 }
 
 #[cfg(test)]
@@ -314,9 +327,9 @@ mod tests {
 
     #[test]
     fn b79_an_error_is_found_at_any_depth() {
-        let error: Box<dyn StdError + Send + Sync> = Box::new(Wrapped(Error::new(Kind::Ended)));
-        assert!(Error::find(&*error).is_some_and(Error::is_ended));
-        assert!(Error::find(&Error::new(Kind::Ended)).is_some());
+        let error: Box<dyn StdError + Send + Sync> = Box::new(Wrapped(Error::new(ErrorKind::GrantEnded)));
+        assert!(Error::find(&*error).is_some_and(Error::is_grant_ended));
+        assert!(Error::find(&Error::new(ErrorKind::GrantEnded)).is_some());
         assert!(Error::find(&fmt::Error).is_none());
     }
 }

@@ -6,7 +6,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::{error::Error, refresh::RefreshReason, token::Notice};
+use crate::{error::Error, refresh::RefreshReason};
+
+pub use crate::token::warning::Warning;
 
 /// Something that happened to a session.
 ///
@@ -16,8 +18,8 @@ use crate::{error::Error, refresh::RefreshReason, token::Notice};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event {
-    /// The session's generation when it happened. A token is saved before it is given out, so its `Saved` has the
-    /// generation before that of its `Renewed`.
+    /// The session's generation when it happened. A token is saved before it is given out, so its `TokenSaved` has the
+    /// generation before that of its `Refreshed`.
     pub generation: u64,
     /// What happened.
     pub kind: EventKind,
@@ -29,76 +31,76 @@ pub struct Event {
 pub enum EventKind {
     /// A refresh begins.
     #[non_exhaustive]
-    Started {
+    RefreshStarted {
         /// Why.
         reason: RefreshReason,
     },
     /// A caller waits for the refresh that runs.
     #[non_exhaustive]
-    Joined {
+    RefreshJoined {
         /// How many wait now.
-        waiting: usize,
+        waiters: usize,
     },
     /// The running refresh was sent and not answered, and is sent once more.
-    Repeated,
+    RefreshRepeated,
     /// A refresh brought a new token.
     #[non_exhaustive]
-    Renewed {
+    Refreshed {
         /// How long it took, with its save.
-        took: Duration,
+        elapsed: Duration,
         /// For how many waiters.
-        waiting: usize,
+        waiters: usize,
     },
     /// A refresh worked, and its token is of no use.
     #[non_exhaustive]
-    Useless {
+    RefreshIneffective {
         /// In what way.
-        why: Useless,
+        reason: Ineffective,
         /// The first instant at which the next refresh is permitted.
         retry_at: Option<SystemTime>,
     },
     /// The answer of a refresh was odd, and brought a token all the same.
     #[non_exhaustive]
-    Noticed {
+    Warning {
         /// In what way.
-        notice: Notice,
+        warning: Warning,
     },
     /// A refresh failed, but for a grant that has ended.
     #[non_exhaustive]
-    Failed {
+    RefreshFailed {
         /// Why; it knows when the next try is permitted.
         error: Error,
         /// How long it took.
-        took: Duration,
+        elapsed: Duration,
         /// For how many waiters.
-        waiting: usize,
+        waiters: usize,
     },
     /// The grant has ended.
     #[non_exhaustive]
-    Ended {
+    GrantEnded {
         /// The refresher's verdict.
         error: Error,
     },
     /// A refresh ended, and its outcome was not wanted any more: another token was set, or the user signed out.
-    Dropped,
+    RefreshDiscarded,
     /// A server refused the token.
-    Refused,
+    TokenRejected,
     /// A token was saved.
-    Saved,
+    TokenSaved,
     /// A token could not be saved; the hook gets it again.
     #[non_exhaustive]
-    SaveFailed {
+    TokenSaveFailed {
         /// The hook's own error. `None`: it panicked, or took longer than its limit.
         error: Option<Arc<dyn StdError + Send + Sync>>,
     },
     /// A token that nobody wants any more could not be revoked; it isn't tried again.
     #[non_exhaustive]
-    RevokeFailed {
+    TokenRevokeFailed {
         /// The hook's own error. `None`: it panicked, or took longer than its limit.
         error: Option<Arc<dyn StdError + Send + Sync>>,
     },
     /// A token was set.
-    Set,
+    TokenSet,
     /// Another credential came.
     SignedIn,
     /// The credential went.
@@ -108,13 +110,13 @@ pub enum EventKind {
 /// Why a refresh that worked is of no use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Useless {
+pub enum Ineffective {
     /// The token had expired when it arrived.
     Expired,
     /// It was due to be refreshed when it arrived.
-    Due,
+    AlreadyStale,
     /// It lives for half a second or less.
-    Short,
+    TooShort,
     /// It is the one that the session had.
-    Same,
+    Unchanged,
 }

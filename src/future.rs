@@ -1,7 +1,6 @@
 //! The future of a response.
 
 use std::{
-    error::Error as StdError,
     fmt,
     future::Future,
     ops::Deref,
@@ -14,17 +13,17 @@ use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+use crate::error::BoxError;
 use crate::{
-    course::{Begin, Course, Guide, Judged, Look, Waiting},
     error::Error,
-    replay::Replay,
+    request::authorizer::{Begin, Course, Guide, Judged, Look, Waiting},
+    request::config::Traffic,
+    request::replay::Replay,
     session::{Session, WaitLimits, Waiter},
     shard::Sharded,
-    traffic::Traffic,
 };
 
-/// tower's error type.
-pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
+pub use crate::request::report::AuthReport;
 
 /// A way to [`Shared`]: threads take each its own, so that they don't contend for one counter.
 #[repr(align(128))]
@@ -122,7 +121,7 @@ impl<S, P> Shared<S, P> {
     fn error(&self, error: Error) -> BoxError {
         #[cfg(feature = "grpc")]
         if self.traffic.grpc {
-            return crate::grpc_status::with_status(error).into();
+            return crate::grpc::status::with_status(error).into();
         }
         error.into()
     }

@@ -10,7 +10,7 @@
 //! - gives its errors a [`tonic::Status`], without which tonic shows each as `UNKNOWN`: `UNAVAILABLE` where trying
 //!   again helps, `DEADLINE_EXCEEDED`, else `UNAUTHENTICATED`.
 //!
-//! A status 16 that comes in *trailers*, after messages, can't be undone: [`WatchTrailersLayer`], put *above* this
+//! A status 16 that comes in *trailers*, after messages, can't be undone: [`TrailerRejectionLayer`], put *above* this
 //! one, marks the token then, so that the next call has a new one.
 //!
 //! # Examples
@@ -32,6 +32,7 @@
 //! # let _ = Greeter { service };
 //! ```
 
+pub(crate) mod status;
 mod trailers;
 
 use http::{HeaderName, StatusCode};
@@ -41,21 +42,21 @@ use crate::{
     challenge::Challenges,
     layer::AuthLayer,
     refresh::Refresher,
-    rejection::{RejectionRule, ResponseHead, Unauthorized, Verdict},
-    replay::{Buffered, BufferedBody, Reboxed},
+    request::rejection::{RejectionRule, ResponseHead, StatusUnauthorized, Verdict},
+    request::replay::{Buffered, BufferedBody, MapBody},
 };
 
-pub use trailers::{WatchTrailers, WatchTrailersBody, WatchTrailersLayer};
+pub use trailers::{TrailerRejection, TrailerRejectionBody, TrailerRejectionLayer};
 
 /// How a call is sent again: what went out of it, up to a limit, as tonic's own body.
-pub type Replay = Reboxed<fn(BufferedBody<Body>) -> Body>;
+pub type Replay = MapBody<fn(BufferedBody<Body>) -> Body>;
 
 /// The service that a layer for gRPC makes of `S`.
 pub type Auth<S> = crate::service::Auth<S, Replay>;
 
 /// Status 16 in the headers, or HTTP 401, refuses the token.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Unauthenticated;
+pub struct StatusUnauthenticated;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
@@ -74,24 +75,24 @@ impl<R, P> AuthLayer<R, P> {
     ///
     /// What went out of a call is kept up to 64 KiB; for another limit see [`replay`].
     pub fn for_grpc(self) -> AuthLayer<R, Replay> {
-        self.rejection(Unauthenticated).over_a_channel().with_replay(replay(Buffered::default()))
+        self.rejection_rule(StatusUnauthenticated).over_a_channel().with_replay(replay(Buffered::default()))
     }
 }
 
 /// Keeps what goes out of a call, within a limit, for
 /// [`with_replay`](AuthLayer::with_replay) after [`for_grpc`](AuthLayer::for_grpc).
 pub fn replay(buffered: Buffered) -> Replay {
-    buffered.rebox(Body::new)
+    buffered.map_body(Body::new)
 }
 
-// === impl Unauthenticated ===
+// === impl StatusUnauthenticated ===
 
-impl RejectionRule for Unauthenticated {
+impl RejectionRule for StatusUnauthenticated {
     fn judge(&self, head: &ResponseHead<'_>) -> Verdict {
         if head.status() != StatusCode::OK {
-            return Unauthorized.judge(head);
+            return StatusUnauthorized.judge(head);
         }
         let refused = head.headers().get(GRPC_STATUS).is_some_and(|status| status == "16");
-        if refused { Verdict::Refused(Challenges::of(head.headers())) } else { Verdict::Accepted }
+        if refused { Verdict::Reject(Challenges::from_headers(head.headers())) } else { Verdict::Accept }
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::{
-    clock::Nanos,
-    error::{Error, Kind},
+    error::{Error, ErrorKind},
+    rt::Nanos,
 };
 
 const NAME: HeaderName = HeaderName::from_static("grpc-timeout");
@@ -36,7 +36,8 @@ pub(crate) fn get(headers: &HeaderMap) -> Option<Duration> {
 ///
 /// Nothing is left.
 pub(crate) fn set(headers: &mut HeaderMap, left: Nanos) -> Result<(), Error> {
-    let left = u64::try_from(left).ok().filter(|left| *left > 0).ok_or_else(|| Error::new(Kind::Deadline))?;
+    let left =
+        u64::try_from(left).ok().filter(|left| *left > 0).ok_or_else(|| Error::new(ErrorKind::Deadline))?;
     // The finest unit in which eight digits do, rounded up: not to zero.
     let units = [(1, 'n'), (1_000, 'u'), (1_000_000, 'm'), (1_000_000_000, 'S'), (60_000_000_000, 'M')];
     let fits = units.iter().find(|(size, _)| left.div_ceil(*size) < 100_000_000);

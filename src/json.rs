@@ -8,11 +8,11 @@
 //! Django REST framework's simplejwt, with the feature `client`:
 //!
 //! ```no_run
-//! # #[cfg(feature = "client")]
-//! # fn example() -> Result<(), tower_reauth::endpoint::InvalidEndpoint> {
+//! # #[cfg(feature = "https-ring")]
+//! # fn example() -> Result<(), tower_reauth::endpoint::InvalidEndpointUrl> {
 //! use tower_reauth::{Session, json::JsonEndpoint};
 //!
-//! let endpoint = JsonEndpoint::simplejwt("https://api.example.com/auth/token/refresh/")?;
+//! let endpoint = JsonEndpoint::try_new("https://api.example.com/auth/token/refresh/")?.for_simplejwt();
 //! let session = Session::builder(endpoint).refresh_token("stored").build();
 //! # let _ = session;
 //! # Ok(())
@@ -25,11 +25,7 @@
 //! use bytes::Bytes;
 //! use http_body_util::Full;
 //! use tower::service_fn;
-//! use tower_reauth::{
-//!     RefreshContext, Refresher,
-//!     endpoint::{Lifetime, RequestBody, Verdicts},
-//!     json::JsonEndpoint,
-//! };
+//! use tower_reauth::{RefreshContext, Refresher, endpoint::{Lifetime, RequestBody, ErrorClassifier, FailureKind}, json::JsonEndpoint};
 //!
 //! let transport = service_fn(|request: http::Request<RequestBody>| async move {
 //!     assert_eq!(request.into_body().into_bytes(), r#"{"token":"R1","device":"d7"}"#);
@@ -38,23 +34,23 @@
 //! });
 //!
 //! let endpoint = JsonEndpoint::try_with_transport("https://api.example.com/session", transport)?
-//!     .refresh_token_as("token")
-//!     .field("device", "d7")
+//!     .refresh_token_field("token")
+//!     .extra_field("device", "d7")
 //!     .header(http::HeaderName::from_static("x-api-key"), http::HeaderValue::from_static("k"))
-//!     .access_token_from("/data/jwt")
-//!     .refresh_token_from("/data/next")
+//!     .access_token_path("/data/jwt")
+//!     .new_refresh_token_path("/data/next")
 //!     .lifetime(Lifetime::milliseconds("/data/ttl_ms"))
-//!     .verdicts(Verdicts::new().ended("session_expired"));
+//!     .error_classifier(ErrorClassifier::new().code("session_expired", FailureKind::GrantEnded));
 //!
 //! # tokio_test::block_on(async {
 //! let token = endpoint.refresh(RefreshContext::default().with_refresh_token("R1")).await?;
 //! assert_eq!((token.access_token(), token.refresh_token()), ("A2", Some("R2")));
 //! # Ok::<(), tower_reauth::RefreshError>(())
 //! # }).unwrap();
-//! # Ok::<(), tower_reauth::endpoint::InvalidEndpoint>(())
+//! # Ok::<(), tower_reauth::endpoint::InvalidEndpointUrl>(())
 //! ```
 //!
-//! A refusal's code is looked for in `error` and in `code`, and is the first that is known; see [`JsonEndpoint::code_from`].
+//! A refusal's code is looked for in `error` and in `code`, and is the first that is known; see [`JsonEndpoint::error_code_path`].
 
 mod endpoint;
 mod object;

@@ -8,11 +8,11 @@ use tower_layer::Layer;
 use crate::{
     origin::Origin,
     refresh::{AnyRefresher, Refresher},
-    rejection::RejectionRule,
-    replay::CloneBody,
+    request::config::Traffic,
+    request::rejection::RejectionRule,
+    request::replay::CloneBody,
     service::Auth,
     session::Session,
-    traffic::Traffic,
 };
 
 /// Gives each request of a service a valid token.
@@ -30,7 +30,7 @@ use crate::{
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let client = service_fn(|_: http::Request<()>| async { Ok::<_, std::convert::Infallible>(http::Response::new(())) });
 /// let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
-/// let layer = AuthLayer::new(refresher).allow_origin("https://api.example.com".parse()?);
+/// let layer = AuthLayer::new(refresher).restrict_to_origin("https://api.example.com".parse()?);
 /// let client = ServiceBuilder::new().layer(layer).service(client);
 /// # let _ = client;
 /// # Ok(())
@@ -44,9 +44,9 @@ use crate::{
 /// use tower_reauth::{AuthLayer, RefreshContext, Session, Token, refresh_fn};
 ///
 /// # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
-/// let session = Session::builder(refresher).patience(Duration::from_secs(5)).build();
+/// let session = Session::builder(refresher).wait_timeout(Duration::from_secs(5)).build();
 /// let one = AuthLayer::from_session(session.clone());
-/// let other = AuthLayer::from_session(session).patience(Duration::from_millis(200));
+/// let other = AuthLayer::from_session(session).wait_timeout(Duration::from_millis(200));
 /// # let _ = (one, other);
 /// ```
 #[must_use]
@@ -92,45 +92,45 @@ impl<R, P> AuthLayer<R, P> {
 
     /// Sets what happens to a request that has that header already: replaced (`true`), or left alone and its answer
     /// not judged (`false`, the default).
-    pub fn overriding(self, overriding: bool) -> Self {
+    pub fn override_existing(self, overriding: bool) -> Self {
         self.with(|traffic| traffic.overriding = overriding)
     }
 
     /// Sets how long a request waits for a token. Default: the session's patience.
     ///
-    /// A request may have its own: [`Patience`](crate::Patience).
-    pub fn patience(self, patience: Duration) -> Self {
+    /// A request may have its own: [`WaitTimeout`](crate::WaitTimeout).
+    pub fn wait_timeout(self, patience: Duration) -> Self {
         self.with(|traffic| traffic.patience = Some(patience))
     }
 
     /// Sets how long a request waits for the refresh that follows somebody else's rejection, before it goes out with
     /// the refused token. Default: the session's.
-    pub fn wait_after_rejection(self, wait: Duration) -> Self {
+    pub fn rejection_wait(self, wait: Duration) -> Self {
         self.with(|traffic| traffic.after_rejection = Some(wait))
     }
 
     /// Sets over how many waiters of its session a request fails at once. Default: the session's.
-    pub fn max_waiting(self, most: usize) -> Self {
-        self.with(|traffic| traffic.max_waiting = Some(most))
+    pub fn max_waiters(self, most: usize) -> Self {
+        self.with(|traffic| traffic.max_waiters = Some(most))
     }
 
     /// Sets what happens to a request where there is no credential (signed out, or the grant has ended and the token
     /// expired): sent without one (`true`), or failed with a typed error (`false`, the default).
     ///
     /// A request that waited for a token isn't sent without one.
-    pub fn anonymous_without_token(self, anonymous: bool) -> Self {
+    pub fn allow_unauthenticated(self, anonymous: bool) -> Self {
         self.with(|traffic| traffic.bare = anonymous)
     }
 
     /// Adds an origin that the token may be sent to. Requests to others then pass untouched.
     ///
     /// Without any, each request gets the token, wherever it goes.
-    pub fn allow_origin(self, origin: Origin) -> Self {
+    pub fn restrict_to_origin(self, origin: Origin) -> Self {
         self.with(|traffic| traffic.destinations.allowed.push(origin))
     }
 
     /// Sets where requests go whose URI names no host, as those over a single connection. Default: they fail.
-    pub fn assume_origin(self, origin: Origin) -> Self {
+    pub fn default_origin(self, origin: Origin) -> Self {
         self.with(|traffic| traffic.destinations.assumed = Some(origin))
     }
 
@@ -140,13 +140,13 @@ impl<R, P> AuthLayer<R, P> {
         self.with(|traffic| traffic.destinations.allow_cleartext = allow)
     }
 
-    /// Sets what counts as a refused token. Default: [`Unauthorized`](crate::Unauthorized), status 401.
-    pub fn rejection(self, rule: impl RejectionRule) -> Self {
+    /// Sets what counts as a refused token. Default: [`StatusUnauthorized`](crate::request::rejection::StatusUnauthorized), status 401.
+    pub fn rejection_rule(self, rule: impl RejectionRule) -> Self {
         self.with(|traffic| traffic.rule = Arc::new(rule))
     }
 
     /// Sets how a request is sent again whose token was refused. Default: [`CloneBody`], for bodies that can be
-    /// cloned; see [`Replay`](crate::Replay) for the others.
+    /// cloned; see [`Replay`](crate::request::replay::Replay) for the others.
     pub fn with_replay<Q>(self, replay: Q) -> AuthLayer<R, Q> {
         AuthLayer {
             session: self.session,

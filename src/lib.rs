@@ -32,7 +32,7 @@
 //! // Signed in earlier: an access token that has expired, and the refresh token.
 //! let stored = Token::builder("A1").refresh_token("R1").expires_in(Duration::ZERO).build()?;
 //! let session = Session::builder(MyEndpoint).token(stored).build();
-//! let layer = AuthLayer::from_session(session.clone()).allow_origin("https://api.example.com".parse()?);
+//! let layer = AuthLayer::from_session(session.clone()).restrict_to_origin("https://api.example.com".parse()?);
 //! let mut client = ServiceBuilder::new().layer(layer).service(http_client);
 //!
 //! let request = http::Request::get("https://api.example.com/items").body(String::new())?;
@@ -56,8 +56,8 @@
 //! With an ordinary provider that is one line (features `oauth2` and `client`):
 //!
 //! ```
-//! # #[cfg(all(feature = "oauth2", feature = "client"))]
-//! # fn example() -> Result<(), tower_reauth::endpoint::InvalidEndpoint> {
+//! # #[cfg(all(feature = "oauth2", feature = "https-ring"))]
+//! # fn example() -> Result<(), tower_reauth::endpoint::InvalidEndpointUrl> {
 //! # use tower_reauth::oauth2;
 //! let refresher = oauth2::Client::try_new("https://id.example.com/token", "my-client")?.refresh_token_grant();
 //! # let _ = tower_reauth::AuthLayer::new(refresher);
@@ -70,9 +70,9 @@
 //! # When a server refuses a token
 //!
 //! An expiry is only a hint. A 401 to a request that carried the token makes the layer refresh, once for all who were
-//! refused, and send each request again, once. Another [`RejectionRule`] can be set, and how a body is had a second
-//! time: see [`Replay`]. Where no newer token can be had, the caller gets the server's own answer, whole, with the
-//! reason in its extensions: [`AuthReport`].
+//! refused, and send each request again, once. Another [`RejectionRule`](rejection::RejectionRule) can be set, and how a body is had a second
+//! time: see [`Replay`](replay::Replay). Where no newer token can be had, the caller gets the server's own answer, whole, with the
+//! reason in its extensions: [`AuthReport`](future::AuthReport).
 //!
 //! # Words
 //!
@@ -103,7 +103,7 @@
 //!   rotate tolerate that for seconds.
 //! - **Signing in or out wins over a refresh that runs.**
 //! - **No readiness is held while waiting**, so a refresher may use the same limited client, if its requests are
-//!   marked with [`NoToken`]. One that asks its own session for a token gets an error, not a hang.
+//!   marked with [`SkipAuth`]. One that asks its own session for a token gets an error, not a hang.
 //! - **A machine that slept knows that its token has expired.**
 //! - **A token goes only where it belongs**: to `https` or this machine, and to the origins that you allow.
 //! - **Secrets stay secret**: no `Debug`, error or log line shows one; memory that held one is wiped.
@@ -118,19 +118,19 @@
 //!
 //! | question | what to do |
 //! |---|---|
-//! | [`is_ended`](Error::is_ended), [`is_signed_out`](Error::is_signed_out) | the user signs in: [`Session::sign_in`] |
+//! | [`is_grant_ended`](Error::is_grant_ended), [`is_signed_out`](Error::is_signed_out) | the user signs in: [`Session::sign_in`] |
 //! | [`is_retryable`](Error::is_retryable) | try again, not before [`retry_at`](Error::retry_at) |
-//! | [`is_configuration`](Error::is_configuration) | mend the client's set-up; [`Session::retry_now`] when it is done |
-//! | [`is_cleartext`](Error::is_cleartext), [`is_no_authority`](Error::is_no_authority) | mend the request's URI, or the layer's settings |
-//! | [`is_needs_itself`](Error::is_needs_itself) | mark the refresher's own requests with [`NoToken`] |
+//! | [`is_misconfigured`](Error::is_misconfigured) | mend the client's set-up; [`Session::reset_backoff`] when it is done |
+//! | [`is_cleartext`](Error::is_cleartext), [`is_missing_host`](Error::is_missing_host) | mend the request's URI, or the layer's settings |
+//! | [`is_reentrant`](Error::is_reentrant) | mark the refresher's own requests with [`SkipAuth`] |
 //!
 //! # More uses
 //!
-//! - Another HTTP library, a websocket: [`Session::token`], and [`Session::token_after`] on a 401.
-//! - Store each rotated token: [`SessionBuilder::on_token`].
+//! - Another HTTP library, a websocket: [`Session::token`], and [`Session::token_after_rejection`] on a 401.
+//! - Store each rotated token: [`SessionBuilder::save_with`].
 //! - Tell the user that they must sign in: [`Session::watch`].
-//! - A program that ends soon: [`SessionBuilder::early_refresh`] off, or [`Session::shutdown`] at its end.
-//! - A public resource through the same client: [`NoToken`].
+//! - A program that ends soon: [`SessionBuilder::refresh_early`] off, or [`Session::shutdown`] at its end.
+//! - A public resource through the same client: [`SkipAuth`].
 //! - What ends when something is dropped, where to put the layer among others, what is protected from whom: [`docs`].
 //!
 //! # Features
@@ -150,63 +150,48 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod chain;
-mod challenge;
-mod clock;
-mod course;
+pub mod challenge;
 pub mod docs;
-#[cfg(any(feature = "json", feature = "oauth2"))]
+#[cfg(feature = "__endpoint")]
 pub mod endpoint;
 mod error;
-mod event;
-mod future;
+pub mod event;
+pub mod future;
 #[cfg(feature = "grpc")]
 pub mod grpc;
-#[cfg(feature = "grpc")]
-mod grpc_status;
 mod grpc_timeout;
 #[cfg(feature = "json")]
 pub mod json;
 mod layer;
 #[cfg(feature = "oauth2")]
 pub mod oauth2;
-mod origin;
-mod refresh;
-mod rejection;
-mod replay;
-mod report;
+pub mod origin;
+pub mod refresh;
+mod request;
+pub mod rt;
 mod service;
 mod session;
 mod shard;
-mod spawn;
-#[cfg(feature = "test-util")]
-mod test_clock;
-mod token;
-mod traffic;
+pub mod token;
 
-pub use challenge::{Challenge, Challenges};
-pub use clock::{Clock, NoTimer, Sleep, SystemClock, Timestamp};
 pub use error::Error;
-pub use event::{Event, EventKind, Useless};
-pub use future::ResponseFuture;
 pub use layer::AuthLayer;
-pub use origin::{InvalidOrigin, Origin};
+pub use origin::parse::Origin;
 pub use refresh::{
-    AnyRefresher, ConfirmEnded, MapErr, RefreshContext, RefreshError, RefreshFn, RefreshReason, Refresher,
-    RefresherExt, TimeLimit, refresh_fn,
+    context::RefreshContext,
+    error::RefreshError,
+    ext::RefresherExt,
+    refresher::{Refresher, refresh_fn},
 };
-pub use rejection::{RejectionRule, ResponseHead, Unauthorized, Verdict};
-pub use replay::{Buffered, BufferedBody, CloneBody, Never, Reboxed, Replay, UploadEnded};
-pub use report::AuthReport;
+pub use request::{
+    config::{SkipAuth, WaitTimeout},
+    rejection, replay,
+};
 pub use service::Auth;
 pub use session::{Session, SessionBuilder, Status, Watch};
-pub use spawn::{NoRuntime, Spawn, Task, TokioSpawn};
-#[cfg(feature = "test-util")]
-pub use test_clock::TestClock;
-pub use token::{AccessToken, Credential, InvalidToken, Notice, Token, TokenBuilder};
-pub use traffic::{NoToken, Patience};
+pub use token::{access::AccessToken, builder::TokenBuilder, value::Token};
 
 // Its parts need these features.
-#[cfg(all(doctest, feature = "client", feature = "grpc", feature = "json", feature = "oauth2"))]
+#[cfg(all(doctest, feature = "https-ring", feature = "grpc", feature = "json", feature = "oauth2"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

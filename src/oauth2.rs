@@ -13,11 +13,11 @@
 //! With the feature `client`, whose HTTPS client is used then:
 //!
 //! ```no_run
-//! # #[cfg(feature = "client")]
-//! # fn example() -> Result<(), tower_reauth::endpoint::InvalidEndpoint> {
+//! # #[cfg(feature = "https-ring")]
+//! # fn example() -> Result<(), tower_reauth::endpoint::InvalidEndpointUrl> {
 //! use tower_reauth::{AuthLayer, Session, oauth2};
 //!
-//! let client = oauth2::Client::try_new("https://id.example.com/token", "my-client")?.secret_basic("my-secret");
+//! let client = oauth2::Client::try_new("https://id.example.com/token", "my-client")?.client_secret_basic("my-secret");
 //! let session = Session::builder(client.refresh_token_grant()).refresh_token("stored").build();
 //! let layer = AuthLayer::from_session(session);
 //! # let _ = layer;
@@ -33,11 +33,7 @@
 //! use bytes::Bytes;
 //! use http_body_util::Full;
 //! use tower::service_fn;
-//! use tower_reauth::{
-//!     RefreshContext, Refresher, RefresherExt,
-//!     endpoint::{RequestBody, Verdicts},
-//!     oauth2,
-//! };
+//! use tower_reauth::{RefreshContext, Refresher, RefresherExt, endpoint::{RequestBody, ErrorClassifier, FailureKind}, oauth2};
 //!
 //! // Any tower service, such as a hyper-util client.
 //! let transport = service_fn(|request: http::Request<RequestBody>| async move {
@@ -47,11 +43,11 @@
 //! });
 //!
 //! let client = oauth2::Client::try_with_transport("https://id.example.com/token", "service", transport)?
-//!     .secret_post("my-secret")
+//!     .client_secret_post("my-secret")
 //!     .scopes(["orders.read", "orders.write"])
 //!     .resource("https://orders.example.com")
-//!     .verdicts(Verdicts::new().configuration("client_disabled"))
-//!     .time_limit(Duration::from_secs(5));
+//!     .error_classifier(ErrorClassifier::new().code("client_disabled", FailureKind::Misconfigured))
+//!     .timeout(Duration::from_secs(5));
 //! let refresher = client.client_credentials_grant();
 //!
 //! # tokio_test::block_on(async {
@@ -59,7 +55,7 @@
 //! assert_eq!(token.access_token(), "A1");
 //! # Ok::<(), tower_reauth::RefreshError>(())
 //! # }).unwrap();
-//! # Ok::<(), tower_reauth::endpoint::InvalidEndpoint>(())
+//! # Ok::<(), tower_reauth::endpoint::InvalidEndpointUrl>(())
 //! ```
 //!
 //! # Signing out

@@ -10,11 +10,12 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use crate::{
-    course::Begin,
-    future::{BoxError, Link, Links, ResponseFuture, Shared},
-    replay::{CloneBody, Replay},
+    error::BoxError,
+    future::{Link, Links, ResponseFuture, Shared},
+    request::authorizer::Begin,
+    request::config::Traffic,
+    request::replay::{CloneBody, Replay},
     session::Session,
-    traffic::Traffic,
 };
 
 /// A service whose requests carry a valid token. Made by [`AuthLayer`](crate::AuthLayer).

@@ -1,33 +1,33 @@
 //! The shared state of one credential.
 
 mod builder;
-mod core;
+mod completion;
+mod driver;
 mod flight;
-mod gate;
-mod inside;
-mod shell;
-mod snapshot;
-mod state;
 #[cfg(feature = "tracing")]
-mod trace;
-mod wait;
+mod log;
+mod machine;
+mod published;
+mod reentrancy;
+mod shared;
+mod waiter;
 
 use std::{fmt, future::poll_fn, sync::Arc, time::Duration};
 
 use crate::{
     challenge::Challenges,
-    clock::Timestamp,
-    error::{Error, Kind},
-    token::{AccessToken, Credential, Stamp, Token},
+    error::{Error, ErrorKind},
+    rt::Timestamp,
+    token::{AccessToken, RevocableTokens, Stamp, Token},
 };
 
-use self::core::Core;
+use shared::Core;
 
-pub(crate) use self::core::WaitLimits;
 pub use builder::SessionBuilder;
-pub(crate) use state::Demand;
-pub use state::Status;
-pub(crate) use wait::{Asked, Waiter};
+pub(crate) use machine::Demand;
+pub use machine::Status;
+pub(crate) use shared::WaitLimits;
+pub(crate) use waiter::{Asked, Waiter};
 
 /// The shared state of one credential. Cheap to clone; all clones are one.
 ///
@@ -53,7 +53,7 @@ pub(crate) use wait::{Asked, Waiter};
 /// # let session = Session::builder(refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A3")?) }))
 /// #     .token(Token::try_new("A2")?).build();
 /// # let token = session.token().await?;
-/// let newer = session.token_after(&token).await?;
+/// let newer = session.token_after_rejection(&token).await?;
 /// assert_eq!(newer.header_value(), "Bearer A3");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
@@ -107,7 +107,7 @@ impl Session {
     /// # Cancel safety
     ///
     /// As [`token`](Self::token). The token stays marked.
-    pub async fn token_after(&self, refused: &AccessToken) -> Result<AccessToken, Error> {
+    pub async fn token_after_rejection(&self, refused: &AccessToken) -> Result<AccessToken, Error> {
         self.ask(Demand::Refused(refused.stamp())).await
     }
 
@@ -124,9 +124,9 @@ impl Session {
     /// Marks a token as refused by a server. It starts nothing: the next demand does.
     ///
     /// Nothing happens if the session has another token by now.
-    pub fn invalidate(&self, refused: &AccessToken) {
+    pub fn mark_rejected(&self, refused: &AccessToken) {
         let now = self.core.clock.now();
-        self.core.with_state(now, |shell, fx| shell.state.invalidate(refused.stamp(), now, fx));
+        self.core.with_state(now, |shell, fx| shell.state.mark_rejected(refused.stamp(), now, fx));
     }
 
     /// Joins the refresh that runs, or starts one, also while the token is fresh.
@@ -138,16 +138,16 @@ impl Session {
     /// # Cancel safety
     ///
     /// As [`token`](Self::token).
-    pub async fn refresh_now(&self) -> Result<AccessToken, Error> {
+    pub async fn refresh(&self) -> Result<AccessToken, Error> {
         self.ask(Demand::Asked).await
     }
 
     /// Ends the backoff that runs, a `Retry-After` too: the network is back, or the secret was mended.
     ///
     /// It starts nothing, and the count of useless refreshes stays.
-    pub fn retry_now(&self) {
+    pub fn reset_backoff(&self) {
         let now = self.core.clock.now();
-        self.core.with_state(now, |shell, fx| shell.state.retry_now(now, fx));
+        self.core.with_state(now, |shell, fx| shell.state.reset_backoff(now, fx));
     }
 
     /// Takes a newer token of the same credential, one that came by another way.
@@ -177,8 +177,8 @@ impl Session {
     /// It gives back what the session had, so that it can be revoked. What a running refresh still brings goes to the
     /// revoke hook.
     ///
-    /// To erase a stored token as well, wait for [`settled`](Self::settled) first: a save may run.
-    pub fn sign_out(&self) -> Credential {
+    /// To erase a stored token as well, wait for [`idle`](Self::idle) first: a save may run.
+    pub fn sign_out(&self) -> RevocableTokens {
         let now = self.core.clock.now();
         self.core.with_state(now, |shell, fx| shell.state.sign_out(fx))
     }
@@ -215,8 +215,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`is_shutdown_limit`](Error::is_shutdown_limit): the limit came first, and the refresh goes on.
-    /// [`is_unsaved`](Error::is_unsaved): the token could not be saved. [`is_needs_itself`](Error::is_needs_itself):
+    /// [`is_shutdown_timeout`](Error::is_shutdown_timeout): the limit came first, and the refresh goes on.
+    /// [`is_unsaved`](Error::is_unsaved): the token could not be saved. [`is_reentrant`](Error::is_reentrant):
     /// the refresher or a hook called it.
     ///
     /// # Cancel safety
@@ -226,10 +226,10 @@ impl Session {
         let core = &self.core;
         let now = core.clock.now();
         core.with_state(now, |shell, fx| shell.state.shut_down(fx));
-        if inside::is_inside(core.id()) {
-            return Err(Error::new(Kind::NeedsItself));
+        if reentrancy::is_inside(core.id()) {
+            return Err(Error::new(ErrorKind::Reentrant));
         }
-        let mut limit = core.clock.sleep(limit).map_err(|_| Error::new(Kind::NoRuntime))?;
+        let mut limit = core.clock.sleep(limit).map_err(|_| Error::new(ErrorKind::MissingRuntime))?;
         let mut tried = false;
         loop {
             let changed = core.changed();
@@ -241,7 +241,7 @@ impl Session {
                 (idle && !saves, shell.state.is_unsaved())
             });
             if idle {
-                return if unsaved { Err(Error::new(Kind::Unsaved)) } else { Ok(()) };
+                return if unsaved { Err(Error::new(ErrorKind::Unsaved)) } else { Ok(()) };
             }
             let mut changed = std::pin::pin!(changed);
             let over = poll_fn(|cx| match changed.as_mut().poll(cx) {
@@ -249,7 +249,7 @@ impl Session {
                 std::task::Poll::Pending => limit.as_mut().poll(cx).map(|()| true),
             });
             if over.await {
-                return Err(Error::new(Kind::Limit));
+                return Err(Error::new(ErrorKind::ShutdownTimeout));
             }
         }
     }
@@ -260,8 +260,8 @@ impl Session {
     ///
     /// Dropping the future ends the wait.
     /// Called from within the refresher or a hook it returns at once, as it would wait for itself.
-    pub async fn settled(&self) {
-        while !inside::is_inside(self.core.id()) {
+    pub async fn idle(&self) {
+        while !reentrancy::is_inside(self.core.id()) {
             let changed = self.core.changed();
             if self.core.lock().state.is_settled() {
                 return;
@@ -296,7 +296,7 @@ impl Session {
         let now = self.core.clock.now();
         self.core.with_state(now, |shell, fx| {
             shell.state.note_challenges(stamp, challenges);
-            shell.state.invalidate(stamp, now, fx);
+            shell.state.mark_rejected(stamp, now, fx);
         });
     }
 

@@ -16,7 +16,7 @@ use support::{
 };
 use tower::{Layer, Service};
 use tower_http::auth::AddAuthorizationLayer;
-use tower_reauth::{AuthLayer, Never};
+use tower_reauth::{AuthLayer, replay::NoReplay};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -43,7 +43,7 @@ where
 #[test]
 fn fresh_path_allocates_no_more_than_add_authorization() {
     let add = AddAuthorizationLayer::bearer(&token_text()).as_sensitive(true).layer(Noop);
-    let auth = AuthLayer::from_session(fresh_session()).with_replay(Never).layer(Noop);
+    let auth = AuthLayer::from_session(fresh_session()).with_replay(NoReplay).layer(Noop);
     for cloned in [false, true] {
         let (auth, add) = (calls(&auth, cloned), calls(&add, cloned));
         assert!(auth.count <= add.count, "service cloned for each call: {cloned}; {auth:?}, {add:?}");
@@ -54,7 +54,7 @@ fn fresh_path_allocates_no_more_than_add_authorization() {
 #[test]
 fn a_request_that_can_be_sent_again_costs_the_copy_of_its_head_besides() {
     let auth = AuthLayer::from_session(fresh_session());
-    let (with, without) = (auth.clone().layer(Noop), auth.with_replay(Never).layer(Noop));
+    let (with, without) = (auth.clone().layer(Noop), auth.with_replay(NoReplay).layer(Noop));
     let mut heads: Vec<_> = (0..1000).map(|_| request().into_parts().0).collect();
     for head in &mut heads {
         // The credential comes into the copy, and may make its map grow.

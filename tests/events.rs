@@ -44,7 +44,7 @@ async fn b63_the_log_tells_the_whole_story_with_the_generation_in_each_line() {
         .jitter(false)
         .clock(clock())
         .name("github")
-        .on_token(|_| async { Err(support::BoxError::from("disk full")) })
+        .save_with(|_| async { Err(support::BoxError::from("disk full")) })
         .build();
     let wait = || {
         let session = session.clone();
@@ -52,26 +52,27 @@ async fn b63_the_log_tells_the_whole_story_with_the_generation_in_each_line() {
     };
     let waiting = [wait(), wait(), wait()];
     settle().await;
-    endpoint
-        .call()
-        .await
-        .fail(RefreshError::transient("down").log_as("503").retry_after(std::time::Duration::from_secs(9)));
+    endpoint.call().await.fail(
+        RefreshError::transient("down")
+            .with_log_message("503")
+            .with_retry_after(std::time::Duration::from_secs(9)),
+    );
     for waiting in waiting {
         waiting.await.unwrap().unwrap_err();
     }
-    session.retry_now();
+    session.reset_backoff();
     let waiting = wait();
     endpoint.call().await.give("A2 R2 600");
     waiting.await.unwrap().unwrap();
     session.set_token(token("A3 - 600")).unwrap();
     let asked = tokio::spawn({
         let session = session.clone();
-        async move { session.refresh_now().await }
+        async move { session.refresh().await }
     });
-    endpoint.call().await.fail(RefreshError::ended("invalid_grant"));
+    endpoint.call().await.fail(RefreshError::grant_ended("invalid_grant"));
     asked.await.unwrap().unwrap_err();
     session.sign_in(token("B1 Q1 600"));
-    session.invalidate(&session.try_token().unwrap());
+    session.mark_rejected(&session.try_token().unwrap());
     session.sign_out();
 
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
@@ -85,7 +86,7 @@ async fn b63_the_log_tells_the_whole_story_with_the_generation_in_each_line() {
         (1, "token could not be saved"),
         (2, "token renewed"),
         (3, "token set"),
-        (3, "token refresh starts refresh.reason=Asked"),
+        (3, "token refresh starts refresh.reason=Requested"),
         (3, "grant has ended"),
         (4, "signed in"),
         (4, "token refused by a server"),
@@ -99,7 +100,7 @@ async fn b63_the_log_tells_the_whole_story_with_the_generation_in_each_line() {
     }
     assert_eq!(lines.next(), None);
     let failed = log.lines().find(|line| line.contains("failed")).unwrap();
-    for part in ["waiting=3", "refresh.took=", "refresh.next_in=9s", "refresh.cause=\"503\"", "WARN"] {
+    for part in ["waiters=3", "refresh.elapsed=", "refresh.next_in=9s", "refresh.cause=\"503\"", "WARN"] {
         assert!(failed.contains(part), "{failed}");
     }
 }

@@ -35,15 +35,15 @@ impl Refresher for Exchange {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
         let present = cx.refresh_token().unwrap_or_default().to_owned();
         let request =
-            Request::post(&self.endpoint).body(Full::from(present)).map_err(RefreshError::configuration)?;
-        let response = self.http.request(request).await.map_err(RefreshError::unknown_outcome)?;
+            Request::post(&self.endpoint).body(Full::from(present)).map_err(RefreshError::misconfigured)?;
+        let response = self.http.request(request).await.map_err(RefreshError::outcome_unknown)?;
         if response.status() == StatusCode::UNAUTHORIZED {
-            return Err(RefreshError::ended("the refresh token was spent"));
+            return Err(RefreshError::grant_ended("the refresh token was spent"));
         }
-        let body = response.into_body().collect().await.map_err(RefreshError::unknown_outcome)?.to_bytes();
+        let body = response.into_body().collect().await.map_err(RefreshError::outcome_unknown)?.to_bytes();
         let text = String::from_utf8_lossy(&body);
         let words: Vec<_> = text.split(' ').collect();
-        let life = words[2].parse().map_err(RefreshError::configuration)?;
+        let life = words[2].parse().map_err(RefreshError::misconfigured)?;
         Ok(Token::builder(words[0])
             .refresh_token(words[1])
             .expires_in(Duration::from_millis(life))
@@ -90,7 +90,7 @@ async fn a_crowd_through_one_expiry(version: Version) {
             call(client, &uri).await
         });
     }
-    while session.status().waiting() < CALLERS {
+    while session.status().waiters() < CALLERS {
         tokio::task::yield_now().await;
     }
     server.hold_refreshes(false);
@@ -118,7 +118,7 @@ async fn steady_traffic(version: Version, early: bool) {
         .token(server.first_token_expired())
         // A loaded machine may take long between the putting on and the server's look at it.
         .expiry_margin(Duration::from_millis(600))
-        .early_refresh(early)
+        .refresh_early(early)
         .build();
     let inner = ServiceBuilder::new().concurrency_limit(64).service(http(version));
     let client = AuthLayer::from_session(session.clone()).layer(inner);
@@ -136,7 +136,7 @@ async fn steady_traffic(version: Version, early: bool) {
         });
     }
     let calls: usize = callers.join_all().await.into_iter().sum();
-    session.settled().await;
+    session.idle().await;
     let counts = server.counts();
     assert_eq!(counts.refreshes as u64, session.status().generation() - 1);
     assert_eq!((counts.refused_refreshes, counts.unauthorized, counts.ok), (0, 0, calls));

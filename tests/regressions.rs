@@ -23,7 +23,9 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_reauth::*;
+use tower_reauth::{
+    challenge::*, event::*, future::*, origin::*, refresh::*, rejection::*, replay::*, rt::*, token::*, *,
+};
 
 #[path = "support/mod.rs"]
 mod support;
@@ -253,10 +255,10 @@ fn p09_batch_failure_dropped_under_lock() {
                 .clock(clock.clone())
                 .build();
             let a1 = session.token().await.unwrap();
-            session.invalidate(&a1);
+            session.mark_rejected(&a1);
             let ask = || {
                 let s = session.clone();
-                tokio::spawn(async move { s.refresh_now().await.map(drop) })
+                tokio::spawn(async move { s.refresh().await.map(drop) })
             };
             let w = ask();
             endpoint.call().await.fail(err(Talkative(session.clone())));
@@ -288,12 +290,12 @@ async fn p07_a_rejection_erases_a_retry_after() {
     let a2 = w.await.unwrap().unwrap();
     let w = tokio::spawn({
         let s = session.clone();
-        async move { s.refresh_now().await }
+        async move { s.refresh().await }
     });
-    endpoint.call().await.fail(err("429").retry_after(Duration::from_secs(600)));
+    endpoint.call().await.fail(err("429").with_retry_after(Duration::from_secs(600)));
     w.await.unwrap().unwrap_err();
     clock.step(Duration::from_secs(3));
-    session.invalidate(&a2); // within its trial
+    session.mark_rejected(&a2); // within its trial
     clock.step(Duration::from_secs(3));
     let w = tokio::spawn({
         let s = session.clone();
@@ -320,11 +322,11 @@ async fn p05_a_rejection_shortens_the_backoff_of_a_failure() {
     clock.step(Duration::from_secs(25));
     let w = tokio::spawn({
         let s = session.clone();
-        async move { s.refresh_now().await }
+        async move { s.refresh().await }
     });
     endpoint.call().await.fail(err("503"));
     w.await.unwrap().unwrap_err();
-    session.invalidate(&a2); // within its trial of 30 s
+    session.mark_rejected(&a2); // within its trial of 30 s
     let w = tokio::spawn({
         let s = session.clone();
         async move { s.token().await }
@@ -334,7 +336,7 @@ async fn p05_a_rejection_shortens_the_backoff_of_a_failure() {
         endpoint.asked(),
         2,
         "asked again 0 s after a failure (backoff 10 s); failures {}",
-        session.status().failures()
+        session.status().consecutive_failures()
     );
 }
 
@@ -353,12 +355,12 @@ async fn p08_a_late_answer_with_a_live_refresh_token_leaves_the_session_ended() 
         let s = session.clone();
         async move { s.token().await }
     });
-    endpoint.call().await.fail(RefreshError::ended("invalid_grant: R1 was used"));
+    endpoint.call().await.fail(RefreshError::grant_ended("invalid_grant: R1 was used"));
     w2.await.unwrap().unwrap_err();
     first.give("A2 R2 600");
     settle().await;
-    assert_eq!(session.token().await.unwrap().expose(), "A2", "the late answer is taken");
-    let ended = session.status().is_ended();
+    assert_eq!(session.token().await.unwrap().secret(), "A2", "the late answer is taken");
+    let ended = session.status().is_grant_ended();
     clock.step(Duration::from_secs(700));
     let w = tokio::spawn({
         let s = session.clone();
@@ -381,23 +383,23 @@ fn p09_a_second_save_on_an_undriven_runtime_blocks_all_later_refreshes() {
         .token(token("A1 R1 600"))
         .jitter(false)
         .backoff(Duration::from_millis(1), Duration::from_millis(1))
-        .patience(Duration::from_secs(1))
-        .save_limit(Duration::from_millis(100))
-        .flight_limit(Duration::from_secs(5))
-        .on_token(move |_| {
+        .wait_timeout(Duration::from_secs(1))
+        .save_timeout(Duration::from_millis(100))
+        .refresh_timeout(Duration::from_secs(5))
+        .save_with(move |_| {
             let fails = counter.fetch_add(1, Ordering::SeqCst) == 0;
             async move { if fails { Err("disk") } else { Ok(()) } }
         })
         .build();
     let build = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (a, b) = (build(), build());
-    b.block_on(session.refresh_now()).unwrap(); // its save failed
+    b.block_on(session.refresh()).unwrap(); // its save failed
     std::thread::sleep(Duration::from_millis(50));
     a.block_on(session.token()).unwrap(); // hands it over again, on a's runtime, and returns at once
     // `a` lives on, and nobody drives it.
     for round in 0..3 {
         let begun = std::time::Instant::now();
-        let result = b.block_on(session.refresh_now());
+        let result = b.block_on(session.refresh());
         assert!(
             result.is_ok(),
             "round {round}: {result:?} after {:?}; saves {}",
@@ -426,7 +428,7 @@ async fn p02_an_abandoned_flights_hook_overwrites_the_newer_token_and_nobody_sav
     let hook = store.clone();
     let session = expired(refresher)
         .clock(clock.clone())
-        .on_token(move |t: Token| {
+        .save_with(move |t: Token| {
             let store = hook.clone();
             let first = store.calls.fetch_add(1, Ordering::SeqCst) == 0;
             async move {
@@ -445,10 +447,10 @@ async fn p02_an_abandoned_flights_hook_overwrites_the_newer_token_and_nobody_sav
     endpoint.call().await.give("A2 R2 60000");
     settle().await; // in the hook
     clock.step(Duration::from_secs(100)); // the machine sleeps
-    assert_eq!(session.token().await.unwrap().expose(), "A2"); // abandons the flight, publishes A2
+    assert_eq!(session.token().await.unwrap().secret(), "A2"); // abandons the flight, publishes A2
     let w2 = tokio::spawn({
         let s = session.clone();
-        async move { s.refresh_now().await }
+        async move { s.refresh().await }
     });
     settle().await;
     endpoint.call().await.give("A3 R3 60000");
@@ -598,10 +600,10 @@ fn p16_frames_are_sent_again_out_of_order() {
 
 #[tokio::test(start_paused = true)]
 async fn p15_an_authority_without_a_scheme_is_not_looked_at() {
-    let (refresher, _endpoint) = endpoint();
+    let (refresher, __endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
     let origin: Origin = "https://api.example.com".parse().unwrap();
-    let layer = AuthLayer::from_session(session).allow_origin(origin.clone()).assume_origin(origin);
+    let layer = AuthLayer::from_session(session).restrict_to_origin(origin.clone()).default_origin(origin);
     let echo = service_fn(|r: http::Request<()>| async move {
         Ok::<_, BoxError>(http::Response::new(r.headers().contains_key("authorization")))
     });
@@ -623,7 +625,7 @@ async fn p02_one_that_was_exchanged_while_another_was_set_is_presented_again() {
     let session = expired(refresher).build();
     let ask = || {
         let s = session.clone();
-        tokio::spawn(async move { s.refresh_now().await.map(drop) })
+        tokio::spawn(async move { s.refresh().await.map(drop) })
     };
     let w = ask();
     let call = endpoint.call().await;
@@ -733,7 +735,7 @@ async fn p05_setting_tokens_of_a_life_of_their_own() {
         session.set_token(token(&format!("S{n} - 0"))).unwrap();
         session.set_token(token(&format!("T{n} - 600"))).unwrap();
         let t = session.token().await.unwrap();
-        session.invalidate(&t);
+        session.mark_rejected(&t);
         let w = tokio::spawn({
             let s = session.clone();
             async move { s.token().await.map(drop) }
@@ -751,7 +753,7 @@ async fn p05_setting_tokens_of_a_life_of_their_own() {
 
 #[tokio::test(start_paused = true)]
 async fn p17_a_watcher_is_not_told_of_a_shutdown() {
-    let (refresher, _endpoint) = endpoint();
+    let (refresher, __endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
     let mut watch = session.watch();
     assert!(!watch.status().is_shut_down());
@@ -776,7 +778,7 @@ async fn p07_a_watcher_is_not_told_of_retry_now() {
     w.await.unwrap().unwrap_err();
     let mut watch = session.watch();
     assert!(watch.status().retry_at().is_some());
-    session.retry_now();
+    session.reset_backoff();
     let told = tokio::time::timeout(Duration::from_millis(100), watch.changed()).await;
     assert!(told.is_ok(), "retry_at is {:?}, and changed() sleeps", session.status().retry_at());
 }
@@ -795,7 +797,7 @@ async fn p09_a_panic_in_the_event_hook_leaves_waiters_asleep() {
     let (refresher, mut endpoint) = endpoint();
     let session = expired(refresher)
         .on_event(|event| {
-            if matches!(event.kind, EventKind::Renewed { .. }) {
+            if matches!(event.kind, EventKind::Refreshed { .. }) {
                 std::panic::panic_any(Bomb);
             }
         })
@@ -813,7 +815,7 @@ async fn p09_a_panic_in_the_event_hook_leaves_waiters_asleep() {
 #[tokio::test(start_paused = true)]
 async fn p13_the_expiry_that_callers_see_after_a_step_back() {
     let clock = clock();
-    let (refresher, _endpoint) = endpoint();
+    let (refresher, __endpoint) = endpoint();
     let session =
         Session::builder(refresher).token(token("A1 R1 600")).jitter(false).clock(clock.clone()).build();
     clock.step_back(Duration::from_secs(3600));
@@ -834,7 +836,7 @@ async fn p01_refresh_now_after_sign_in_refreshes_nothing() {
     session.sign_in(token("B1 Q1 600"));
     let w = tokio::spawn({
         let s = session.clone();
-        async move { s.refresh_now().await }
+        async move { s.refresh().await }
     });
     settle().await;
     old.give("A2 R2 600");
@@ -844,7 +846,7 @@ async fn p01_refresh_now_after_sign_in_refreshes_nothing() {
         assert_eq!(call.cx.refresh_token(), Some("Q1"));
         call.give("B2 Q2 600");
     }
-    assert_eq!(w.await.unwrap().unwrap().expose(), "B2", "refresh_now gave B's token unrefreshed");
+    assert_eq!(w.await.unwrap().unwrap().secret(), "B2", "refresh gave B's token unrefreshed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -859,7 +861,7 @@ async fn p01_refresh_now_after_set_token_with_another_refresh_token() {
     session.set_token(token("B1 Q1 600")).unwrap();
     let w = tokio::spawn({
         let s = session.clone();
-        async move { s.refresh_now().await }
+        async move { s.refresh().await }
     });
     settle().await;
     old.fail(err("503"));
@@ -867,7 +869,7 @@ async fn p01_refresh_now_after_set_token_with_another_refresh_token() {
     let asked = endpoint.asked();
     assert!(
         asked == 2 || w.await.unwrap().is_err(),
-        "its flight failed, nobody else was asked, and refresh_now says Ok"
+        "its flight failed, nobody else was asked, and refresh says Ok"
     );
 }
 
@@ -878,7 +880,7 @@ async fn p12_settled_in_the_refresher() {
     let refresher = refresh_fn(move |_| {
         let s = inside.get().unwrap().clone();
         async move {
-            s.settled().await;
+            s.idle().await;
             Ok(token("A2 R2 600"))
         }
     });
@@ -929,12 +931,12 @@ async fn p09_a_clock_that_panics_once_at_the_landing() {
 }
 
 struct Throwing(AtomicUsize);
-impl Spawn for Throwing {
+impl Spawner for Throwing {
     fn spawn(&self, task: Task) -> Result<(), NoRuntime> {
         if self.0.fetch_add(1, Ordering::SeqCst) == 0 {
             panic!("spawn");
         }
-        TokioSpawn.spawn(task)
+        TokioSpawner.spawn(task)
     }
 }
 
@@ -977,7 +979,7 @@ async fn p09_an_error_whose_drop_panics_in_a_dropped_flight() {
         2,
         "refreshing {}, waiting {}",
         session.status().is_refreshing(),
-        session.status().waiting()
+        session.status().waiters()
     );
 }
 
@@ -997,7 +999,7 @@ impl Drop for DropPanics {
 }
 #[tokio::test(start_paused = true)]
 async fn p09_a_refresh_whose_drop_panics_at_the_limit() {
-    let session = expired(refresh_fn(|_| DropPanics)).patience(Duration::from_secs(100)).build();
+    let session = expired(refresh_fn(|_| DropPanics)).wait_timeout(Duration::from_secs(100)).build();
     let begun = tokio::time::Instant::now();
     let error = session.token().await.unwrap_err();
     assert!(
@@ -1016,7 +1018,7 @@ async fn p05_control_setting_good_tokens_does_not_end_the_backoff() {
     for n in 0..20 {
         session.set_token(token(&format!("T{n} - 600"))).unwrap();
         let t = session.token().await.unwrap();
-        session.invalidate(&t);
+        session.mark_rejected(&t);
         let w = tokio::spawn({
             let s = session.clone();
             async move { s.token().await.map(drop) }
@@ -1042,7 +1044,7 @@ async fn p05_retry_after_is_ended_by_an_expired_token() {
         tokio::spawn(async move { s.token().await.map(drop) })
     };
     let w = ask();
-    endpoint.call().await.fail(err("429").retry_after(Duration::from_secs(600)));
+    endpoint.call().await.fail(err("429").with_retry_after(Duration::from_secs(600)));
     w.await.unwrap().unwrap_err();
     session.set_token(token("A0 - 0")).unwrap();
     let w = ask();
@@ -1063,7 +1065,7 @@ async fn p07_a_late_useless_answer_erases_a_retry_after() {
     let first = endpoint.call().await;
     clock.step(Duration::from_secs(100));
     let w = ask();
-    endpoint.call().await.fail(err("429").retry_after(Duration::from_secs(600)));
+    endpoint.call().await.fail(err("429").with_retry_after(Duration::from_secs(600)));
     w.await.unwrap().unwrap_err();
     first.give("A1 R2 0"); // the same token, expired
     settle().await;
@@ -1187,7 +1189,7 @@ async fn p17_sign_in_while_a_save_runs() {
     });
     let hook = store.clone();
     let session = expired(refresher)
-        .on_token(move |t: Token| {
+        .save_with(move |t: Token| {
             let store = hook.clone();
             async move {
                 store.release.acquire().await.unwrap().forget();

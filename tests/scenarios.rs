@@ -29,9 +29,14 @@ use tokio::{
 };
 use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_reauth::{
-    AccessToken, AuthLayer, AuthReport, Clock, Error, EventKind, Never, NoRuntime, NoToken, Patience,
-    RefreshContext, RefreshError, RefreshReason, ResponseHead, Session, Spawn, Task, TestClock, Token,
-    Useless, Verdict, refresh_fn,
+    AccessToken, AuthLayer, Error, RefreshContext, RefreshError, Session, SkipAuth, Token, WaitTimeout,
+    event::{EventKind, Ineffective},
+    future::AuthReport,
+    refresh::RefreshReason,
+    refresh_fn,
+    rejection::{ResponseHead, Verdict},
+    replay::NoReplay,
+    rt::{Clock, NoRuntime, Spawner, Task, TestClock},
 };
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -129,7 +134,7 @@ impl Future for Controlled {
     }
 }
 
-impl Spawn for StageSpawn {
+impl Spawner for StageSpawn {
     fn spawn(&self, task: Task) -> Result<(), NoRuntime> {
         if !self.ready {
             return Err(NoRuntime);
@@ -167,13 +172,13 @@ fn token_of(spec: &TokenSpec) -> Token {
 fn error_of(failure: &Failure) -> RefreshError {
     let error = match failure.kind.as_str() {
         "transient" => RefreshError::transient("transient"),
-        "unknown" => RefreshError::unknown_outcome("unknown"),
-        "configuration" => RefreshError::configuration("configuration"),
-        "ended" => RefreshError::ended("ended"),
+        "unknown" => RefreshError::outcome_unknown("unknown"),
+        "configuration" => RefreshError::misconfigured("configuration"),
+        "ended" => RefreshError::grant_ended("ended"),
         other => panic!("unknown failure {other}"),
     };
     match failure.retry_after {
-        Some(wait) => error.retry_after(seconds(wait)),
+        Some(wait) => error.with_retry_after(seconds(wait)),
         None => error,
     }
 }
@@ -222,7 +227,7 @@ impl Stage {
 
 fn course_of(result: Result<AccessToken, Error>) -> (String, Option<AccessToken>) {
     match result {
-        Ok(token) => (format!("use {}", token.expose()), Some(token)),
+        Ok(token) => (format!("use {}", token.secret()), Some(token)),
         Err(error) => (format!("error {}", kind(&error)), None),
     }
 }
@@ -309,13 +314,13 @@ fn session_of(given: &Given, clock: &TestClock, runtime: &Runtime, stage: &Arc<M
     let mut builder = Session::builder(refresher)
         .clock(clock.clone())
         .spawner(StageSpawn { ready: given.runtime, runtime: runtime.handle().clone() })
-        .early_refresh(given.early)
+        .refresh_early(given.early)
         .jitter(given.jitter)
         .random_seed(given.seed)
-        .patience(seconds(given.patience))
-        .wait_after_rejection(seconds(given.new_wait))
-        .flight_limit(seconds(given.limit))
-        .save_limit(seconds(given.save_limit));
+        .wait_timeout(seconds(given.patience))
+        .rejection_wait(seconds(given.new_wait))
+        .refresh_timeout(seconds(given.limit))
+        .save_timeout(seconds(given.save_timeout));
     builder = match &given.start {
         Start::Empty => builder,
         Start::RefreshToken(token) => builder.refresh_token(token),
@@ -323,17 +328,17 @@ fn session_of(given: &Given, clock: &TestClock, runtime: &Runtime, stage: &Arc<M
         Start::Token(spec) => builder.token(token_of(spec)),
     };
     if let Some(window) = given.window {
-        builder = builder.early_window(seconds(window));
+        builder = builder.refresh_window(seconds(window));
     }
     if let Some(margin) = given.margin {
         builder = builder.expiry_margin(seconds(margin));
     }
-    if let Some(most) = given.max_waiting {
-        builder = builder.max_waiting(most);
+    if let Some(most) = given.max_waiters {
+        builder = builder.max_waiters(most);
     }
     if let Some(save) = given.save {
         let stage = Arc::clone(stage);
-        builder = builder.on_token(move |token: Token| {
+        builder = builder.save_with(move |token: Token| {
             let (sender, receiver) = oneshot::channel();
             let mut stage = stage.lock().unwrap();
             stage.seen.saved.push(shown(&token));
@@ -351,7 +356,7 @@ fn session_of(given: &Given, clock: &TestClock, runtime: &Runtime, stage: &Arc<M
         });
     }
     let (revoking, revoke) = (Arc::clone(stage), given.revoke);
-    builder = builder.on_revoke(move |token: Token| {
+    builder = builder.revoke_with(move |token: Token| {
         let (sender, receiver) = oneshot::channel();
         let mut stage = revoking.lock().unwrap();
         stage.seen.revoked.push(shown(&token));
@@ -389,14 +394,14 @@ impl Layered {
         let (server, auto) = (Arc::clone(&stage), given.auto_server);
         let server = service_fn(move |request| serve(Arc::clone(&server), auto, request));
         let rejects = given.rejects.clone();
-        let layer = AuthLayer::from_session(session.clone()).anonymous_without_token(given.bare).rejection(
-            move |head: &ResponseHead<'_>| match rejects.contains(&head.status().as_u16()) {
-                true => Verdict::refused(),
-                false => Verdict::Accepted,
-            },
-        );
+        let layer = AuthLayer::from_session(session.clone())
+            .allow_unauthenticated(given.bare)
+            .rejection_rule(move |head: &ResponseHead<'_>| match rejects.contains(&head.status().as_u16()) {
+                true => Verdict::reject(),
+                false => Verdict::Accept,
+            });
         let client = BoxCloneSyncService::new(layer.layer(server.clone()));
-        let client_of_once = BoxCloneSyncService::new(layer.with_replay(Never).layer(server));
+        let client_of_once = BoxCloneSyncService::new(layer.with_replay(NoReplay).layer(server));
         drop(entered);
         let this =
             Self { runtime, start, clock, session, client, client_of_once, stage, tokens: BTreeMap::new() };
@@ -475,13 +480,13 @@ fn request(caller: usize, no_token: bool, own: bool, patience: Option<f64>) -> R
     *request.uri_mut() = "https://api.example.com/".parse().unwrap();
     request.extensions_mut().insert(CallerId(caller));
     if no_token {
-        request.extensions_mut().insert(NoToken);
+        request.extensions_mut().insert(SkipAuth);
     }
     if own {
         request.headers_mut().insert(AUTHORIZATION, "Basic own".parse().unwrap());
     }
     if let Some(patience) = patience {
-        request.extensions_mut().insert(Patience(seconds(patience)));
+        request.extensions_mut().insert(WaitTimeout(seconds(patience)));
     }
     request
 }
@@ -516,7 +521,7 @@ async fn inside(action: Action, session: Session, client: Client, stage: Arc<Mut
             (who, at_once(Box::pin(async move { course_of(session.token().await).0 })).await)
         }
         Action::RefreshNow(who) => {
-            (who, at_once(Box::pin(async move { course_of(session.refresh_now().await).0 })).await)
+            (who, at_once(Box::pin(async move { course_of(session.refresh().await).0 })).await)
         }
         other => panic!("{other:?} isn't done inside"),
     };
@@ -546,10 +551,10 @@ impl Driver for Layered {
                 }
             }
             Action::Token(who) => self.token_caller(&who, async move { session.token().await }),
-            Action::RefreshNow(who) => self.token_caller(&who, async move { session.refresh_now().await }),
+            Action::RefreshNow(who) => self.token_caller(&who, async move { session.refresh().await }),
             Action::Try(who) => {
                 let course =
-                    session.try_token().map_or("none".into(), |token| format!("use {}", token.expose()));
+                    session.try_token().map_or("none".into(), |token| format!("use {}", token.secret()));
                 self.stage.lock().unwrap().say_of(&who, course);
             }
             Action::TokenAfter { who, of } => {
@@ -558,7 +563,7 @@ impl Driver for Layered {
                     let of = stage.members(&of)[0];
                     stage.callers[of].given.clone().expect("it was given a token")
                 };
-                self.token_caller(&who, async move { session.token_after(&refused).await });
+                self.token_caller(&who, async move { session.token_after_rejection(&refused).await });
             }
             Action::Inside(inner) => {
                 let (_, call) = self.current_call();
@@ -635,20 +640,20 @@ impl Driver for Layered {
             Action::SignOut => drop(session.sign_out()),
             Action::Invalidate(generation) => {
                 if let Some(token) = self.tokens.get(&generation) {
-                    session.invalidate(token);
+                    session.mark_rejected(token);
                 }
             }
-            Action::RetryNow => session.retry_now(),
+            Action::RetryNow => session.reset_backoff(),
             Action::Shutdown { who, limit } => self.unit_caller(&who, async move {
                 match session.shutdown(seconds(limit)).await {
                     Ok(()) => "done",
-                    Err(error) if error.is_shutdown_limit() => "limit",
+                    Err(error) if error.is_shutdown_timeout() => "limit",
                     Err(error) if error.is_unsaved() => "unsaved",
                     Err(error) => panic!("{error}"),
                 }
             }),
             Action::Settled(who) => self.unit_caller(&who, async move {
-                session.settled().await;
+                session.idle().await;
                 "done"
             }),
             Action::Wall(by) if by < 0.0 => self.clock.step_back(seconds(-by)),
@@ -682,17 +687,17 @@ impl Driver for Layered {
         Standing {
             state: match () {
                 () if status.is_signed_out() => "signed_out",
-                () if status.is_empty() => "empty",
+                () if !status.has_token() && !status.is_signed_out() => "empty",
                 () if status.is_fresh() => "fresh",
                 () if status.is_stale() => "stale",
-                () if status.is_refused() => "refused",
+                () if status.is_rejected() => "refused",
                 () if status.is_expired() => "expired",
                 () => "unknown",
             },
             generation: status.generation(),
             running: status.is_refreshing(),
-            ended: status.is_ended(),
-            failures: status.failures(),
+            ended: status.is_grant_ended(),
+            failures: status.consecutive_failures(),
             next,
             refresh: None,
             unsaved: status.is_unsaved(),

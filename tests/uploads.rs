@@ -29,7 +29,10 @@ use hyper_util::{
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use tower::{Layer, ServiceExt};
 use tower_reauth::{
-    AnyRefresher, AuthLayer, Buffered, BufferedBody, NoToken, RefreshError, Session, Token, refresh_fn,
+    AuthLayer, RefreshError, Session, SkipAuth, Token,
+    refresh::AnyRefresher,
+    refresh_fn,
+    replay::{Buffered, BufferedBody},
 };
 
 type Read = (Vec<u8>, Option<HeaderMap>);
@@ -160,14 +163,14 @@ async fn p16_two_refused_uploads_and_their_refresher_share_a_connection() {
         let (own, url) = (own.clone(), url.clone());
         async move {
             let body = Sent::new(Full::from(vec![0; 200_000]).map_err(|never| match never {}));
-            let request = Request::post(url).extension(NoToken).body(body).unwrap();
+            let request = Request::post(url).extension(SkipAuth).body(body).unwrap();
             own.request(request).await.map_err(RefreshError::transient)?;
             a2()
         }
     });
     let session = session(refresher);
-    let rebox = |body: BufferedBody<Chunks>| Sent::new(body);
-    let client = layer(&session).with_replay(Buffered::new(8 << 20).rebox(rebox)).layer(http);
+    let map_body = |body: BufferedBody<Chunks>| Sent::new(body);
+    let client = layer(&session).with_replay(Buffered::new(8 << 20).map_body(map_body)).layer(http);
     let mut uploads = Vec::new();
     for _ in 0..2 {
         let (body, whole) = chunks(40, 16_384);

@@ -99,8 +99,10 @@ fn p14_what_held_a_secret_is_wiped() {
     for length in [0, 3000, 20_000] {
         let refresh_token = format!("NEEDLE-1-refresh{}", "+".repeat(length));
         let web = || Client::try_with_transport(URL, "web", transport()).unwrap();
-        let basic = || refresh(&web().secret_basic("NEEDLE-1-client").refresh_token_grant(), &refresh_token);
-        let post = || refresh(&web().secret_post("NEEDLE-1-client").refresh_token_grant(), &refresh_token);
+        let basic =
+            || refresh(&web().client_secret_basic("NEEDLE-1-client").refresh_token_grant(), &refresh_token);
+        let post =
+            || refresh(&web().client_secret_post("NEEDLE-1-client").refresh_token_grant(), &refresh_token);
         let json = || refresh(&JsonEndpoint::try_with_transport(URL, transport()).unwrap(), &refresh_token);
         leaks.extend([
             ("basic", length, found(basic)),

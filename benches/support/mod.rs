@@ -66,7 +66,7 @@ pub(crate) fn fresh_session() -> Session {
 
 fn unasked() -> SessionBuilder {
     Session::builder(refresh_fn(|_: RefreshContext| async {
-        Err(RefreshError::ended("a fresh token asks for no refresh"))
+        Err(RefreshError::grant_ended("a fresh token asks for no refresh"))
     }))
 }
 

@@ -54,7 +54,7 @@ async fn run() -> Result<u32, BoxError> {
     let session = Session::builder(authority.clone())
         .token(authority.sign_in()?)
         // So that calls meet the expiry, and not the refresh that comes before it.
-        .early_refresh(false)
+        .refresh_early(false)
         .build();
     let layer = AuthLayer::from_session(session.clone()).for_grpc();
     let client: Client = GreeterClient::new(ServiceBuilder::new().layer(layer).service(channel));

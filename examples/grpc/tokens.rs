@@ -77,7 +77,7 @@ impl Refresher for Authority {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
         let mut state = self.lock();
         if cx.refresh_token() != Some(state.refresh_token.as_str()) {
-            return Err(RefreshError::ended("that refresh token was spent"));
+            return Err(RefreshError::grant_ended("that refresh token was spent"));
         }
         state.refreshes += 1;
         println!("    refresh {}: {:?}", state.refreshes, cx.reason());
@@ -88,7 +88,7 @@ impl Refresher for Authority {
 // === impl State ===
 
 impl State {
-    fn issue(&mut self) -> Result<Token, tower_reauth::InvalidToken> {
+    fn issue(&mut self) -> Result<Token, tower_reauth::token::InvalidToken> {
         self.issued += 1;
         let access_token = format!("access-{}", self.issued);
         self.refresh_token = format!("refresh-{}", self.issued);

@@ -14,7 +14,10 @@ use tokio::{
     time::timeout,
 };
 use tower::{Service, ServiceBuilder, ServiceExt};
-use tower_reauth::{AuthLayer, Event, EventKind, Session};
+use tower_reauth::{
+    AuthLayer, Session,
+    event::{Event, EventKind},
+};
 
 use crate::{
     BoxError,
@@ -64,7 +67,7 @@ pub(crate) async fn run(stage: &Stage, callers: usize) -> Result<Part, BoxError>
     let (client, limit) =
         if stage.is_built_in() { (api::http2(), UNDER_WAY) } else { (api::http1(), CONNECTIONS) };
     let client = ServiceBuilder::new()
-        .layer(AuthLayer::from_session(session.clone()).allow_origin(stage.api.origin().parse()?))
+        .layer(AuthLayer::from_session(session.clone()).restrict_to_origin(stage.api.origin().parse()?))
         .concurrency_limit(limit)
         .service(client);
 
@@ -80,7 +83,7 @@ pub(crate) async fn run(stage: &Stage, callers: usize) -> Result<Part, BoxError>
         timeout(PATIENCE, all_wait(&session, &meter))
             .await
             .map_err(|_| format!("after {PATIENCE:?} not all callers wait: {:?}", session.status()))?;
-        timeline.tell(Who::Session, Step::AllWait { callers: session.status().waiting() });
+        timeline.tell(Who::Session, Step::AllWait { callers: session.status().waiters() });
         open.send_replace(true);
     }
     for result in drivers.join_all().await {
@@ -88,7 +91,7 @@ pub(crate) async fn run(stage: &Stage, callers: usize) -> Result<Part, BoxError>
     }
 
     let tally = stage.tally("layer", callers, &before, meter.ok()).await?;
-    let signed_in = stage.accepts(session.try_token().as_ref().map(|token| token.expose())).await?;
+    let signed_in = stage.accepts(session.try_token().as_ref().map(|token| token.secret())).await?;
     Ok(Part {
         title: TITLE,
         caption: stage.caption(CAPTION),
@@ -99,7 +102,7 @@ pub(crate) async fn run(stage: &Stage, callers: usize) -> Result<Part, BoxError>
 }
 
 async fn all_wait(session: &Session, meter: &Meter) {
-    while session.status().waiting() < meter.callers {
+    while session.status().waiters() < meter.callers {
         meter.happened.notified().await;
     }
 }
@@ -146,9 +149,9 @@ impl Meter {
     pub(crate) fn listen(&self, event: &Event) {
         let of = self.callers;
         match &event.kind {
-            EventKind::Started { reason, .. } => self.timeline.tell(Who::Crowd, Step::starts(*reason)),
-            EventKind::Joined { waiting, .. } => {
-                self.count(*waiting, Step::Waiting { callers: *waiting, of })
+            EventKind::RefreshStarted { reason, .. } => self.timeline.tell(Who::Crowd, Step::starts(*reason)),
+            EventKind::RefreshJoined { waiters, .. } => {
+                self.count(*waiters, Step::Waiting { callers: *waiters, of })
             }
             _ => tell_outcome(&self.timeline, event),
         }

@@ -5,7 +5,9 @@ use http_body_util::BodyExt;
 use tokio::{task::JoinSet, task_local};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_reauth::{
-    AuthLayer, Event, EventKind, RefreshContext, RefreshError, Refresher, Session, Token, json::JsonEndpoint,
+    AuthLayer, RefreshContext, RefreshError, Refresher, Session, Token,
+    event::{Event, EventKind},
+    json::JsonEndpoint,
 };
 
 use crate::{
@@ -48,7 +50,7 @@ pub(crate) async fn run(stage: &Stage) -> Result<Part, BoxError> {
         })
         .build();
     let client = ServiceBuilder::new()
-        .layer(AuthLayer::from_session(session.clone()).allow_origin(stage.api.origin().parse()?))
+        .layer(AuthLayer::from_session(session.clone()).restrict_to_origin(stage.api.origin().parse()?))
         // Beneath the layer, to see what it put on.
         .map_request({
             let timeline = timeline.clone();
@@ -74,7 +76,7 @@ pub(crate) async fn run(stage: &Stage) -> Result<Part, BoxError> {
     let ok = calls.join_all().await.into_iter().filter(|ok| *ok).count();
 
     let tally = stage.tally("layer", CALLS.len(), &before, ok).await?;
-    let signed_in = stage.accepts(session.try_token().as_ref().map(|token| token.expose())).await?;
+    let signed_in = stage.accepts(session.try_token().as_ref().map(|token| token.secret())).await?;
     Ok(Part {
         title: TITLE,
         caption: stage.caption(CAPTION),
@@ -96,8 +98,10 @@ pub(crate) async fn status(
 fn tell(timeline: &Timeline, event: &Event) {
     let caller = || CALLER.try_with(|who| *who).unwrap_or(Who::Session);
     match &event.kind {
-        EventKind::Started { reason, .. } => timeline.tell(caller(), Step::starts(*reason)),
-        EventKind::Joined { waiting, .. } => timeline.tell(caller(), Step::Joins { waiting: *waiting }),
+        EventKind::RefreshStarted { reason, .. } => timeline.tell(caller(), Step::starts(*reason)),
+        EventKind::RefreshJoined { waiters, .. } => {
+            timeline.tell(caller(), Step::Joins { waiting: *waiters })
+        }
         _ => tell_outcome(timeline, event),
     }
 }
@@ -105,10 +109,10 @@ fn tell(timeline: &Timeline, event: &Event) {
 /// Tells how a refresh ended.
 pub(crate) fn tell_outcome(timeline: &Timeline, event: &Event) {
     match &event.kind {
-        EventKind::Renewed { took, waiting, .. } => {
-            timeline.tell(Who::Session, Step::Renewed { took: *took, waiting: *waiting });
+        EventKind::Refreshed { elapsed, waiters, .. } => {
+            timeline.tell(Who::Session, Step::Renewed { took: *elapsed, waiting: *waiters });
         }
-        EventKind::Failed { error, .. } | EventKind::Ended { error, .. } => {
+        EventKind::RefreshFailed { error, .. } | EventKind::GrantEnded { error, .. } => {
             timeline.tell(Who::Session, Step::NotRenewed { why: error.to_string() });
         }
         _ => {}

@@ -29,7 +29,7 @@ pub(crate) async fn run(stage: &Stage, callers: usize) -> Result<Tally, BoxError
         })
         .build();
     let client = ServiceBuilder::new()
-        .layer(AuthLayer::from_session(session.clone()).allow_origin(stage.api.origin().parse()?))
+        .layer(AuthLayer::from_session(session.clone()).restrict_to_origin(stage.api.origin().parse()?))
         .concurrency_limit(UNDER_WAY)
         .service(api::http2());
 
@@ -45,6 +45,6 @@ pub(crate) async fn run(stage: &Stage, callers: usize) -> Result<Tally, BoxError
     }
 
     let tally = stage.tally("revoked", callers, &before, meter.ok()).await?;
-    let signed_in = stage.accepts(session.try_token().as_ref().map(|token| token.expose())).await?;
+    let signed_in = stage.accepts(session.try_token().as_ref().map(|token| token.secret())).await?;
     Ok(Tally { signed_in, ..tally })
 }

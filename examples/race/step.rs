@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use http::StatusCode;
-use tower_reauth::RefreshReason;
+use tower_reauth::refresh::RefreshReason;
 
 use crate::timeline::grouped;
 
@@ -91,7 +91,7 @@ pub(crate) enum Step {
 
 impl Step {
     pub(crate) fn starts(reason: RefreshReason) -> Self {
-        Self::Starts { refused: reason == RefreshReason::Refused }
+        Self::Starts { refused: reason == RefreshReason::Rejected }
     }
 }
 

@@ -10,7 +10,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use tower::{ServiceBuilder, ServiceExt};
-use tower_reauth::{AnyRefresher, Auth, AuthLayer, Session, Token, json::JsonEndpoint, oauth2};
+use tower_reauth::{Auth, AuthLayer, Session, Token, json::JsonEndpoint, oauth2, refresh::AnyRefresher};
 
 use crate::{
     client::Client,
@@ -31,7 +31,7 @@ impl Client for Layered {
             Token::builder(grant.access).refresh_token(grant.refresh).build().expect("the server made it");
         let session = Session::builder(refresher(&server)).token(token).build();
         let layer = AuthLayer::from_session(session.clone())
-            .allow_origin(server.url().parse().expect("it is the URL of a server"));
+            .restrict_to_origin(server.url().parse().expect("it is the URL of a server"));
         let client = legacy::Client::builder(TokioExecutor::new()).build_http();
         let client = ServiceBuilder::new().layer(layer).service(client);
         Self { session, client, resource: server.resource_url() }
@@ -45,7 +45,7 @@ impl Client for Layered {
     }
 
     async fn access(&self) -> Option<String> {
-        self.session.token().await.ok().map(|token| token.expose().to_owned())
+        self.session.token().await.ok().map(|token| token.secret().to_owned())
     }
 }
 
@@ -57,6 +57,6 @@ fn refresher(server: &Server) -> AnyRefresher {
         AnyRefresher::new(JsonEndpoint::try_with_transport(url, transport).expect(valid).for_simplejwt())
     } else {
         let client = oauth2::Client::try_with_transport(url, "web", transport).expect(valid);
-        AnyRefresher::new(client.secret_basic("web-secret").refresh_token_grant())
+        AnyRefresher::new(client.client_secret_basic("web-secret").refresh_token_grant())
     }
 }

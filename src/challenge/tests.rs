@@ -11,7 +11,7 @@ fn read<F: AsRef<[u8]>>(fields: &[F]) -> Challenges {
         let value = HeaderValue::from_bytes(field.as_ref()).expect("a header can carry it");
         headers.append(WWW_AUTHENTICATE, value);
     }
-    Challenges::of(&headers)
+    Challenges::from_headers(&headers)
 }
 
 /// `Bearer{realm=a|error=b} Basic{} Negotiate{<abc=>}`, and `?` behind it if something was unreadable.
@@ -166,19 +166,19 @@ fn a_refused_token_outweighs_step_up_and_nonce() {
     ] {
         assert!(!read(&[scope, blame]).is_step_up(), "{blame}");
         assert!(!read(&[blame, scope]).is_step_up(), "{blame}");
-        assert!(!read(&[nonce, blame]).is_about_nonce(), "{blame}");
+        assert!(!read(&[nonce, blame]).is_use_dpop_nonce(), "{blame}");
     }
     assert!(!read(&[r#"Bearer error="insufficient_scope", error="invalid_token""#]).is_step_up());
     for other in ["Bearer", r#"Basic realm="invalid_token""#, r#"Bearer error="bad_token""#] {
         assert!(read(&[other, scope]).is_step_up(), "{other}");
-        assert!(read(&[other, nonce]).is_about_nonce(), "{other}");
+        assert!(read(&[other, nonce]).is_use_dpop_nonce(), "{other}");
     }
     assert!(read(&[r#"OAuth2 error="insufficient_scope""#]).is_step_up());
     assert!(
         !read(&[r#"Bearer scope="insufficient_scope", error_description="use_dpop_nonce""#]).is_step_up()
     );
     assert!(!read(&[nonce]).is_step_up());
-    assert!(!read(&[scope]).is_about_nonce());
+    assert!(!read(&[scope]).is_use_dpop_nonce());
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn nothing_said_is_nothing_unreadable() {
     assert!(unreadable.is_unreadable() && unreadable.find("bearer").is_some());
     let other =
         HeaderMap::from_iter([(http::header::PROXY_AUTHENTICATE, HeaderValue::from_static("Bearer"))]);
-    assert!(Challenges::of(&other).is_empty());
+    assert!(Challenges::from_headers(&other).is_empty());
 }
 
 #[test]

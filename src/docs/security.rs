@@ -7,10 +7,10 @@
 //!
 //! # From other servers
 //!
-//! Where [`allow_origin`](crate::AuthLayer::allow_origin) is set, a request to any other origin passes untouched. It is
+//! Where [`restrict_to_origin`](crate::AuthLayer::restrict_to_origin) is set, a request to any other origin passes untouched. It is
 //! judged before *each* sending by the request's own URI. Where the *inner* service follows redirects by itself the
 //! layer doesn't see them: put the layer beneath that one, with allowed origins, or let a rule look at where the answer
-//! came from (see [the order of layers](crate::docs::order_of_layers)).
+//! came from (see [the order of layers](crate::docs::layer_order)).
 //!
 //! Challenges of a server reach the refresher ([`challenges`](crate::RefreshContext::challenges)). They come from
 //! whoever answered with a 401: a refresher that asks where a challenge says must know whom it trusts.

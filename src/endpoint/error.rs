@@ -4,9 +4,8 @@ use std::{error::Error as StdError, fmt, time::Duration};
 
 use http::StatusCode;
 
-use crate::{chain, origin::Origin, token::InvalidToken};
-
-type BoxError = Box<dyn StdError + Send + Sync>;
+use crate::error::BoxError;
+use crate::{error::find_source, origin::Origin, token::InvalidToken};
 
 /// An exchange with a token endpoint failed.
 ///
@@ -26,18 +25,18 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 /// ```
 #[derive(Debug)]
 pub struct EndpointError {
-    kind: Kind,
+    kind: EndpointErrorKind,
 }
 
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(super) enum EndpointErrorKind {
     /// There is nothing to present.
     NoRefreshToken,
     /// The request could not be made, or its parts not be had.
     Request(BoxError),
     Unsent(BoxError),
     Unanswered(BoxError),
-    TimeLimit {
+    Timeout {
         limit: Duration,
         sent: bool,
     },
@@ -76,23 +75,23 @@ pub(super) struct Contents {
 // === impl EndpointError ===
 
 impl EndpointError {
-    pub(super) fn new(kind: Kind) -> Self {
+    pub(super) fn new(kind: EndpointErrorKind) -> Self {
         Self { kind }
     }
 
     pub(crate) fn no_refresh_token() -> Self {
-        Self::new(Kind::NoRefreshToken)
+        Self::new(EndpointErrorKind::NoRefreshToken)
     }
 
     /// Looks for an `EndpointError` in `error` and its chain of sources.
     pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
-        chain::find(error)
+        find_source(error)
     }
 
     /// The error code that the endpoint gave, such as `invalid_grant` (RFC 6749 §5.2); at most 64 visible characters.
     pub fn code(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Refused { code, .. } => code.as_deref(),
+            EndpointErrorKind::Refused { code, .. } => code.as_deref(),
             _ => None,
         }
     }
@@ -100,18 +99,18 @@ impl EndpointError {
     /// The status of the endpoint's answer, if one came.
     pub fn status(&self) -> Option<StatusCode> {
         match &self.kind {
-            Kind::Refused { status, .. }
-            | Kind::Redirected { status, .. }
-            | Kind::Unreadable { status, .. }
-            | Kind::NoAccessToken { status, .. } => Some(*status),
+            EndpointErrorKind::Refused { status, .. }
+            | EndpointErrorKind::Redirected { status, .. }
+            | EndpointErrorKind::Unreadable { status, .. }
+            | EndpointErrorKind::NoAccessToken { status, .. } => Some(*status),
             _ => None,
         }
     }
 
     /// The answer is longer than the limit on it, in bytes.
-    pub fn too_long(&self) -> Option<usize> {
+    pub fn response_limit(&self) -> Option<usize> {
         match self.kind {
-            Kind::TooLong { limit } => Some(limit),
+            EndpointErrorKind::TooLong { limit } => Some(limit),
             _ => None,
         }
     }
@@ -119,7 +118,7 @@ impl EndpointError {
     /// Where the endpoint redirects to: the refresh token was not sent there.
     pub fn redirect_target(&self) -> Option<&Origin> {
         match &self.kind {
-            Kind::Redirected { target, .. } => target.as_ref(),
+            EndpointErrorKind::Redirected { target, .. } => target.as_ref(),
             _ => None,
         }
     }
@@ -127,66 +126,68 @@ impl EndpointError {
     /// The token type of the answer, where it is one that this refresher can't use.
     pub fn token_type(&self) -> Option<&str> {
         match &self.kind {
-            Kind::TokenType(name) => Some(name),
+            EndpointErrorKind::TokenType(name) => Some(name),
             _ => None,
         }
     }
 
     /// Whether the exchange took longer than its limit.
-    pub fn is_time_limit(&self) -> bool {
-        matches!(self.kind, Kind::TimeLimit { .. })
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.kind, EndpointErrorKind::Timeout { .. })
     }
 
     /// Whether there was no refresh token to present: nothing was sent.
-    pub fn is_no_refresh_token(&self) -> bool {
-        matches!(self.kind, Kind::NoRefreshToken)
+    pub fn is_missing_refresh_token(&self) -> bool {
+        matches!(self.kind, EndpointErrorKind::NoRefreshToken)
     }
 }
 
 impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            Kind::NoRefreshToken => f.write_str("there is no refresh token to present: sign in"),
-            Kind::Request(_) => f.write_str("the token request could not be made"),
-            Kind::Unsent(_) => f.write_str("the token request could not be sent"),
-            Kind::Unanswered(_) => f.write_str("the token request was sent and not answered"),
-            Kind::TimeLimit { limit, sent: false } => {
+            EndpointErrorKind::NoRefreshToken => f.write_str("there is no refresh token to present: sign in"),
+            EndpointErrorKind::Request(_) => f.write_str("the token request could not be made"),
+            EndpointErrorKind::Unsent(_) => f.write_str("the token request could not be sent"),
+            EndpointErrorKind::Unanswered(_) => f.write_str("the token request was sent and not answered"),
+            EndpointErrorKind::Timeout { limit, sent: false } => {
                 write!(f, "the token request could not be sent within {limit:?}")
             }
-            Kind::TimeLimit { limit, sent: true } => {
+            EndpointErrorKind::Timeout { limit, sent: true } => {
                 write!(f, "the token request was not answered within {limit:?}")
             }
-            Kind::Refused { status, code: Some(code), .. } => {
+            EndpointErrorKind::Refused { status, code: Some(code), .. } => {
                 write!(f, "the token endpoint answered {} with the code `{code}`", status.as_u16())
             }
-            Kind::Refused { status, code: None, what } => {
+            EndpointErrorKind::Refused { status, code: None, what } => {
                 write!(f, "the token endpoint answered {}, without a code, {what}", status.as_u16())
             }
-            Kind::Redirected { status, target: Some(origin) } => {
+            EndpointErrorKind::Redirected { status, target: Some(origin) } => {
                 write!(f, "the token endpoint redirects ({}) to {origin}, ", status.as_u16())?;
                 f.write_str("which is not followed: set the URL that is meant")
             }
-            Kind::Redirected { status, target: None } => {
+            EndpointErrorKind::Redirected { status, target: None } => {
                 write!(f, "the token endpoint redirects ({}), which is not followed", status.as_u16())
             }
-            Kind::TooLong { limit } => {
+            EndpointErrorKind::TooLong { limit } => {
                 write!(f, "the token endpoint's answer is longer than {limit} bytes: raise the answer limit")
             }
-            Kind::Unreadable { status, what } => {
+            EndpointErrorKind::Unreadable { status, what } => {
                 write!(
                     f,
                     "the token endpoint answered {}, not as token endpoints do, {what}",
                     status.as_u16()
                 )
             }
-            Kind::NoAccessToken { status, member } => {
+            EndpointErrorKind::NoAccessToken { status, member } => {
                 let status = status.as_u16();
                 write!(f, "the token endpoint answered {status} without an access token in `{member}`")
             }
-            Kind::TokenType(name) => {
+            EndpointErrorKind::TokenType(name) => {
                 write!(f, "the token endpoint gave a token of the type `{name}`, which can't be used")
             }
-            Kind::InvalidToken(_) => f.write_str("the token endpoint gave a token that can't be sent"),
+            EndpointErrorKind::InvalidToken(_) => {
+                f.write_str("the token endpoint gave a token that can't be sent")
+            }
         }
     }
 }
@@ -194,8 +195,10 @@ impl fmt::Display for EndpointError {
 impl StdError for EndpointError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.kind {
-            Kind::Request(error) | Kind::Unsent(error) | Kind::Unanswered(error) => Some(&**error),
-            Kind::InvalidToken(error) => Some(error),
+            EndpointErrorKind::Request(error)
+            | EndpointErrorKind::Unsent(error)
+            | EndpointErrorKind::Unanswered(error) => Some(&**error),
+            EndpointErrorKind::InvalidToken(error) => Some(error),
             _ => None,
         }
     }

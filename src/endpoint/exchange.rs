@@ -10,19 +10,19 @@ use futures_util::future::{Either, select};
 use http::{HeaderMap, StatusCode, header};
 
 use crate::{
-    clock::Clock,
-    refresh::{RefreshContext, RefreshError, RefreshErrorKind},
+    refresh::{FailureKind, RefreshContext, RefreshError},
+    rt::Clock,
     token::Token,
 };
 
 use super::{
-    answer::{Answer, Flaw, Shape},
-    error::{Contents, EndpointError, Kind, shown},
-    members::Malformed,
+    classifier::{ErrorClassifier, Judged},
+    error::{Contents, EndpointError, EndpointErrorKind, shown},
+    fields::Malformed,
+    response::{Answer, Flaw, Shape},
     retry_after::retry_after,
     transport::{End, MakeRequest, Reply, Sent, Transport},
     url::EndpointUrl,
-    verdict::{Judged, Verdicts},
 };
 
 /// A token endpoint, how it is spoken to, and how its answers are taken. A clone is for another session.
@@ -30,18 +30,18 @@ pub(crate) struct Exchange {
     pub(crate) url: EndpointUrl,
     pub(crate) transport: Transport,
     pub(crate) shape: Shape,
-    pub(crate) verdicts: Verdicts,
+    pub(crate) verdicts: ErrorClassifier,
     /// There is no grant that could end: what says so is about the client.
     pub(crate) never_ends: bool,
-    pub(crate) time_limit: Duration,
-    pub(crate) answer_limit: usize,
+    pub(crate) timeout: Duration,
+    pub(crate) max_response_size: usize,
     /// Refusals in a row of which nothing is known.
     unclear: AtomicU32,
 }
 
 /// A request that brought no whole answer.
 struct Failure {
-    kind: Kind,
+    kind: EndpointErrorKind,
     sent: bool,
 }
 
@@ -53,10 +53,10 @@ impl Exchange {
             url,
             transport,
             shape,
-            verdicts: Verdicts::new(),
+            verdicts: ErrorClassifier::new(),
             never_ends: false,
-            time_limit: TIME_LIMIT,
-            answer_limit: ANSWER_LIMIT,
+            timeout: TIME_LIMIT,
+            max_response_size: ANSWER_LIMIT,
             unclear: AtomicU32::new(0),
         }
     }
@@ -69,13 +69,15 @@ impl Exchange {
     ) -> Result<Token, RefreshError> {
         let result = match self.send(cx.clock(), make).await {
             Ok(reply) => self.take(reply, cx),
-            Err(Failure { kind: kind @ Kind::Request(_), .. }) => {
-                Err(failed(RefreshErrorKind::Configuration, kind))
+            Err(Failure { kind: kind @ EndpointErrorKind::Request(_), .. }) => {
+                Err(failed(FailureKind::Misconfigured, kind))
             }
-            Err(Failure { kind, sent: true }) => Err(failed(RefreshErrorKind::Unknown, kind)),
-            Err(Failure { kind, sent: false }) => Err(failed(RefreshErrorKind::Transient, kind)),
+            Err(Failure { kind, sent: true }) => Err(failed(FailureKind::OutcomeUnknown, kind)),
+            Err(Failure { kind, sent: false }) => Err(failed(FailureKind::Transient, kind)),
         };
-        result.map_err(|(error, unclear)| self.pace(error, unclear, cx.failures())).inspect(|_| self.clear())
+        result
+            .map_err(|(error, unclear)| self.pace(error, unclear, cx.consecutive_failures()))
+            .inspect(|_| self.clear())
     }
 
     /// Sends a request whose answer is a status (RFC 7009 §2.2). That the grant has ended already is no failure.
@@ -92,27 +94,29 @@ impl Exchange {
         let what = contents(&reply, false);
         let answer = self.shape.read(reply.status, &mut reply.body);
         let code = if let Answer::Error(codes) = &answer { self.verdicts.choose(codes) } else { None };
-        if self.verdicts.judge(reply.status, code, false).kind == RefreshErrorKind::Ended {
+        if self.verdicts.judge(reply.status, code, false).kind == FailureKind::GrantEnded {
             return Ok(());
         }
         let code = code.and_then(|code| told(code, [token]));
-        Err(EndpointError::new(Kind::Refused { status: reply.status, code, what }))
+        Err(EndpointError::new(EndpointErrorKind::Refused { status: reply.status, code, what }))
     }
 
     async fn send(&self, clock: &dyn Clock, make: &MakeRequest<'_>) -> Result<Reply, Failure> {
         let sent = Sent::default();
         let failure = |kind| Failure { kind, sent: sent.give_up() };
-        let Ok(limit) = clock.sleep(self.time_limit) else {
-            return Err(failure(Kind::Request(crate::clock::NoTimer.into())));
+        let Ok(limit) = clock.sleep(self.timeout) else {
+            return Err(failure(EndpointErrorKind::Request(crate::rt::NoTimer.into())));
         };
-        let call = Box::pin(self.transport.send(&self.url, make, self.answer_limit, &sent));
+        let call = Box::pin(self.transport.send(&self.url, make, self.max_response_size, &sent));
         match select(call, limit).await {
             Either::Left((Ok(reply), _)) => Ok(reply),
-            Either::Left((Err(kind @ Kind::Redirected { .. }), _)) => Err(Failure { kind, sent: false }),
+            Either::Left((Err(kind @ EndpointErrorKind::Redirected { .. }), _)) => {
+                Err(Failure { kind, sent: false })
+            }
             Either::Left((Err(kind), _)) => Err(failure(kind)),
             Either::Right(_) => {
                 let sent = sent.give_up();
-                Err(Failure { kind: Kind::TimeLimit { limit: self.time_limit, sent }, sent })
+                Err(Failure { kind: EndpointErrorKind::Timeout { limit: self.timeout, sent }, sent })
             }
         }
     }
@@ -126,10 +130,12 @@ impl Exchange {
             // Of a refusal the status is enough.
             _ if !is_success => reply.body.clear(),
             // The token was given, and is lost: as if no answer had come.
-            End::Broken(error) => return Err(failed(RefreshErrorKind::Unknown, Kind::Unanswered(error))),
+            End::Broken(error) => {
+                return Err(failed(FailureKind::OutcomeUnknown, EndpointErrorKind::Unanswered(error)));
+            }
             End::TooLong => {
-                let kind = Kind::TooLong { limit: self.answer_limit };
-                return Err(failed(RefreshErrorKind::Configuration, kind));
+                let kind = EndpointErrorKind::TooLong { limit: self.max_response_size };
+                return Err(failed(FailureKind::Misconfigured, kind));
             }
         }
         let what = contents(&reply, false);
@@ -142,29 +148,29 @@ impl Exchange {
                 let (error, unclear) = match flaw {
                     Flaw::Missing => {
                         let member = self.shape.access_token.clone().into_owned();
-                        failed(RefreshErrorKind::Transient, Kind::NoAccessToken { status, member })
+                        failed(FailureKind::Transient, EndpointErrorKind::NoAccessToken { status, member })
                     }
                     Flaw::OfAnotherType(name) => {
                         let name = told(&name, secrets(cx)).unwrap_or_default();
-                        failed(RefreshErrorKind::Configuration, Kind::TokenType(name))
+                        failed(FailureKind::Misconfigured, EndpointErrorKind::TokenType(name))
                     }
                     Flaw::Invalid(error) => {
-                        failed(RefreshErrorKind::Configuration, Kind::InvalidToken(error))
+                        failed(FailureKind::Misconfigured, EndpointErrorKind::InvalidToken(error))
                     }
                 };
                 // What was presented may be spent by it.
                 let error = match refresh_token {
-                    Some(refresh_token) => error.brought_refresh_token(refresh_token.as_str()),
+                    Some(refresh_token) => error.with_refresh_token(refresh_token.as_str()),
                     None => error,
                 };
                 Err((error, unclear))
             }
             Answer::Unreadable(Malformed::Truncated) => {
-                let kind = Kind::Unreadable { status, what: contents(&reply, true) };
-                Err(failed(RefreshErrorKind::Unknown, kind))
+                let kind = EndpointErrorKind::Unreadable { status, what: contents(&reply, true) };
+                Err(failed(FailureKind::OutcomeUnknown, kind))
             }
             Answer::Unreadable(Malformed::Other) => {
-                Err(failed(RefreshErrorKind::Transient, Kind::Unreadable { status, what }))
+                Err(failed(FailureKind::Transient, EndpointErrorKind::Unreadable { status, what }))
             }
         }
     }
@@ -183,8 +189,8 @@ impl Exchange {
             judged => judged,
         };
         let code = code.and_then(|code| told(code, secrets(cx)));
-        let (error, _) = failed(kind, Kind::Refused { status, code, what });
-        (error.retry_after(wait), unclear)
+        let (error, _) = failed(kind, EndpointErrorKind::Refused { status, code, what });
+        (error.with_retry_after(wait), unclear)
     }
 
     /// Refusals of which nothing is known are tried thrice at the pace of the backoff, and then at leisure.
@@ -210,8 +216,8 @@ impl Clone for Exchange {
             shape: self.shape.clone(),
             verdicts: self.verdicts.clone(),
             never_ends: self.never_ends,
-            time_limit: self.time_limit,
-            answer_limit: self.answer_limit,
+            timeout: self.timeout,
+            max_response_size: self.max_response_size,
             // It counts for itself.
             unclear: AtomicU32::new(0),
         }
@@ -222,16 +228,16 @@ impl fmt::Debug for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exchange")
             .field("url", &self.url)
-            .field("time_limit", &self.time_limit)
-            .field("answer_limit", &self.answer_limit)
+            .field("timeout", &self.timeout)
+            .field("max_response_size", &self.max_response_size)
             .finish_non_exhaustive()
     }
 }
 
-fn failed(kind: RefreshErrorKind, why: Kind) -> (RefreshError, bool) {
+fn failed(kind: FailureKind, why: EndpointErrorKind) -> (RefreshError, bool) {
     let error = EndpointError::new(why);
     let text = error.to_string();
-    (RefreshError::new(kind, error.into()).log_as(text), false)
+    (RefreshError::new(kind, error.into()).with_log_message(text), false)
 }
 
 /// What must not be shown, whatever an answer says.

@@ -11,15 +11,15 @@ use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 use super::{
     transport::Transport,
-    url::{EndpointUrl, InvalidEndpoint},
+    url::{EndpointUrl, InvalidEndpointUrl},
 };
 
 impl Transport {
     /// A client of its own: connections live on the runtime that made them, so none is shared with others.
-    pub(crate) fn ready(url: &EndpointUrl) -> Result<Self, InvalidEndpoint> {
+    pub(crate) fn ready(url: &EndpointUrl) -> Result<Self, InvalidEndpointUrl> {
         let config = match tls() {
             Some(config) => config.clone(),
-            None if url.is_https() => return Err(InvalidEndpoint::no_roots()),
+            None if url.is_https() => return Err(InvalidEndpointUrl::no_roots()),
             None => without_roots(),
         };
         let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1();

@@ -6,7 +6,7 @@ use base64::{
 };
 use zeroize::Zeroizing;
 
-use super::members::Members;
+use super::fields::Members;
 
 /// Padding isn't allowed there (RFC 7515 §2), and sent all the same.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

@@ -6,15 +6,15 @@ use std::{
 };
 
 use super::{
+    fields::{Members, Value},
     jwt,
-    members::{Members, Value},
 };
 
 /// Where an answer says how long its access token lives.
 ///
 /// Whatever a server writes there, a token is made of it: numbers in texts are read, negative ones are a token that has
 /// expired, huge ones are clamped. What can't be read is a life that isn't known, told by a
-/// [`Notice`](crate::Notice), and so is one that isn't there, though its place was named; such a token is used until a
+/// [`Warning`](crate::event::Warning), and so is one that isn't there, though its place was named; such a token is used until a
 /// server refuses it.
 ///
 /// # Examples
@@ -24,7 +24,7 @@ use super::{
 /// use tower_reauth::endpoint::Lifetime;
 ///
 /// let standard = Lifetime::seconds("expires_in");
-/// let nested = Lifetime::milliseconds("/data/ttl").or(Duration::from_secs(60));
+/// let nested = Lifetime::milliseconds("/data/ttl").or_default(Duration::from_secs(60));
 /// let jwt = Lifetime::jwt_exp();
 /// # let _ = (standard, nested, jwt);
 /// ```
@@ -79,13 +79,13 @@ impl Lifetime {
     }
 
     /// The answer doesn't say: the token is used until a server refuses it, or for as long as
-    /// [`or`](Self::or) has it.
+    /// [`or_default`](Self::or_default) has it.
     pub fn unknown() -> Self {
         Self::at(Place::Nowhere)
     }
 
     /// Sets the life of a token whose answer doesn't say, or not in a way that can be read.
-    pub fn or(mut self, life: Duration) -> Self {
+    pub fn or_default(mut self, life: Duration) -> Self {
         self.default = Some(life);
         self
     }
@@ -169,14 +169,14 @@ mod tests {
             (Lifetime::unix_time("big"), at(LONGEST.as_secs())),
             (Lifetime::unix_time("far"), at(LONGEST.as_secs())),
             (Lifetime::seconds("bad"), End::Unreadable(None)),
-            (Lifetime::seconds("bad").or(SECOND), End::Unreadable(Some(SECOND))),
+            (Lifetime::seconds("bad").or_default(SECOND), End::Unreadable(Some(SECOND))),
             (Lifetime::seconds("null"), End::Unknown),
-            (Lifetime::seconds("null").or(SECOND), End::In(SECOND)),
-            (Lifetime::seconds("n").or(SECOND), End::In(1500 * SECOND)),
+            (Lifetime::seconds("null").or_default(SECOND), End::In(SECOND)),
+            (Lifetime::seconds("n").or_default(SECOND), End::In(1500 * SECOND)),
             (Lifetime::unknown(), End::Unknown),
-            (Lifetime::unknown().or(SECOND), End::In(SECOND)),
+            (Lifetime::unknown().or_default(SECOND), End::In(SECOND)),
             (Lifetime::jwt_exp(), End::Unreadable(None)),
-            (Lifetime::jwt_exp().or(SECOND), End::Unreadable(Some(SECOND))),
+            (Lifetime::jwt_exp().or_default(SECOND), End::Unreadable(Some(SECOND))),
         ] {
             assert_eq!(told(&lifetime, body), expected, "{lifetime:?}");
         }

@@ -16,11 +16,11 @@ use zeroize::Zeroizing;
 
 use super::{
     body::{Hold, RequestBody},
-    error::Kind,
+    error::EndpointErrorKind,
     url::EndpointUrl,
 };
+use crate::error::BoxError;
 
-type BoxError = Box<dyn StdError + Send + Sync>;
 type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
 type Call = Pin<Box<dyn Future<Output = Result<Response<Told>, BoxError>> + Send>>;
 
@@ -95,23 +95,23 @@ impl Transport {
         make: &MakeRequest<'_>,
         most: usize,
         sent: &Sent,
-    ) -> Result<Reply, Kind> {
+    ) -> Result<Reply, EndpointErrorKind> {
         let mut url = url.clone();
         let mut redirects = 0;
         let mut tried_again = false;
         loop {
-            let (head, bytes) = make(&url).map_err(Kind::Request)?.into_parts();
+            let (head, bytes) = make(&url).map_err(EndpointErrorKind::Request)?.into_parts();
             let (body, hold) = RequestBody::new(bytes);
             sent.watch(hold);
             let response = match (self.call)(Request::from_parts(head, body)).await {
                 Ok(response) => response,
-                Err(error) if sent.give_up() => return Err(Kind::Unanswered(error)),
+                Err(error) if sent.give_up() => return Err(EndpointErrorKind::Unanswered(error)),
                 // RFC 9110 §9.2.2: nothing of it has left.
                 Err(error) if !tried_again && is_dead_connection(&*error) => {
                     tried_again = true;
                     continue;
                 }
-                Err(error) => return Err(Kind::Unsent(error)),
+                Err(error) => return Err(EndpointErrorKind::Unsent(error)),
             };
             let status = response.status();
             if !status.is_redirection() {
@@ -122,8 +122,8 @@ impl Transport {
             let keeps = matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
             url = match target {
                 Ok(target) if keeps && redirects < MOST_REDIRECTS => target,
-                Ok(target) => return Err(Kind::Redirected { status, target: target.origin() }),
-                Err(target) => return Err(Kind::Redirected { status, target }),
+                Ok(target) => return Err(EndpointErrorKind::Redirected { status, target: target.origin() }),
+                Err(target) => return Err(EndpointErrorKind::Redirected { status, target }),
             };
             redirects += 1;
         }

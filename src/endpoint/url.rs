@@ -22,7 +22,7 @@ use crate::origin::{Origin, is_loopback};
 /// assert!(error.is_cleartext());
 /// let allowed = EndpointUrl::dangerous_allow_cleartext("http://id.example.com/token")?;
 /// # let _ = allowed;
-/// # Ok::<(), tower_reauth::endpoint::InvalidEndpoint>(())
+/// # Ok::<(), tower_reauth::endpoint::InvalidEndpointUrl>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct EndpointUrl {
@@ -31,7 +31,7 @@ pub struct EndpointUrl {
 
 /// The text is no URL that a token may be sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidEndpoint {
+pub struct InvalidEndpointUrl {
     flaw: Flaw,
 }
 
@@ -51,13 +51,13 @@ impl EndpointUrl {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpoint`] where the text is no URL.
-    pub fn dangerous_allow_cleartext(url: &str) -> Result<Self, InvalidEndpoint> {
+    /// [`InvalidEndpointUrl`] where the text is no URL.
+    pub fn dangerous_allow_cleartext(url: &str) -> Result<Self, InvalidEndpointUrl> {
         Self::parse(url)
     }
 
-    fn parse(url: &str) -> Result<Self, InvalidEndpoint> {
-        let invalid = |flaw| InvalidEndpoint { flaw };
+    fn parse(url: &str) -> Result<Self, InvalidEndpointUrl> {
+        let invalid = |flaw| InvalidEndpointUrl { flaw };
         // RFC 6749 §3.2: no fragment.
         if url.contains('#') {
             return Err(invalid(Flaw::Fragment));
@@ -77,7 +77,7 @@ impl EndpointUrl {
         &self.uri
     }
 
-    #[cfg(feature = "client")]
+    #[cfg(feature = "https-ring")]
     pub(super) fn is_https(&self) -> bool {
         self.uri.scheme() == Some(&Scheme::HTTPS)
     }
@@ -111,50 +111,50 @@ impl fmt::Debug for EndpointUrl {
 }
 
 impl FromStr for EndpointUrl {
-    type Err = InvalidEndpoint;
+    type Err = InvalidEndpointUrl;
 
-    fn from_str(url: &str) -> Result<Self, InvalidEndpoint> {
+    fn from_str(url: &str) -> Result<Self, InvalidEndpointUrl> {
         let this = Self::parse(url)?;
         let is_safe = this.uri.scheme() == Some(&Scheme::HTTPS) || this.uri.host().is_some_and(is_loopback);
-        if is_safe { Ok(this) } else { Err(InvalidEndpoint { flaw: Flaw::Cleartext }) }
+        if is_safe { Ok(this) } else { Err(InvalidEndpointUrl { flaw: Flaw::Cleartext }) }
     }
 }
 
 impl TryFrom<&str> for EndpointUrl {
-    type Error = InvalidEndpoint;
+    type Error = InvalidEndpointUrl;
 
-    fn try_from(url: &str) -> Result<Self, InvalidEndpoint> {
+    fn try_from(url: &str) -> Result<Self, InvalidEndpointUrl> {
         url.parse()
     }
 }
 
 impl TryFrom<&String> for EndpointUrl {
-    type Error = InvalidEndpoint;
+    type Error = InvalidEndpointUrl;
 
-    fn try_from(url: &String) -> Result<Self, InvalidEndpoint> {
+    fn try_from(url: &String) -> Result<Self, InvalidEndpointUrl> {
         url.parse()
     }
 }
 
 impl TryFrom<String> for EndpointUrl {
-    type Error = InvalidEndpoint;
+    type Error = InvalidEndpointUrl;
 
-    fn try_from(url: String) -> Result<Self, InvalidEndpoint> {
+    fn try_from(url: String) -> Result<Self, InvalidEndpointUrl> {
         url.parse()
     }
 }
 
-// === impl InvalidEndpoint ===
+// === impl InvalidEndpointUrl ===
 
-impl InvalidEndpoint {
-    #[cfg(feature = "client")]
+impl InvalidEndpointUrl {
+    #[cfg(feature = "https-ring")]
     pub(super) fn no_roots() -> Self {
         Self { flaw: Flaw::NoRoots }
     }
 
     /// Whether this machine has no root certificates, by which the endpoint could be known: install them (the package
     /// is mostly called `ca-certificates`), or bring a transport.
-    pub fn is_no_root_certificates(&self) -> bool {
+    pub fn is_missing_root_certificates(&self) -> bool {
         self.flaw == Flaw::NoRoots
     }
 
@@ -165,13 +165,13 @@ impl InvalidEndpoint {
 }
 
 /// So that an [`EndpointUrl`] is taken where a text is.
-impl From<Infallible> for InvalidEndpoint {
+impl From<Infallible> for InvalidEndpointUrl {
     fn from(never: Infallible) -> Self {
         match never {}
     }
 }
 
-impl fmt::Display for InvalidEndpoint {
+impl fmt::Display for InvalidEndpointUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not the text: it may hold a password.
         f.write_str(match self.flaw {
@@ -186,7 +186,7 @@ impl fmt::Display for InvalidEndpoint {
     }
 }
 
-impl std::error::Error for InvalidEndpoint {}
+impl std::error::Error for InvalidEndpointUrl {}
 
 #[cfg(test)]
 mod tests {

@@ -16,7 +16,7 @@ use tower_service::Service;
 use super::GRPC_STATUS;
 use crate::{
     challenge::Challenges,
-    course::{Carried, LeaveStamp},
+    request::authorizer::{Carried, LeaveStamp},
     session::Session,
 };
 
@@ -29,22 +29,22 @@ use crate::{
 ///
 /// ```
 /// use tower::ServiceBuilder;
-/// use tower_reauth::{AuthLayer, RefreshContext, Token, grpc::WatchTrailersLayer, refresh_fn};
+/// use tower_reauth::{AuthLayer, RefreshContext, Token, grpc::TrailerRejectionLayer, refresh_fn};
 ///
 /// # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
 /// let auth = AuthLayer::grpc(refresher);
-/// let stack = ServiceBuilder::new().layer(WatchTrailersLayer::new(auth.session().clone())).layer(auth);
+/// let stack = ServiceBuilder::new().layer(TrailerRejectionLayer::new(auth.session().clone())).layer(auth);
 /// # let _ = stack;
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct WatchTrailersLayer {
+pub struct TrailerRejectionLayer {
     session: Session,
 }
 
-/// A service whose responses' trailers are watched. Made by [`WatchTrailersLayer`].
+/// A service whose responses' trailers are watched. Made by [`TrailerRejectionLayer`].
 #[derive(Clone, Debug)]
-pub struct WatchTrailers<S> {
+pub struct TrailerRejection<S> {
     inner: S,
     session: Session,
 }
@@ -52,7 +52,7 @@ pub struct WatchTrailers<S> {
 pin_project! {
     /// The future of a response whose trailers are watched.
     #[must_use = "futures do nothing unless you `.await` or poll them"]
-    pub struct WatchTrailersFuture<F> {
+    pub struct TrailerRejectionFuture<F> {
         #[pin]
         future: F,
         session: Session,
@@ -61,7 +61,7 @@ pin_project! {
 
 pin_project! {
     /// A body whose trailers are watched.
-    pub struct WatchTrailersBody<B> {
+    pub struct TrailerRejectionBody<B> {
         #[pin]
         body: B,
         session: Session,
@@ -69,32 +69,32 @@ pin_project! {
     }
 }
 
-// === impl WatchTrailersLayer ===
+// === impl TrailerRejectionLayer ===
 
-impl WatchTrailersLayer {
+impl TrailerRejectionLayer {
     /// Watches for the tokens of `session`.
     pub fn new(session: Session) -> Self {
         Self { session }
     }
 }
 
-impl<S> Layer<S> for WatchTrailersLayer {
-    type Service = WatchTrailers<S>;
+impl<S> Layer<S> for TrailerRejectionLayer {
+    type Service = TrailerRejection<S>;
 
-    fn layer(&self, inner: S) -> WatchTrailers<S> {
-        WatchTrailers { inner, session: self.session.clone() }
+    fn layer(&self, inner: S) -> TrailerRejection<S> {
+        TrailerRejection { inner, session: self.session.clone() }
     }
 }
 
-// === impl WatchTrailers ===
+// === impl TrailerRejection ===
 
-impl<S, B, ResBody> Service<Request<B>> for WatchTrailers<S>
+impl<S, B, ResBody> Service<Request<B>> for TrailerRejection<S>
 where
     S: Service<Request<B>, Response = Response<ResBody>>,
 {
-    type Response = Response<WatchTrailersBody<ResBody>>;
+    type Response = Response<TrailerRejectionBody<ResBody>>;
     type Error = S::Error;
-    type Future = WatchTrailersFuture<S::Future>;
+    type Future = TrailerRejectionFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -102,36 +102,36 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         request.extensions_mut().insert(LeaveStamp);
-        WatchTrailersFuture { future: self.inner.call(request), session: self.session.clone() }
+        TrailerRejectionFuture { future: self.inner.call(request), session: self.session.clone() }
     }
 }
 
-// === impl WatchTrailersFuture ===
+// === impl TrailerRejectionFuture ===
 
-impl<F, ResBody, E> Future for WatchTrailersFuture<F>
+impl<F, ResBody, E> Future for TrailerRejectionFuture<F>
 where
     F: Future<Output = Result<Response<ResBody>, E>>,
 {
-    type Output = Result<Response<WatchTrailersBody<ResBody>>, E>;
+    type Output = Result<Response<TrailerRejectionBody<ResBody>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let response = ready!(this.future.poll(cx))?;
         let carried = response.extensions().get::<Carried>().copied();
         let session = this.session.clone();
-        Poll::Ready(Ok(response.map(|body| WatchTrailersBody { body, session, carried })))
+        Poll::Ready(Ok(response.map(|body| TrailerRejectionBody { body, session, carried })))
     }
 }
 
-impl<F> fmt::Debug for WatchTrailersFuture<F> {
+impl<F> fmt::Debug for TrailerRejectionFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WatchTrailersFuture").finish_non_exhaustive()
+        f.debug_struct("TrailerRejectionFuture").finish_non_exhaustive()
     }
 }
 
-// === impl WatchTrailersBody ===
+// === impl TrailerRejectionBody ===
 
-impl<B: Body> Body for WatchTrailersBody<B> {
+impl<B: Body> Body for TrailerRejectionBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -160,8 +160,8 @@ impl<B: Body> Body for WatchTrailersBody<B> {
     }
 }
 
-impl<B> fmt::Debug for WatchTrailersBody<B> {
+impl<B> fmt::Debug for TrailerRejectionBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WatchTrailersBody").finish_non_exhaustive()
+        f.debug_struct("TrailerRejectionBody").finish_non_exhaustive()
     }
 }

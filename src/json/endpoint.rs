@@ -1,6 +1,6 @@
 //! The endpoint of a backend that isn't OAuth.
 
-use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
@@ -8,16 +8,15 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::object;
+use crate::error::BoxError;
 use crate::{
     endpoint::{
-        EndpointError, EndpointUrl, Exchange, InvalidEndpoint, Lifetime, RequestBody, Shape, Transport,
-        Verdicts,
+        EndpointError, EndpointUrl, ErrorClassifier, Exchange, FailureKind, InvalidEndpointUrl, Lifetime,
+        RequestBody, Shape, Transport,
     },
     refresh::{RefreshContext, RefreshError, Refresher},
     token::{Secret, Token},
 };
-
-type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// A refresher for an endpoint that takes and gives JSON.
 ///
@@ -28,7 +27,7 @@ pub struct JsonEndpoint {
     pub(super) exchange: Exchange,
     /// What is sent besides the refresh token, in this order.
     fields: Vec<(Cow<'static, str>, Secret)>,
-    refresh_token_as: Option<Cow<'static, str>>,
+    refresh_token_field: Option<Cow<'static, str>>,
     headers: HeaderMap,
 }
 
@@ -40,34 +39,18 @@ impl JsonEndpoint {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpoint`] if the URL is none, or cleartext to another machine, or if this machine has no root
+    /// [`InvalidEndpointUrl`] if the URL is none, or cleartext to another machine, or if this machine has no root
     /// certificates.
-    #[cfg(feature = "client")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
-    pub fn try_new<U>(url: U) -> Result<Self, InvalidEndpoint>
+    #[cfg(feature = "https-ring")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "https-ring")))]
+    pub fn try_new<U>(url: U) -> Result<Self, InvalidEndpointUrl>
     where
         U: TryInto<EndpointUrl>,
-        U::Error: Into<InvalidEndpoint>,
+        U::Error: Into<InvalidEndpointUrl>,
     {
         let url = url.try_into().map_err(Into::into)?;
         let transport = Transport::ready(&url)?;
         Ok(Self::with(url, transport))
-    }
-
-    /// The refresh route of Django REST framework's simplejwt (`…/token/refresh/`), as
-    /// [`for_simplejwt`](Self::for_simplejwt).
-    ///
-    /// # Errors
-    ///
-    /// As [`try_new`](Self::try_new).
-    #[cfg(feature = "client")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
-    pub fn simplejwt<U>(url: U) -> Result<Self, InvalidEndpoint>
-    where
-        U: TryInto<EndpointUrl>,
-        U::Error: Into<InvalidEndpoint>,
-    {
-        Ok(Self::try_new(url)?.for_simplejwt())
     }
 
     /// Names the endpoint, and the tower service that sends requests. The service must not have the layer on it whose
@@ -75,11 +58,11 @@ impl JsonEndpoint {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpoint`] if the URL is none, or cleartext to another machine.
-    pub fn try_with_transport<U, S, B>(url: U, transport: S) -> Result<Self, InvalidEndpoint>
+    /// [`InvalidEndpointUrl`] if the URL is none, or cleartext to another machine.
+    pub fn try_with_transport<U, S, B>(url: U, transport: S) -> Result<Self, InvalidEndpointUrl>
     where
         U: TryInto<EndpointUrl>,
-        U::Error: Into<InvalidEndpoint>,
+        U::Error: Into<InvalidEndpointUrl>,
         S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
@@ -102,7 +85,7 @@ impl JsonEndpoint {
         Self {
             exchange: Exchange::new(url, transport, shape),
             fields: Vec::new(),
-            refresh_token_as: Some("refresh_token".into()),
+            refresh_token_field: Some("refresh_token".into()),
             headers: HeaderMap::new(),
         }
     }
@@ -110,16 +93,20 @@ impl JsonEndpoint {
     /// Sets the names and codes of Django REST framework's simplejwt: `refresh` is sent, `access` and `refresh` come
     /// back, the life is the JWT's `exp`, and the code `token_not_valid` ends the grant.
     pub fn for_simplejwt(self) -> Self {
-        self.refresh_token_as("refresh")
-            .access_token_from("access")
-            .refresh_token_from("refresh")
+        self.refresh_token_field("refresh")
+            .access_token_path("access")
+            .new_refresh_token_path("refresh")
             .lifetime(Lifetime::jwt_exp())
-            .verdicts(Verdicts::new().ended("token_not_valid").ended("no_active_account"))
+            .error_classifier(
+                ErrorClassifier::new()
+                    .code("token_not_valid", FailureKind::GrantEnded)
+                    .code("no_active_account", FailureKind::GrantEnded),
+            )
     }
 
     /// Sets the member that the refresh token is sent as. Default: `refresh_token`.
-    pub fn refresh_token_as(mut self, name: impl Into<Cow<'static, str>>) -> Self {
-        self.refresh_token_as = Some(name.into());
+    pub fn refresh_token_field(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.refresh_token_field = Some(name.into());
         self.exchange.never_ends = false;
         self
     }
@@ -127,13 +114,13 @@ impl JsonEndpoint {
     /// Sends no refresh token: for an endpoint that knows the caller by a field or a header. No refusal ends a grant
     /// then, as there is none: each is one of the configuration.
     pub fn without_refresh_token(mut self) -> Self {
-        self.refresh_token_as = None;
+        self.refresh_token_field = None;
         self.exchange.never_ends = true;
         self
     }
 
     /// Adds a member that each request carries.
-    pub fn field(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
+    pub fn extra_field(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
         self.fields.push((name.into(), Secret::new(value.into())));
         self
     }
@@ -147,13 +134,13 @@ impl JsonEndpoint {
 
     /// Sets the member that holds the access token. Default: `access_token`. A name that begins with a slash is a way
     /// through nested objects: `/data/jwt`.
-    pub fn access_token_from(mut self, member: impl Into<Cow<'static, str>>) -> Self {
+    pub fn access_token_path(mut self, member: impl Into<Cow<'static, str>>) -> Self {
         self.exchange.shape.access_token = member.into();
         self
     }
 
     /// Sets the member that holds the new refresh token. Default: `refresh_token`. An answer without one keeps the old.
-    pub fn refresh_token_from(mut self, member: impl Into<Cow<'static, str>>) -> Self {
+    pub fn new_refresh_token_path(mut self, member: impl Into<Cow<'static, str>>) -> Self {
         self.exchange.shape.refresh_token = member.into();
         self
     }
@@ -172,28 +159,28 @@ impl JsonEndpoint {
 
     /// Sets the member that holds the code of a refusal. Default: `error` and `code`, of which the first counts whose
     /// text is known, by a verdict of yours too.
-    pub fn code_from(mut self, member: impl Into<Cow<'static, str>>) -> Self {
+    pub fn error_code_path(mut self, member: impl Into<Cow<'static, str>>) -> Self {
         self.exchange.shape.codes = vec![member.into()];
         self
     }
 
     /// Adds what this backend means by its error codes and statuses. Of a backend of which nothing is told, each 4xx but
     /// 429 and the like is tried again at leisure, and ends no grant.
-    pub fn verdicts(mut self, verdicts: Verdicts) -> Self {
+    pub fn error_classifier(mut self, verdicts: ErrorClassifier) -> Self {
         self.exchange.verdicts.add(verdicts);
         self
     }
 
     /// Sets how long an exchange may take. Default: 10 s, so that the repeat of one that was not answered falls within
     /// the time in which servers tolerate it.
-    pub fn time_limit(mut self, limit: Duration) -> Self {
-        self.exchange.time_limit = limit;
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.exchange.timeout = limit;
         self
     }
 
     /// Sets how long an answer may be, in bytes. Default: 256 KiB.
-    pub fn answer_limit(mut self, bytes: usize) -> Self {
-        self.exchange.answer_limit = bytes;
+    pub fn max_response_size(mut self, bytes: usize) -> Self {
+        self.exchange.max_response_size = bytes;
         self
     }
 
@@ -202,7 +189,7 @@ impl JsonEndpoint {
         url: &EndpointUrl,
         refresh_token: Option<&str>,
     ) -> Result<Request<Bytes>, BoxError> {
-        let refresh_token = self.refresh_token_as.as_deref().zip(refresh_token);
+        let refresh_token = self.refresh_token_field.as_deref().zip(refresh_token);
         let fields = self.fields.iter().map(|(name, value)| (&**name, value.expose()));
         let body = object::write(refresh_token.into_iter().chain(fields));
         let mut request = Request::post(url.uri().clone()).body(body)?;
@@ -216,8 +203,8 @@ impl JsonEndpoint {
 
 impl Refresher for JsonEndpoint {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
-        if self.refresh_token_as.is_some() && cx.presentable().is_none() {
-            return Err(RefreshError::ended(EndpointError::no_refresh_token()));
+        if self.refresh_token_field.is_some() && cx.presentable().is_none() {
+            return Err(RefreshError::grant_ended(EndpointError::no_refresh_token()));
         }
         self.exchange.run(&cx, &|url| self.request(url, cx.presentable())).await
     }

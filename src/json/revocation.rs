@@ -4,9 +4,9 @@ use std::{future::Future, pin::Pin};
 
 use super::endpoint::JsonEndpoint;
 use crate::{
-    clock::SystemClock,
-    endpoint::{EndpointError, EndpointUrl, InvalidEndpoint},
-    token::{Credential, Token},
+    endpoint::{EndpointError, EndpointUrl, InvalidEndpointUrl},
+    rt::SystemClock,
+    token::{RevocableTokens, Token},
 };
 
 /// Posts a refresh token to the route that takes it back, as simplejwt's `…/token/blacklist/` does; made by
@@ -16,9 +16,9 @@ use crate::{
 ///
 /// ```
 /// # use tower_reauth::{Session, json::JsonEndpoint};
-/// # fn example(endpoint: JsonEndpoint) -> Result<Session, tower_reauth::endpoint::InvalidEndpoint> {
+/// # fn example(endpoint: JsonEndpoint) -> Result<Session, tower_reauth::endpoint::InvalidEndpointUrl> {
 /// let revocation = endpoint.revocation("https://api.example.com/auth/token/blacklist/")?;
-/// let session = Session::builder(endpoint).on_revoke(revocation.into_hook()).build();
+/// let session = Session::builder(endpoint).revoke_with(revocation.into_hook()).build();
 /// # Ok(session)
 /// # }
 /// ```
@@ -35,10 +35,10 @@ impl JsonEndpoint {
     /// # Errors
     ///
     /// As the constructors'.
-    pub fn revocation<U>(&self, url: U) -> Result<Revocation, InvalidEndpoint>
+    pub fn revocation<U>(&self, url: U) -> Result<Revocation, InvalidEndpointUrl>
     where
         U: TryInto<EndpointUrl>,
-        U::Error: Into<InvalidEndpoint>,
+        U::Error: Into<InvalidEndpointUrl>,
     {
         let mut endpoint = self.clone();
         endpoint.exchange.url = url.try_into().map_err(Into::into)?;
@@ -59,14 +59,14 @@ impl Revocation {
     /// # Cancel safety
     ///
     /// A future that is dropped may have revoked or not.
-    pub async fn revoke(&self, credential: impl Into<Credential>) -> Result<(), EndpointError> {
+    pub async fn revoke(&self, credential: impl Into<RevocableTokens>) -> Result<(), EndpointError> {
         let credential = credential.into();
         let Some(refresh_token) = credential.refresh_token() else { return Ok(()) };
         let make = |url: &_| self.endpoint.request(url, Some(refresh_token));
         self.endpoint.exchange.run_for_status(&SystemClock, refresh_token, &make).await
     }
 
-    /// For [`SessionBuilder::on_revoke`](crate::SessionBuilder::on_revoke).
+    /// For [`SessionBuilder::revoke_with`](crate::SessionBuilder::revoke_with).
     pub fn into_hook(self) -> impl Fn(Token) -> RevokeFuture + Send + Sync + 'static {
         move |token| {
             let this = self.clone();

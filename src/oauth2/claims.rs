@@ -39,7 +39,7 @@ mod tests {
 
     fn claims(challenge: &str) -> Option<String> {
         let headers = HeaderMap::from_iter([(http::header::WWW_AUTHENTICATE, challenge.parse().unwrap())]);
-        asked_for(&Challenges::of(&headers))
+        asked_for(&Challenges::from_headers(&headers))
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Who asks, where, and for what.
 
-use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
@@ -8,13 +8,14 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{claims, client_auth::ClientAuth, form::Form};
+use crate::error::BoxError;
 use crate::{
-    endpoint::{EndpointUrl, Exchange, InvalidEndpoint, Lifetime, RequestBody, Shape, Transport, Verdicts},
+    endpoint::{
+        EndpointUrl, ErrorClassifier, Exchange, InvalidEndpointUrl, Lifetime, RequestBody, Shape, Transport,
+    },
     refresh::RefreshContext,
     token::Secret,
 };
-
-type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// An OAuth 2.0 client: who asks which token endpoint for what.
 ///
@@ -38,14 +39,14 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpoint`] if the URL is none, or cleartext to another machine, or if this machine has no root
+    /// [`InvalidEndpointUrl`] if the URL is none, or cleartext to another machine, or if this machine has no root
     /// certificates.
-    #[cfg(feature = "client")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "client")))]
-    pub fn try_new<U>(token_endpoint: U, client_id: impl Into<Arc<str>>) -> Result<Self, InvalidEndpoint>
+    #[cfg(feature = "https-ring")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "https-ring")))]
+    pub fn try_new<U>(token_endpoint: U, client_id: impl Into<Arc<str>>) -> Result<Self, InvalidEndpointUrl>
     where
         U: TryInto<EndpointUrl>,
-        U::Error: Into<InvalidEndpoint>,
+        U::Error: Into<InvalidEndpointUrl>,
     {
         let url = token_endpoint.try_into().map_err(Into::into)?;
         let transport = Transport::ready(&url)?;
@@ -57,15 +58,15 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpoint`] if the URL is none, or cleartext to another machine.
+    /// [`InvalidEndpointUrl`] if the URL is none, or cleartext to another machine.
     pub fn try_with_transport<U, S, B>(
         token_endpoint: U,
         client_id: impl Into<Arc<str>>,
         transport: S,
-    ) -> Result<Self, InvalidEndpoint>
+    ) -> Result<Self, InvalidEndpointUrl>
     where
         U: TryInto<EndpointUrl>,
-        U::Error: Into<InvalidEndpoint>,
+        U::Error: Into<InvalidEndpointUrl>,
         S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
@@ -91,20 +92,20 @@ impl Client {
 
     /// Sets the secret, sent in the `Authorization` header: `client_secret_basic` (RFC 6749 §2.3.1), which each server
     /// that gives out secrets must support.
-    pub fn secret_basic(mut self, secret: impl Into<String>) -> Self {
+    pub fn client_secret_basic(mut self, secret: impl Into<String>) -> Self {
         self.auth = ClientAuth::SecretBasic(Secret::new(secret.into()));
         self
     }
 
     /// Sets the secret, sent in the body: `client_secret_post` (RFC 6749 §2.3.1).
-    pub fn secret_post(mut self, secret: impl Into<String>) -> Self {
+    pub fn client_secret_post(mut self, secret: impl Into<String>) -> Self {
         self.auth = ClientAuth::SecretPost(Secret::new(secret.into()));
         self
     }
 
     /// Sets what makes a signed assertion: `private_key_jwt` or `client_secret_jwt` (RFC 7523 §2.2). It is called for
     /// each request, so that none is used twice, and must not block. Its failure is one of the configuration.
-    pub fn assertion<F, E>(mut self, make: F) -> Self
+    pub fn client_assertion<F, E>(mut self, make: F) -> Self
     where
         F: Fn() -> Result<String, E> + Send + Sync + 'static,
         E: Into<BoxError>,
@@ -115,7 +116,7 @@ impl Client {
 
     /// Sets the scopes that each token request asks for (RFC 6749 §3.3). Default: none are named, and the server gives
     /// what was granted before. A scope that is asked for and not granted is told by the event
-    /// [`Noticed`](crate::EventKind::Noticed).
+    /// [`Noticed`](crate::event::EventKind::Warning).
     pub fn scopes<I>(mut self, scopes: I) -> Self
     where
         I: IntoIterator,
@@ -127,16 +128,16 @@ impl Client {
 
     /// Adds a resource that each token request asks for (RFC 8707 §2).
     pub fn resource(self, resource: impl Into<String>) -> Self {
-        self.param("resource", resource)
+        self.extra_param("resource", resource)
     }
 
     /// Adds an audience that each token request asks for (RFC 8693 §2.1, and what some providers have for a resource).
     pub fn audience(self, audience: impl Into<String>) -> Self {
-        self.param("audience", audience)
+        self.extra_param("audience", audience)
     }
 
     /// Adds a parameter that each token request carries.
-    pub fn param(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
+    pub fn extra_param(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
         self.pinned.push((name.into(), Secret::new(value.into())));
         self
     }
@@ -144,7 +145,7 @@ impl Client {
     /// Asks for the claims that a server missed when it refused a token (`error="insufficient_claims"`), in the parameter
     /// `claims`, as Microsoft's continuous access evaluation wants it. Default: they are not asked for. A server's text
     /// goes to the token endpoint then: allow the layer's origins.
-    pub fn answer_claims_challenges(mut self) -> Self {
+    pub fn request_missing_claims(mut self) -> Self {
         self.answers_claims = true;
         self
     }
@@ -163,21 +164,21 @@ impl Client {
     }
 
     /// Adds what this provider means by its error codes and statuses.
-    pub fn verdicts(mut self, verdicts: Verdicts) -> Self {
+    pub fn error_classifier(mut self, verdicts: ErrorClassifier) -> Self {
         self.exchange.verdicts.add(verdicts);
         self
     }
 
     /// Sets how long an exchange may take. Default: 10 s, so that the repeat of one that was not answered falls within
     /// the time in which servers tolerate it.
-    pub fn time_limit(mut self, limit: Duration) -> Self {
-        self.exchange.time_limit = limit;
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.exchange.timeout = limit;
         self
     }
 
     /// Sets how long an answer may be, in bytes. Default: 256 KiB.
-    pub fn answer_limit(mut self, bytes: usize) -> Self {
-        self.exchange.answer_limit = bytes;
+    pub fn max_response_size(mut self, bytes: usize) -> Self {
+        self.exchange.max_response_size = bytes;
         self
     }
 

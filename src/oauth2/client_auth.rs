@@ -1,6 +1,6 @@
 //! How a client shows who it is (RFC 6749 §2.3).
 
-use std::{error::Error as StdError, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -8,9 +8,8 @@ use http::{HeaderMap, HeaderValue, header};
 use zeroize::Zeroizing;
 
 use super::form::{ENCODED, Form};
+use crate::error::BoxError;
 use crate::token::Secret;
-
-type BoxError = Box<dyn StdError + Send + Sync>;
 
 #[derive(Clone)]
 pub(super) enum ClientAuth {

@@ -29,7 +29,7 @@ impl Client {
 impl Refresher for RefreshTokenGrant {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
         let Some(refresh_token) = cx.presentable() else {
-            return Err(RefreshError::ended(EndpointError::no_refresh_token()));
+            return Err(RefreshError::grant_ended(EndpointError::no_refresh_token()));
         };
         let grant = [("grant_type", "refresh_token"), ("refresh_token", refresh_token)];
         self.client.exchange.run(&cx, &|url| self.client.token_request(url, &grant, &cx)).await

@@ -4,9 +4,9 @@ use std::{future::Future, pin::Pin};
 
 use super::client::Client;
 use crate::{
-    clock::SystemClock,
-    endpoint::{EndpointError, EndpointUrl, InvalidEndpoint},
-    token::{Credential, Token},
+    endpoint::{EndpointError, EndpointUrl, InvalidEndpointUrl},
+    rt::SystemClock,
+    token::{RevocableTokens, Token},
 };
 
 /// Revokes tokens at a revocation endpoint (RFC 7009); made by [`Client::revocation`].
@@ -14,12 +14,12 @@ use crate::{
 /// # Examples
 ///
 /// ```
-/// # use tower_reauth::{Session, Token, endpoint::{EndpointError, InvalidEndpoint, RequestBody}, oauth2};
+/// # use tower_reauth::{Session, Token, endpoint::{EndpointError, InvalidEndpointUrl, RequestBody}, oauth2};
 /// # async fn example(client: oauth2::Client) -> Result<(), Box<dyn std::error::Error>> {
 /// let revocation = client.revocation("https://id.example.com/revoke")?;
 /// let session = Session::builder(client.refresh_token_grant())
 ///     // What a refresh brings after the user signed out.
-///     .on_revoke(revocation.clone().into_hook())
+///     .revoke_with(revocation.clone().into_hook())
 ///     .build();
 ///
 /// // Signing out, and taking back what the session had.
@@ -40,10 +40,10 @@ impl Client {
     /// # Errors
     ///
     /// As the constructors'.
-    pub fn revocation<U>(&self, revocation_endpoint: U) -> Result<Revocation, InvalidEndpoint>
+    pub fn revocation<U>(&self, revocation_endpoint: U) -> Result<Revocation, InvalidEndpointUrl>
     where
         U: TryInto<EndpointUrl>,
-        U::Error: Into<InvalidEndpoint>,
+        U::Error: Into<InvalidEndpointUrl>,
     {
         let mut client = self.clone();
         client.exchange.url = revocation_endpoint.try_into().map_err(Into::into)?;
@@ -65,7 +65,7 @@ impl Revocation {
     /// # Cancel safety
     ///
     /// A future that is dropped may have revoked or not.
-    pub async fn revoke(&self, credential: impl Into<Credential>) -> Result<(), EndpointError> {
+    pub async fn revoke(&self, credential: impl Into<RevocableTokens>) -> Result<(), EndpointError> {
         let credential = credential.into();
         let refresh_token = match credential.refresh_token() {
             Some(refresh_token) => self.revoke_one(refresh_token, "refresh_token").await,
@@ -79,7 +79,7 @@ impl Revocation {
         }
     }
 
-    /// For [`SessionBuilder::on_revoke`](crate::SessionBuilder::on_revoke).
+    /// For [`SessionBuilder::revoke_with`](crate::SessionBuilder::revoke_with).
     pub fn into_hook(self) -> impl Fn(Token) -> RevokeFuture + Send + Sync + 'static {
         move |token| {
             let this = self.clone();

@@ -6,28 +6,28 @@ use super::{RefreshContext, RefreshError, Refresher};
 use crate::token::Token;
 
 /// A refresher that asks twice before a grant is given up; see
-/// [`RefresherExt`](super::RefresherExt::confirm_ended).
+/// [`RefresherExt`](crate::RefresherExt::confirm_grant_ended).
 #[derive(Clone, Debug)]
-pub struct ConfirmEnded<R> {
+pub struct ConfirmGrantEnded<R> {
     inner: R,
     pause: Duration,
 }
 
-// === impl ConfirmEnded ===
+// === impl ConfirmGrantEnded ===
 
-impl<R> ConfirmEnded<R> {
+impl<R> ConfirmGrantEnded<R> {
     pub(super) fn new(inner: R, pause: Duration) -> Self {
         Self { inner, pause: pause.min(LONGEST_PAUSE) }
     }
 }
 
-impl<R: Refresher> Refresher for ConfirmEnded<R> {
+impl<R: Refresher> Refresher for ConfirmGrantEnded<R> {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
         match self.inner.refresh(cx.clone()).await {
-            Err(error) if error.is_ended() => {}
+            Err(error) if error.is_grant_ended() => {}
             result => return result,
         }
-        cx.clock().sleep(self.pause).map_err(RefreshError::configuration)?.await;
+        cx.clock().sleep(self.pause).map_err(RefreshError::misconfigured)?.await;
         self.inner.refresh(cx).await
     }
 }

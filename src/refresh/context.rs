@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     challenge::Challenges,
-    clock::{Clock, SystemClock},
+    rt::{Clock, SystemClock},
     token::{Secret, Token},
 };
 
@@ -26,17 +26,17 @@ pub struct RefreshContext {
 pub enum RefreshReason {
     /// There is no access token yet.
     #[default]
-    First,
+    Initial,
     /// The token is still valid and due to be replaced.
     Stale,
     /// The token has expired.
     Expired,
     /// A server refused the token.
-    Refused,
-    /// [`refresh_now`](crate::Session::refresh_now) asked for it.
-    Asked,
+    Rejected,
+    /// [`refresh`](crate::Session::refresh) asked for it.
+    Requested,
     /// The refresh before was sent and not answered: the same refresh token is presented once more.
-    Repeat,
+    Repeated,
 }
 
 // === impl RefreshContext ===
@@ -78,7 +78,7 @@ impl RefreshContext {
     }
 
     /// Sets how many refreshes in a row were useless; for a test of a refresher.
-    pub fn with_failures(mut self, failures: u32) -> Self {
+    pub fn with_consecutive_failures(mut self, failures: u32) -> Self {
         self.failures = failures;
         self
     }
@@ -122,7 +122,7 @@ impl RefreshContext {
     }
 
     /// How many refreshes in a row were useless before this one.
-    pub fn failures(&self) -> u32 {
+    pub fn consecutive_failures(&self) -> u32 {
         self.failures
     }
 

@@ -2,12 +2,8 @@
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
-use crate::{
-    chain,
-    token::{InvalidToken, Secret},
-};
-
-type BoxError = Box<dyn StdError + Send + Sync>;
+use crate::error::{BoxError, find_source};
+use crate::token::{InvalidToken, Secret};
 
 /// How a refresh failed.
 ///
@@ -16,9 +12,9 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 /// | made by | what happened | what follows |
 /// |---|---|---|
 /// | [`transient`](Self::transient) | nothing reached the server, or it said "later" (5xx, 429) | tried again after a growing delay |
-/// | [`unknown_outcome`](Self::unknown_outcome) | it was sent, and no answer came | repeated once at once, as servers that rotate tolerate that for seconds |
-/// | [`configuration`](Self::configuration) | the client is refused, or the answer is no token | as transient, with another error |
-/// | [`ended`](Self::ended) | the refresh token is dead (`invalid_grant`) | nobody is asked again until a token is set |
+/// | [`outcome_unknown`](Self::outcome_unknown) | it was sent, and no answer came | repeated once at once, as servers that rotate tolerate that for seconds |
+/// | [`misconfigured`](Self::misconfigured) | the client is refused, or the answer is no token | as transient, with another error |
+/// | [`grant_ended`](Self::grant_ended) | the refresh token is dead (`invalid_grant`) | nobody is asked again until a token is set |
 ///
 /// One that is made of another `RefreshError` keeps its [`retry_after`](Self::retry_after), unless another is set.
 ///
@@ -26,7 +22,7 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 /// show a token itself.
 #[derive(Clone)]
 pub struct RefreshError {
-    kind: RefreshErrorKind,
+    kind: FailureKind,
     retry_after: Option<Duration>,
     /// The least delay that follows; unlike a server's own word it ends with a token that stayed in use.
     pause: Option<Duration>,
@@ -35,12 +31,18 @@ pub struct RefreshError {
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RefreshErrorKind {
+/// The four kinds of failed refresh; see [`RefreshError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// [`RefreshError::transient`].
     Transient,
-    Unknown,
-    Configuration,
-    Ended,
+    /// [`RefreshError::outcome_unknown`].
+    OutcomeUnknown,
+    /// [`RefreshError::misconfigured`].
+    Misconfigured,
+    /// [`RefreshError::grant_ended`].
+    GrantEnded,
 }
 
 // === impl RefreshError ===
@@ -48,30 +50,30 @@ pub(crate) enum RefreshErrorKind {
 impl RefreshError {
     /// It failed in passing: try again later.
     pub fn transient(error: impl Into<BoxError>) -> Self {
-        Self::new(RefreshErrorKind::Transient, error.into())
+        Self::new(FailureKind::Transient, error.into())
     }
 
     /// It was sent, and no answer came: the refresh token may be spent.
-    pub fn unknown_outcome(error: impl Into<BoxError>) -> Self {
-        Self::new(RefreshErrorKind::Unknown, error.into())
+    pub fn outcome_unknown(error: impl Into<BoxError>) -> Self {
+        Self::new(FailureKind::OutcomeUnknown, error.into())
     }
 
     /// The client is set up wrongly, or the endpoint's answer is no token.
-    pub fn configuration(error: impl Into<BoxError>) -> Self {
-        Self::new(RefreshErrorKind::Configuration, error.into())
+    pub fn misconfigured(error: impl Into<BoxError>) -> Self {
+        Self::new(FailureKind::Misconfigured, error.into())
     }
 
     /// The grant has ended, or the refresher must not be called again: the user has to sign in.
-    pub fn ended(error: impl Into<BoxError>) -> Self {
-        Self::new(RefreshErrorKind::Ended, error.into())
+    pub fn grant_ended(error: impl Into<BoxError>) -> Self {
+        Self::new(FailureKind::GrantEnded, error.into())
     }
 
-    pub(crate) fn new(kind: RefreshErrorKind, error: BoxError) -> Self {
+    pub(crate) fn new(kind: FailureKind, error: BoxError) -> Self {
         // One that is made of another says something else of the same failure.
         let inner = error.downcast_ref::<Self>();
         let successor = inner.and_then(|inner| inner.successor.clone());
-        let answered = successor.is_some() && kind == RefreshErrorKind::Unknown;
-        let kind = if answered { RefreshErrorKind::Transient } else { kind };
+        let answered = successor.is_some() && kind == FailureKind::OutcomeUnknown;
+        let kind = if answered { FailureKind::Transient } else { kind };
         Self {
             kind,
             retry_after: inner.and_then(|inner| inner.retry_after),
@@ -84,22 +86,27 @@ impl RefreshError {
 
     /// Sets how long the server asked to be left alone (`Retry-After`, RFC 9110 §10.2.3). More than an hour is an hour.
     /// `None`: it didn't.
-    pub fn retry_after(mut self, wait: impl Into<Option<Duration>>) -> Self {
+    pub fn with_retry_after(mut self, wait: impl Into<Option<Duration>>) -> Self {
         self.retry_after = wait.into();
         self
     }
 
     /// Sets the refresh token that the answer brought, though it brought no access token that can be used: it replaces
     /// the session's, as the presented one may be spent. An outcome that was unknown is transient then.
-    pub fn brought_refresh_token(mut self, refresh_token: impl Into<String>) -> Self {
+    pub fn with_refresh_token(mut self, refresh_token: impl Into<String>) -> Self {
         self.successor = Some(Secret::new(refresh_token.into()));
-        if self.kind == RefreshErrorKind::Unknown {
-            self.kind = RefreshErrorKind::Transient;
+        if self.kind == FailureKind::OutcomeUnknown {
+            self.kind = FailureKind::Transient;
         }
         self
     }
 
-    #[cfg(feature = "_endpoint")]
+    /// The server's `Retry-After`.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    #[cfg(feature = "__endpoint")]
     pub(crate) fn pause(mut self, least: Duration) -> Self {
         self.pause = Some(least);
         self
@@ -107,7 +114,7 @@ impl RefreshError {
 
     /// Sets what the log says of it (feature `tracing`), which must hold no secret. Of the error that it is made of nothing
     /// is logged, as that is not known of it.
-    pub fn log_as(mut self, text: impl Into<Arc<str>>) -> Self {
+    pub fn with_log_message(mut self, text: impl Into<Arc<str>>) -> Self {
         self.log_text = Some(text.into());
         self
     }
@@ -119,35 +126,31 @@ impl RefreshError {
 
     /// Looks for a `RefreshError` in `error` and its chain of sources: for a refresher that calls another one.
     pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
-        chain::find(error)
+        find_source(error)
     }
 
     /// Whether it was made by [`transient`](Self::transient).
     pub fn is_transient(&self) -> bool {
-        self.kind == RefreshErrorKind::Transient
+        self.kind == FailureKind::Transient
     }
 
-    /// Whether it was made by [`unknown_outcome`](Self::unknown_outcome).
-    pub fn is_unknown_outcome(&self) -> bool {
-        self.kind == RefreshErrorKind::Unknown
+    /// Whether it was made by [`outcome_unknown`](Self::outcome_unknown).
+    pub fn is_outcome_unknown(&self) -> bool {
+        self.kind == FailureKind::OutcomeUnknown
     }
 
-    /// Whether it was made by [`configuration`](Self::configuration).
-    pub fn is_configuration(&self) -> bool {
-        self.kind == RefreshErrorKind::Configuration
+    /// Whether it was made by [`misconfigured`](Self::misconfigured).
+    pub fn is_misconfigured(&self) -> bool {
+        self.kind == FailureKind::Misconfigured
     }
 
-    /// Whether it was made by [`ended`](Self::ended).
-    pub fn is_ended(&self) -> bool {
-        self.kind == RefreshErrorKind::Ended
+    /// Whether it was made by [`grant_ended`](Self::grant_ended).
+    pub fn is_grant_ended(&self) -> bool {
+        self.kind == FailureKind::GrantEnded
     }
 
-    pub(crate) fn kind(&self) -> RefreshErrorKind {
+    pub(crate) fn kind(&self) -> FailureKind {
         self.kind
-    }
-
-    pub(crate) fn wait(&self) -> Option<Duration> {
-        self.retry_after
     }
 
     pub(crate) fn least_delay(&self) -> Option<Duration> {
@@ -165,7 +168,7 @@ impl RefreshError {
 
 impl From<InvalidToken> for RefreshError {
     fn from(error: InvalidToken) -> Self {
-        Self::configuration(error)
+        Self::misconfigured(error)
     }
 }
 
@@ -183,10 +186,10 @@ impl fmt::Debug for RefreshError {
 impl fmt::Display for RefreshError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
-            RefreshErrorKind::Transient => "the refresh failed in passing",
-            RefreshErrorKind::Unknown => "the refresh was sent and not answered",
-            RefreshErrorKind::Configuration => "the refresh was refused for its configuration",
-            RefreshErrorKind::Ended => "the grant has ended",
+            FailureKind::Transient => "the refresh failed in passing",
+            FailureKind::OutcomeUnknown => "the refresh was sent and not answered",
+            FailureKind::Misconfigured => "the refresh was refused for its configuration",
+            FailureKind::GrantEnded => "the grant has ended",
         })
     }
 }

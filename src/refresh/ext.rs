@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{RefreshError, Refresher, confirm::ConfirmEnded, map_err::MapErr, time_limit::TimeLimit};
+use super::{RefreshError, Refresher, confirm::ConfirmGrantEnded, map_err::MapErr, timeout::Timeout};
 
 /// What can be put around any [`Refresher`].
 ///
@@ -13,8 +13,8 @@ use super::{RefreshError, Refresher, confirm::ConfirmEnded, map_err::MapErr, tim
 /// use tower_reauth::{RefreshError, RefresherExt, Token, refresh_fn};
 ///
 /// let refresher = refresh_fn(|_| async { Ok(Token::try_new("A1")?) })
-///     .time_limit(Duration::from_secs(5))
-///     .map_err(|error| if error.is_ended() { RefreshError::configuration(error) } else { error });
+///     .timeout(Duration::from_secs(5))
+///     .map_err(|error| if error.is_grant_ended() { RefreshError::misconfigured(error) } else { error });
 /// # let _ = tower_reauth::AuthLayer::new(refresher);
 /// ```
 pub trait RefresherExt: Refresher + Sized {
@@ -22,8 +22,8 @@ pub trait RefresherExt: Refresher + Sized {
     ///
     /// Ten seconds or so are good: the repeat then falls within the time in which servers tolerate one. The refreshers
     /// of this crate for token endpoints have a limit of their own, and know whether the request was sent.
-    fn time_limit(self, limit: Duration) -> TimeLimit<Self> {
-        TimeLimit::new(self, limit)
+    fn timeout(self, limit: Duration) -> Timeout<Self> {
+        Timeout::new(self, limit)
     }
 
     /// Changes what a failure means.
@@ -37,8 +37,8 @@ pub trait RefresherExt: Refresher + Sized {
     /// use tower_reauth::{RefreshError, Refresher, RefresherExt};
     ///
     /// fn never_repeated(refresher: impl Refresher) -> impl Refresher {
-    ///     refresher.map_err(|error| match error.is_unknown_outcome() {
-    ///         true => RefreshError::ended(error),
+    ///     refresher.map_err(|error| match error.is_outcome_unknown() {
+    ///         true => RefreshError::grant_ended(error),
     ///         false => error,
     ///     })
     /// }
@@ -55,8 +55,8 @@ pub trait RefresherExt: Refresher + Sized {
     ///
     /// A pause of more than 30 s is 30 s: both exchanges must end within the session's limit for a flight, or the grant
     /// never ends.
-    fn confirm_ended(self, pause: Duration) -> ConfirmEnded<Self> {
-        ConfirmEnded::new(self, pause)
+    fn confirm_grant_ended(self, pause: Duration) -> ConfirmGrantEnded<Self> {
+        ConfirmGrantEnded::new(self, pause)
     }
 }
 

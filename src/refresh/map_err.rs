@@ -5,7 +5,7 @@ use std::fmt;
 use super::{RefreshContext, RefreshError, Refresher};
 use crate::token::Token;
 
-/// A refresher whose failures go through a function; see [`RefresherExt`](super::RefresherExt::map_err).
+/// A refresher whose failures go through a function; see [`RefresherExt`](crate::RefresherExt::map_err).
 #[derive(Clone)]
 pub struct MapErr<R, F> {
     inner: R,

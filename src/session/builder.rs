@@ -1,7 +1,6 @@
 //! What belongs to a credential, set before its session begins.
 
 use std::{
-    error::Error as StdError,
     fmt,
     future::Future,
     sync::{Arc, Mutex, atomic::AtomicUsize},
@@ -10,22 +9,21 @@ use std::{
 
 use tokio::sync::Notify;
 
+use crate::error::BoxError;
 use crate::{
-    clock::{Clock, SystemClock, nanos},
     event::Event,
     refresh::{AnyRefresher, Refresher},
-    spawn::{Spawn, TokioSpawn},
+    rt::{Clock, SystemClock, nanos},
+    rt::{Spawner, TokioSpawner},
     token::{Secret, Token},
 };
 
 use super::{
     Session,
-    core::{Core, EventHook, Hook, HookFailed, Shell, WaitLimits},
-    snapshot::Snapshots,
-    state::{Delays, Rules, State},
+    machine::{Delays, Rules, State},
+    published::Snapshots,
+    shared::{Core, EventHook, Hook, HookFailed, Shell, WaitLimits},
 };
-
-type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Builds a [`Session`].
 ///
@@ -39,10 +37,10 @@ pub struct SessionBuilder {
     seed: Option<u64>,
     limits: WaitLimits,
     limit: Duration,
-    save_limit: Duration,
+    save_timeout: Duration,
     name: Option<Arc<str>>,
     clock: Arc<dyn Clock>,
-    spawn: Arc<dyn Spawn>,
+    spawn: Arc<dyn Spawner>,
     save_hook: Option<Hook>,
     revoke_hook: Option<Hook>,
     event_hook: Option<EventHook>,
@@ -80,7 +78,7 @@ impl Session {
     ///     .build()?;
     /// let session = Session::builder(refresher)
     ///     .token(stored)
-    ///     .on_token(|token: Token| async move { write(token) })
+    ///     .save_with(|token: Token| async move { write(token) })
     ///     .build();
     /// assert!(session.status().is_fresh());
     /// # Ok(())
@@ -96,7 +94,7 @@ impl Session {
                 margin: None,
                 jitter: true,
                 limit: 0,
-                save_limit: 0,
+                save_timeout: 0,
                 delays: Delays { first: 1_000_000_000, most: 120_000_000_000, jitter: true },
                 saves: false,
             },
@@ -105,13 +103,13 @@ impl Session {
                 patience: Duration::from_secs(30),
                 to_deadline: false,
                 after_rejection: Duration::from_secs(2),
-                max_waiting: None,
+                max_waiters: None,
             },
             limit: Duration::from_secs(60),
-            save_limit: Duration::from_secs(5),
+            save_timeout: Duration::from_secs(5),
             name: None,
             clock: Arc::new(SystemClock),
-            spawn: Arc::new(TokioSpawn),
+            spawn: Arc::new(TokioSpawner),
             save_hook: None,
             revoke_hook: None,
             event_hook: None,
@@ -164,10 +162,10 @@ impl SessionBuilder {
     ///         let path = path.clone();
     ///         async move { write(&path, &token).await }
     ///     };
-    ///     Session::builder(refresher).on_token(save).build()
+    ///     Session::builder(refresher).save_with(save).build()
     /// }
     /// ```
-    pub fn on_token<F, Fut, E>(mut self, save: F) -> Self
+    pub fn save_with<F, Fut, E>(mut self, save: F) -> Self
     where
         F: Fn(Token) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), E>> + Send + 'static,
@@ -179,7 +177,7 @@ impl SessionBuilder {
     }
 
     /// Hands a token to `revoke` that a refresh brought after its session was signed out, or in as another.
-    pub fn on_revoke<F, Fut, E>(mut self, revoke: F) -> Self
+    pub fn revoke_with<F, Fut, E>(mut self, revoke: F) -> Self
     where
         F: Fn(Token) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), E>> + Send + 'static,
@@ -199,14 +197,14 @@ impl SessionBuilder {
     /// Sets whether a token is refreshed in the background before it expires. Default: it is.
     ///
     /// Off is for a program that makes a call and ends: no refresh begins that it wouldn't wait for.
-    pub fn early_refresh(mut self, early: bool) -> Self {
+    pub fn refresh_early(mut self, early: bool) -> Self {
         self.rules.early = early;
         self
     }
 
     /// Sets how long before its expiry a token is refreshed early, at most half of its life.
     /// Default: a quarter of its life, at most an hour.
-    pub fn early_window(mut self, window: Duration) -> Self {
+    pub fn refresh_window(mut self, window: Duration) -> Self {
         self.rules.window = Some(nanos(window));
         self
     }
@@ -235,7 +233,7 @@ impl SessionBuilder {
     /// Default: 1 s, 120 s.
     ///
     /// A refresh is useless if it failed, if its token was useless on arrival, or if a server refused that token within
-    /// its trial: a tenth of its life, 30 s at most. Useless ones are counted until a token has gone unrefused for its
+    /// its trial: a tenth of its life, 30 s at most. Ineffective ones are counted until a token has gone unrefused for its
     /// trial; so a token that is revoked in its trial after an outage is replaced only after the delay that the outage
     /// had brought about. Callers don't wait for the end of a delay: who has no usable token gets the error, and who was
     /// refused the server's answer.
@@ -251,34 +249,34 @@ impl SessionBuilder {
 
     /// Sets how long a caller waits for a refresh that runs. Default: 30 s. A layer or a request may have a patience of
     /// its own. Nobody waits for the end of a [`backoff`](Self::backoff).
-    pub fn patience(mut self, patience: Duration) -> Self {
+    pub fn wait_timeout(mut self, patience: Duration) -> Self {
         self.limits.patience = patience;
         self
     }
 
     /// Sets how long a new call waits for the refresh that follows somebody else's rejection, before it goes out with
     /// the refused token. Default: 2 s.
-    pub fn wait_after_rejection(mut self, wait: Duration) -> Self {
+    pub fn rejection_wait(mut self, wait: Duration) -> Self {
         self.limits.after_rejection = wait;
         self
     }
 
     /// Sets how many callers may wait at once; whoever comes over it fails at once. Default: no limit.
-    pub fn max_waiting(mut self, most: usize) -> Self {
-        self.limits.max_waiting = Some(most);
+    pub fn max_waiters(mut self, most: usize) -> Self {
+        self.limits.max_waiters = Some(most);
         self
     }
 
     /// Sets how long a refresh may take, with its save. Default: 60 s. It should be longer than the patience, as its
     /// answer may hold the only valid refresh token.
-    pub fn flight_limit(mut self, limit: Duration) -> Self {
+    pub fn refresh_timeout(mut self, limit: Duration) -> Self {
         self.limit = limit.max(SHORTEST_LIMIT);
         self
     }
 
     /// Sets how long a save may take. Default: 5 s.
-    pub fn save_limit(mut self, limit: Duration) -> Self {
-        self.save_limit = limit.max(SHORTEST_LIMIT);
+    pub fn save_timeout(mut self, limit: Duration) -> Self {
+        self.save_timeout = limit.max(SHORTEST_LIMIT);
         self
     }
 
@@ -294,8 +292,8 @@ impl SessionBuilder {
         self
     }
 
-    /// Sets where refreshes run. Default: [`TokioSpawn`], on the runtime of whoever needs one.
-    pub fn spawner(mut self, spawn: impl Spawn) -> Self {
+    /// Sets where refreshes run. Default: [`TokioSpawner`], on the runtime of whoever needs one.
+    pub fn spawner(mut self, spawn: impl Spawner) -> Self {
         self.spawn = Arc::new(spawn);
         self
     }
@@ -303,7 +301,7 @@ impl SessionBuilder {
     /// Builds the session.
     pub fn build(mut self) -> Session {
         self.rules.limit = nanos(self.limit);
-        self.rules.save_limit = nanos(self.save_limit);
+        self.rules.save_timeout = nanos(self.save_timeout);
         let now = self.clock.now();
         let mut state = State::new(self.rules, self.seed);
         match self.start {
@@ -324,10 +322,10 @@ impl SessionBuilder {
             event_hook: self.event_hook,
             limits: self.limits,
             limit: self.limit,
-            save_limit: self.save_limit,
+            save_timeout: self.save_timeout,
             snapshots,
             shell: Mutex::new(Shell { state, gates: Vec::new(), version: 0 }),
-            waiting: AtomicUsize::new(0),
+            waiters: AtomicUsize::new(0),
             changed: Notify::new(),
         };
         Session { core: Arc::new(core) }

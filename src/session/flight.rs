@@ -2,7 +2,7 @@
 //!
 //! The refresh is a task of its own, so that no caller's drop ends it. One guard in the task is the only path by which
 //! a flight ends: answered, failed, panicked, dropped with its runtime or never polled. It stores the outcome in the
-//! session, and then opens the [`gate`](super::gate) to the waiters.
+//! session, and then opens the [`gate`](super::completion) to the waiters.
 
 use std::{any::Any, future::Future, panic::AssertUnwindSafe, sync::Arc};
 
@@ -11,13 +11,13 @@ use futures_util::{
     future::{Either, select},
 };
 
-use crate::{clock::Sleep, refresh::RefreshContext, token::Token};
+use crate::{refresh::RefreshContext, rt::Sleep, token::Token};
 
 use super::{
-    core::{Core, Hook, HookFailed},
-    gate::Gate,
-    inside::Inside,
-    state::{After, Landing, Lost, Outcome, SaveOrder, SaveResult, Ticket},
+    completion::Gate,
+    machine::{After, Landing, Lost, Outcome, SaveOrder, SaveResult, Ticket},
+    reentrancy::Inside,
+    shared::{Core, Hook, HookFailed},
 };
 
 /// Owns a flight's end.
@@ -43,7 +43,7 @@ struct RevokeGuard {
 enum Ended<T> {
     Done(T),
     Panicked,
-    LimitReached,
+    TimeoutElapsed,
 }
 
 /// Runs one refresh.
@@ -72,7 +72,7 @@ pub(super) async fn fly(mut guard: Guard, mut cx: RefreshContext) {
                 guard.landing = Some(Landing::Lost(Lost::Panic));
                 return;
             }
-            Ended::LimitReached => {
+            Ended::TimeoutElapsed => {
                 guard.landing = Some(Landing::Lost(Lost::Limit));
                 return;
             }
@@ -97,7 +97,7 @@ async fn save(core: &Core, guard: &mut Guard, token: &Token, limit: &mut Sleep) 
             }
             After::WaitForSave => {
                 // At its limit the other save is given up, if nobody drives it any more.
-                let Ok(pause) = core.clock.sleep(core.save_limit) else { return };
+                let Ok(pause) = core.clock.sleep(core.save_timeout) else { return };
                 let ended = select(Box::pin(changed), pause);
                 if let Either::Right(_) = select(ended, &mut *limit).await {
                     let unsaved = SaveResult::Tried(token.clone(), false);
@@ -137,15 +137,15 @@ pub(super) fn revoke(core: Arc<Core>, token: Token) -> impl Future<Output = ()> 
 async fn run_save_hook(
     core: &Core,
     token: Token,
-    flight_limit: Option<&mut Sleep>,
+    refresh_timeout: Option<&mut Sleep>,
 ) -> Result<(), HookFailed> {
-    let (Some(hook), Ok(mut limit)) = (&core.save_hook, core.clock.sleep(core.save_limit)) else {
+    let (Some(hook), Ok(mut limit)) = (&core.save_hook, core.clock.sleep(core.save_timeout)) else {
         return Err(HookFailed(None));
     };
     let run = run_hook(core, hook, token, &mut limit);
-    match flight_limit {
+    match refresh_timeout {
         None => run.await,
-        Some(flight_limit) => match select(Box::pin(run), flight_limit).await {
+        Some(refresh_timeout) => match select(Box::pin(run), refresh_timeout).await {
             Either::Left((saved, _)) => saved,
             Either::Right(_) => Err(HookFailed(None)),
         },
@@ -158,7 +158,7 @@ async fn run_hook(core: &Core, hook: &Hook, token: Token, limit: &mut Sleep) -> 
     let call = Box::pin(async move { hook(token).await });
     match bounded(core, call, limit).await {
         Ended::Done(result) => result,
-        Ended::Panicked | Ended::LimitReached => Err(HookFailed(None)),
+        Ended::Panicked | Ended::TimeoutElapsed => Err(HookFailed(None)),
     }
 }
 
@@ -171,7 +171,7 @@ async fn bounded<F: Future + Unpin>(core: &Core, future: F, limit: &mut Sleep) -
             forget(panic);
             Ended::Panicked
         }
-        Either::Right(_) => Ended::LimitReached,
+        Either::Right(_) => Ended::TimeoutElapsed,
     }
 }
 

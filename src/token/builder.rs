@@ -10,10 +10,12 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::{
-    InvalidToken, Notice, Secret, Token, When, credential,
-    invalid::{Flaw, Part},
+    InvalidToken, Secret, Token, Warning,
+    invalid::{InvalidTokenKind, Part},
+    secret::credential,
+    value::Expiry,
 };
-use crate::clock;
+use crate::rt;
 
 /// Builds a [`Token`].
 #[must_use]
@@ -21,12 +23,12 @@ pub struct TokenBuilder {
     access_token: Zeroizing<String>,
     scheme: Option<String>,
     refresh_token: Option<Secret>,
-    end: Option<When>,
-    refresh_at: Option<When>,
+    end: Option<Expiry>,
+    refresh_at: Option<Expiry>,
     received_at: Option<SystemTime>,
     scopes: Option<Arc<[String]>>,
     extras: BTreeMap<String, Secret>,
-    notices: Vec<Notice>,
+    warnings: Vec<Warning>,
 }
 
 // === impl TokenBuilder ===
@@ -42,7 +44,7 @@ impl TokenBuilder {
             received_at: None,
             scopes: None,
             extras: BTreeMap::new(),
-            notices: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 
@@ -57,7 +59,7 @@ impl TokenBuilder {
     /// Sets how long it lives, counted from when the session called the refresher (from now, if it is handed to
     /// a session by other ways). Lives of more than a hundred years are cut to that.
     pub fn expires_in(mut self, life: Duration) -> Self {
-        self.end = Some(When::After(clock::nanos(life)));
+        self.end = Some(Expiry::After(rt::nanos(life)));
         self
     }
 
@@ -68,7 +70,7 @@ impl TokenBuilder {
 
     /// Sets when it ends on the wall clock.
     pub fn expires_at(mut self, end: SystemTime) -> Self {
-        self.end = Some(When::At(end));
+        self.end = Some(Expiry::At(end));
         self
     }
 
@@ -76,13 +78,13 @@ impl TokenBuilder {
     ///
     /// It goes before the session's own window.
     pub fn refresh_in(mut self, wait: Duration) -> Self {
-        self.refresh_at = Some(When::After(clock::nanos(wait)));
+        self.refresh_at = Some(Expiry::After(rt::nanos(wait)));
         self
     }
 
     /// Sets when to refresh it early on the wall clock.
     pub fn refresh_at(mut self, instant: SystemTime) -> Self {
-        self.refresh_at = Some(When::At(instant));
+        self.refresh_at = Some(Expiry::At(instant));
         self
     }
 
@@ -118,8 +120,8 @@ impl TokenBuilder {
     }
 
     /// Adds something odd about the answer, which the session tells as an event.
-    pub fn notice(mut self, notice: Notice) -> Self {
-        self.notices.push(notice);
+    pub fn warning(mut self, warning: Warning) -> Self {
+        self.warnings.push(warning);
         self
     }
 
@@ -148,7 +150,7 @@ impl TokenBuilder {
             received_at: self.received_at,
             scopes: self.scopes,
             extras: Arc::new(self.extras),
-            notices: self.notices.into(),
+            warnings: self.warnings.into(),
         })
     }
 }
@@ -161,25 +163,25 @@ impl fmt::Debug for TokenBuilder {
 
 const KNOWN_SCHEMES: [&str; 6] = ["Bearer", "DPoP", "Basic", "MAC", "GNAP", "PoP"];
 
-fn check_access_token(text: &str) -> Result<(), Flaw> {
+fn check_access_token(text: &str) -> Result<(), InvalidTokenKind> {
     if text.is_empty() {
-        return Err(Flaw::Empty);
+        return Err(InvalidTokenKind::Empty);
     }
     let flaw = |(position, byte): (usize, u8)| match byte {
-        byte if byte.is_ascii_control() => Some(Flaw::Control(position)),
-        byte if !byte.is_ascii() => Some(Flaw::NotAscii(position)),
+        byte if byte.is_ascii_control() => Some(InvalidTokenKind::Control(position)),
+        byte if !byte.is_ascii() => Some(InvalidTokenKind::NotAscii(position)),
         _ => None,
     };
     text.bytes().enumerate().find_map(flaw).map_or(Ok(()), Err)
 }
 
-fn check_scheme(scheme: &str) -> Result<(), Flaw> {
+fn check_scheme(scheme: &str) -> Result<(), InvalidTokenKind> {
     if scheme.is_empty() {
-        return Err(Flaw::Empty);
+        return Err(InvalidTokenKind::Empty);
     }
     let is_tchar = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     match scheme.bytes().position(|b| !is_tchar(b)) {
-        Some(position) => Err(Flaw::NotATokenCharacter(position)),
+        Some(position) => Err(InvalidTokenKind::NotATokenCharacter(position)),
         None => Ok(()),
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidToken {
     pub(super) part: Part,
-    pub(super) flaw: Flaw,
+    pub(super) flaw: InvalidTokenKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(super) enum Part {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flaw {
+pub(super) enum InvalidTokenKind {
     Empty,
     Control(usize),
     NotAscii(usize),
@@ -31,14 +31,16 @@ impl InvalidToken {
     /// The first byte that is wrong, counted from 0; `None` if there is nothing at all.
     pub fn position(&self) -> Option<usize> {
         match self.flaw {
-            Flaw::Empty => None,
-            Flaw::Control(at) | Flaw::NotAscii(at) | Flaw::NotATokenCharacter(at) => Some(at),
+            InvalidTokenKind::Empty => None,
+            InvalidTokenKind::Control(at)
+            | InvalidTokenKind::NotAscii(at)
+            | InvalidTokenKind::NotATokenCharacter(at) => Some(at),
         }
     }
 
     /// Whether there is nothing but white space.
     pub fn is_empty(&self) -> bool {
-        self.flaw == Flaw::Empty
+        self.flaw == InvalidTokenKind::Empty
     }
 }
 
@@ -49,10 +51,12 @@ impl fmt::Display for InvalidToken {
             Part::Scheme => "token type",
         };
         match self.flaw {
-            Flaw::Empty => write!(f, "the {part} is empty"),
-            Flaw::Control(at) => write!(f, "the {part} has a control character at byte {at}"),
-            Flaw::NotAscii(at) => write!(f, "the {part} has a character outside ASCII at byte {at}"),
-            Flaw::NotATokenCharacter(at) => write!(f, "the {part} has a separator at byte {at}"),
+            InvalidTokenKind::Empty => write!(f, "the {part} is empty"),
+            InvalidTokenKind::Control(at) => write!(f, "the {part} has a control character at byte {at}"),
+            InvalidTokenKind::NotAscii(at) => {
+                write!(f, "the {part} has a character outside ASCII at byte {at}")
+            }
+            InvalidTokenKind::NotATokenCharacter(at) => write!(f, "the {part} has a separator at byte {at}"),
         }
     }
 }

@@ -1,4 +1,9 @@
-use std::{cell::RefCell, time::Duration};
+use std::{
+    cell::RefCell,
+    time::{Duration, SystemTime},
+};
+
+use crate::rt::{LONGEST, Nanos, Timestamp};
 
 use super::*;
 
@@ -78,9 +83,9 @@ fn p14_the_buffer_of_the_header_is_wiped_when_its_last_user_is_gone() {
 fn b145_an_answer_without_a_refresh_token_keeps_the_old_one() {
     let old = Token::builder("A1").refresh_token("R1").build().unwrap();
     let without = Token::try_new("A2").unwrap();
-    assert_eq!(without.carry_over(&old).refresh_token(), Some("R1"));
+    assert_eq!(without.or_refresh_token_of(&old).refresh_token(), Some("R1"));
     let with = Token::builder("A2").refresh_token("R2").build().unwrap();
-    assert_eq!(with.carry_over(&old).refresh_token(), Some("R2"));
+    assert_eq!(with.or_refresh_token_of(&old).refresh_token(), Some("R2"));
 }
 
 fn at(seconds: i64) -> Timestamp {

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use tower_reauth::{RefreshContext, RefreshReason, Refresher, Session, Token, refresh_fn};
+use tower_reauth::{RefreshContext, Refresher, Session, Token, refresh::RefreshReason, refresh_fn};
 
 use crate::support::{clock, endpoint, settle, token};
 
 /// No runtime is needed to build one, nor to ask what it knows.
 #[test]
 fn a_session_is_built_without_a_runtime() {
-    let (refresher, _endpoint) = endpoint();
+    let (refresher, __endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 600")).build();
-    assert_eq!(session.try_token().unwrap().expose(), "A1");
-    assert_eq!(futures::executor::block_on(session.token()).unwrap().expose(), "A1");
+    assert_eq!(session.try_token().unwrap().secret(), "A1");
+    assert_eq!(futures::executor::block_on(session.token()).unwrap().secret(), "A1");
     session.sign_out();
     assert!(session.try_token().is_none());
 }
@@ -23,20 +23,20 @@ async fn b40_nonsense_is_clamped() {
     let session = Session::builder(refresher)
         .token(token("A1 R1 600"))
         .clock(clock())
-        .early_window(Duration::MAX)
+        .refresh_window(Duration::MAX)
         .expiry_margin(Duration::MAX)
         .backoff(Duration::MAX, Duration::ZERO)
-        .patience(Duration::MAX)
-        .wait_after_rejection(Duration::MAX)
-        .flight_limit(Duration::ZERO)
-        .save_limit(Duration::ZERO)
-        .max_waiting(usize::MAX)
+        .wait_timeout(Duration::MAX)
+        .rejection_wait(Duration::MAX)
+        .refresh_timeout(Duration::ZERO)
+        .save_timeout(Duration::ZERO)
+        .max_waiters(usize::MAX)
         .build();
     assert!(session.status().is_fresh());
     // The limit of a flight is a millisecond.
     let asked = tokio::spawn({
         let session = session.clone();
-        async move { session.refresh_now().await }
+        async move { session.refresh().await }
     });
     let call = endpoint.call().await;
     assert!(asked.await.unwrap().unwrap_err().is_outcome_unknown());
@@ -47,8 +47,8 @@ async fn b40_nonsense_is_clamped() {
 #[tokio::test(start_paused = true)]
 async fn b96_no_patience_is_no_wait() {
     let (refresher, endpoint) = endpoint();
-    let session = crate::support::expired(refresher).patience(Duration::ZERO).build();
-    assert!(session.token().await.unwrap_err().is_patience_over());
+    let session = crate::support::expired(refresher).wait_timeout(Duration::ZERO).build();
+    assert!(session.token().await.unwrap_err().is_timeout());
     settle().await;
     assert_eq!(endpoint.asked(), 1);
     assert!(session.status().is_refreshing());

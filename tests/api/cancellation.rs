@@ -29,7 +29,7 @@ async fn p03_drop_matrix_of_token() {
             let saved = Given::default();
             let save = saved.clone();
             let session = expired(refresher)
-                .on_token(move |token| {
+                .save_with(move |token| {
                     save.push(&token);
                     async { Ok::<_, BoxError>(()) }
                 })
@@ -79,11 +79,11 @@ async fn p03_drop_matrix_of_token() {
             }
             for caller in callers.iter_mut().flatten() {
                 assert!(caller.is_woken(), "asleep: {who:?} {point:?}");
-                assert_eq!(assert_ready!(caller.poll()).unwrap().expose(), "A2");
+                assert_eq!(assert_ready!(caller.poll()).unwrap().secret(), "A2");
             }
             assert_eq!(saved.all(), ["A2 R2"], "{who:?} {point:?}");
-            assert_eq!(session.token().await.unwrap().expose(), "A2");
-            assert_eq!((endpoint.asked(), session.status().waiting()), (1, 0));
+            assert_eq!(session.token().await.unwrap().secret(), "A2");
+            assert_eq!((endpoint.asked(), session.status().waiters()), (1, 0));
         }
     }
 }
@@ -148,12 +148,12 @@ async fn p03_b98_a_background_refresh_is_not_its_starters() {
     let session =
         Session::builder(refresher).token(token("A1 R1 600")).jitter(false).clock(clock.clone()).build();
     clock.step(std::time::Duration::from_secs(420));
-    assert_eq!(session.token().await.unwrap().expose(), "A1");
+    assert_eq!(session.token().await.unwrap().secret(), "A1");
     let call = endpoint.call().await;
-    assert_eq!(call.cx.reason(), tower_reauth::RefreshReason::Stale);
+    assert_eq!(call.cx.reason(), tower_reauth::refresh::RefreshReason::Stale);
     call.give("A2 R2 600");
     settle().await;
-    assert_eq!(session.token().await.unwrap().expose(), "A2");
+    assert_eq!(session.token().await.unwrap().secret(), "A2");
 }
 
 /// B100 and C84: an outer time limit ends its caller; the flight has its own.
@@ -166,8 +166,8 @@ async fn p03_b100_c84_an_outer_limit_bounds_the_wait() {
     assert!(session.status().is_refreshing());
     let call = endpoint.call().await;
     assert!(!call.is_given_up());
-    let error = tokio::time::timeout(std::time::Duration::from_secs(100), session.refresh_now());
-    assert!(error.await.unwrap().unwrap_err().is_patience_over());
+    let error = tokio::time::timeout(std::time::Duration::from_secs(100), session.refresh());
+    assert!(error.await.unwrap().unwrap_err().is_timeout());
     tokio::time::sleep(std::time::Duration::from_secs(30)).await;
     assert!(call.is_given_up(), "the flight's limit");
     assert!(!session.status().is_refreshing());
@@ -181,7 +181,7 @@ async fn p03_b102_a_dropped_session_still_saves_what_comes() {
     let saved = Given::default();
     let save = saved.clone();
     let session = expired(refresher)
-        .on_token(move |token| {
+        .save_with(move |token| {
             save.push(&token);
             async { Ok::<_, BoxError>(()) }
         })

@@ -6,7 +6,10 @@ use std::{
 };
 
 use tokio::task::JoinSet;
-use tower_reauth::{Error, NoRuntime, Session, SessionBuilder, Spawn, SystemClock, Task, Token};
+use tower_reauth::{
+    Error, Session, SessionBuilder, Token,
+    rt::{NoRuntime, Spawner, SystemClock, Task},
+};
 
 use crate::support::{BoxError, Endpoint, OnRuntime, clock, endpoint, expired, settle, token};
 
@@ -22,7 +25,7 @@ async fn wait_all(session: &Session) -> JoinSet<Result<u64, Error>> {
         let session = session.clone();
         waiters.spawn(async move { session.token().await.map(|token| token.generation()) });
     }
-    while session.status().waiting() < WAITERS {
+    while session.status().waiters() < WAITERS {
         tokio::task::yield_now().await;
     }
     waiters
@@ -113,7 +116,7 @@ async fn p09_a_task_that_is_never_polled() {
 async fn p09_a_task_that_is_dropped_within_spawn() {
     struct Drops;
 
-    impl Spawn for Drops {
+    impl Spawner for Drops {
         fn spawn(&self, task: Task) -> Result<(), NoRuntime> {
             drop(task);
             Ok(())
@@ -132,7 +135,7 @@ fn p09_a_call_where_there_is_no_runtime() {
     let (refresher, endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 0")).build();
     let error = futures::executor::block_on(session.token()).unwrap_err();
-    assert!(error.is_no_runtime() && error.is_retryable());
+    assert!(error.is_missing_runtime() && error.is_retryable());
     assert_eq!(endpoint.asked(), 0);
     assert!(!session.status().is_refreshing());
 }
@@ -143,7 +146,7 @@ fn p09_a_runtime_without_timers() {
     let (refresher, endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 0")).build();
     let error = runtime.block_on(session.token()).unwrap_err();
-    assert!(error.is_no_runtime());
+    assert!(error.is_missing_runtime());
     runtime.block_on(settle());
     assert_eq!(endpoint.asked(), 0);
     assert!(!session.status().is_refreshing(), "the flight has ended, too");
@@ -158,7 +161,7 @@ async fn p09_waiters_have_their_own_timers_and_the_next_demand_abandons() {
     let session =
         Session::builder(refresher).token(token("A1 R1 0")).clock(clock()).spawner(spawn.clone()).build();
     let waiters = wait_all(&session).await;
-    all_fail(waiters, Error::is_patience_over).await;
+    all_fail(waiters, Error::is_timeout).await;
     assert!(session.status().is_refreshing());
     tokio::time::sleep(Duration::from_secs(30)).await;
     spawn.move_to(tokio::runtime::Handle::current());
@@ -167,7 +170,7 @@ async fn p09_waiters_have_their_own_timers_and_the_next_demand_abandons() {
         async move { session.token().await }
     });
     endpoint.call().await.give("A2 R2 600");
-    assert_eq!(next.await.unwrap().unwrap().expose(), "A2");
+    assert_eq!(next.await.unwrap().unwrap().secret(), "A2");
     // Its task is dropped at last, and touches nothing.
     undriven.shutdown_background();
     assert_eq!(session.status().generation(), 2);
@@ -205,9 +208,9 @@ async fn p17_whatever_ends_the_save_hook_the_token_is_published() {
                 }
             }
         };
-        let builder = expired(refresher).on_token(hook);
+        let builder = expired(refresher).save_with(hook);
         let builder = match end {
-            SaveEnd::Limit => builder.save_limit(Duration::from_millis(20)),
+            SaveEnd::Limit => builder.save_timeout(Duration::from_millis(20)),
             _ => builder,
         };
         let session = on(flights.as_ref().unwrap(), builder);
@@ -225,7 +228,7 @@ async fn p17_whatever_ends_the_save_hook_the_token_is_published() {
         all_have(waiters, 2).await;
         let unsaved = !matches!(end, SaveEnd::Success);
         assert_eq!(session.status().is_unsaved(), unsaved, "{end:?}");
-        assert_eq!((session.status().failures(), endpoint.asked()), (0, 1));
+        assert_eq!((session.status().consecutive_failures(), endpoint.asked()), (0, 1));
         if let Some(flights) = flights {
             flights.shutdown_background();
         }
@@ -258,10 +261,10 @@ fn p09_the_drop_of_a_users_error_may_use_the_session() {
         error: fn(Nosy) -> tower_reauth::RefreshError,
     ) {
         let own = session.clone();
-        let waiting = tokio::spawn(async move { own.refresh_now().await.map(|_| ()).unwrap_err() });
+        let waiting = tokio::spawn(async move { own.refresh().await.map(|_| ()).unwrap_err() });
         endpoint.call().await.fail(error(Nosy(session.clone())));
         drop(waiting.await.unwrap());
-        session.retry_now();
+        session.reset_backoff();
     }
 
     let (done, is_done) = std::sync::mpsc::channel();
@@ -273,14 +276,14 @@ fn p09_the_drop_of_a_users_error_may_use_the_session() {
             let (refresher, mut endpoint) = endpoint();
             let session = Session::builder(refresher).token(token("A1 R1 600")).build();
             fails(&session, &mut endpoint, RefreshError::transient).await;
-            session.invalidate(&session.try_token().unwrap());
+            session.mark_rejected(&session.try_token().unwrap());
             fails(&session, &mut endpoint, RefreshError::transient).await;
-            fails(&session, &mut endpoint, RefreshError::configuration).await;
+            fails(&session, &mut endpoint, RefreshError::misconfigured).await;
             session.set_token(token("A2 R2 600")).unwrap();
-            fails(&session, &mut endpoint, RefreshError::ended).await;
+            fails(&session, &mut endpoint, RefreshError::grant_ended).await;
             session.set_token(token("A3 R3 600")).unwrap();
             let own = session.clone();
-            let waiting = tokio::spawn(async move { own.refresh_now().await.map(|_| ()) });
+            let waiting = tokio::spawn(async move { own.refresh().await.map(|_| ()) });
             let call = endpoint.call().await;
             session.sign_in(token("B1 Q1 600"));
             call.fail(RefreshError::transient(Nosy(session.clone())));
@@ -307,7 +310,7 @@ impl Movable {
     }
 }
 
-impl Spawn for Movable {
+impl Spawner for Movable {
     fn spawn(&self, task: Task) -> Result<(), NoRuntime> {
         self.0.lock().unwrap().spawn(task);
         Ok(())

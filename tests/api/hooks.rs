@@ -12,7 +12,7 @@ async fn p02_c15_c32_the_hook_sees_the_carried_over_refresh_token_and_absolute_t
     let (refresher, mut endpoint) = endpoint();
     let (given, mut gets) = tokio::sync::mpsc::unbounded_channel();
     let session = expired(refresher)
-        .on_token(move |token: Token| {
+        .save_with(move |token: Token| {
             let _ = given.send(token);
             async { Ok::<_, BoxError>(()) }
         })
@@ -22,7 +22,7 @@ async fn p02_c15_c32_the_hook_sees_the_carried_over_refresh_token_and_absolute_t
         async move { session.token().await }
     });
     endpoint.call().await.give("A2 - 600");
-    assert_eq!(call.await.unwrap().unwrap().expose(), "A2");
+    assert_eq!(call.await.unwrap().unwrap().secret(), "A2");
     let saved = gets.recv().await.unwrap();
     assert_eq!((saved.access_token(), saved.refresh_token()), ("A2", Some("R1")));
     let life = saved.expires_at().unwrap().duration_since(saved.received_at().unwrap()).unwrap();
@@ -43,7 +43,7 @@ async fn p02_a_stored_token_is_restored_whole() {
     let first = Session::builder(refresher)
         .refresh_token("R0")
         .clock(clock.clone())
-        .on_token(move |token: Token| {
+        .save_with(move |token: Token| {
             let _ = given.send(token);
             async { Ok::<_, BoxError>(()) }
         })
@@ -56,7 +56,7 @@ async fn p02_a_stored_token_is_restored_whole() {
     let expires_at = call.await.unwrap().unwrap().expires_at();
     let stored = gets.recv().await.unwrap();
     tokio::time::advance(Duration::from_secs(300)).await;
-    let (refresher, _endpoint) = crate::support::endpoint();
+    let (refresher, __endpoint) = crate::support::endpoint();
     let second = Session::builder(refresher).token(stored).jitter(false).clock(clock.clone()).build();
     assert_eq!(second.status().expires_at(), expires_at);
     clock.step(Duration::from_millis(119_999));
@@ -73,7 +73,7 @@ async fn p17_c16_a_failed_save_is_tried_again_by_a_shutdown() {
     let (fails, save) = (std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true)), saved.clone());
     let failing = std::sync::Arc::clone(&fails);
     let session = expired(refresher)
-        .on_token(move |token| {
+        .save_with(move |token| {
             save.push(&token);
             let fails = failing.load(std::sync::atomic::Ordering::SeqCst);
             async move { if fails { Err("the keychain is locked") } else { Ok(()) } }
@@ -92,8 +92,8 @@ async fn p17_c16_a_failed_save_is_tried_again_by_a_shutdown() {
     assert_eq!(saved.all(), ["A2 R2", "A2 R2", "A2 R2"]);
     assert!(!session.status().is_unsaved());
     // It stays shut down, and serves what it has.
-    assert_eq!(session.token().await.unwrap().expose(), "A2");
-    assert!(session.refresh_now().await.unwrap_err().is_shut_down());
+    assert_eq!(session.token().await.unwrap().secret(), "A2");
+    assert!(session.refresh().await.unwrap_err().is_shut_down());
 }
 
 /// C13: a program that ends waits for the refresh that its last call began.
@@ -106,13 +106,13 @@ async fn p17_c13_shutdown_waits_for_the_flight_and_its_save() {
     let session = Session::builder(refresher)
         .token(token("A1 R1 600"))
         .clock(clock.clone())
-        .on_token(move |token| {
+        .save_with(move |token| {
             save.push(&token);
             async { Ok::<_, BoxError>(()) }
         })
         .build();
     clock.step(Duration::from_secs(500));
-    assert_eq!(session.token().await.unwrap().expose(), "A1");
+    assert_eq!(session.token().await.unwrap().secret(), "A1");
     let end = tokio::spawn({
         let session = session.clone();
         async move { session.shutdown(Duration::from_secs(3)).await }
@@ -133,7 +133,7 @@ async fn p10_c98_b142_the_late_token_is_revoked_before_the_session_is_settled() 
     let release = std::sync::Arc::new(tokio::sync::Notify::new());
     let released = std::sync::Arc::clone(&release);
     let session = expired(refresher)
-        .on_revoke(move |token| {
+        .revoke_with(move |token| {
             revoke.push(&token);
             let released = std::sync::Arc::clone(&released);
             async move {
@@ -150,7 +150,7 @@ async fn p10_c98_b142_the_late_token_is_revoked_before_the_session_is_settled() 
     session.sign_out();
     let settled = tokio::spawn({
         let session = session.clone();
-        async move { session.settled().await }
+        async move { session.idle().await }
     });
     call.give("A2 R2 600");
     assert!(waiting.await.unwrap().unwrap_err().is_signed_out());
@@ -166,7 +166,7 @@ async fn p10_c98_b142_the_late_token_is_revoked_before_the_session_is_settled() 
 #[tokio::test(start_paused = true)]
 async fn p09_a_revoke_hook_that_never_ends_is_cut_by_the_limit() {
     let (refresher, mut endpoint) = endpoint();
-    let session = expired(refresher).on_revoke(|_| std::future::pending::<Result<(), BoxError>>()).build();
+    let session = expired(refresher).revoke_with(|_| std::future::pending::<Result<(), BoxError>>()).build();
     let waiting = tokio::spawn({
         let session = session.clone();
         async move { session.token().await }
@@ -175,7 +175,7 @@ async fn p09_a_revoke_hook_that_never_ends_is_cut_by_the_limit() {
     session.sign_out();
     call.give("A2 R2 600");
     assert!(waiting.await.unwrap().is_err());
-    session.settled().await;
+    session.idle().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,7 +187,7 @@ async fn p09_an_event_hook_that_panics_is_nothing_to_the_session() {
         async move { session.token().await }
     });
     endpoint.call().await.give("A2 R2 600");
-    assert_eq!(waiting.await.unwrap().unwrap().expose(), "A2");
+    assert_eq!(waiting.await.unwrap().unwrap().secret(), "A2");
 }
 
 /// C95, C97: an answer that is no token is the refresher's typed error, and the last good token stays.
@@ -199,9 +199,9 @@ async fn c95_an_answer_that_no_header_can_carry_takes_nothing_away() {
     });
     let clock = clock();
     let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock.clone()).build();
-    let error = session.refresh_now().await.unwrap_err();
-    assert!(error.is_configuration());
-    assert_eq!(session.token().await.unwrap().expose(), "A1");
+    let error = session.refresh().await.unwrap_err();
+    assert!(error.is_misconfigured());
+    assert_eq!(session.token().await.unwrap().secret(), "A1");
 }
 
 /// What an operator needs to know: "disk full" is in the event, of each try, and of a revocation, too.
@@ -209,18 +209,18 @@ async fn c95_an_answer_that_no_header_can_carry_takes_nothing_away() {
 async fn p17_a_hook_that_fails_says_why() {
     use std::sync::{Arc, Mutex};
 
-    use tower_reauth::EventKind;
+    use tower_reauth::event::EventKind;
 
     let (refresher, mut endpoint) = endpoint();
     let told = Arc::<Mutex<Vec<String>>>::default();
     let listen = Arc::clone(&told);
     let session = expired(refresher)
-        .on_token(|_| async { Err(BoxError::from("disk full")) })
-        .on_revoke(|_| async { Err(BoxError::from("503")) })
+        .save_with(|_| async { Err(BoxError::from("disk full")) })
+        .revoke_with(|_| async { Err(BoxError::from("503")) })
         .on_event(move |event| {
             let (what, error) = match &event.kind {
-                EventKind::SaveFailed { error, .. } => ("save", error),
-                EventKind::RevokeFailed { error, .. } => ("revoke", error),
+                EventKind::TokenSaveFailed { error, .. } => ("save", error),
+                EventKind::TokenRevokeFailed { error, .. } => ("revoke", error),
                 _ => return,
             };
             let why = error.as_ref().map(ToString::to_string);
@@ -240,9 +240,9 @@ async fn p17_a_hook_that_fails_says_why() {
     let (refresher, mut endpoint) = crate::support::endpoint();
     let listen = Arc::clone(&told);
     let session = expired(refresher)
-        .on_revoke(|_| std::future::pending::<Result<(), BoxError>>())
+        .revoke_with(|_| std::future::pending::<Result<(), BoxError>>())
         .on_event(move |event| {
-            if let EventKind::RevokeFailed { error, .. } = &event.kind {
+            if let EventKind::TokenRevokeFailed { error, .. } = &event.kind {
                 listen.lock().unwrap().push(format!("revoke {:?}", error.is_some()));
             }
         })
@@ -255,6 +255,6 @@ async fn p17_a_hook_that_fails_says_why() {
     session.sign_out();
     call.give("A2 R2 600");
     waiting.await.unwrap().unwrap_err();
-    session.settled().await;
+    session.idle().await;
     assert_eq!(told.lock().unwrap().last().unwrap(), "revoke false");
 }

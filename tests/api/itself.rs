@@ -6,7 +6,7 @@ use std::{
 };
 
 use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
-use tower_reauth::{AuthLayer, Error, NoToken, RefreshContext, RefreshError, Session, refresh_fn};
+use tower_reauth::{AuthLayer, Error, RefreshContext, RefreshError, Session, SkipAuth, refresh_fn};
 
 use crate::support::{BoxError, clock, endpoint, expired, get, token};
 
@@ -25,8 +25,8 @@ async fn p12_c82_b57_through_the_layered_client_is_an_error_at_once() {
         let client = own.get().unwrap().clone();
         async move {
             let error = client.oneshot(get()).await.unwrap_err();
-            assert!(Error::find(&*error).unwrap().is_needs_itself());
-            Err(RefreshError::configuration(error))
+            assert!(Error::find(&*error).unwrap().is_reentrant());
+            Err(RefreshError::misconfigured(error))
         }
     });
     let session = expired(refresher).build();
@@ -34,11 +34,11 @@ async fn p12_c82_b57_through_the_layered_client_is_an_error_at_once() {
     client.set(layered.clone()).unwrap();
     let error = layered.oneshot(get()).await.unwrap_err();
     let error = Error::find(&*error).unwrap();
-    assert!(error.is_configuration());
+    assert!(error.is_misconfigured());
     // The inner error can be dug out of the outer one.
     let inner = RefreshError::find(error).and_then(std::error::Error::source).unwrap();
-    assert!(Error::find(inner).unwrap().is_needs_itself());
-    assert!(inner.to_string().contains("NoToken"));
+    assert!(Error::find(inner).unwrap().is_reentrant());
+    assert!(inner.to_string().contains("SkipAuth"));
 }
 
 /// B13, B56, B58: the marked way works, and reads are answered.
@@ -52,7 +52,7 @@ async fn p12_b13_a_marked_request_passes_and_reads_are_answered() {
             assert_eq!(cx.refresh_token(), Some("R1"));
             assert!(session.try_token().is_none() && session.status().is_refreshing());
             let mut request = get();
-            request.extensions_mut().insert(NoToken);
+            request.extensions_mut().insert(SkipAuth);
             client.oneshot(request).await.map_err(RefreshError::transient)?;
             Ok(token("A2 R2 600"))
         }
@@ -71,22 +71,22 @@ async fn p12_no_waiting_call_waits_for_itself() {
     let refresher = refresh_fn(move |_| {
         let session = in_refresher.get().unwrap().clone();
         async move {
-            assert!(session.token().await.unwrap_err().is_needs_itself());
-            assert!(session.refresh_now().await.unwrap_err().is_needs_itself());
+            assert!(session.token().await.unwrap_err().is_reentrant());
+            assert!(session.refresh().await.unwrap_err().is_reentrant());
             Ok(token("A2 R2 600"))
         }
     });
     let session = expired(refresher)
-        .on_token(move |_| {
+        .save_with(move |_| {
             let session = in_hook.get().unwrap().clone();
             async move {
-                assert!(session.token().await.unwrap_err().is_needs_itself());
+                assert!(session.token().await.unwrap_err().is_reentrant());
                 Ok::<_, BoxError>(())
             }
         })
         .build();
     let _ = own.set(session.clone());
-    assert_eq!(session.token().await.unwrap().expose(), "A2");
+    assert_eq!(session.token().await.unwrap().secret(), "A2");
     assert!(!session.status().is_unsaved(), "the hook's assertions held");
 }
 
@@ -100,14 +100,14 @@ async fn p12_p17_a_shutdown_from_within_waits_for_nothing() {
         async move {
             let ended = futures::poll!(Box::pin(session.shutdown(Duration::from_secs(3))));
             match ended {
-                std::task::Poll::Ready(Err(error)) if error.is_needs_itself() => Ok(token("A2 R2 600")),
-                other => Err(RefreshError::ended(format!("{other:?}"))),
+                std::task::Poll::Ready(Err(error)) if error.is_reentrant() => Ok(token("A2 R2 600")),
+                other => Err(RefreshError::grant_ended(format!("{other:?}"))),
             }
         }
     });
     let session = expired(refresher).build();
     let _ = own.set(session.clone());
-    assert_eq!(session.token().await.unwrap().expose(), "A2");
+    assert_eq!(session.token().await.unwrap().secret(), "A2");
     assert!(session.status().is_shut_down());
 }
 
@@ -122,8 +122,8 @@ async fn p12_a_stale_token_is_an_error_inside_and_a_fresh_one_is_not() {
             async move {
                 match session.token().await {
                     Ok(_) if served => Ok(token("A2 R2 600")),
-                    Err(error) if error.is_needs_itself() && !served => Ok(token("A2 R2 600")),
-                    other => Err(RefreshError::ended(format!("{other:?}"))),
+                    Err(error) if error.is_reentrant() && !served => Ok(token("A2 R2 600")),
+                    other => Err(RefreshError::grant_ended(format!("{other:?}"))),
                 }
             }
         });
@@ -132,7 +132,7 @@ async fn p12_a_stale_token_is_an_error_inside_and_a_fresh_one_is_not() {
             Session::builder(refresher).token(token("A1 R1 600")).jitter(false).clock(clock.clone()).build();
         let _ = own.set(session.clone());
         clock.step(Duration::from_secs(age));
-        assert_eq!(session.refresh_now().await.unwrap().expose(), "A2", "{age}");
+        assert_eq!(session.refresh().await.unwrap().secret(), "A2", "{age}");
     }
 }
 
@@ -147,7 +147,7 @@ async fn p12_another_sessions_demand_is_answered() {
             let subject = subject.clone();
             async move {
                 let token = subject.token().await.map_err(RefreshError::transient)?;
-                assert_eq!(token.expose(), "A2");
+                assert_eq!(token.secret(), "A2");
                 Ok(crate::support::token("X1 - 600"))
             }
         })
@@ -155,7 +155,7 @@ async fn p12_another_sessions_demand_is_answered() {
     let session = Session::builder(exchange).clock(clock()).build();
     let waiting = tokio::spawn(async move { session.token().await });
     endpoint.call().await.give("A2 R2 600");
-    assert_eq!(waiting.await.unwrap().unwrap().expose(), "X1");
+    assert_eq!(waiting.await.unwrap().unwrap().secret(), "X1");
 }
 
 /// From a task of its own it is bounded by the patience and the flight's limit.
@@ -167,14 +167,14 @@ async fn p12_from_another_task_it_is_bounded() {
         let session = inside.get().unwrap().clone();
         async move {
             let error = tokio::spawn(async move { session.token().await }).await.unwrap().unwrap_err();
-            assert!(error.is_patience_over());
-            Err(RefreshError::configuration(error))
+            assert!(error.is_timeout());
+            Err(RefreshError::misconfigured(error))
         }
     });
     let session = expired(refresher).build();
     let _ = own.set(session.clone());
-    assert!(session.token().await.unwrap_err().is_patience_over());
-    assert!(session.status().last_error().is_none_or(|error| error.is_configuration()));
+    assert!(session.token().await.unwrap_err().is_timeout());
+    assert!(session.status().last_error().is_none_or(|error| error.is_misconfigured()));
 }
 
 /// A wait that began outside and is carried into the refresher.
@@ -187,7 +187,7 @@ async fn p12_a_wait_that_is_carried_inside_ends_at_once() {
         async move {
             let wait = carried.lock().await.recv().await.unwrap();
             let result: Result<tower_reauth::AccessToken, Error> = wait.await;
-            assert!(result.unwrap_err().is_needs_itself());
+            assert!(result.unwrap_err().is_reentrant());
             Ok(token("A2 R2 600"))
         }
     });
@@ -196,5 +196,5 @@ async fn p12_a_wait_that_is_carried_inside_ends_at_once() {
     let mut wait: futures::future::BoxFuture<'static, _> = Box::pin(async move { own.token().await });
     assert!(futures::poll!(&mut wait).is_pending());
     outside.send(wait).unwrap();
-    assert_eq!(session.token().await.unwrap().expose(), "A2");
+    assert_eq!(session.token().await.unwrap().secret(), "A2");
 }

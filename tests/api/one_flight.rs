@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::{sync::Barrier, task::JoinSet};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_reauth::{AuthLayer, RefreshError, Session, SystemClock};
+use tower_reauth::{AuthLayer, RefreshError, Session, rt::SystemClock};
 
 use crate::support::{BoxError, endpoint, expired, get, settle, token};
 
@@ -21,7 +21,7 @@ async fn p01_c01_b50_callers_of_every_kind_cause_one_refresh() {
     let session = expired(refresher).clock(SystemClock).build();
     let layers = [
         AuthLayer::from_session(session.clone()),
-        AuthLayer::from_session(session.clone()).patience(Duration::from_secs(20)),
+        AuthLayer::from_session(session.clone()).wait_timeout(Duration::from_secs(20)),
     ];
     let barrier = Arc::new(Barrier::new(4 * EACH));
     let mut callers = JoinSet::new();
@@ -33,12 +33,12 @@ async fn p01_c01_b50_callers_of_every_kind_cause_one_refresh() {
             match index % 4 {
                 0 | 1 => client.oneshot(get()).await.unwrap().into_body(),
                 2 => session.token().await.unwrap().header_value().to_str().unwrap().to_owned(),
-                _ => session.refresh_now().await.unwrap().header_value().to_str().unwrap().to_owned(),
+                _ => session.refresh().await.unwrap().header_value().to_str().unwrap().to_owned(),
             }
         });
     }
     let call = endpoint.call().await;
-    while session.status().waiting() < 4 * EACH {
+    while session.status().waiters() < 4 * EACH {
         tokio::task::yield_now().await;
     }
     assert_eq!(call.cx.refresh_token(), Some("R1"));
@@ -46,7 +46,7 @@ async fn p01_c01_b50_callers_of_every_kind_cause_one_refresh() {
     let tokens: BTreeSet<_> = callers.join_all().await.into_iter().collect();
     assert_eq!(tokens, BTreeSet::from(["Bearer A2".to_owned()]));
     assert_eq!((endpoint.asked(), session.status().generation()), (1, 2));
-    assert_eq!(session.status().waiting(), 0);
+    assert_eq!(session.status().waiters(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,9 +81,9 @@ async fn p07_c61_a_retry_after_of_days_is_an_hour() {
         async move { session.token().await }
     });
     let days = Duration::from_secs(3 * 86_400);
-    endpoint.call().await.fail(RefreshError::transient("busy").retry_after(days));
+    endpoint.call().await.fail(RefreshError::transient("busy").with_retry_after(days));
     let error = waiting.await.unwrap().unwrap_err();
-    let wait = error.retry_at().unwrap().duration_since(tower_reauth::Clock::now(&clock).wall()).unwrap();
+    let wait = error.retry_at().unwrap().duration_since(tower_reauth::rt::Clock::now(&clock).wall()).unwrap();
     assert_eq!(wait, Duration::from_secs(3600));
 }
 
@@ -98,9 +98,9 @@ async fn b51_two_sessions_are_two() {
         async move { one.token().await }
     });
     settle().await;
-    assert_eq!(other.token().await.unwrap().expose(), "B1");
+    assert_eq!(other.token().await.unwrap().secret(), "B1");
     asked_one.call().await.give("A2 R2 600");
-    assert_eq!(waiting.await.unwrap().unwrap().expose(), "A2");
+    assert_eq!(waiting.await.unwrap().unwrap().secret(), "A2");
     assert_eq!((asked_other.asked(), other.status().generation()), (0, 1));
 }
 
@@ -139,11 +139,11 @@ async fn c63_b73_early_refreshes_are_spread() {
     let spread = |jitter: bool| {
         let mut due = Vec::new();
         for seed in 0..1000 {
-            let (refresher, _endpoint) = endpoint();
+            let (refresher, __endpoint) = endpoint();
             let clock = crate::support::clock();
             let session = Session::builder(refresher)
                 .token(token("A1 R1 3600"))
-                .early_window(Duration::from_secs(300))
+                .refresh_window(Duration::from_secs(300))
                 .random_seed(seed)
                 .jitter(jitter)
                 .clock(clock.clone())

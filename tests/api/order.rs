@@ -20,7 +20,9 @@ use tower::{
 };
 use tower_http::follow_redirect::{FollowRedirectLayer, RequestUri};
 use tower_reauth::{
-    AnyRefresher, AuthLayer, Error, RefreshError, RejectionRule, ResponseHead, Session, Unauthorized, Verdict,
+    AuthLayer, Error, RefreshError, Session,
+    refresh::AnyRefresher,
+    rejection::{RejectionRule, ResponseHead, StatusUnauthorized, Verdict},
 };
 
 use crate::support::{BoxError, endpoint, expired, settle, token};
@@ -56,7 +58,7 @@ fn request() -> Request<Body> {
 }
 
 fn auth() -> AuthLayer<AnyRefresher> {
-    let (refresher, _endpoint) = endpoint();
+    let (refresher, __endpoint) = endpoint();
     AuthLayer::from_session(Session::builder(refresher).token(token("A1 R1 600")).build())
 }
 
@@ -71,7 +73,7 @@ fn both(a: bool, b: bool) -> Vec<(String, bool)> {
 #[tokio::test]
 async fn c89_beneath_a_redirect_layer_allowed_origins_keep_the_token_at_home() {
     let (server, log) = hosts(StatusCode::OK);
-    let allowed = auth().allow_origin("https://a.example".parse().unwrap());
+    let allowed = auth().restrict_to_origin("https://a.example".parse().unwrap());
     let client = ServiceBuilder::new().layer(FollowRedirectLayer::new()).layer(allowed).service(server);
     client.oneshot(request()).await.unwrap();
     assert_eq!(seen(&log), both(true, false));
@@ -95,14 +97,14 @@ async fn c89_above_a_redirect_layer_the_token_is_stripped_by_that_one() {
 async fn p15_c89_a_rule_tells_whose_answer_it_is() {
     fn ours(head: &ResponseHead<'_>) -> Verdict {
         match head.extensions().get::<RequestUri>() {
-            Some(RequestUri(uri)) if uri.host() != Some("a.example") => Verdict::Accepted,
-            _ => Unauthorized.judge(head),
+            Some(RequestUri(uri)) if uri.host() != Some("a.example") => Verdict::Accept,
+            _ => StatusUnauthorized.judge(head),
         }
     }
     let (server, _) = hosts(StatusCode::UNAUTHORIZED);
     let (refresher, endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 600")).build();
-    let layer = AuthLayer::from_session(session.clone()).rejection(ours);
+    let layer = AuthLayer::from_session(session.clone()).rejection_rule(ours);
     let client = ServiceBuilder::new().layer(layer).layer(FollowRedirectLayer::new()).service(server);
     assert_eq!(client.oneshot(request()).await.unwrap().status(), StatusCode::UNAUTHORIZED);
     settle().await;
@@ -154,7 +156,7 @@ async fn b09_each_try_asks_for_the_token_again() {
     let failed_once = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let refresher = tower_reauth::refresh_fn(move |_| {
         let failed = failed_once.swap(true, std::sync::atomic::Ordering::SeqCst);
-        async move { if failed { Ok(token("A2 R2 600")) } else { Err(RefreshError::unknown_outcome("reset")) } }
+        async move { if failed { Ok(token("A2 R2 600")) } else { Err(RefreshError::outcome_unknown("reset")) } }
     });
     // The repeat within the flight is what makes the first try succeed already.
     let (server, log) = hosts(StatusCode::OK);

@@ -22,8 +22,8 @@ fn layered<R>(
     (layer.layer(server), sent)
 }
 
-fn layer() -> AuthLayer<tower_reauth::AnyRefresher> {
-    let (refresher, _endpoint) = endpoint();
+fn layer() -> AuthLayer<tower_reauth::refresh::AnyRefresher> {
+    let (refresher, __endpoint) = endpoint();
     AuthLayer::from_session(Session::builder(refresher).token(token("A1 R1 600")).build())
 }
 
@@ -52,7 +52,7 @@ async fn p15_b08_cleartext_allowed_by_name_and_to_this_machine() {
 
 #[tokio::test]
 async fn p15_outside_the_allowed_origins_a_request_passes_untouched() {
-    let (client, sent) = layered(layer().allow_origin("https://api.example.com".parse().unwrap()));
+    let (client, sent) = layered(layer().restrict_to_origin("https://api.example.com".parse().unwrap()));
     client.clone().oneshot(get_from("https://api.example.com/a")).await.unwrap();
     client.clone().oneshot(get_from("https://evil.example/a")).await.unwrap();
     client.oneshot(get_from("http://evil.example/a")).await.unwrap();
@@ -64,10 +64,10 @@ async fn p15_outside_the_allowed_origins_a_request_passes_untouched() {
 async fn p15_without_an_authority_the_error_names_the_setting() {
     let (client, sent) = layered(layer());
     let error = client.oneshot(get_from("/path")).await.unwrap_err();
-    assert!(Error::find(&*error).unwrap().is_no_authority());
-    assert!(error.to_string().contains("assume_origin"));
+    assert!(Error::find(&*error).unwrap().is_missing_host());
+    assert!(error.to_string().contains("default_origin"));
     assert!(sent.lock().unwrap().is_empty());
-    let (client, sent) = layered(layer().assume_origin("https://api.example.com".parse().unwrap()));
+    let (client, sent) = layered(layer().default_origin("https://api.example.com".parse().unwrap()));
     client.oneshot(get_from("/path")).await.unwrap();
     assert!(sent.lock().unwrap()[0].is_some());
 }
@@ -77,7 +77,7 @@ async fn p15_without_an_authority_the_error_names_the_setting() {
 async fn p15_a_foreign_request_needs_no_token() {
     let (refresher, endpoint) = endpoint();
     let layer = AuthLayer::from_session(expired(refresher).build());
-    let (client, sent) = layered(layer.allow_origin("https://api.example.com".parse().unwrap()));
+    let (client, sent) = layered(layer.restrict_to_origin("https://api.example.com".parse().unwrap()));
     client.oneshot(get_from("https://other.example/")).await.unwrap();
     assert_eq!((sent.lock().unwrap().len(), endpoint.asked()), (1, 0));
 }

@@ -12,7 +12,7 @@ use std::{
 
 use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, load_shed::error::Overloaded, service_fn};
-use tower_reauth::{AuthLayer, NoToken, RefreshError, Session, refresh_fn};
+use tower_reauth::{AuthLayer, RefreshError, Session, SkipAuth, refresh_fn};
 
 use crate::support::{BoxError, endpoint, expired, get, settle, token};
 
@@ -83,7 +83,7 @@ async fn p11_call_only_on_a_ready_service_and_each_readiness_used_once() {
     assert_pending!(waiting.poll());
     // The service goes on being usable meanwhile: made ready anew.
     let mut marked = get();
-    marked.extensions_mut().insert(NoToken);
+    marked.extensions_mut().insert(SkipAuth);
     client.ready().await.unwrap().call(marked).await.unwrap();
 
     endpoint.call().await.give("A2 R2 600");
@@ -102,7 +102,7 @@ async fn p11_call_only_on_a_ready_service_and_each_readiness_used_once() {
 async fn p11_a_clone_of_a_ready_service_is_not_ready() {
     let strict = Strict::new();
     let held = Arc::clone(&strict.held);
-    let (refresher, _endpoint) = endpoint();
+    let (refresher, __endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 -")).build();
     let mut client = AuthLayer::from_session(session).layer(strict);
     let ready = client.ready().await.unwrap();

@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_reauth::{
-    AuthLayer, AuthReport, Challenges, Never, RefreshContext, RefreshError, RefreshReason, Session,
-    refresh_fn,
+    AuthLayer, RefreshContext, RefreshError, Session, challenge::Challenges, future::AuthReport,
+    refresh::RefreshReason, refresh_fn, replay::NoReplay,
 };
 
 use crate::support::{BoxError, clock, endpoint, settle, token};
@@ -94,7 +94,10 @@ async fn p04_a_thousand_late_rejections_cause_one_refresh_of_their_generation() 
             0 => assert_eq!(endpoint.asked(), 1),
             300 => {
                 let call = endpoint.call().await;
-                assert_eq!((call.cx.refresh_token(), call.cx.reason()), (Some("R1"), RefreshReason::Refused));
+                assert_eq!(
+                    (call.cx.refresh_token(), call.cx.reason()),
+                    (Some("R1"), RefreshReason::Rejected)
+                );
                 call.give("A2 R2 60");
                 settle().await;
             }
@@ -118,7 +121,7 @@ async fn p04_a_thousand_late_rejections_cause_one_refresh_of_their_generation() 
     for call in calls {
         let response = call.await.unwrap().unwrap();
         assert_eq!(response.status(), StatusCode::OK);
-        assert_eq!(response.extensions().get::<AuthReport>().unwrap().sendings(), 2);
+        assert_eq!(response.extensions().get::<AuthReport>().unwrap().attempts(), 2);
     }
     assert!(sendings.len() == REQUESTS && sendings.values().all(|sendings| *sendings == 1));
     assert_eq!((endpoint.asked(), session.status().generation()), (2, 3));
@@ -143,9 +146,9 @@ async fn p05_b105_the_second_rejection_is_the_answer() {
     assert_eq!(response.headers()["www-authenticate"], "Bearer realm=\"second\"");
     assert_eq!(response.body(), "the server's own words");
     let report = response.extensions().get::<AuthReport>().unwrap();
-    assert_eq!((report.sendings(), report.waited(), report.error().is_none()), (2, true, true));
+    assert_eq!((report.attempts(), report.waited(), report.error().is_none()), (2, true, true));
     assert!(server.take().is_empty());
-    assert!(session.status().is_refused());
+    assert!(session.status().is_rejected());
 }
 
 /// 10,000 calls in ten minutes, to a server that refuses everything.
@@ -240,7 +243,7 @@ async fn b126_what_cannot_be_sent_again_marks_the_token_all_the_same() {
     let (refresher, mut endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
     let server = Server::default();
-    let client = AuthLayer::from_session(session.clone()).with_replay(Never).layer(server.service());
+    let client = AuthLayer::from_session(session.clone()).with_replay(NoReplay).layer(server.service());
     let call = tokio::spawn(client.clone().oneshot(post(0)));
     settle().await;
     let mut refused = status(401);
@@ -256,7 +259,7 @@ async fn b126_what_cannot_be_sent_again_marks_the_token_all_the_same() {
     let call = endpoint.call().await;
     // B120: what the server said reaches the refresher.
     let bearer = call.cx.challenges().find("bearer").and_then(|bearer| bearer.param("scope"));
-    assert_eq!((call.cx.reason(), bearer), (RefreshReason::Refused, Some("pull")));
+    assert_eq!((call.cx.reason(), bearer), (RefreshReason::Rejected, Some("pull")));
     call.give("A2 R2 600");
     settle().await;
     let sent = server.take().remove(0);
@@ -277,7 +280,7 @@ async fn c66_step_up_starts_no_refresh_and_its_scope_is_readable() {
         Ok::<_, BoxError>(response)
     });
     let response = AuthLayer::from_session(session.clone()).layer(server).oneshot(post(0)).await.unwrap();
-    let challenges = Challenges::of(response.headers());
+    let challenges = Challenges::from_headers(response.headers());
     assert!(challenges.is_step_up());
     assert_eq!(challenges.find("Bearer").unwrap().param("scope"), Some("files:write"));
     assert!(session.status().is_fresh() && endpoint.asked() == 0);
@@ -344,7 +347,7 @@ async fn p03_b101_drop_matrix_of_a_rejected_request() {
         }
         settle().await;
         assert_eq!(assert_ready_ok!(other.poll()).status(), StatusCode::OK);
-        assert_eq!((endpoint.asked(), session.status().waiting()), (1, 0));
+        assert_eq!((endpoint.asked(), session.status().waiters()), (1, 0));
     }
 }
 

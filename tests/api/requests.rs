@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_reauth::{AnyRefresher, AuthLayer, Error, NoToken, Session, Token};
+use tower_reauth::{AuthLayer, Error, Session, SkipAuth, Token, refresh::AnyRefresher};
 
 use crate::support::{BoxError, endpoint, expired, get, token};
 
@@ -22,7 +22,7 @@ fn server() -> (Server, Sent) {
 }
 
 fn layer(token: Token) -> AuthLayer<AnyRefresher> {
-    let (refresher, _endpoint) = endpoint();
+    let (refresher, __endpoint) = endpoint();
     AuthLayer::from_session(Session::builder(refresher).token(token).build())
 }
 
@@ -47,7 +47,7 @@ async fn b01_b02_each_request_carries_exactly_the_token() {
 async fn b03_c91_a_request_with_its_own_header_keeps_it_unless_it_is_to_be_replaced() {
     for (overriding, expected) in [(false, "Basic own"), (true, "Bearer A1")] {
         let (server, sent) = server();
-        let client = layer(token("A1 R1 600")).overriding(overriding).layer(server);
+        let client = layer(token("A1 R1 600")).override_existing(overriding).layer(server);
         let mut request = get();
         request.headers_mut().append(AUTHORIZATION, HeaderValue::from_static("Basic own"));
         client.oneshot(request).await.unwrap();
@@ -64,7 +64,7 @@ async fn p16_b03_several_values_of_the_users_are_left_alone_or_replaced_as_one()
         [(false, vec!["Basic one", "Basic two", "Basic three"]), (true, vec!["Bearer A1"])]
     {
         let (server, sent) = server();
-        let client = layer(token("A1 R1 600")).overriding(overriding).layer(server);
+        let client = layer(token("A1 R1 600")).override_existing(overriding).layer(server);
         let mut request = get();
         for value in ["Basic one", "Basic two", "Basic three"] {
             request.headers_mut().append(AUTHORIZATION, HeaderValue::from_static(value));
@@ -88,7 +88,7 @@ async fn c91_b13_own_header_and_mark_wait_for_nothing() {
     own.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static("Basic own"));
     client.clone().oneshot(own).await.unwrap();
     let mut marked = get();
-    marked.extensions_mut().insert(NoToken);
+    marked.extensions_mut().insert(SkipAuth);
     client.oneshot(marked).await.unwrap();
     let sent = sent.lock().unwrap();
     assert_eq!(sent[0][AUTHORIZATION], "Basic own");
@@ -119,7 +119,7 @@ async fn b10_b11_signed_out_fails_or_goes_bare() {
     assert!(Error::find(&*error).unwrap().is_signed_out());
     assert!(sent.lock().unwrap().is_empty());
     let (lenient, sent) = server();
-    let client = AuthLayer::from_session(session).anonymous_without_token(true).layer(lenient);
+    let client = AuthLayer::from_session(session).allow_unauthenticated(true).layer(lenient);
     client.oneshot(get()).await.unwrap();
     assert!(!sent.lock().unwrap()[0].contains_key(AUTHORIZATION));
     assert_eq!(endpoint.asked(), 0);
@@ -175,12 +175,12 @@ async fn b127_a_request_that_is_not_sent_drops_its_body_once() {
         }
     }
 
-    let (refresher, _endpoint) = endpoint();
+    let (refresher, __endpoint) = endpoint();
     let session = Session::builder(refresher).signed_out().build();
     let server = service_fn(|_: http::Request<Body>| async { Ok::<_, BoxError>(http::Response::new(())) });
     let dropped = Arc::default();
     let request = http::Request::get("https://api.example.com/").body(Body(Arc::clone(&dropped))).unwrap();
-    let client = AuthLayer::from_session(session).with_replay(tower_reauth::Never).layer(server);
+    let client = AuthLayer::from_session(session).with_replay(tower_reauth::replay::NoReplay).layer(server);
     client.oneshot(request).await.unwrap_err();
     assert_eq!(dropped.load(std::sync::atomic::Ordering::SeqCst), 1);
 }

@@ -78,8 +78,8 @@ async fn p14_c93_nothing_of_ours_shows_a_token() {
         .token(secret())
         .clock(clock.clone())
         .on_event(move |event| events.see(event))
-        .on_token(|_| async { Err(BoxError::from("disk full")) })
-        .on_revoke(|_| async { Ok::<_, BoxError>(()) });
+        .save_with(|_| async { Err(BoxError::from("disk full")) })
+        .revoke_with(|_| async { Ok::<_, BoxError>(()) });
     printed.see(&builder);
     printed.see(secret());
     printed.see(Token::builder(MARKER));
@@ -96,21 +96,21 @@ async fn p14_c93_nothing_of_ours_shows_a_token() {
     // Each way in which a refresh ends.
     for end in 0..6 {
         session.set_token(secret()).unwrap();
-        session.retry_now();
+        session.reset_backoff();
         let waiting = tokio::spawn({
             let session = session.clone();
-            async move { session.refresh_now().await }
+            async move { session.refresh().await }
         });
         let call = endpoint.call().await;
         printed.see(&call.cx);
         match end {
             0 => call.fail(RefreshError::transient("down")),
-            1 => call.fail(RefreshError::configuration(
+            1 => call.fail(RefreshError::misconfigured(
                 Token::try_new(format!("{MARKER}\n{MARKER}")).unwrap_err(),
             )),
             2 => call.panic("as the test says"),
-            3 => call.fail(RefreshError::unknown_outcome("reset")),
-            4 => call.fail(RefreshError::ended("invalid_grant")),
+            3 => call.fail(RefreshError::outcome_unknown("reset")),
+            4 => call.fail(RefreshError::grant_ended("invalid_grant")),
             _ => {
                 session.sign_in(secret());
                 call.give("A2 R2 600");

@@ -16,14 +16,14 @@ async fn p08_b78_the_end_of_a_grant_is_seen_once_by_each_watcher() {
         let session = session.clone();
         async move { session.token().await }
     });
-    endpoint.call().await.fail(RefreshError::ended("invalid_grant"));
-    assert!(waiting.await.unwrap().unwrap_err().is_ended());
+    endpoint.call().await.fail(RefreshError::grant_ended("invalid_grant"));
+    assert!(waiting.await.unwrap().unwrap_err().is_grant_ended());
     for watch in &mut watches {
         watch.changed().await;
-        assert!(watch.status().is_ended());
+        assert!(watch.status().is_grant_ended());
         // No further change, however often it is asked for a token.
         for _ in 0..3 {
-            assert!(session.token().await.unwrap_err().is_ended());
+            assert!(session.token().await.unwrap_err().is_grant_ended());
         }
         assert_pending!(task::spawn(watch.changed()).poll());
     }
@@ -31,14 +31,14 @@ async fn p08_b78_the_end_of_a_grant_is_seen_once_by_each_watcher() {
     session.set_token(token("A2 R2 600")).unwrap();
     for watch in &mut watches {
         watch.changed().await;
-        assert!(!watch.status().is_ended());
+        assert!(!watch.status().is_grant_ended());
     }
 }
 
 /// A change between `status()` and `changed()` isn't lost, nor is one whose future was dropped.
 #[tokio::test(start_paused = true)]
 async fn no_change_is_lost() {
-    let (refresher, _endpoint) = endpoint();
+    let (refresher, __endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
     let mut watch = session.watch();
     assert_eq!(watch.status().generation(), 1);

@@ -29,7 +29,7 @@ async fn a_public_client_says_its_name() {
 
 #[tokio::test]
 async fn basic_is_in_the_header_alone() {
-    let asked = asked(|client| client.secret_basic("s e:c+r%")).await;
+    let asked = asked(|client| client.client_secret_basic("s e:c+r%")).await;
     assert_eq!(asked.body, GRANT);
     // RFC 6749 §2.3.1: `app:s+e%3Ac%2Br%25`.
     assert_eq!(asked.header("authorization"), "Basic YXBwOnMrZSUzQWMlMkJyJTI1");
@@ -37,7 +37,7 @@ async fn basic_is_in_the_header_alone() {
 
 #[tokio::test]
 async fn post_is_in_the_body_alone() {
-    let asked = asked(|client| client.secret_post("s&=ü")).await;
+    let asked = asked(|client| client.client_secret_post("s&=ü")).await;
     assert_eq!(asked.body, format!("{GRANT}&client_id=app&client_secret=s%26%3D%C3%BC"));
     assert!(!asked.headers.contains_key("authorization"));
 }
@@ -46,9 +46,9 @@ async fn post_is_in_the_body_alone() {
 async fn an_assertion_is_made_for_each_request() {
     let server = Server::on_loopback([reply(200, TOKEN)]).await;
     let made = AtomicU32::new(0);
-    let client = server
-        .client()
-        .assertion(move || Ok::<_, std::io::Error>(format!("jwt{}", made.fetch_add(1, Ordering::SeqCst))));
+    let client = server.client().client_assertion(move || {
+        Ok::<_, std::io::Error>(format!("jwt{}", made.fetch_add(1, Ordering::SeqCst)))
+    });
     let refresher = client.refresh_token_grant();
     for n in 0..2 {
         refresher.refresh(r1()).await.unwrap();
@@ -62,9 +62,9 @@ async fn an_assertion_is_made_for_each_request() {
 #[tokio::test]
 async fn an_assertion_that_cant_be_made_is_one_of_the_configuration_and_nothing_is_sent() {
     let server = Server::on_loopback([reply(200, TOKEN)]).await;
-    let client = server.client().assertion(|| Err::<String, _>("no key"));
+    let client = server.client().client_assertion(|| Err::<String, _>("no key"));
     let error = client.refresh_token_grant().refresh(r1()).await.unwrap_err();
-    assert!(error.is_configuration());
+    assert!(error.is_misconfigured());
     let source = std::error::Error::source(EndpointError::find(&error).unwrap()).unwrap();
     assert_eq!(source.to_string(), "no key");
     assert_eq!(server.count(), 0);
@@ -72,7 +72,7 @@ async fn an_assertion_that_cant_be_made_is_one_of_the_configuration_and_nothing_
 
 #[tokio::test]
 async fn the_last_way_set_is_the_one() {
-    let asked = asked(|client| client.secret_basic("one").secret_post("two")).await;
+    let asked = asked(|client| client.client_secret_basic("one").client_secret_post("two")).await;
     assert_eq!(asked.body, format!("{GRANT}&client_id=app&client_secret=two"));
     assert!(!asked.headers.contains_key("authorization"));
 }
@@ -82,8 +82,8 @@ async fn json_is_posted_with_its_fields_and_headers() {
     let server = Server::on_loopback([reply(200, TOKEN)]).await;
     let endpoint = server
         .json()
-        .refresh_token_as("token")
-        .field("device", "d\"7\n")
+        .refresh_token_field("token")
+        .extra_field("device", "d\"7\n")
         .header(HeaderName::from_static("x-api-key"), HeaderValue::from_static("k"))
         .header(HeaderName::from_static("accept"), HeaderValue::from_static("application/vnd.api+json"));
     endpoint.refresh(r1()).await.unwrap();

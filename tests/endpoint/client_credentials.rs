@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use tower_reauth::{Refresher, Session, endpoint::Verdicts};
+use tower_reauth::{
+    Refresher, Session,
+    endpoint::{ErrorClassifier, FailureKind},
+};
 
 use crate::{
     server::{Server, TOKEN, error, r1, reply},
@@ -12,11 +15,11 @@ use crate::{
 #[tokio::test(start_paused = true)]
 async fn it_sends_no_refresh_token_though_there_is_one() {
     let server = Server::in_memory([reply(200, TOKEN)]);
-    let client = server.client().secret_basic("s").scopes(["a", "b"]).audience("api");
+    let client = server.client().client_secret_basic("s").scopes(["a", "b"]).audience("api");
     let session =
         Session::builder(client.client_credentials_grant()).token(token("A1 R1 0")).clock(clock()).build();
     for _ in 0..2 {
-        session.refresh_now().await.unwrap();
+        session.refresh().await.unwrap();
     }
     for asked in server.asked() {
         assert_eq!(asked.body, "grant_type=client_credentials&scope=a+b&audience=api");
@@ -28,15 +31,17 @@ async fn it_sends_no_refresh_token_though_there_is_one() {
 async fn p08_no_refusal_ends_it() {
     for name in ["invalid_grant", "bad_refresh_token", "login_required", "disabled"] {
         for status in [200, 400, 401, 410] {
-            let verdicts = Verdicts::new().ended("disabled").ended_on_status(http::StatusCode::GONE);
+            let verdicts = ErrorClassifier::new()
+                .code("disabled", FailureKind::GrantEnded)
+                .status(410, FailureKind::GrantEnded);
             let server = Server::in_memory([error(status, name), reply(200, TOKEN)]);
-            let refresher = server.client().verdicts(verdicts).client_credentials_grant();
+            let refresher = server.client().error_classifier(verdicts).client_credentials_grant();
             let session = Session::builder(refresher).clock(clock()).jitter(false).build();
             let error = session.token().await.unwrap_err();
-            assert!(error.is_configuration(), "{status} {name}: {error:?}");
-            assert!(!session.status().is_ended());
+            assert!(error.is_misconfigured(), "{status} {name}: {error:?}");
+            assert!(!session.status().is_grant_ended());
             tokio::time::advance(Duration::from_secs(1)).await;
-            assert_eq!(session.token().await.unwrap().expose(), "A2");
+            assert_eq!(session.token().await.unwrap().secret(), "A2");
         }
     }
 }
@@ -44,8 +49,11 @@ async fn p08_no_refusal_ends_it() {
 #[tokio::test(start_paused = true)]
 async fn p08_nor_one_of_an_endpoint_that_is_sent_none() {
     let server = Server::in_memory([error(400, "invalid_grant")]);
-    let endpoint = server.json().without_refresh_token().verdicts(Verdicts::new().ended("invalid_grant"));
-    assert!(endpoint.refresh(r1()).await.unwrap_err().is_configuration());
+    let endpoint = server
+        .json()
+        .without_refresh_token()
+        .error_classifier(ErrorClassifier::new().code("invalid_grant", FailureKind::GrantEnded));
+    assert!(endpoint.refresh(r1()).await.unwrap_err().is_misconfigured());
     assert_eq!(server.asked()[0].body, "{}");
 }
 
@@ -53,6 +61,6 @@ async fn p08_nor_one_of_an_endpoint_that_is_sent_none() {
 async fn p08_the_same_clients_other_grants_can_end() {
     let server = Server::in_memory([error(400, "invalid_grant")]);
     let client = server.client();
-    assert!(client.client_credentials_grant().refresh(r1()).await.unwrap_err().is_configuration());
-    assert!(client.refresh_token_grant().refresh(r1()).await.unwrap_err().is_ended());
+    assert!(client.client_credentials_grant().refresh(r1()).await.unwrap_err().is_misconfigured());
+    assert!(client.refresh_token_grant().refresh(r1()).await.unwrap_err().is_grant_ended());
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::advance;
 use tower_reauth::{
     RefreshError, Refresher,
-    endpoint::{EndpointError, Verdicts},
+    endpoint::{EndpointError, ErrorClassifier, FailureKind},
 };
 
 use crate::{
@@ -25,13 +25,13 @@ fn code(error: &RefreshError) -> Option<&str> {
 #[tokio::test(start_paused = true)]
 async fn c46_b81_an_error_is_one_also_with_status_200() {
     let dead = failure(error(200, "bad_refresh_token")).await;
-    assert!(dead.is_ended());
+    assert!(dead.is_grant_ended());
     assert_eq!(code(&dead), Some("bad_refresh_token"));
-    assert!(failure(error(200, "incorrect_client_credentials")).await.is_configuration());
+    assert!(failure(error(200, "incorrect_client_credentials")).await.is_misconfigured());
     let both = r#"{"access_token":"A2","token_type":"Bearer","error":"invalid_grant"}"#;
-    assert!(failure(reply(200, both)).await.is_ended(), "error wins");
+    assert!(failure(reply(200, both)).await.is_grant_ended(), "error wins");
     let form = reply(200, "error=bad_refresh_token&error_description=x&access_token=A2");
-    assert!(failure(form.header("content-type", "application/x-www-form-urlencoded")).await.is_ended());
+    assert!(failure(form.header("content-type", "application/x-www-form-urlencoded")).await.is_grant_ended());
     // Of another the words aren't known, and it is an error all the same.
     for said in [r#""oops""#, "1", "true", r#"{"reason":"x"}"#, r#"["x"]"#] {
         let answer = format!(r#"{{"access_token":"A2","token_type":"Bearer","error":{said}}}"#);
@@ -70,7 +70,7 @@ async fn c46_b83_b84_a_success_without_a_token_is_transient_and_keeps_r1() {
         assert!(error.is_transient(), "{body}: {error:?}");
         assert!(session.try_token().is_none(), "no empty token is ever sent");
         advance(Duration::from_secs(1)).await;
-        assert_eq!(session.token().await.unwrap().expose(), "A2", "{body}");
+        assert_eq!(session.token().await.unwrap().secret(), "A2", "{body}");
         assert!(server.asked().iter().all(|asked| asked.param("refresh_token").unwrap() == "R1"), "{body}");
         assert_eq!((*ends.lock().unwrap(), server.count()), (0, 2));
     }
@@ -92,11 +92,11 @@ async fn c48_an_outage_is_no_verdict() {
     let session = builder.build();
     for failures in 1..=5 {
         let error = session.token().await.unwrap_err();
-        assert!(error.is_retryable() && !error.is_ended(), "{failures}: {error:?}");
+        assert!(error.is_retryable() && !error.is_grant_ended(), "{failures}: {error:?}");
         assert!(session.token().await.is_err(), "in the backoff nobody is asked");
         advance(Duration::from_secs(120)).await;
     }
-    assert_eq!(session.token().await.unwrap().expose(), "A2");
+    assert_eq!(session.token().await.unwrap().secret(), "A2");
     assert_eq!((*ends.lock().unwrap(), server.count()), (0, 6));
     assert!(server.asked().iter().all(|asked| asked.param("refresh_token").unwrap() == "R1"));
 }
@@ -115,7 +115,7 @@ async fn c50_a_refusal_of_which_nothing_is_known_is_tried_twelve_times_an_hour_a
         let session = builder.build();
         for _ in 0..3600 {
             let error = session.token().await.unwrap_err();
-            assert!(!error.is_ended());
+            assert!(!error.is_grant_ended());
             advance(Duration::from_secs(1)).await;
         }
         assert!((5..=12).contains(&server.count()), "{}", server.count());
@@ -149,36 +149,39 @@ async fn c50_b82_the_error_names_status_and_code_and_can_be_told_apart() {
     let found = EndpointError::find(&refused).unwrap();
     assert_eq!((found.status().unwrap().as_u16(), found.code()), (400, Some("invalid_request")));
     assert!(found.to_string().contains("400") && found.to_string().contains("invalid_request"), "{found}");
-    let verdicts = Verdicts::new().ended("Invalid_Request").transient("invalid_grant").configuration("oops");
+    let verdicts = ErrorClassifier::new()
+        .code("Invalid_Request", FailureKind::GrantEnded)
+        .code("invalid_grant", FailureKind::Transient)
+        .code("oops", FailureKind::Misconfigured);
     for (name, verdict) in [
-        ("invalid_request", RefreshError::is_ended as fn(&RefreshError) -> bool),
+        ("invalid_request", RefreshError::is_grant_ended as fn(&RefreshError) -> bool),
         ("invalid_grant", RefreshError::is_transient),
-        ("oops", RefreshError::is_configuration),
-        ("invalid_client", RefreshError::is_configuration),
+        ("oops", RefreshError::is_misconfigured),
+        ("invalid_client", RefreshError::is_misconfigured),
     ] {
         let server = Server::in_memory([error(400, name)]);
-        let refresher = server.client().verdicts(verdicts.clone()).refresh_token_grant();
+        let refresher = server.client().error_classifier(verdicts.clone()).refresh_token_grant();
         assert!(verdict(&refresher.refresh(r1()).await.unwrap_err()), "{name}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn c50_a_status_can_be_told_and_a_known_code_goes_before_it() {
-    let gone = Verdicts::new()
-        .ended_on_status(http::StatusCode::GONE)
-        .configuration_on_status(http::StatusCode::NOT_FOUND)
-        .transient_on_status(http::StatusCode::INTERNAL_SERVER_ERROR);
+    let gone = ErrorClassifier::new()
+        .status(410, FailureKind::GrantEnded)
+        .status(http::StatusCode::NOT_FOUND.as_u16(), FailureKind::Misconfigured)
+        .status(http::StatusCode::INTERNAL_SERVER_ERROR.as_u16(), FailureKind::Transient);
     let ask = async |answer| {
         let server = Server::in_memory([answer]);
-        server.client().verdicts(gone.clone()).refresh_token_grant().refresh(r1()).await.unwrap_err()
+        server.client().error_classifier(gone.clone()).refresh_token_grant().refresh(r1()).await.unwrap_err()
     };
-    assert!(ask(reply(410, "")).await.is_ended());
-    assert!(ask(reply(404, "<html>")).await.is_configuration());
+    assert!(ask(reply(410, "")).await.is_grant_ended());
+    assert!(ask(reply(404, "<html>")).await.is_misconfigured());
     assert!(ask(reply(500, "")).await.is_transient());
-    assert!(ask(error(410, "invalid_client")).await.is_configuration());
-    assert!(ask(error(404, "invalid_grant")).await.is_ended());
+    assert!(ask(error(410, "invalid_client")).await.is_misconfigured());
+    assert!(ask(error(404, "invalid_grant")).await.is_grant_ended());
     // A code that says nothing more leaves the status its word.
-    assert!(ask(error(410, "oops")).await.is_ended());
+    assert!(ask(error(410, "oops")).await.is_grant_ended());
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,7 +198,7 @@ async fn c52_the_code_of_an_error_that_is_an_object_is_found() {
     ] {
         let refused = failure(reply(401, body)).await;
         assert_eq!(code(&refused), Some(expected), "{body}");
-        assert_eq!(refused.is_ended(), expected != "401", "{body}");
+        assert_eq!(refused.is_grant_ended(), expected != "401", "{body}");
         assert!(!format!("{refused:?}").contains("message"), "{refused:?}");
     }
     for body in

@@ -20,9 +20,11 @@ use hyper_util::{
 use tokio::net::TcpListener;
 use tower::{Service, service_fn};
 use tower_reauth::{
-    RefreshContext, RefreshReason, Refresher, Session,
+    RefreshContext, Refresher, Session,
     endpoint::{EndpointError, RequestBody},
-    oauth2, refresh_fn,
+    oauth2,
+    refresh::RefreshReason,
+    refresh_fn,
 };
 
 use crate::{
@@ -85,7 +87,7 @@ async fn c19_after_a_refused_connection_r1_is_presented_after_the_backoff() {
     assert!(session.token().await.unwrap_err().is_transient());
     assert_eq!(server.count(), 0);
     tokio::time::advance(Duration::from_secs(1)).await;
-    assert_eq!(session.token().await.unwrap().expose(), "A2");
+    assert_eq!(session.token().await.unwrap().secret(), "A2");
     assert_eq!(server.asked()[0].param("refresh_token").unwrap(), "R1");
 }
 
@@ -110,8 +112,9 @@ async fn c88_b131_a_dead_connection_is_tried_once_more_with_a_fresh_request() {
             Ok(Response::new(TOKEN.into()))
         });
         let made = AtomicU32::new(0);
-        let client = client
-            .assertion(move || Ok::<_, io::Error>(format!("jwt{}", made.fetch_add(1, Ordering::SeqCst))));
+        let client = client.client_assertion(move || {
+            Ok::<_, io::Error>(format!("jwt{}", made.fetch_add(1, Ordering::SeqCst)))
+        });
         let token = client.refresh_token_grant().refresh(r1()).await;
         assert_eq!(token.unwrap_or_else(|error| panic!("{shown}: {error:?}")).access_token(), "A2");
         assert_eq!(sendings.load(Ordering::SeqCst), 2, "{shown}");
@@ -145,7 +148,7 @@ async fn c88_what_was_taken_to_be_sent_is_not_sent_again_by_itself() {
         Err(io::Error::from(io::ErrorKind::ConnectionReset).into())
     });
     let error = client.refresh_token_grant().refresh(r1()).await.unwrap_err();
-    assert!(error.is_unknown_outcome());
+    assert!(error.is_outcome_unknown());
     assert_eq!(
         EndpointError::find(&error).unwrap().to_string(),
         "the token request was sent and not answered"
@@ -158,7 +161,7 @@ async fn c88_what_was_taken_to_be_sent_is_not_sent_again_by_itself() {
         }
         Err(io::Error::from(io::ErrorKind::ConnectionReset).into())
     });
-    assert!(client.refresh_token_grant().refresh(r1()).await.unwrap_err().is_unknown_outcome());
+    assert!(client.refresh_token_grant().refresh(r1()).await.unwrap_err().is_outcome_unknown());
     assert_eq!(sendings.load(Ordering::SeqCst), 2);
 }
 
@@ -178,11 +181,11 @@ async fn c19_sent_and_reset_is_repeated_once_at_once_by_the_session() {
         });
         let session = Session::builder(refresher).refresh_token("R1").build();
         let result = session.token().await;
-        assert_eq!(*reasons.lock().unwrap(), [RefreshReason::First, RefreshReason::Repeat]);
+        assert_eq!(*reasons.lock().unwrap(), [RefreshReason::Initial, RefreshReason::Repeated]);
         assert_eq!(server.count(), 2);
         assert!(server.asked().iter().all(|asked| asked.param("refresh_token").unwrap() == "R1"));
         match lost {
-            1 => assert_eq!(result.unwrap().expose(), "A2"),
+            1 => assert_eq!(result.unwrap().secret(), "A2"),
             _ => assert!(result.unwrap_err().is_outcome_unknown()),
         }
     }

@@ -31,7 +31,7 @@ impl http_body::Body for Nothing {
 }
 
 #[tokio::test]
-async fn c97_a_body_of_nothing_without_an_end_is_too_long() {
+async fn c97_a_body_of_nothing_without_an_end_is_response_limit() {
     let transport = service_fn(|request: Request<RequestBody>| async move {
         let _ = request.into_body().into_bytes();
         Ok::<_, Infallible>(Response::new(Nothing))
@@ -40,7 +40,7 @@ async fn c97_a_body_of_nothing_without_an_end_is_too_long() {
     let (done, ended) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let client = client.time_limit(Duration::from_secs(1));
+        let client = client.timeout(Duration::from_secs(1));
         let _ = done.send(runtime.block_on(client.refresh_token_grant().refresh(r1())));
     });
     let result = ended.recv_timeout(Duration::from_secs(10)).expect("it ends within its time limit");

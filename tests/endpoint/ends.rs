@@ -21,14 +21,14 @@ async fn c53_a_wrong_client_signs_nobody_out() {
         (400, "invalid_target"),
     ] {
         let server = Server::in_memory([error(status, name), reply(200, TOKEN)]);
-        let (builder, ends) = session(server.client().secret_post("old").refresh_token_grant());
+        let (builder, ends) = session(server.client().client_secret_post("old").refresh_token_grant());
         let session = builder.build();
         let refused = session.token().await.unwrap_err();
-        assert!(refused.is_configuration() && !refused.is_ended() && !refused.is_retryable(), "{name}");
-        assert!(!session.status().is_ended());
+        assert!(refused.is_misconfigured() && !refused.is_grant_ended() && !refused.is_retryable(), "{name}");
+        assert!(!session.status().is_grant_ended());
         // The secret was put right at the server.
-        session.retry_now();
-        assert_eq!(session.token().await.unwrap().expose(), "A2");
+        session.reset_backoff();
+        assert_eq!(session.token().await.unwrap().secret(), "A2");
         assert_eq!(server.asked()[1].param("refresh_token").unwrap(), "R1");
         assert_eq!(*ends.lock().unwrap(), 0);
     }
@@ -40,29 +40,29 @@ async fn c54_an_end_ends_the_session_once_and_the_same_token_set_anew_is_present
     let (builder, ends) = session(server.client().refresh_token_grant());
     let session = builder.build();
     for _ in 0..3 {
-        assert!(session.token().await.unwrap_err().is_ended());
+        assert!(session.token().await.unwrap_err().is_grant_ended());
         advance(Duration::from_secs(3600)).await;
     }
     assert_eq!((*ends.lock().unwrap(), server.count()), (1, 1));
     session.set_token(token("A1 R1 0")).unwrap();
-    assert_eq!(session.token().await.unwrap().expose(), "A2");
+    assert_eq!(session.token().await.unwrap().secret(), "A2");
     assert_eq!(server.asked()[1].param("refresh_token").unwrap(), "R1");
 }
 
 #[tokio::test(start_paused = true)]
 async fn c54_confirmed_once_an_end_that_passes_is_none() {
     let server = Server::in_memory([error(400, "invalid_grant"), reply(200, TOKEN)]);
-    let refresher = server.client().refresh_token_grant().confirm_ended(Duration::from_secs(2));
+    let refresher = server.client().refresh_token_grant().confirm_grant_ended(Duration::from_secs(2));
     let (builder, ends) = session(refresher);
     let session = builder.build();
     let begin = tokio::time::Instant::now();
-    assert_eq!(session.token().await.unwrap().expose(), "A2");
+    assert_eq!(session.token().await.unwrap().secret(), "A2");
     assert_eq!(begin.elapsed(), Duration::from_secs(2));
     assert_eq!((*ends.lock().unwrap(), server.count()), (0, 2));
 
     let server = Server::in_memory([error(400, "invalid_grant")]);
-    let refresher = server.client().refresh_token_grant().confirm_ended(Duration::from_secs(2));
+    let refresher = server.client().refresh_token_grant().confirm_grant_ended(Duration::from_secs(2));
     let (builder, ends) = crate::verdict::session(refresher);
-    assert!(builder.build().token().await.unwrap_err().is_ended());
+    assert!(builder.build().token().await.unwrap_err().is_grant_ended());
     assert_eq!((*ends.lock().unwrap(), server.count()), (1, 2));
 }

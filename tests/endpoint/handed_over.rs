@@ -223,7 +223,7 @@ async fn p18_what_reached_the_server_was_never_told_as_not_sent() {
         for round in 0..100 {
             // Limits about as long as it takes a request to leave.
             let limit = Duration::from_micros(20 * (round % 40));
-            let grant = client.clone().time_limit(limit).refresh_token_grant();
+            let grant = client.clone().timeout(limit).refresh_token_grant();
             let token = format!("R{round}");
             if refresh(&grant, &token).await.is_err_and(|error| error.is_transient()) {
                 unsent.push(token);

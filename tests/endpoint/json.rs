@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tower_reauth::{
     Refresher, Session,
-    endpoint::{EndpointError, Lifetime, Verdicts},
+    endpoint::{EndpointError, ErrorClassifier, FailureKind, Lifetime},
 };
 
 use crate::{
@@ -44,8 +44,8 @@ async fn c52_a_code_is_looked_for_where_it_was_said_to_be() {
     };
     let server = Server::in_memory([reply(401, refused)]);
     assert_eq!(code(server.json()).await.as_deref(), Some("e"));
-    assert_eq!(code(server.json().code_from("/detail/reason")).await.as_deref(), Some("r"));
-    assert_eq!(code(server.json().code_from("detail")).await, None);
+    assert_eq!(code(server.json().error_code_path("/detail/reason")).await.as_deref(), Some("r"));
+    assert_eq!(code(server.json().error_code_path("detail")).await, None);
     let server = Server::in_memory([reply(401, r#"{"code":"c"}"#)]);
     assert_eq!(code(server.json()).await.as_deref(), Some("c"));
 }
@@ -56,8 +56,8 @@ async fn names_are_ways_through_nested_objects() {
     let server = Server::in_memory([reply(201, answer)]);
     let endpoint = server
         .json()
-        .access_token_from("/data/jwt")
-        .refresh_token_from("/data/next/value")
+        .access_token_path("/data/jwt")
+        .new_refresh_token_path("/data/next/value")
         .lifetime(Lifetime::milliseconds("/data/ttl_ms"));
     let expected = Verdict::Token {
         header: "Bearer A2".into(),
@@ -66,18 +66,21 @@ async fn names_are_ways_through_nested_objects() {
         notices: 0,
     };
     assert_eq!(verdict(Session::builder(endpoint.clone())).await, expected);
-    let error = endpoint.access_token_from("/data/jwt/deeper").refresh(r1()).await.unwrap_err();
+    let error = endpoint.access_token_path("/data/jwt/deeper").refresh(r1()).await.unwrap_err();
     assert!(error.is_transient());
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_backend_means_can_be_told() {
     let server = Server::in_memory([error(403, "session_expired"), reply(419, "")]);
-    let verdicts = Verdicts::new().ended("session_expired");
+    let verdicts = ErrorClassifier::new().code("session_expired", FailureKind::GrantEnded);
     let status = http::StatusCode::from_u16(419).unwrap();
-    let endpoint = server.json().verdicts(verdicts).verdicts(Verdicts::new().ended_on_status(status));
-    assert!(endpoint.refresh(r1()).await.unwrap_err().is_ended());
-    assert!(endpoint.refresh(r1()).await.unwrap_err().is_ended());
+    let endpoint = server
+        .json()
+        .error_classifier(verdicts)
+        .error_classifier(ErrorClassifier::new().status(status.as_u16(), FailureKind::GrantEnded));
+    assert!(endpoint.refresh(r1()).await.unwrap_err().is_grant_ended());
+    assert!(endpoint.refresh(r1()).await.unwrap_err().is_grant_ended());
     // Of one of which nothing is told no 4xx ends a grant.
     assert!(server.json().refresh(r1()).await.unwrap_err().is_transient());
 }

@@ -26,7 +26,7 @@ async fn c56_the_content_type_says_nothing() {
         gives_a2(reply(200, TOKEN).header("content-type", name)).await;
         let refused = reply(400, r#"{"error":"invalid_grant"}"#).header("content-type", name);
         let error = refresh(refused).await.unwrap_err();
-        assert!(error.is_ended(), "{name}");
+        assert!(error.is_grant_ended(), "{name}");
         assert_eq!(EndpointError::find(&error).unwrap().code(), Some("invalid_grant"), "{name}");
     }
 }
@@ -45,7 +45,7 @@ async fn c57_json_is_asked_for_and_a_form_is_read() {
     let token = refresh(reply(200, "access_token=a%2Fb%3D&refresh_token=R+2&x=%FF")).await.unwrap();
     assert_eq!((token.access_token(), token.refresh_token()), ("a/b=", Some("R 2")));
     let error = refresh(reply(400, "error=invalid_grant&error_description=dead")).await.unwrap_err();
-    assert!(error.is_ended());
+    assert!(error.is_grant_ended());
 }
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn c56_one_wrong_byte_in_a_message_hides_nothing() {
         let around = |before: &str, after: &str| [before.as_bytes(), message, after.as_bytes()].concat();
         gives_a2(reply(200, around(r#"{"hint":""#, r#"","access_token":"A2","refresh_token":"R2"}"#))).await;
         let refused = around(r#"{"error":"invalid_grant","error_description":""#, r#""}"#);
-        assert!(refresh(reply(400, refused)).await.unwrap_err().is_ended());
+        assert!(refresh(reply(400, refused)).await.unwrap_err().is_grant_ended());
     }
 }
 
@@ -85,7 +85,7 @@ async fn c95_a_token_of_wrong_bytes_is_refused_and_never_another_token() {
         br#"{"access_token":"A\u00002","token_type":"Bearer"}"#,
     ] {
         let error = refresh(reply(200, body)).await.unwrap_err();
-        assert!(error.is_configuration(), "{}: {error:?}", String::from_utf8_lossy(body));
+        assert!(error.is_misconfigured(), "{}: {error:?}", String::from_utf8_lossy(body));
     }
 }
 
@@ -130,11 +130,11 @@ async fn c19_json_that_ends_in_the_middle_is_an_answer_that_was_lost() {
         "{\"a\":tr",
     ] {
         let error = refresh(reply(200, cut)).await.unwrap_err();
-        assert!(error.is_unknown_outcome(), "{cut}: {error:?}");
+        assert!(error.is_outcome_unknown(), "{cut}: {error:?}");
         assert!(EndpointError::find(&error).unwrap().to_string().contains("end in the middle"), "{error:?}");
     }
     for cut in [r#"{"expires_in":-"#, r#"{"expires_in":1."#, r#"{"expires_in":1e"#, r#"{"expires_in":1e+"#] {
-        assert!(refresh(reply(200, cut)).await.unwrap_err().is_unknown_outcome(), "{cut}");
+        assert!(refresh(reply(200, cut)).await.unwrap_err().is_outcome_unknown(), "{cut}");
     }
     // Not one that is merely wrong.
     for wrong in ["{hello.", r#"{"a":-x}"#, r#"{"a":1.}"#, "{\n\"a\":\n1e}"] {

@@ -1,6 +1,9 @@
 //! Refusals of which nothing is known: three at the backoff's pace, then one in ten minutes.
 
-use tower_reauth::{Clock, Refresher, Session, TestClock};
+use tower_reauth::{
+    Refresher, Session,
+    rt::{Clock, TestClock},
+};
 
 use crate::{
     server::{Reply, Server, error, reply},
@@ -24,9 +27,9 @@ fn session(refresher: impl Refresher) -> (Session, TestClock) {
 
 /// Whether the next refusal is followed by ten minutes.
 async fn is_leisurely((session, clock): &(Session, TestClock)) -> bool {
-    let error = session.refresh_now().await.unwrap_err();
+    let error = session.refresh().await.unwrap_err();
     let wait = error.retry_at().unwrap().duration_since(clock.now().wall()).unwrap().as_secs();
-    session.retry_now();
+    session.reset_backoff();
     assert!(wait == 600 || wait < 60, "{wait}");
     wait == 600
 }
@@ -49,8 +52,8 @@ async fn c50_an_answer_that_is_known_begins_the_row_anew() {
         for _ in 0..2 {
             assert!(!is_leisurely(&session).await);
         }
-        assert_eq!(session.0.refresh_now().await.is_ok(), is_success);
-        session.0.retry_now();
+        assert_eq!(session.0.refresh().await.is_ok(), is_success);
+        session.0.reset_backoff();
         for leisurely in [false, false, false, true] {
             assert_eq!(is_leisurely(&session).await, leisurely);
         }
@@ -79,7 +82,7 @@ async fn c50_each_refresher_counts_for_itself() {
             assert_eq!(is_leisurely(&first).await, leisurely);
         }
         server.set_script([useless()]);
-        second.0.refresh_now().await.unwrap();
+        second.0.refresh().await.unwrap();
         server.set_script([refused()]);
         assert!(is_leisurely(&first).await);
     }

@@ -11,7 +11,7 @@ use std::{
 use http::{Request, Response, StatusCode};
 use tokio::time::advance;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_reauth::{AuthLayer, Notice, Refresher, Session, endpoint::Lifetime};
+use tower_reauth::{AuthLayer, Refresher, Session, endpoint::Lifetime, event::Warning};
 
 use crate::{
     server::{Server, TOKEN, r1, reply},
@@ -93,12 +93,12 @@ async fn c34_a_life_that_cant_be_read_is_unknown_and_told_once() {
     ] {
         let member = format!(r#","expires_in":{value}"#);
         assert_eq!(told(&seconds, &member).await, (None, 1), "{member}");
-        let default = seconds.clone().or(Duration::from_secs(60));
+        let default = seconds.clone().or_default(Duration::from_secs(60));
         assert_eq!(told(&default, &member).await, (Some(60.0), 1), "{member}");
     }
     for member in ["", r#","expires_in":null"#] {
         assert_eq!(told(&seconds, member).await, (None, 0), "{member}");
-        let default = seconds.clone().or(Duration::from_secs(60));
+        let default = seconds.clone().or_default(Duration::from_secs(60));
         assert_eq!(told(&default, member).await, (Some(60.0), 0), "{member}");
         assert_eq!(told(&Lifetime::unknown(), r#","expires_in":5"#).await, (None, 0));
     }
@@ -166,12 +166,12 @@ async fn c37_an_answer_without_a_life_is_no_storm() {
     let session = Session::builder(refresher).token(token("A1 R1 5")).clock(clock()).build();
     advance(Duration::from_secs(8)).await;
     for _ in 0..50 {
-        assert_eq!(session.token().await.unwrap().expose(), "A2");
+        assert_eq!(session.token().await.unwrap().secret(), "A2");
         advance(Duration::from_secs(60)).await;
     }
     assert_eq!(server.count(), 1);
     // Used until a server says otherwise.
-    session.invalidate(&session.try_token().unwrap());
+    session.mark_rejected(&session.try_token().unwrap());
     let _ = session.token().await;
     assert_eq!(server.count(), 2);
 }
@@ -183,7 +183,7 @@ async fn c38_a_life_beyond_all_bounds_is_refreshed_not_once_in_a_year() {
         let refresher = server.client().refresh_token_grant();
         let session = Session::builder(refresher).refresh_token("R1").clock(clock()).build();
         for _ in 0..=365 {
-            assert_eq!(session.token().await.unwrap().expose(), "A2");
+            assert_eq!(session.token().await.unwrap().secret(), "A2");
             advance(Duration::from_secs(86_400)).await;
         }
         assert!(session.status().is_fresh());
@@ -196,12 +196,12 @@ async fn c37_a_life_that_isnt_where_it_was_said_to_be_is_told() {
     let server = Server::in_memory([reply(200, TOKEN)]);
     let notices = async |lifetime| {
         let token = server.json().lifetime(lifetime).refresh(r1()).await.unwrap();
-        token.notices().to_vec()
+        token.warnings().to_vec()
     };
-    assert_eq!(notices(Lifetime::unix_time("/session/expires")).await, [Notice::NoLifetime]);
-    assert_eq!(notices(Lifetime::milliseconds("ttl")).await, [Notice::NoLifetime]);
+    assert_eq!(notices(Lifetime::unix_time("/session/expires")).await, [Warning::MissingLifetime]);
+    assert_eq!(notices(Lifetime::milliseconds("ttl")).await, [Warning::MissingLifetime]);
     // What an answer may leave out, and what was provided for.
     assert_eq!(notices(Lifetime::seconds("expires_in")).await, []);
-    assert_eq!(notices(Lifetime::milliseconds("ttl").or(Duration::from_secs(60))).await, []);
+    assert_eq!(notices(Lifetime::milliseconds("ttl").or_default(Duration::from_secs(60))).await, []);
     assert_eq!(notices(Lifetime::unknown()).await, []);
 }

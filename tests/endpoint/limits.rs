@@ -46,8 +46,8 @@ fn found(error: &RefreshError) -> &EndpointError {
 async fn c97_an_answer_over_the_limit_is_a_typed_error_that_names_it() {
     for answer in [reply(200, long(2 << 20)), reply(200, long(2 << 20)).chunked()] {
         let error = refresh(answer).await.unwrap_err();
-        assert!(error.is_configuration());
-        assert_eq!(found(&error).too_long(), Some(256 * 1024));
+        assert!(error.is_misconfigured());
+        assert_eq!(found(&error).response_limit(), Some(256 * 1024));
         assert!(found(&error).to_string().contains("262144"), "{error:?}");
     }
 }
@@ -61,13 +61,13 @@ async fn c97_the_limit_is_exact_and_can_be_set() {
                 answer => answer,
             };
             let server = Server::on_loopback([answer(bytes), answer(bytes + 1)]).await;
-            let refresher = server.client().answer_limit(bytes).refresh_token_grant();
+            let refresher = server.client().max_response_size(bytes).refresh_token_grant();
             assert_eq!(refresher.refresh(r1()).await.unwrap().access_token(), "A2");
-            assert_eq!(found(&refresher.refresh(r1()).await.unwrap_err()).too_long(), Some(bytes));
+            assert_eq!(found(&refresher.refresh(r1()).await.unwrap_err()).response_limit(), Some(bytes));
             server.set_script([answer(bytes), answer(bytes + 1)]);
-            let endpoint = server.json().answer_limit(bytes);
+            let endpoint = server.json().max_response_size(bytes);
             assert_eq!(endpoint.refresh(r1()).await.unwrap().access_token(), "A2");
-            assert_eq!(found(&endpoint.refresh(r1()).await.unwrap_err()).too_long(), Some(bytes));
+            assert_eq!(found(&endpoint.refresh(r1()).await.unwrap_err()).response_limit(), Some(bytes));
         }
     }
 }
@@ -84,24 +84,24 @@ async fn c97_large_tokens_are_taken() {
 #[tokio::test]
 async fn c97_of_a_refusal_that_is_too_long_the_status_is_enough() {
     assert!(refresh(reply(503, long(1 << 20))).await.unwrap_err().is_transient());
-    assert!(refresh(reply(500, long(1 << 20)).chunked()).await.unwrap_err().is_unknown_outcome());
-    assert!(refresh(reply(422, long(1 << 20))).await.unwrap_err().is_configuration());
+    assert!(refresh(reply(500, long(1 << 20)).chunked()).await.unwrap_err().is_outcome_unknown());
+    assert!(refresh(reply(422, long(1 << 20))).await.unwrap_err().is_misconfigured());
 }
 
 #[tokio::test]
 async fn c97_an_answer_that_is_told_to_be_too_long_isnt_waited_for() {
     let client = raw_held("HTTP/1.1 200 OK\r\ncontent-length: 2097152\r\n\r\n{").await;
     let error = client.refresh_token_grant().refresh(r1()).await.unwrap_err();
-    assert_eq!(found(&error).too_long(), Some(256 * 1024), "{error:?}");
+    assert_eq!(found(&error).response_limit(), Some(256 * 1024), "{error:?}");
 }
 
 #[tokio::test]
 async fn c97_a_length_that_is_a_lie_costs_nothing() {
     for length in ["18446744073709551610", "9000000000000000000", "1000000000000000"] {
         let server = raw(&format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{{\"acc")).await;
-        let refresher = server.answer_limit(usize::MAX).refresh_token_grant();
+        let refresher = server.max_response_size(usize::MAX).refresh_token_grant();
         let error = refresher.refresh(r1()).await.unwrap_err();
-        assert!(error.is_unknown_outcome(), "{error:?}");
+        assert!(error.is_outcome_unknown(), "{error:?}");
     }
 }
 
@@ -148,7 +148,7 @@ async fn c19_an_answer_that_is_cut_is_a_lost_one() {
         "",
     ] {
         let error = raw(answer).await.refresh_token_grant().refresh(r1()).await.unwrap_err();
-        assert!(error.is_unknown_outcome(), "{answer}: {error:?}");
+        assert!(error.is_outcome_unknown(), "{answer}: {error:?}");
     }
     let cut = "HTTP/1.1 400 Bad Request\r\ncontent-length: 1000\r\n\r\n{\"error\":\"invalid_";
     let error = raw(cut).await.refresh_token_grant().refresh(r1()).await.unwrap_err();
@@ -164,7 +164,7 @@ async fn c84_a_connection_that_hangs_is_transient() {
     let hangs = service_fn(|_: Request<RequestBody>| pending::<Result<Response<String>, BoxError>>());
     let client = oauth2::Client::try_with_transport("https://id.example.com/", "app", hangs).unwrap();
     let error = client.refresh_token_grant().refresh(r1()).await.unwrap_err();
-    assert!(error.is_transient() && found(&error).is_time_limit());
+    assert!(error.is_transient() && found(&error).is_timeout());
     assert_eq!(found(&error).to_string(), "the token request could not be sent within 10s");
     assert_eq!(begin.elapsed(), Duration::from_secs(10));
 }
@@ -173,13 +173,13 @@ async fn c84_a_connection_that_hangs_is_transient() {
 async fn c84_sent_and_unanswered_is_unknown_and_the_limit_can_be_set() {
     let server = Server::in_memory([reply(200, TOKEN).held()]);
     let begin = Instant::now();
-    let refresher = server.client().time_limit(Duration::from_secs(3)).refresh_token_grant();
+    let refresher = server.client().timeout(Duration::from_secs(3)).refresh_token_grant();
     let error = refresher.refresh(r1()).await.unwrap_err();
-    assert!(error.is_unknown_outcome() && found(&error).is_time_limit());
+    assert!(error.is_outcome_unknown() && found(&error).is_timeout());
     assert_eq!(found(&error).to_string(), "the token request was not answered within 3s");
     assert_eq!(begin.elapsed(), Duration::from_secs(3));
-    let error = server.json().time_limit(Duration::from_secs(4)).refresh(r1()).await.unwrap_err();
-    assert!(error.is_unknown_outcome());
+    let error = server.json().timeout(Duration::from_secs(4)).refresh(r1()).await.unwrap_err();
+    assert!(error.is_outcome_unknown());
     assert_eq!(begin.elapsed(), Duration::from_secs(7));
 }
 
@@ -202,7 +202,7 @@ async fn c84_a_body_that_never_ends_is_a_lost_answer() {
         stream::iter([begun]).chain(stream::pending())
     });
     let error = client.refresh_token_grant().refresh(r1()).await.unwrap_err();
-    assert!(error.is_unknown_outcome() && found(&error).is_time_limit());
+    assert!(error.is_outcome_unknown() && found(&error).is_timeout());
 }
 
 #[tokio::test(start_paused = true)]
@@ -221,7 +221,7 @@ async fn c18_c84_an_answer_that_is_late_is_asked_for_once_more_in_the_same_fligh
     let session =
         Session::builder(server.client().refresh_token_grant()).refresh_token("R1").clock(clock()).build();
     let begin = Instant::now();
-    assert_eq!(session.token().await.unwrap().expose(), "A2");
+    assert_eq!(session.token().await.unwrap().secret(), "A2");
     assert_eq!((begin.elapsed(), server.count()), (Duration::from_secs(10), 2));
     assert!(server.asked().iter().all(|asked| asked.param("refresh_token").unwrap() == "R1"));
 }
@@ -229,12 +229,12 @@ async fn c18_c84_an_answer_that_is_late_is_asked_for_once_more_in_the_same_fligh
 #[tokio::test(start_paused = true)]
 async fn c18_with_a_replay_window_of_none_it_is_never_presented_again() {
     let server = Server::in_memory([reply(200, TOKEN).held(), reply(200, TOKEN)]);
-    let refresher = server.client().refresh_token_grant().map_err(|error| match error.is_unknown_outcome() {
-        true => RefreshError::ended(error),
+    let refresher = server.client().refresh_token_grant().map_err(|error| match error.is_outcome_unknown() {
+        true => RefreshError::grant_ended(error),
         false => error,
     });
     let session = Session::builder(refresher).refresh_token("R1").clock(clock()).build();
-    assert!(session.token().await.unwrap_err().is_ended());
+    assert!(session.token().await.unwrap_err().is_grant_ended());
     assert_eq!(server.count(), 1);
 }
 

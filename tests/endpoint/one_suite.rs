@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
-use tower_reauth::{AnyRefresher, RefreshContext, Refresher, RefresherExt, Session, refresh_fn};
+use tower_reauth::{RefreshContext, Refresher, RefresherExt, Session, refresh::AnyRefresher, refresh_fn};
 
 use crate::{
     server::{Reply, Server, TOKEN, error, r1, reply},
@@ -80,12 +80,12 @@ async fn is_asked_once_by_a_session<R: Refresher>(make: impl Fn(&Server) -> R) {
         })
         .collect();
     server.has_been_asked(1).await;
-    while session.status().waiting() < 50 {
+    while session.status().waiters() < 50 {
         tokio::task::yield_now().await;
     }
     server.let_go();
     for result in join_all(callers).await {
-        assert_eq!(result.unwrap().unwrap().expose(), "A2");
+        assert_eq!(result.unwrap().unwrap().secret(), "A2");
     }
     assert_eq!(server.count(), 1);
 }
@@ -97,7 +97,7 @@ async fn panics_as_an_unknown_outcome<R: Refresher>(make: impl Fn(&Server) -> R)
     assert!(error.is_panic() && error.is_outcome_unknown(), "{error:?}");
     assert!(!format!("{error:?}").contains("as the script says"));
     // The next demand may at once: its flight is the repeat.
-    assert_eq!(session.token().await.unwrap().expose(), "A2");
+    assert_eq!(session.token().await.unwrap().secret(), "A2");
 }
 
 #[tokio::test(start_paused = true)]
@@ -115,8 +115,8 @@ async fn refresh_fn_is_a_refresher() {
 #[tokio::test(start_paused = true)]
 async fn the_oauth2_grants_are_refreshers() {
     suite(|server| server.client().refresh_token_grant()).await;
-    suite(|server| server.client().secret_basic("s").refresh_token_grant().clone()).await;
-    suite(|server| server.client().secret_post("s").client_credentials_grant()).await;
+    suite(|server| server.client().client_secret_basic("s").refresh_token_grant().clone()).await;
+    suite(|server| server.client().client_secret_post("s").client_credentials_grant()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,12 +133,12 @@ async fn json_endpoints_are_refreshers() {
 
 #[tokio::test(start_paused = true)]
 async fn the_combinators_are_refreshers() {
-    suite(|server| server.client().refresh_token_grant().time_limit(Duration::from_secs(5))).await;
+    suite(|server| server.client().refresh_token_grant().timeout(Duration::from_secs(5))).await;
     suite(|server| server.client().refresh_token_grant().map_err(|error| error)).await;
-    suite(|server| server.client().refresh_token_grant().confirm_ended(Duration::from_secs(1))).await;
+    suite(|server| server.client().refresh_token_grant().confirm_grant_ended(Duration::from_secs(1))).await;
     suite(|server| {
-        let inner = server.json().map_err(|error| error).confirm_ended(Duration::from_secs(1));
-        inner.time_limit(Duration::from_secs(9)).map_err(|error| error)
+        let inner = server.json().map_err(|error| error).confirm_grant_ended(Duration::from_secs(1));
+        inner.timeout(Duration::from_secs(9)).map_err(|error| error)
     })
     .await;
 }
@@ -146,8 +146,8 @@ async fn the_combinators_are_refreshers() {
 #[tokio::test(start_paused = true)]
 async fn a_time_limit_around_a_refresher_is_an_unknown_outcome() {
     let server = Server::in_memory([reply(200, TOKEN).held()]);
-    let refresher = server.client().refresh_token_grant().time_limit(Duration::from_secs(5));
+    let refresher = server.client().refresh_token_grant().timeout(Duration::from_secs(5));
     let begin = tokio::time::Instant::now();
-    assert!(refresher.refresh(r1()).await.unwrap_err().is_unknown_outcome());
+    assert!(refresher.refresh(r1()).await.unwrap_err().is_outcome_unknown());
     assert_eq!(begin.elapsed(), Duration::from_secs(5));
 }

@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use tower_reauth::{EventKind, Notice, Refresher, Session};
+use tower_reauth::{
+    Refresher, Session,
+    event::{EventKind, Warning},
+};
 
 use crate::{
     server::{Server, TOKEN, r1, reply},
@@ -19,10 +22,10 @@ async fn c86_each_refresh_asks_for_the_same() {
         .resource("https://one.example.com/?x=1&y")
         .resource("https://two.example.com")
         .audience("api")
-        .param("tenant", "t 1");
+        .extra_param("tenant", "t 1");
     let session = Session::builder(client.refresh_token_grant()).refresh_token("R1").clock(clock()).build();
     for _ in 0..3 {
-        session.refresh_now().await.unwrap();
+        session.refresh().await.unwrap();
     }
     for (n, asked) in (1..).zip(server.asked()) {
         let expected = [
@@ -53,20 +56,20 @@ async fn c86_a_scope_that_is_missing_is_told_by_an_event() {
     ] {
         let answer = format!(r#"{{"access_token":"A2","token_type":"Bearer"{granted}}}"#);
         let server = Server::in_memory([reply(200, answer)]);
-        let noticed = Arc::<Mutex<Vec<Notice>>>::default();
+        let noticed = Arc::<Mutex<Vec<Warning>>>::default();
         let notices = Arc::clone(&noticed);
         let session = Session::builder(server.client().scopes(["read", "write"]).refresh_token_grant())
             .refresh_token("R1")
             .clock(clock())
             .on_event(move |event| {
-                if let EventKind::Noticed { notice, .. } = &event.kind {
-                    notices.lock().unwrap().push(notice.clone());
+                if let EventKind::Warning { warning, .. } = &event.kind {
+                    notices.lock().unwrap().push(warning.clone());
                 }
             })
             .build();
         session.token().await.unwrap();
         let expected: Vec<_> =
-            missing.into_iter().map(|scope| Notice::missing_scopes([scope.to_owned()])).collect();
+            missing.into_iter().map(|scope| Warning::missing_scopes([scope.to_owned()])).collect();
         assert_eq!(*noticed.lock().unwrap(), expected, "{granted}");
     }
 }
@@ -90,7 +93,7 @@ async fn c86_scopes_with_commas_between_them_are_told_apart_where_they_were_aske
     let server = Server::in_memory([reply(200, answer)]);
     let asked = server.client().scopes(["gist", "user"]).refresh_token_grant().refresh(r1()).await.unwrap();
     assert_eq!(asked.scopes().unwrap(), ["repo", "gist"]);
-    assert_eq!(asked.notices(), [Notice::missing_scopes(["user".to_owned()])]);
+    assert_eq!(asked.warnings(), [Warning::missing_scopes(["user".to_owned()])]);
     // By the RFC it is one scope.
     let unasked = server.client().refresh_token_grant().refresh(r1()).await.unwrap();
     assert_eq!(unasked.scopes().unwrap(), ["repo,gist"]);

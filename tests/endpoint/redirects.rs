@@ -34,7 +34,7 @@ async fn c59_b131_within_the_origin_the_request_is_made_anew() {
             let server = Server::on_loopback([reply(200, TOKEN)]).await;
             let location = if absolute { server.url("/elsewhere?x=1") } else { "/elsewhere?x=1".into() };
             server.set_script([to(status, &location), reply(200, TOKEN)]);
-            let client = server.client().assertion(move || {
+            let client = server.client().client_assertion(move || {
                 Ok::<_, std::io::Error>(format!("jwt{}", made.fetch_add(1, Ordering::SeqCst)))
             });
             let token = client.refresh_token_grant().refresh(r1()).await.unwrap();
@@ -99,7 +99,7 @@ async fn c59_a_loop_of_redirects_ends() {
 async fn c59_c19_lost_after_a_redirect_is_lost() {
     let server = Server::on_loopback([to(307, "/elsewhere"), reply(200, "").closed()]).await;
     let error = server.client().refresh_token_grant().refresh(r1()).await.unwrap_err();
-    assert!(error.is_unknown_outcome());
+    assert!(error.is_outcome_unknown());
     assert_eq!(server.count(), 2);
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::advance;
-use tower_reauth::{Clock, Session, endpoint::EndpointError};
+use tower_reauth::{Session, endpoint::EndpointError, rt::Clock};
 
 use crate::{
     server::{Reply, Server, TOKEN, error, reply},
@@ -19,7 +19,7 @@ async fn second_of_success(throttled: Reply) -> f64 {
     for tick in 0..800 {
         match session.token().await {
             Ok(token) => {
-                assert_eq!(token.expose(), "A2");
+                assert_eq!(token.secret(), "A2");
                 success.get_or_insert(f64::from(tick) / 20.0);
             }
             Err(error) => {
@@ -31,7 +31,7 @@ async fn second_of_success(throttled: Reply) -> f64 {
                 assert_eq!(EndpointError::find(&error).unwrap().status().unwrap(), 429);
             }
         }
-        assert!(!session.status().is_ended());
+        assert!(!session.status().is_grant_ended());
         advance(Duration::from_millis(50)).await;
     }
     assert_eq!(server.count(), 2);

@@ -1,6 +1,9 @@
 //! Taking tokens back.
 
-use tower_reauth::{Session, endpoint::Verdicts};
+use tower_reauth::{
+    Session,
+    endpoint::{ErrorClassifier, FailureKind},
+};
 
 use crate::{
     server::{Server, TOKEN, error, reply},
@@ -10,7 +13,7 @@ use crate::{
 #[tokio::test]
 async fn both_tokens_are_taken_back_with_their_hints() {
     let server = Server::on_loopback([reply(200, "")]).await;
-    let client = server.client().secret_post("s").scopes(["a"]).resource("https://x.example.com");
+    let client = server.client().client_secret_post("s").scopes(["a"]).resource("https://x.example.com");
     let revocation = client.revocation(server.url("/revoke")).unwrap();
     revocation.revoke(&token("A1 R1 600")).await.unwrap();
     let asked = server.asked();
@@ -68,7 +71,7 @@ async fn a_refusal_is_typed() {
 #[tokio::test]
 async fn json_posts_the_refresh_token_with_the_endpoints_members() {
     let server = Server::on_loopback([reply(204, ""), error(400, "oops")]).await;
-    let endpoint = server.json().refresh_token_as("refresh").field("device", "d7");
+    let endpoint = server.json().refresh_token_field("refresh").extra_field("device", "d7");
     let revocation = endpoint.revocation(server.url("/blacklist/")).unwrap();
     revocation.revoke(&token("A1 - 600")).await.unwrap();
     assert_eq!(server.count(), 0);
@@ -90,7 +93,7 @@ async fn c98_a_pair_that_comes_after_the_sign_out_is_taken_back() {
     let session = Session::builder(tokens.client().refresh_token_grant())
         .token(token("A1 R1 0"))
         .clock(clock())
-        .on_revoke(revocation.clone().into_hook())
+        .revoke_with(revocation.clone().into_hook())
         .build();
     let waiting = tokio::spawn({
         let session = session.clone();
@@ -101,7 +104,7 @@ async fn c98_a_pair_that_comes_after_the_sign_out_is_taken_back() {
     assert_eq!((had.access_token(), had.refresh_token()), (Some("A1"), Some("R1")));
     tokens.let_go();
     assert!(waiting.await.unwrap().unwrap_err().is_signed_out());
-    session.settled().await;
+    session.idle().await;
     assert!(session.token().await.unwrap_err().is_signed_out());
     let late: Vec<_> = revoked.asked().iter().map(|asked| asked.param("token").unwrap()).collect();
     assert_eq!(late, ["R2", "A2"]);
@@ -118,7 +121,7 @@ async fn c98_json_takes_a_late_pair_back_too() {
     let session = Session::builder(server.json())
         .refresh_token("R1")
         .clock(clock())
-        .on_revoke(revocation.into_hook())
+        .revoke_with(revocation.into_hook())
         .build();
     let waiting = tokio::spawn({
         let session = session.clone();
@@ -128,7 +131,7 @@ async fn c98_json_takes_a_late_pair_back_too() {
     assert_eq!(session.sign_out().refresh_token(), Some("R1"));
     server.let_go();
     assert!(waiting.await.unwrap().unwrap_err().is_signed_out());
-    session.settled().await;
+    session.idle().await;
     assert_eq!(server.asked()[1].body, r#"{"refresh_token":"R2"}"#);
 }
 
@@ -149,9 +152,9 @@ async fn c98_a_session_that_never_refreshed_gives_its_refresh_token_back() {
 
 #[tokio::test]
 async fn a_token_that_is_dead_already_is_no_failure() {
-    let gone = Verdicts::new().ended_on_status(http::StatusCode::GONE);
+    let gone = ErrorClassifier::new().status(410, FailureKind::GrantEnded);
     let server = Server::on_loopback([reply(410, "")]).await;
-    let revocation = server.json().verdicts(gone).revocation(server.url("/logout")).unwrap();
+    let revocation = server.json().error_classifier(gone).revocation(server.url("/logout")).unwrap();
     revocation.revoke(token("A1 R1 600")).await.unwrap();
     let server = Server::on_loopback([error(400, "invalid_grant")]).await;
     let revocation = server.client().revocation(server.url("/revoke")).unwrap();

@@ -2,7 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use tower_reauth::{EventKind, Notice, Refresher, Session, endpoint::EndpointError};
+use tower_reauth::{
+    Refresher, Session,
+    endpoint::EndpointError,
+    event::{EventKind, Warning},
+};
 
 use crate::{
     server::{Server, r1, reply},
@@ -19,7 +23,7 @@ async fn c43_bearer_is_sent_as_registered_however_it_was_spelt() {
         let server = Server::in_memory([reply(200, typed(&format!(r#","token_type":"{name}""#)))]);
         let token = server.client().refresh_token_grant().refresh(r1()).await.unwrap();
         assert_eq!((token.scheme(), token.access_token()), ("Bearer", "A2"), "{name}");
-        assert!(token.notices().is_empty());
+        assert!(token.warnings().is_empty());
     }
 }
 
@@ -31,7 +35,7 @@ async fn c45_t10_another_type_is_a_typed_error_and_nothing_is_sent_as_bearer() {
         let refresher = server.client().refresh_token_grant();
         let session = Session::builder(refresher).refresh_token("R1").clock(clock()).build();
         let error = session.token().await.unwrap_err();
-        assert!(error.is_configuration(), "{name}");
+        assert!(error.is_misconfigured(), "{name}");
         let found = EndpointError::find(&error).unwrap();
         // Visible characters alone.
         assert_eq!(found.token_type(), Some(&*name.replace(' ', "")));
@@ -44,19 +48,19 @@ async fn c45_t10_another_type_is_a_typed_error_and_nothing_is_sent_as_bearer() {
 async fn c45_t09_without_a_type_it_is_bearer_and_told_by_an_event() {
     for member in ["", r#","token_type":null"#, r#","token_type":"""#, r#","token_type":" ""#] {
         let server = Server::in_memory([reply(200, typed(member))]);
-        let noticed = Arc::<Mutex<Vec<Notice>>>::default();
+        let noticed = Arc::<Mutex<Vec<Warning>>>::default();
         let notices = Arc::clone(&noticed);
         let session = Session::builder(server.client().refresh_token_grant())
             .refresh_token("R1")
             .clock(clock())
             .on_event(move |event| {
-                if let EventKind::Noticed { notice, .. } = &event.kind {
-                    notices.lock().unwrap().push(notice.clone());
+                if let EventKind::Warning { warning, .. } = &event.kind {
+                    notices.lock().unwrap().push(warning.clone());
                 }
             })
             .build();
         assert_eq!(session.token().await.unwrap().header_value(), "Bearer A2", "{member}");
-        assert_eq!(*noticed.lock().unwrap(), [Notice::NoTokenType], "{member}");
+        assert_eq!(*noticed.lock().unwrap(), [Warning::MissingTokenType], "{member}");
     }
 }
 
@@ -70,7 +74,7 @@ async fn c45_a_scheme_that_was_set_is_sent_whatever_the_answer_says() {
         assert_eq!(json.scheme(), "Bearer", "{member}");
         let json = server.json().scheme("Token").refresh(r1()).await.unwrap();
         assert_eq!((json.scheme(), json.access_token()), ("Token", "A2"), "{member}");
-        assert!(json.notices().is_empty() && oauth2.notices().is_empty(), "it was not asked");
+        assert!(json.warnings().is_empty() && oauth2.warnings().is_empty(), "it was not asked");
     }
 }
 
@@ -78,5 +82,5 @@ async fn c45_a_scheme_that_was_set_is_sent_whatever_the_answer_says() {
 async fn c45_a_scheme_that_no_header_can_carry_is_an_error_and_no_panic() {
     let server = Server::in_memory([reply(200, typed(""))]);
     let error = server.json().scheme("two words").refresh(r1()).await.unwrap_err();
-    assert!(error.is_configuration());
+    assert!(error.is_misconfigured());
 }

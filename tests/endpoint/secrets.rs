@@ -10,7 +10,7 @@ use std::{
 use http::{HeaderName, HeaderValue};
 use tower_reauth::{
     RefreshContext, Refresher, RefresherExt, Session, Token,
-    endpoint::{EndpointError, Verdicts},
+    endpoint::{EndpointError, ErrorClassifier},
 };
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -104,10 +104,10 @@ async fn p14_t21_t30_nothing_of_an_answer_reaches_an_error_or_the_log() {
     let _log = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
     for answer in answers() {
         let server = Server::in_memory([answer]);
-        let client = server.client().answer_limit(100_000);
+        let client = server.client().max_response_size(100_000);
         let error = client.refresh_token_grant().refresh(context()).await.unwrap_err();
         printed.see_chain(&error);
-        let endpoint = server.json().scheme(MARKER).answer_limit(100_000);
+        let endpoint = server.json().scheme(MARKER).max_response_size(100_000);
         if let Err(error) = endpoint.refresh(context()).await {
             printed.see_chain(&error);
         }
@@ -154,20 +154,21 @@ async fn t21_a_code_is_cleaned_and_cut() {
 async fn p14_no_debug_shows_a_clients_secrets() {
     let printed = Printed::default();
     let server = Server::in_memory([reply(500, "")]);
-    let client = || server.client().param("key", MARKER).verdicts(Verdicts::new());
-    printed.see(client().secret_basic(MARKER));
-    printed.see(client().secret_post(MARKER).refresh_token_grant());
-    printed.see(client().assertion(|| Ok::<_, std::io::Error>(MARKER.into())).client_credentials_grant());
-    printed.see(client().secret_post(MARKER).revocation("https://id.example.com/").unwrap());
+    let client = || server.client().extra_param("key", MARKER).error_classifier(ErrorClassifier::new());
+    printed.see(client().client_secret_basic(MARKER));
+    printed.see(client().client_secret_post(MARKER).refresh_token_grant());
+    printed
+        .see(client().client_assertion(|| Ok::<_, std::io::Error>(MARKER.into())).client_credentials_grant());
+    printed.see(client().client_secret_post(MARKER).revocation("https://id.example.com/").unwrap());
     let endpoint = server
         .json()
-        .field("secret", MARKER)
+        .extra_field("secret", MARKER)
         .header(HeaderName::from_static("x-api-key"), HeaderValue::from_static(MARKER));
     printed.see(&endpoint);
     printed.see(endpoint.revocation("https://api.example.com/").unwrap());
     printed.see(context());
-    let refresher = client().secret_post(MARKER).refresh_token_grant();
-    let refresher = refresher.time_limit(Duration::from_secs(1)).confirm_ended(Duration::ZERO);
+    let refresher = client().client_secret_post(MARKER).refresh_token_grant();
+    let refresher = refresher.timeout(Duration::from_secs(1)).confirm_grant_ended(Duration::ZERO);
     printed.see(refresher.map_err(|error| error));
     printed.holds_no_secret();
 }
@@ -184,7 +185,7 @@ async fn p14_what_is_sent_is_marked_sensitive_and_isnt_shown() {
     });
     let client =
         tower_reauth::oauth2::Client::try_with_transport("https://a.example.com", "app", transport.clone());
-    let _ = client.unwrap().secret_basic(MARKER).refresh_token_grant().refresh(context()).await;
+    let _ = client.unwrap().client_secret_basic(MARKER).refresh_token_grant().refresh(context()).await;
     let endpoint = tower_reauth::json::JsonEndpoint::try_with_transport("https://a.example.com", transport);
     let header = HeaderValue::from_static(MARKER);
     let _ = endpoint.unwrap().header(HeaderName::from_static("x-api-key"), header).refresh(context()).await;

@@ -15,7 +15,7 @@ use http_body_util::Full;
 use tower::service_fn;
 use tower_reauth::{
     RefreshError, Refresher, RefresherExt, Session, Token,
-    endpoint::{EndpointError, RequestBody, Verdicts},
+    endpoint::{EndpointError, ErrorClassifier, FailureKind, RequestBody},
     json::JsonEndpoint,
     oauth2::Client,
     refresh_fn,
@@ -60,7 +60,7 @@ async fn p07_leisure_ends_with_the_token_that_stayed_in_use() {
     // Expired: one try is permitted, whatever was before.
     tokio::time::advance(Duration::from_secs(110)).await;
     let token = session.token().await.unwrap();
-    assert_eq!(token.expose(), "A2");
+    assert_eq!(token.secret(), "A2");
 }
 
 #[tokio::test(start_paused = true)]
@@ -69,25 +69,25 @@ async fn p07_a_clone_of_a_grant_counts_for_itself() {
     let (one, other) = (grant.clone(), grant);
     let wait = |error: RefreshError| format!("{error:?}").contains("600s");
     for failures in 0..3 {
-        assert!(!wait(one.refresh(r1().with_failures(failures)).await.unwrap_err()));
+        assert!(!wait(one.refresh(r1().with_consecutive_failures(failures)).await.unwrap_err()));
     }
     // The other session failed thrice for other reasons.
-    assert!(!wait(other.refresh(r1().with_failures(3)).await.unwrap_err()));
-    assert!(wait(one.refresh(r1().with_failures(3)).await.unwrap_err()));
+    assert!(!wait(other.refresh(r1().with_consecutive_failures(3)).await.unwrap_err()));
+    assert!(wait(one.refresh(r1().with_consecutive_failures(3)).await.unwrap_err()));
 }
 
 #[tokio::test]
 async fn p07_a_failure_made_of_another_keeps_its_retry_after() {
     let busy = || {
         refresh_fn(|_| async {
-            Err::<Token, _>(RefreshError::transient("busy").retry_after(Duration::from_secs(90)))
+            Err::<Token, _>(RefreshError::transient("busy").with_retry_after(Duration::from_secs(90)))
         })
     };
-    let wrapped = busy().map_err(RefreshError::configuration).refresh(r1()).await.unwrap_err();
+    let wrapped = busy().map_err(RefreshError::misconfigured).refresh(r1()).await.unwrap_err();
     assert!(
-        format!("{wrapped:?}").starts_with("RefreshError { kind: Configuration, retry_after: Some(90s),")
+        format!("{wrapped:?}").starts_with("RefreshError { kind: Misconfigured, retry_after: Some(90s),")
     );
-    let set = busy().map_err(|error| RefreshError::transient(error).retry_after(None));
+    let set = busy().map_err(|error| RefreshError::transient(error).with_retry_after(None));
     assert!(format!("{:?}", set.refresh(r1()).await.unwrap_err()).contains("Transient, retry_after: None"));
 }
 
@@ -102,18 +102,20 @@ async fn p08_a_code_of_several_words_can_be_told() {
         ),
         ("séance terminée", r#"{"error":"séance terminée"}"#),
     ] {
-        let endpoint = json(401, body).verdicts(Verdicts::new().ended(code));
+        let endpoint =
+            json(401, body).error_classifier(ErrorClassifier::new().code(code, FailureKind::GrantEnded));
         let error = endpoint.refresh(r1()).await.unwrap_err();
-        assert!(error.is_ended(), "{code}: {error:?}");
+        assert!(error.is_grant_ended(), "{code}: {error:?}");
     }
 }
 
 #[tokio::test]
 async fn p08_a_code_beside_the_status_in_words_is_found() {
     let body = r#"{"statusCode":401,"error":"Unauthorized","code":"session_expired"}"#;
-    let endpoint = json(401, body).verdicts(Verdicts::new().ended("session_expired"));
+    let endpoint = json(401, body)
+        .error_classifier(ErrorClassifier::new().code("session_expired", FailureKind::GrantEnded));
     let error = endpoint.refresh(r1()).await.unwrap_err();
-    assert!(error.is_ended(), "{error:?}");
+    assert!(error.is_grant_ended(), "{error:?}");
     assert_eq!(EndpointError::find(&error).unwrap().code(), Some("session_expired"));
     let unknown = json(401, body).refresh(r1()).await.unwrap_err();
     assert_eq!(EndpointError::find(&unknown).unwrap().code(), Some("Unauthorized"));
@@ -122,7 +124,7 @@ async fn p08_a_code_beside_the_status_in_words_is_found() {
 #[tokio::test]
 async fn p08_a_refresh_token_that_is_sent_after_all_can_end() {
     let endpoint = json(401, r#"{"code":"token_not_valid"}"#).without_refresh_token().for_simplejwt();
-    assert!(endpoint.refresh(r1()).await.unwrap_err().is_ended());
+    assert!(endpoint.refresh(r1()).await.unwrap_err().is_grant_ended());
 }
 
 #[tokio::test]
@@ -146,12 +148,12 @@ async fn p15_a_redirect_that_names_a_user_is_not_followed() {
 #[tokio::test(start_paused = true)]
 async fn p08_a_confirmation_longer_than_the_flight_ends_the_grant_all_the_same() {
     let grant = client(400, r#"{"error":"invalid_grant"}"#).refresh_token_grant();
-    let session = support::expired(grant.confirm_ended(Duration::from_secs(120))).build();
+    let session = support::expired(grant.confirm_grant_ended(Duration::from_secs(120))).build();
     for _ in 0..4 {
         let _ = session.token().await;
         tokio::time::sleep(Duration::from_secs(300)).await;
     }
-    assert!(session.status().is_ended(), "{:?}", session.status());
+    assert!(session.status().is_grant_ended(), "{:?}", session.status());
 }
 
 #[test]
@@ -164,11 +166,11 @@ fn what_users_keep_can_be_shared() {
     shared::<tower_reauth::oauth2::ClientCredentialsGrant>();
     shared::<tower_reauth::oauth2::Revocation>();
     shared::<tower_reauth::json::Revocation>();
-    shared::<Verdicts>();
+    shared::<ErrorClassifier>();
     shared::<RefreshError>();
     sent::<EndpointError>();
     sent::<RequestBody>();
-    shared::<tower_reauth::ConfirmEnded<tower_reauth::oauth2::RefreshTokenGrant>>();
+    shared::<tower_reauth::refresh::ConfirmGrantEnded<tower_reauth::oauth2::RefreshTokenGrant>>();
     static CLIENT: std::sync::OnceLock<Client> = std::sync::OnceLock::new();
     assert!(CLIENT.get().is_none());
 }

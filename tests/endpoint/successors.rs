@@ -36,7 +36,7 @@ async fn presented(bodies: &'static [&'static str]) -> Vec<String> {
     let session = support::expired(client.refresh_token_grant()).build();
     for _ in bodies {
         let _ = session.token().await;
-        session.retry_now();
+        session.reset_backoff();
     }
     std::mem::take(&mut seen.lock().unwrap())
 }
@@ -66,13 +66,13 @@ async fn p02_a_successor_without_an_access_token_is_saved() {
     let saved = given.clone();
     let client = client(200, r#"{"access_token":"A2","token_type":"mac","refresh_token":"R2"}"#);
     let session = support::expired(client.refresh_token_grant())
-        .on_token(move |token| {
+        .save_with(move |token| {
             saved.push(&token);
             async { Ok::<_, Infallible>(()) }
         })
         .build();
     assert!(session.token().await.is_err());
-    session.settled().await;
+    session.idle().await;
     assert_eq!(given.all(), ["A1 R2"]);
     assert_eq!(session.sign_out().refresh_token(), Some("R2"));
 }
@@ -83,7 +83,7 @@ async fn p18_what_brought_a_successor_is_not_repeated() {
     let presented = Arc::clone(&asked);
     let session = support::expired(refresh_fn(move |cx: RefreshContext| {
         presented.lock().unwrap().push(format!("{} {:?}", cx.refresh_token().unwrap(), cx.reason()));
-        async { Err::<Token, _>(RefreshError::unknown_outcome("half").brought_refresh_token("R2")) }
+        async { Err::<Token, _>(RefreshError::outcome_unknown("half").with_refresh_token("R2")) }
     }))
     .build();
     assert!(session.token().await.unwrap_err().is_transient());
@@ -98,11 +98,11 @@ async fn p10_a_successor_without_an_access_token_gives_way_to_what_was_set() {
     let session = support::expired(refresher).build();
     let waiting = tokio::spawn({
         let session = session.clone();
-        async move { session.token().await.map(|token| token.expose().to_owned()) }
+        async move { session.token().await.map(|token| token.secret().to_owned()) }
     });
     let call = endpoint.call().await;
     session.set_token(token("A5 R5 600")).unwrap();
-    call.fail(RefreshError::configuration("no token").brought_refresh_token("R2"));
+    call.fail(RefreshError::misconfigured("no token").with_refresh_token("R2"));
     assert_eq!(waiting.await.unwrap().unwrap(), "A5");
     // R1 has a successor: it is not presented again, whoever sets it.
     session.set_token(token("A6 R1 600")).unwrap();
@@ -120,7 +120,7 @@ async fn p10_a_sign_out_gives_back_the_newest_refresh_token() {
     let call = endpoint.call().await;
     session.set_token(token("A5 - 600")).unwrap();
     call.give("A2 R2 600");
-    session.settled().await;
+    session.idle().await;
     let token = session.sign_out();
     assert_eq!((token.access_token(), token.refresh_token()), (Some("A5"), Some("R2")));
 }
@@ -132,7 +132,7 @@ async fn p09_a_successor_that_comes_late_is_taken_and_saves_the_session() {
     let session = support::expired(refresher).clock(clock.clone()).build();
     let ask = || {
         let session = session.clone();
-        tokio::spawn(async move { session.token().await.map(|token| token.expose().to_owned()) })
+        tokio::spawn(async move { session.token().await.map(|token| token.secret().to_owned()) })
     };
     let _first = ask();
     let late = endpoint.call().await;
@@ -140,12 +140,12 @@ async fn p09_a_successor_that_comes_late_is_taken_and_saves_the_session() {
     clock.step(Duration::from_secs(120));
     let second = ask();
     let repeat = endpoint.call().await;
-    late.fail(RefreshError::configuration("no access token").brought_refresh_token("R2"));
+    late.fail(RefreshError::misconfigured("no access token").with_refresh_token("R2"));
     settle().await;
     // What was presented is spent, and the server says so.
-    repeat.fail(RefreshError::ended("invalid_grant"));
+    repeat.fail(RefreshError::grant_ended("invalid_grant"));
     let next = endpoint.call().await;
-    assert!(!session.status().is_ended());
+    assert!(!session.status().is_grant_ended());
     assert_eq!(next.cx.refresh_token(), Some("R2"));
     next.give("A3 R3 600");
     assert_eq!(second.await.unwrap().unwrap(), "A3");
@@ -161,9 +161,9 @@ async fn p10_a_successor_that_comes_after_a_sign_out_revives_nothing() {
     });
     let call = endpoint.call().await;
     assert_eq!(session.sign_out().refresh_token(), Some("R1"));
-    call.fail(RefreshError::configuration("no access token").brought_refresh_token("R2"));
+    call.fail(RefreshError::misconfigured("no access token").with_refresh_token("R2"));
     assert!(waiting.await.unwrap().unwrap_err().is_signed_out());
-    session.settled().await;
+    session.idle().await;
     session.sign_in(token("B1 S1 0"));
     let _waiting = tokio::spawn({
         let session = session.clone();

@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
-use tower_reauth::{Clock, EventKind, Refresher, Session, SessionBuilder, Token, endpoint::EndpointError};
+use tower_reauth::{
+    Refresher, Session, SessionBuilder, Token, endpoint::EndpointError, event::EventKind, rt::Clock,
+};
 
 use crate::support::{clock, token};
 
@@ -31,7 +33,7 @@ pub(crate) enum Verdict {
 pub(crate) async fn verdict(builder: SessionBuilder) -> Verdict {
     let saved = Arc::<Mutex<Option<Token>>>::default();
     let (save, clock) = (Arc::clone(&saved), clock());
-    let builder = builder.refresh_token("R1").clock(clock.clone()).jitter(false).on_token(move |token| {
+    let builder = builder.refresh_token("R1").clock(clock.clone()).jitter(false).save_with(move |token| {
         *save.lock().unwrap() = Some(token);
         std::future::ready(Ok::<_, std::convert::Infallible>(()))
     });
@@ -46,7 +48,7 @@ pub(crate) async fn verdict(builder: SessionBuilder) -> Verdict {
                 header: given.header_value().to_str().unwrap().to_owned(),
                 life,
                 refresh_token: token.refresh_token().map(str::to_owned),
-                notices: token.notices().len(),
+                notices: token.warnings().len(),
             };
         }
         Err(error) => error,
@@ -55,13 +57,13 @@ pub(crate) async fn verdict(builder: SessionBuilder) -> Verdict {
     let code = EndpointError::find(&error).expect("it says why").code().map(str::to_owned);
     let wait = error.retry_at().map(|at| at.duration_since(clock.now().wall()).unwrap().as_secs());
     match error {
-        _ if error.is_ended() => {
+        _ if error.is_grant_ended() => {
             assert_eq!(wait, None, "nobody is asked again");
             Verdict::Ended(code)
         }
         _ if error.is_transient() => Verdict::Transient(code, wait.unwrap()),
         _ if error.is_outcome_unknown() => Verdict::Unknown(code, wait.unwrap()),
-        _ if error.is_configuration() => Verdict::Configuration(code, wait.unwrap()),
+        _ if error.is_misconfigured() => Verdict::Configuration(code, wait.unwrap()),
         _ => panic!("{error:?}"),
     }
 }
@@ -71,7 +73,9 @@ pub(crate) fn session(refresher: impl Refresher) -> (SessionBuilder, Arc<Mutex<u
     let ends = Arc::<Mutex<usize>>::default();
     let counter = Arc::clone(&ends);
     let builder = Session::builder(refresher).token(token("A1 R1 0")).clock(clock()).jitter(false).on_event(
-        move |event| *counter.lock().unwrap() += usize::from(matches!(event.kind, EventKind::Ended { .. })),
+        move |event| {
+            *counter.lock().unwrap() += usize::from(matches!(event.kind, EventKind::GrantEnded { .. }))
+        },
     );
     (builder, ends)
 }

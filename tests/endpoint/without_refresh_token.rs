@@ -14,14 +14,14 @@ async fn ends_unasked(make: impl FnOnce(&Server) -> Session) {
     let session = make(&server);
     for _ in 0..3 {
         let error = session.token().await.unwrap_err();
-        assert!(error.is_ended(), "{error:?}");
-        assert!(EndpointError::find(&error).unwrap().is_no_refresh_token());
+        assert!(error.is_grant_ended(), "{error:?}");
+        assert!(EndpointError::find(&error).unwrap().is_missing_refresh_token());
         tokio::time::advance(Duration::from_secs(600)).await;
     }
     assert_eq!(server.count(), 0);
     // One that signs in is served.
     session.sign_in(token("B1 Q1 0"));
-    assert_eq!(session.token().await.unwrap().expose(), "A2");
+    assert_eq!(session.token().await.unwrap().secret(), "A2");
     assert_eq!(server.count(), 1);
 }
 
@@ -30,12 +30,12 @@ async fn b146_no_refresh_token_is_an_end_without_a_call() {
     let session = |refresher| Session::builder(refresher).clock(clock()).build();
     ends_unasked(|server| session(server.client().refresh_token_grant())).await;
     let session = |refresher| Session::builder(refresher).token(token("A1 - 0")).clock(clock()).build();
-    ends_unasked(|server| session(server.client().secret_post("s").refresh_token_grant())).await;
+    ends_unasked(|server| session(server.client().client_secret_post("s").refresh_token_grant())).await;
     let session = |refresher| Session::builder(refresher).clock(clock()).build();
     ends_unasked(|server| session(server.json())).await;
     let session = |refresher| Session::builder(refresher).clock(clock()).build();
     ends_unasked(|server| {
-        session(server.client().refresh_token_grant().confirm_ended(Duration::from_secs(1)))
+        session(server.client().refresh_token_grant().confirm_grant_ended(Duration::from_secs(1)))
     })
     .await;
 }
@@ -58,7 +58,7 @@ async fn p02_b145_an_answer_without_a_refresh_token_keeps_r1() {
             .clock(clock())
             .build();
         for _ in 0..3 {
-            let _ = session.refresh_now().await;
+            let _ = session.refresh().await;
             tokio::time::advance(Duration::from_secs(600)).await;
         }
         assert_eq!(server.count(), 3);
@@ -71,8 +71,8 @@ async fn b146_a_refresh_token_of_white_space_is_none_and_a_files_line_feed_is_cu
     let server = Server::in_memory([reply(200, TOKEN)]);
     for refresh_token in ["", "\n"] {
         let cx = || RefreshContext::default().with_refresh_token(refresh_token);
-        assert!(server.client().refresh_token_grant().refresh(cx()).await.unwrap_err().is_ended());
-        assert!(server.json().refresh(cx()).await.unwrap_err().is_ended());
+        assert!(server.client().refresh_token_grant().refresh(cx()).await.unwrap_err().is_grant_ended());
+        assert!(server.json().refresh(cx()).await.unwrap_err().is_grant_ended());
     }
     assert_eq!(server.count(), 0);
     let cx = RefreshContext::default().with_refresh_token("R1\n");

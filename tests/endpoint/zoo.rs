@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tower_reauth::{
     Session, SessionBuilder,
-    endpoint::{Lifetime, Verdicts},
+    endpoint::{ErrorClassifier, FailureKind, Lifetime},
 };
 
 use crate::{
@@ -102,7 +102,7 @@ fn rows() -> Vec<Row> {
         row("T09", reply(200, r#"{"access_token":"A2","expires_in":5,"refresh_token":"R2"}"#), token("Bearer A2 5 R2 1")),
         row("T10", reply(200, r#"{"access_token":"A2","token_type":"DPoP","expires_in":5,"refresh_token":"R2"}"#), configuration("")),
         row("T11", reply(200, registry), token("Bearer A2 60 R1 0"))
-            .asked_by(|server| Session::builder(server.json().access_token_from("token").lifetime(Lifetime::seconds("expires_in").or(Duration::from_secs(60))))),
+            .asked_by(|server| Session::builder(server.json().access_token_path("token").lifetime(Lifetime::seconds("expires_in").or_default(Duration::from_secs(60))))),
         row("T12", reply(200, r#"{"error":"bad_refresh_token","error_description":"The refresh token passed is incorrect or expired."}"#), ended("bad_refresh_token")),
         row("T13", reply(200, r#"{"error":"incorrect_client_credentials","error_description":"wrong","error_uri":"https://docs.example.com"}"#), configuration("incorrect_client_credentials")),
         row("T14", reply(200, r#"{"token_type":"Bearer"}"#), transient("", 1)),
@@ -114,14 +114,14 @@ fn rows() -> Vec<Row> {
         row("T19", reply(200, r#"{"access_token":"A2","token_type":"Bearer","expires_in":0,"refresh_token":"R2"}"#), token("Bearer A2 0 R2 0")),
         row("T20", reply(400, invalid_request).header("content-type", "text/plain"), transient("invalid_request", 1)),
         row("T20 told", reply(400, invalid_request).header("content-type", "text/plain"), configuration("invalid_request"))
-            .asked_by(|server| Session::builder(server.client().verdicts(Verdicts::new().configuration("invalid_request")).refresh_token_grant())),
+            .asked_by(|server| Session::builder(server.client().error_classifier(ErrorClassifier::new().code("invalid_request", FailureKind::Misconfigured)).refresh_token_grant())),
         row("T21", reply(400, windows), ended("invalid_grant")),
         row("T22", reply(400, r#"{"error":"invalid_grant","error_description":"AADSTS70000:..."}"#), ended("invalid_grant")),
         row("T23", reply(400, invalid_request), transient("invalid_request", 1)),
         row("T23 told", reply(400, invalid_request), ended("invalid_request"))
-            .asked_by(|server| Session::builder(server.client().verdicts(Verdicts::new().ended("invalid_request")).refresh_token_grant())),
+            .asked_by(|server| Session::builder(server.client().error_classifier(ErrorClassifier::new().code("invalid_request", FailureKind::GrantEnded)).refresh_token_grant())),
         row("T24", reply(400, athena), configuration("invalid_request"))
-            .asked_by(|server| Session::builder(server.client().verdicts(Verdicts::new().configuration("invalid_request")).refresh_token_grant())),
+            .asked_by(|server| Session::builder(server.client().error_classifier(ErrorClassifier::new().code("invalid_request", FailureKind::Misconfigured)).refresh_token_grant())),
         row("T25", reply(400, r#"{"error":"use_dpop_nonce"}"#).header("dpop-nonce", "n1"), configuration("use_dpop_nonce")),
         row("T25 as 401", reply(401, r#"{"error":"use_dpop_nonce"}"#).header("dpop-nonce", "n1"), configuration("use_dpop_nonce")),
         row("T26", reply(401, r#"{"error":{"message":"spent","type":"invalid_request_error","param":null,"code":"refresh_token_reused"}}"#), ended("refresh_token_reused")),

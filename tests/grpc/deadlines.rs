@@ -8,7 +8,7 @@ use std::{
 use tokio::time::timeout;
 use tonic::{Code, Request, Status};
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
-use tower_reauth::{AuthLayer, Error, Patience, Session, TestClock};
+use tower_reauth::{AuthLayer, Error, Session, WaitTimeout, rt::TestClock};
 
 use crate::{
     greeter::{Greeting, Name},
@@ -106,12 +106,12 @@ async fn b89_a_patience_shorter_than_the_calls_time_is_unavailable() {
     let stage = Stage::set("A1 R1 0").await;
     let mut request = Request::new(name("Ada"));
     request.set_timeout(LONG);
-    request.extensions_mut().insert(Patience(Duration::from_millis(20)));
+    request.extensions_mut().insert(WaitTimeout(Duration::from_millis(20)));
     let status = timeout(LONG / 2, stage.client.clone().greet(request)).await.unwrap().unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
-    assert!(Error::find(&status).unwrap().is_patience_over());
+    assert!(Error::find(&status).unwrap().is_timeout());
 
-    let impatient = layer(&stage.session).patience(Duration::from_millis(20));
+    let impatient = layer(&stage.session).wait_timeout(Duration::from_millis(20));
     let client = crate::greeter::greeter_client::GreeterClient::new(impatient.layer(stage.channel.clone()));
     let status = greet_within(&client, LONG).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);

@@ -42,7 +42,7 @@ async fn refresh_fails(make: fn(TokenServerSaid) -> RefreshError, code: Code, is
     let session = stage.session.clone();
     let answer = async {
         let call = stage.endpoint.call().await;
-        while session.status().waiting() < KINDS.len() {
+        while session.status().waiters() < KINDS.len() {
             tokio::task::yield_now().await;
         }
         call.fail(make(TokenServerSaid("no")));
@@ -67,12 +67,12 @@ async fn b89_a_failure_in_passing_is_unavailable() {
 
 #[tokio::test]
 async fn b89_an_ended_grant_is_unauthenticated() {
-    refresh_fails(RefreshError::ended, Code::Unauthenticated, Error::is_ended).await;
+    refresh_fails(RefreshError::grant_ended, Code::Unauthenticated, Error::is_grant_ended).await;
 }
 
 #[tokio::test]
 async fn b89_a_wrong_configuration_is_unauthenticated() {
-    refresh_fails(RefreshError::configuration, Code::Unauthenticated, Error::is_configuration).await;
+    refresh_fails(RefreshError::misconfigured, Code::Unauthenticated, Error::is_misconfigured).await;
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ async fn all_kinds(stage: &mut Stage) {
     let calls = try_join_all(KINDS.map(|kind| kind.call(stage.client.clone())));
     let answer = async {
         let call = stage.endpoint.call().await;
-        while stage.session.status().waiting() < KINDS.len() {
+        while stage.session.status().waiters() < KINDS.len() {
             tokio::task::yield_now().await;
         }
         stage.server.books.accept("A2");
@@ -77,7 +77,7 @@ async fn p04_a_refusal_of_an_older_token_is_sent_again_with_the_current_one() {
     let (renewed, ()) = tokio::join!(
         {
             let session = stage.session.clone();
-            async move { session.refresh_now().await }
+            async move { session.refresh().await }
         },
         stage.give("A2 R2 600")
     );

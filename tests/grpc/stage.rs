@@ -74,7 +74,7 @@ impl Stage {
     /// Returns once so many callers wait for a token.
     pub(crate) async fn waiting(&self, callers: usize) {
         let all = async {
-            while self.session.status().waiting() < callers {
+            while self.session.status().waiters() < callers {
                 tokio::task::yield_now().await;
             }
         };
@@ -83,7 +83,7 @@ impl Stage {
 }
 
 /// The layer as most have it.
-pub(crate) fn layer(session: &Session) -> AuthLayer<tower_reauth::AnyRefresher, grpc::Replay> {
+pub(crate) fn layer(session: &Session) -> AuthLayer<tower_reauth::refresh::AnyRefresher, grpc::Replay> {
     AuthLayer::from_session(session.clone()).for_grpc()
 }
 

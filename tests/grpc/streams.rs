@@ -8,8 +8,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, transport::Channel};
 use tower::{Layer, ServiceBuilder};
 use tower_reauth::{
-    Buffered,
-    grpc::{self, WatchTrailers, WatchTrailersLayer},
+    grpc::{self, TrailerRejection, TrailerRejectionLayer},
+    replay::Buffered,
 };
 
 use crate::{
@@ -23,9 +23,9 @@ fn cut_after(times: u32) -> Name {
 }
 
 /// A client that watches trailers, too.
-fn watching(stage: &Stage) -> GreeterClient<WatchTrailers<grpc::Auth<Channel>>> {
+fn watching(stage: &Stage) -> GreeterClient<TrailerRejection<grpc::Auth<Channel>>> {
     let service = ServiceBuilder::new()
-        .layer(WatchTrailersLayer::new(stage.session.clone()))
+        .layer(TrailerRejectionLayer::new(stage.session.clone()))
         .layer(layer(&stage.session))
         .service(stage.channel.clone());
     GreeterClient::new(service)
@@ -162,7 +162,7 @@ async fn c103_a_clients_stream_over_the_limit_gets_the_servers_status() {
 #[tokio::test]
 async fn c103_a_stream_that_goes_on_after_the_refusal_is_ended_and_holds_nothing() {
     let stage = Stage::set_with("A1 R1 600", crate::server::Judge::Interceptor, |session| {
-        session.patience(Duration::from_millis(50))
+        session.wait_timeout(Duration::from_millis(50))
     })
     .await;
     let (sender, receiver) = mpsc::channel(1);

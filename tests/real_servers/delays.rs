@@ -15,7 +15,7 @@ const LATE: u32 = 60_000;
 
 /// Callers who ask for a new token, and whose refresh is answered too late; its repeat is answered at once.
 async fn late(server: &Server, grant_ends: impl Fn(&Error) -> bool) -> (Stage, usize) {
-    let stage = Stage::with(server, Provider::of(server).time_limit(LIMIT), |session| session).await;
+    let stage = Stage::with(server, Provider::of(server).timeout(LIMIT), |session| session).await;
     server.delay_next(LATE).await;
     let calls: JoinSet<_> = (0..50).map(|_| stage.session.clone()).map(refreshed).collect();
     let mut ok = 0;
@@ -29,7 +29,7 @@ async fn late(server: &Server, grant_ends: impl Fn(&Error) -> bool) -> (Stage, u
 }
 
 async fn refreshed(session: tower_reauth::Session) -> Result<(), Error> {
-    session.refresh_now().await.map(drop)
+    session.refresh().await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,24 +47,24 @@ async fn c18_a_server_with_a_grace_period_gives_the_same_pair_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p18_a_strict_server_ends_the_grant_once() {
     let Some(server) = Server::start(Kind::Oidc, &["--access-lifetime", "600"]) else { return };
-    let (stage, ok) = late(&server, Error::is_ended).await;
+    let (stage, ok) = late(&server, Error::is_grant_ended).await;
     assert_eq!((ok, stage.presented.count()), (0, 2));
     assert_eq!(server.refreshes().await, (1, 1));
-    assert!(stage.session.status().is_ended());
+    assert!(stage.session.status().is_grant_ended());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn c19_a_refresher_that_never_repeats_presents_it_once() {
     let Some(server) = Server::start(Kind::Oidc, &["--access-lifetime", "600"]) else { return };
     let never = Provider::of(&server)
-        .time_limit(LIMIT)
+        .timeout(LIMIT)
         .refresher()
-        .map_err(|error| if error.is_unknown_outcome() { RefreshError::ended(error) } else { error });
+        .map_err(|error| if error.is_outcome_unknown() { RefreshError::grant_ended(error) } else { error });
     let grant = server.sign_in().await;
     let stage = Stage::of(&server, never, &grant, |session| session);
     server.delay_next(LATE).await;
-    let error = stage.session.refresh_now().await.unwrap_err();
-    assert!(error.is_ended());
+    let error = stage.session.refresh().await.unwrap_err();
+    assert!(error.is_grant_ended());
     assert_eq!(stage.presented.count(), 1);
     assert_eq!(server.refreshes().await, (1, 0));
 }

@@ -18,8 +18,10 @@ async fn client_credentials_are_granted_by_both_ways_of_authentication() {
     for kind in [Kind::Oidc, Kind::Dot] {
         let Some(server) = Server::start(kind, &[]) else { return };
         let service = client(&server, "service").scopes(["api"]);
-        for service in [service.clone().secret_basic("service-secret"), service.secret_post("service-secret")]
-        {
+        for service in [
+            service.clone().client_secret_basic("service-secret"),
+            service.client_secret_post("service-secret"),
+        ] {
             let session = Session::builder(service.client_credentials_grant()).build();
             let token = session.token().await.unwrap();
             assert_eq!((token.generation(), token.expires_at().is_some()), (1, true), "{kind:?}");
@@ -32,15 +34,15 @@ async fn c53_a_wrong_secret_signs_nobody_out_and_is_mended() {
     for kind in [Kind::Oidc, Kind::Dot] {
         let Some(server) = Server::start(kind, &["--access-lifetime", "600"]) else { return };
         let grant = server.sign_in().await;
-        let wrong = client(&server, "web").secret_basic("wrong").refresh_token_grant();
+        let wrong = client(&server, "web").client_secret_basic("wrong").refresh_token_grant();
         let stage = Stage::of(&server, wrong, &grant, |session| session);
-        let error = stage.session.refresh_now().await.unwrap_err();
-        assert!(error.is_configuration() && !stage.session.status().is_ended(), "{error:?}");
+        let error = stage.session.refresh().await.unwrap_err();
+        assert!(error.is_misconfigured() && !stage.session.status().is_grant_ended(), "{error:?}");
         assert_eq!(EndpointError::find(&error).unwrap().code(), Some("invalid_client"));
         // The refresh token is as good as before.
         let right = Provider::of(&server).refresher();
         let stage = Stage::of(&server, right, &grant, |session| session);
-        stage.session.refresh_now().await.unwrap();
+        stage.session.refresh().await.unwrap();
     }
 }
 
@@ -48,17 +50,17 @@ async fn c53_a_wrong_secret_signs_nobody_out_and_is_mended() {
 async fn c86_a_scope_is_asked_for_with_each_refresh() {
     for kind in [Kind::Oidc, Kind::Dot] {
         let Some(server) = Server::start(kind, &["--access-lifetime", "600"]) else { return };
-        let web = client(&server, "web").secret_basic("web-secret");
+        let web = client(&server, "web").client_secret_basic("web-secret");
         let grant = server.sign_in().await;
         let narrow =
             Stage::of(&server, web.clone().scopes(["api"]).refresh_token_grant(), &grant, |session| session);
-        narrow.session.refresh_now().await.unwrap();
+        narrow.session.refresh().await.unwrap();
         // One that was never granted is refused, and that is the configuration's fault.
         let grant = server.sign_in().await;
         let wide =
             Stage::of(&server, web.scopes(["api", "admin"]).refresh_token_grant(), &grant, |session| session);
-        let error = wide.session.refresh_now().await.unwrap_err();
-        assert!(error.is_configuration(), "{error:?}");
+        let error = wide.session.refresh().await.unwrap_err();
+        assert!(error.is_misconfigured(), "{error:?}");
         assert_eq!(EndpointError::find(&error).unwrap().code(), Some("invalid_scope"), "{kind:?}");
     }
 }

@@ -52,7 +52,7 @@ async fn p07_nobody_is_signed_out_by_an_outage(kind: Kind) {
     for status in calls.join_all().await {
         assert_eq!(status, 200);
     }
-    assert!(!stage.session.status().is_ended());
+    assert!(!stage.session.status().is_grant_ended());
     assert_eq!(server.refreshes().await.1, 0, "a refresh was refused");
 }
 

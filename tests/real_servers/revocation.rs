@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use tokio::task::JoinSet;
-use tower_reauth::{Error, EventKind, Token};
+use tower_reauth::{Error, Token, event::EventKind};
 
 use crate::{
     servers::{Kind, Server},
@@ -33,7 +33,7 @@ async fn p04_an_ended_access_token_costs_one_refresh(kind: Kind) {
     while done.load(Ordering::Relaxed) < 100 {
         tokio::task::yield_now().await;
     }
-    server.expire(first.expose()).await;
+    server.expire(first.secret()).await;
     calls.join_all().await;
     assert_eq!((server.refreshes().await, stage.presented.count()), ((1, 0), 1));
     assert_eq!(stage.generation(), first.generation() + 1);
@@ -58,7 +58,7 @@ async fn p08_an_ended_grant_ends_the_session_once(kind: Kind) {
     let counted = Arc::clone(&ends);
     let stage = Stage::of(&server, provider.refresher(), &grant, |session| {
         session.on_event(move |event| {
-            if matches!(event.kind, EventKind::Ended { .. }) {
+            if matches!(event.kind, EventKind::GrantEnded { .. }) {
                 counted.fetch_add(1, Ordering::Relaxed);
             }
         })
@@ -73,11 +73,14 @@ async fn p08_an_ended_grant_ends_the_session_once(kind: Kind) {
         for result in calls.join_all().await {
             // Refused ones get the server's answer, later ones our error.
             assert!(
-                result.map_or_else(|error| Error::find(&*error).unwrap().is_ended(), |status| status == 401)
+                result.map_or_else(
+                    |error| Error::find(&*error).unwrap().is_grant_ended(),
+                    |status| status == 401
+                )
             );
         }
     }
-    assert!(stage.session.status().is_ended());
+    assert!(stage.session.status().is_grant_ended());
     assert_eq!((ends.load(Ordering::Relaxed), stage.presented.count()), (1, 1));
     assert_eq!(server.refreshes().await, (0, 1));
 }

@@ -15,7 +15,7 @@ async fn c98_the_late_pair_is_revoked(kind: Kind) {
     let revoked: Arc<Mutex<Vec<Token>>> = Arc::default();
     let (hook, seen) = (provider.clone(), Arc::clone(&revoked));
     let stage = Stage::with(&server, provider, |session| {
-        session.on_revoke(move |token| {
+        session.revoke_with(move |token| {
             let (hook, seen) = (hook.clone(), Arc::clone(&seen));
             async move {
                 seen.lock().unwrap().push(token.clone());
@@ -26,7 +26,7 @@ async fn c98_the_late_pair_is_revoked(kind: Kind) {
     .await;
     server.set_delay(500).await;
     let session = stage.session.clone();
-    let waiter = tokio::spawn(async move { session.refresh_now().await });
+    let waiter = tokio::spawn(async move { session.refresh().await });
     // The rotation is done, and its answer on the way.
     while server.refreshes().await.0 == 0 {
         tokio::task::yield_now().await;
@@ -34,7 +34,7 @@ async fn c98_the_late_pair_is_revoked(kind: Kind) {
     let had = stage.session.sign_out();
     assert_eq!(had.refresh_token(), stage.presented.all().first().map(String::as_str));
     assert!(waiter.await.unwrap().unwrap_err().is_signed_out());
-    stage.session.settled().await;
+    stage.session.idle().await;
 
     server.set_delay(0).await;
     let late = revoked.lock().unwrap().pop().expect("the late pair went to the hook");

@@ -16,8 +16,8 @@ use hyper_util::{
 use tokio::task::JoinSet;
 use tower::{ServiceBuilder, ServiceExt, limit::ConcurrencyLimit};
 use tower_reauth::{
-    AnyRefresher, Auth, AuthLayer, RefreshContext, RefreshError, Refresher, Session, SessionBuilder, Token,
-    endpoint::EndpointError, json::JsonEndpoint, oauth2,
+    Auth, AuthLayer, RefreshContext, RefreshError, Refresher, Session, SessionBuilder, Token,
+    endpoint::EndpointError, json::JsonEndpoint, oauth2, refresh::AnyRefresher,
 };
 
 use crate::servers::{Grant, Kind, Server};
@@ -74,9 +74,9 @@ impl Stage {
         let presented = Presented::default();
         let refresher = Recorded { inner: refresher, presented: presented.clone() };
         let token = Token::builder(&*grant.access).refresh_token(&*grant.refresh).build().unwrap();
-        let session = set_up(Session::builder(refresher).token(token).early_refresh(false)).build();
+        let session = set_up(Session::builder(refresher).token(token).refresh_early(false)).build();
         let client = ServiceBuilder::new()
-            .layer(AuthLayer::from_session(session.clone()).allow_origin(server.url().parse().unwrap()))
+            .layer(AuthLayer::from_session(session.clone()).restrict_to_origin(server.url().parse().unwrap()))
             .concurrency_limit(AT_ONCE)
             .service(Client::builder(TokioExecutor::new()).build_http());
         Self { session, presented, client, resource: server.resource_url() }
@@ -161,15 +161,15 @@ impl Provider {
             Kind::Oidc | Kind::Dot => {
                 let client =
                     oauth2::Client::try_with_transport(server.token_url(), "web", transport).unwrap();
-                Self::OAuth2(client.secret_basic("web-secret"), revocation)
+                Self::OAuth2(client.client_secret_basic("web-secret"), revocation)
             }
         }
     }
 
-    pub(crate) fn time_limit(self, limit: Duration) -> Self {
+    pub(crate) fn timeout(self, limit: Duration) -> Self {
         match self {
-            Self::OAuth2(client, revocation) => Self::OAuth2(client.time_limit(limit), revocation),
-            Self::Json(endpoint, revocation) => Self::Json(endpoint.time_limit(limit), revocation),
+            Self::OAuth2(client, revocation) => Self::OAuth2(client.timeout(limit), revocation),
+            Self::Json(endpoint, revocation) => Self::Json(endpoint.timeout(limit), revocation),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Error, EventKind, RefreshReason, Useless};
+use super::{Error, EventKind, Ineffective, RefreshReason};
 
 pub(crate) const TABLE: &str = include_str!("../scenarios.json");
 
@@ -27,8 +27,8 @@ pub(crate) struct Given {
     pub(crate) patience: f64,
     pub(crate) new_wait: f64,
     pub(crate) limit: f64,
-    pub(crate) save_limit: f64,
-    pub(crate) max_waiting: Option<usize>,
+    pub(crate) save_timeout: f64,
+    pub(crate) max_waiters: Option<usize>,
     pub(crate) save: Option<Hook>,
     pub(crate) revoke: Hook,
     pub(crate) runtime: bool,
@@ -281,8 +281,8 @@ impl Given {
             patience: number("patience").unwrap_or(30.0),
             new_wait: number("new_wait").unwrap_or(2.0),
             limit: number("limit").unwrap_or(60.0),
-            save_limit: number("save_limit").unwrap_or(5.0),
-            max_waiting: value["max_waiting"].as_u64().map(|most| most as usize),
+            save_timeout: number("save_limit").unwrap_or(5.0),
+            max_waiters: value["max_waiting"].as_u64().map(|most| most as usize),
             save: hook("save"),
             revoke: hook("revoke").unwrap_or(Hook::Ok),
             runtime: value["runtime"].as_bool().unwrap_or(true),
@@ -439,15 +439,15 @@ pub(crate) fn kind(error: &Error) -> &'static str {
         ("gone", Error::is_task_gone),
         ("panic", Error::is_panic),
         ("unknown", Error::is_outcome_unknown),
-        ("configuration", Error::is_configuration),
-        ("ended", Error::is_ended),
-        ("paced", Error::is_paced),
-        ("patience", Error::is_patience_over),
-        ("too_many_waiting", Error::is_too_many_waiting),
-        ("no_runtime", Error::is_no_runtime),
+        ("configuration", Error::is_misconfigured),
+        ("ended", Error::is_grant_ended),
+        ("paced", Error::is_backoff),
+        ("patience", Error::is_timeout),
+        ("too_many_waiting", Error::is_overloaded),
+        ("no_runtime", Error::is_missing_runtime),
         ("signed_out", Error::is_signed_out),
         ("shut_down", Error::is_shut_down),
-        ("needs_itself", Error::is_needs_itself),
+        ("needs_itself", Error::is_reentrant),
         ("same_token", Error::is_same_token),
     ];
     let kind = kinds.iter().find(|(_, is)| is(error)).map_or("another", |(kind, _)| kind);
@@ -460,12 +460,12 @@ pub(crate) fn kind(error: &Error) -> &'static str {
 /// The reasons' names in the table.
 pub(crate) fn reason(reason: RefreshReason) -> &'static str {
     match reason {
-        RefreshReason::First => "first",
+        RefreshReason::Initial => "first",
         RefreshReason::Stale => "stale",
         RefreshReason::Expired => "expired",
-        RefreshReason::Refused => "refused",
-        RefreshReason::Asked => "asked",
-        RefreshReason::Repeat => "repeat",
+        RefreshReason::Rejected => "refused",
+        RefreshReason::Requested => "asked",
+        RefreshReason::Repeated => "repeat",
         #[allow(unreachable_patterns, reason = "the enum is open outside the crate")]
         _ => "another",
     }
@@ -474,26 +474,26 @@ pub(crate) fn reason(reason: RefreshReason) -> &'static str {
 /// The events' names in the table; None for those that it leaves out.
 pub(crate) fn event(event: &EventKind) -> Option<String> {
     Some(match event {
-        EventKind::Started { reason: why, .. } => format!("started {}", reason(*why)),
-        EventKind::Repeated => "repeat".into(),
-        EventKind::Renewed { .. } => "renewed".into(),
-        EventKind::Useless { why, .. } => {
-            let why = match why {
-                Useless::Expired => "expired",
-                Useless::Due => "due",
-                Useless::Short => "short",
-                Useless::Same => "same",
+        EventKind::RefreshStarted { reason: why, .. } => format!("started {}", reason(*why)),
+        EventKind::RefreshRepeated => "repeat".into(),
+        EventKind::Refreshed { .. } => "renewed".into(),
+        EventKind::RefreshIneffective { reason, .. } => {
+            let why = match reason {
+                Ineffective::Expired => "expired",
+                Ineffective::AlreadyStale => "due",
+                Ineffective::TooShort => "short",
+                Ineffective::Unchanged => "same",
                 #[allow(unreachable_patterns, reason = "the enum is open outside the crate")]
                 _ => "another",
             };
             format!("useless {why}")
         }
-        EventKind::Failed { error, .. } => format!("failed {}", kind(error)),
-        EventKind::Ended { .. } => "ended".into(),
-        EventKind::Dropped => "dropped".into(),
-        EventKind::Saved => "saved".into(),
-        EventKind::SaveFailed { .. } => "save_failed".into(),
-        EventKind::Set => "set".into(),
+        EventKind::RefreshFailed { error, .. } => format!("failed {}", kind(error)),
+        EventKind::GrantEnded { .. } => "ended".into(),
+        EventKind::RefreshDiscarded => "dropped".into(),
+        EventKind::TokenSaved => "saved".into(),
+        EventKind::TokenSaveFailed { .. } => "save_failed".into(),
+        EventKind::TokenSet => "set".into(),
         EventKind::SignedIn => "signed_in".into(),
         EventKind::SignedOut => "signed_out".into(),
         _ => return None,

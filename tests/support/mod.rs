@@ -13,8 +13,8 @@ use std::{
 use http::Request;
 use tokio::sync::{mpsc, oneshot};
 use tower_reauth::{
-    NoRuntime, RefreshContext, RefreshError, Refresher, Session, SessionBuilder, Spawn, Task, TestClock,
-    Token, refresh_fn,
+    RefreshContext, RefreshError, Refresher, Session, SessionBuilder, Token, refresh_fn,
+    rt::{NoRuntime, Spawner, Task, TestClock},
 };
 
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -75,7 +75,7 @@ impl Call {
     }
 }
 
-impl Spawn for OnRuntime {
+impl Spawner for OnRuntime {
     fn spawn(&self, task: Task) -> Result<(), NoRuntime> {
         self.0.spawn(task);
         Ok(())

@@ -34,7 +34,7 @@ fn the_zoo_is_read_and_judged() {
     let mut failures = Vec::new();
     for Row { number, status, fields, says, challenges } in ZOO {
         let read = read(fields);
-        let said = match (read.is_step_up(), read.is_about_nonce()) {
+        let said = match (read.is_step_up(), read.is_use_dpop_nonce()) {
             (true, false) => Says::StepUp,
             (false, true) => Says::Nonce,
             (false, false) => Says::Refused,

@@ -1,0 +1,231 @@
+//! Time as a session sees it: a wall clock, a monotonic clock, and timers.
+//!
+//! Neither clock is enough. A monotonic clock stands still while a machine sleeps, a wall clock can be set back.
+//! A session therefore reads both and takes the *larger* of the two differences for the time that has passed.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    time::{Duration, SystemTime},
+};
+
+/// Nanoseconds; what all arithmetic on time is done in, saturating.
+pub(crate) type Nanos = i64;
+
+/// The longest time that is told apart from "for ever": a hundred years.
+pub(crate) const LONGEST: Nanos = 100 * 365 * 86_400 * 1_000_000_000;
+
+/// One reading of both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timestamp {
+    pub(crate) wall: Nanos,
+    pub(crate) monotonic: Nanos,
+}
+
+/// A future that ends when its time is over.
+pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// There is no timer where one is needed.
+///
+/// The usual cause is a call from outside a tokio runtime, or a runtime that was built without `enable_time()`.
+#[derive(Clone, Copy, Debug)]
+pub struct NoTimer;
+
+/// Where a session's time comes from.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use tower_reauth::rt::{Clock, NoTimer, Sleep, SystemClock, Timestamp};
+///
+/// /// The system's time, an hour ahead.
+/// struct Ahead;
+///
+/// impl Clock for Ahead {
+///     fn now(&self) -> Timestamp {
+///         let now = SystemClock.now();
+///         Timestamp::new(now.wall() + Duration::from_secs(3600), now.monotonic())
+///     }
+///
+///     fn sleep(&self, duration: Duration) -> Result<Sleep, NoTimer> {
+///         SystemClock.sleep(duration)
+///     }
+/// }
+///
+/// assert!(Ahead.now().wall() > SystemTime::now());
+/// ```
+pub trait Clock: Send + Sync + 'static {
+    /// Reads both clocks; called once for each request, so it should be quick and must not block.
+    fn now(&self) -> Timestamp;
+
+    /// Starts a timer that ends after `duration`.
+    ///
+    /// # Errors
+    ///
+    /// [`NoTimer`] where no timer can run.
+    fn sleep(&self, duration: Duration) -> Result<Sleep, NoTimer>;
+}
+
+/// The system's clocks and tokio's timers; the default.
+///
+/// On Linux it reads the coarse clocks, which move by a few milliseconds at a time and cost a tenth of the precise ones.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+// === impl Timestamp ===
+
+impl Timestamp {
+    /// Makes a timestamp of a wall-clock time and a monotonic one, counted from any fixed instant.
+    ///
+    /// Times that 64 bits of nanoseconds can't hold (before 1970, after 2262) are clamped.
+    pub fn new(wall: SystemTime, monotonic: Duration) -> Self {
+        Self { wall: nanos_since_epoch(wall), monotonic: nanos(monotonic) }
+    }
+
+    /// The wall clock's reading.
+    pub fn wall(&self) -> SystemTime {
+        system_time(self.wall)
+    }
+
+    /// The monotonic clock's reading, counted from an instant that only the clock knows.
+    pub fn monotonic(&self) -> Duration {
+        duration(self.monotonic)
+    }
+
+    /// The time that has passed since `earlier`: the larger of the two clocks' differences.
+    #[inline]
+    pub(crate) fn since(self, earlier: Self) -> Nanos {
+        let wall = self.wall.saturating_sub(earlier.wall);
+        let monotonic = self.monotonic.saturating_sub(earlier.monotonic);
+        wall.max(monotonic)
+    }
+
+    /// `earlier` as the monotonic clock has it, where the wall clock reads a time before it.
+    pub(crate) fn anchor(self, earlier: Self) -> Self {
+        if self.wall >= earlier.wall {
+            return earlier;
+        }
+        let passed = self.monotonic.saturating_sub(earlier.monotonic).max(0);
+        Self { wall: self.wall.saturating_sub(passed), monotonic: earlier.monotonic }
+    }
+}
+
+// === impl SystemClock ===
+
+impl Clock for SystemClock {
+    #[cfg(target_os = "linux")]
+    #[inline]
+    fn now(&self) -> Timestamp {
+        use std::sync::LazyLock;
+
+        use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
+
+        /// How far the coarse clock may lag: it is better a little fast than a little slow, as a token that has
+        /// expired would be sent.
+        static LAG: LazyLock<Nanos> = LazyLock::new(|| nanos_of(clock_getres(ClockId::RealtimeCoarse)));
+
+        #[inline]
+        fn nanos_of(time: Timespec) -> Nanos {
+            (time.tv_sec as Nanos).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as Nanos)
+        }
+
+        Timestamp {
+            wall: nanos_of(clock_gettime(ClockId::RealtimeCoarse)).saturating_add(*LAG),
+            monotonic: nanos_of(clock_gettime(ClockId::MonotonicCoarse)),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    #[expect(clippy::disallowed_methods, reason = "this is where time comes from")]
+    fn now(&self) -> Timestamp {
+        use std::{sync::OnceLock, time::Instant};
+        static ORIGIN: OnceLock<Instant> = OnceLock::new();
+        let monotonic = ORIGIN.get_or_init(Instant::now).elapsed();
+        Timestamp::new(SystemTime::now(), monotonic)
+    }
+
+    fn sleep(&self, duration: Duration) -> Result<Sleep, NoTimer> {
+        tokio_sleep(duration)
+    }
+}
+
+/// A timer of the current tokio runtime.
+#[expect(clippy::disallowed_methods, reason = "this is where timers come from")]
+pub(crate) fn tokio_sleep(duration: Duration) -> Result<Sleep, NoTimer> {
+    tokio::runtime::Handle::try_current().map_err(|_| NoTimer)?;
+    // tokio has no way to ask a runtime whether it has timers: where it has none, making one panics.
+    std::panic::catch_unwind(|| Box::pin(tokio::time::sleep(duration)) as Sleep).map_err(|_| NoTimer)
+}
+
+// === impl NoTimer ===
+
+impl fmt::Display for NoTimer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no timer: call from within a tokio runtime that was built with enable_time()")
+    }
+}
+
+impl std::error::Error for NoTimer {}
+
+pub(crate) fn nanos(duration: Duration) -> Nanos {
+    Nanos::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX).min(LONGEST)
+}
+
+pub(crate) fn duration(nanos: Nanos) -> Duration {
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+}
+
+pub(crate) fn nanos_since_epoch(time: SystemTime) -> Nanos {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Nanos::try_from(since.as_nanos()).unwrap_or(Nanos::MAX)
+}
+
+pub(crate) fn system_time(nanos: Nanos) -> SystemTime {
+    SystemTime::UNIX_EPOCH + duration(nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(wall: Nanos, monotonic: Nanos) -> Timestamp {
+        Timestamp { wall, monotonic }
+    }
+
+    #[test]
+    fn p13_time_passed_is_the_larger_of_both_differences() {
+        assert_eq!(at(100, 5).since(at(10, 1)), 90);
+        assert_eq!(at(100, 500).since(at(10, 1)), 499);
+        assert_eq!(at(5, 3).since(at(10, 1)), 2);
+    }
+
+    #[test]
+    fn p13_a_wall_clock_before_the_receipt_is_anchored_by_the_monotonic_one() {
+        let anchored = at(50, 30).anchor(at(100, 10));
+        assert_eq!(anchored, at(30, 10));
+        assert_eq!(at(50, 30).since(anchored), 20);
+        assert_eq!(at(150, 30).anchor(at(100, 10)), at(100, 10));
+    }
+
+    #[test]
+    fn b34_absurd_times_are_clamped() {
+        assert_eq!(nanos(Duration::MAX), LONGEST);
+        assert_eq!(duration(-5), Duration::ZERO);
+        assert_eq!(nanos_since_epoch(SystemTime::UNIX_EPOCH - Duration::from_secs(9)), 0);
+        let far = at(Nanos::MAX, Nanos::MAX);
+        assert_eq!(far.since(at(Nanos::MIN, 0)), Nanos::MAX);
+    }
+
+    #[test]
+    fn p09_a_timer_outside_a_runtime_is_an_error() {
+        assert!(SystemClock.sleep(Duration::ZERO).is_err());
+    }
+
+    #[test]
+    fn p09_a_timer_on_a_runtime_without_timers_is_an_error() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        assert!(runtime.block_on(async { SystemClock.sleep(Duration::ZERO).is_err() }));
+    }
+}
