@@ -55,7 +55,7 @@ pin_project! {
         S: Service<Request<P::Body>>,
     {
         #[pin]
-        state: State<S, B, P::Body, P::Kept, S::Future, S::Response>,
+        state: State<S, B, P::Body, P::Retained, S::Future, S::Response>,
         shared: Arc<Link<S, P>>,
     }
 }
@@ -134,7 +134,7 @@ where
     P: Replay<B>,
     S: Service<Request<P::Body>>,
 {
-    pub(crate) fn sending(future: S::Future, course: Course<P::Kept>, shared: Arc<Link<S, P>>) -> Self {
+    pub(crate) fn sending(future: S::Future, course: Course<P::Retained>, shared: Arc<Link<S, P>>) -> Self {
         Self { state: State::Sending { future, course: Some(course) }, shared }
     }
 

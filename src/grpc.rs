@@ -43,13 +43,13 @@ use crate::{
     layer::AuthLayer,
     refresh::Refresher,
     request::rejection::{RejectionRule, ResponseHead, StatusUnauthorized, Verdict},
-    request::replay::{Buffered, BufferedBody, MapBody},
+    request::replay::{Buffered, MapBody},
 };
 
 pub use trailers::{TrailerRejection, TrailerRejectionBody, TrailerRejectionLayer};
 
 /// How a call is sent again: what went out of it, up to a limit, as tonic's own body.
-pub type Replay = MapBody<fn(BufferedBody<Body>) -> Body>;
+pub type Replay = MapBody<Body, Body>;
 
 /// The service that a layer for gRPC makes of `S`.
 pub type Auth<S> = crate::service::Auth<S, Replay>;

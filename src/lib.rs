@@ -172,6 +172,7 @@ pub mod rt;
 mod service;
 mod session;
 mod shard;
+mod sync;
 pub mod token;
 
 pub use error::Error;

@@ -508,7 +508,7 @@ fn next<B: Body<Data = Bytes> + Unpin>(body: &mut B, cx: &mut Context<'_>) -> Op
 #[test]
 fn p16_half_a_body_is_sent_again() {
     let replay = Buffered::new(10);
-    type K = Arc<Mutex<Option<<Buffered as Replay<Racing>>::Kept>>>;
+    type K = Arc<Mutex<Option<<Buffered as Replay<Racing>>::Retained>>>;
     let slot: K = Arc::default();
     let ended: K = Arc::default();
     let (from, to) = (slot.clone(), ended.clone());
@@ -520,19 +520,19 @@ fn p16_half_a_body_is_sent_again() {
         during: Some(Box::new(move || {
             std::thread::spawn(move || {
                 let kept = from.lock().unwrap().take().unwrap();
-                *to.lock().unwrap() = Replay::<Racing>::end(&replay, kept);
+                *to.lock().unwrap() = Replay::<Racing>::stop(&replay, kept);
             })
             .join()
             .unwrap();
         })),
     };
-    let (mut first, kept) = replay.keep(body);
+    let (mut first, kept) = replay.split(body);
     *slot.lock().unwrap() = kept;
     let mut cx = Context::from_waker(Waker::noop());
     assert_eq!(next(&mut first, &mut cx).as_deref(), Some("aaaaaaaa"));
     let _ = next(&mut first, &mut cx);
     let Some(kept) = ended.lock().unwrap().take() else { return };
-    let mut second = Replay::<Racing>::again(&replay, kept);
+    let mut second = Replay::<Racing>::replay(&replay, kept);
     let mut sent = Vec::new();
     while let Some(frame) = next(&mut second, &mut cx) {
         sent.push(frame);
@@ -543,7 +543,7 @@ fn p16_half_a_body_is_sent_again() {
 #[test]
 fn p16_frames_are_sent_again_out_of_order() {
     let replay = Buffered::new(1000);
-    type K = Arc<Mutex<Option<<Buffered as Replay<Racing>>::Kept>>>;
+    type K = Arc<Mutex<Option<<Buffered as Replay<Racing>>::Retained>>>;
     type S = Arc<Mutex<(Option<BufferedBody<Racing>>, Vec<String>)>>;
     struct Inline(S);
     impl Wake for Inline {
@@ -572,8 +572,8 @@ fn p16_frames_are_sent_again_out_of_order() {
         during: Some(Box::new(move || {
             std::thread::spawn(move || {
                 let kept = from.lock().unwrap().take().unwrap();
-                let kept = Replay::<Racing>::end(&replay, kept).unwrap();
-                let mut body = Replay::<Racing>::again(&replay, kept);
+                let kept = Replay::<Racing>::stop(&replay, kept).unwrap();
+                let mut body = Replay::<Racing>::replay(&replay, kept);
                 let waker = Waker::from(Arc::new(Inline(to.clone())));
                 let mut got = Vec::new();
                 let mut cx = Context::from_waker(&waker);
@@ -585,7 +585,7 @@ fn p16_frames_are_sent_again_out_of_order() {
             .unwrap();
         })),
     };
-    let (mut first, kept) = replay.keep(body);
+    let (mut first, kept) = replay.split(body);
     *slot.lock().unwrap() = kept;
     let mut cx = Context::from_waker(Waker::noop());
     assert_eq!(next(&mut first, &mut cx).as_deref(), Some("aa"));
@@ -1095,7 +1095,7 @@ async fn p06_a_stale_token_and_a_spawner_that_panics() {
 #[test]
 fn p16_the_second_sending_sleeps_after_a_panic() {
     let replay = Buffered::new(1000);
-    type K = Arc<Mutex<Option<<Buffered as Replay<Racing>>::Kept>>>;
+    type K = Arc<Mutex<Option<<Buffered as Replay<Racing>>::Retained>>>;
     struct Counts(AtomicUsize);
     impl Wake for Counts {
         fn wake(self: Arc<Self>) {
@@ -1112,8 +1112,8 @@ fn p16_the_second_sending_sleeps_after_a_panic() {
         hook_at: 1,
         during: Some(Box::new(move || {
             let kept = from.lock().unwrap().take().unwrap();
-            let kept = Replay::<Racing>::end(&replay, kept).unwrap();
-            let mut body = Replay::<Racing>::again(&replay, kept);
+            let kept = Replay::<Racing>::stop(&replay, kept).unwrap();
+            let mut body = Replay::<Racing>::replay(&replay, kept);
             let mut cx = Context::from_waker(&waker);
             assert_eq!(next(&mut body, &mut cx).as_deref(), Some("aa"));
             assert!(Pin::new(&mut body).poll_frame(&mut cx).is_pending());
@@ -1121,7 +1121,7 @@ fn p16_the_second_sending_sleeps_after_a_panic() {
             panic!("the original");
         })),
     };
-    let (mut first, kept) = replay.keep(body);
+    let (mut first, kept) = replay.split(body);
     *slot.lock().unwrap() = kept;
     let mut cx = Context::from_waker(Waker::noop());
     assert_eq!(next(&mut first, &mut cx).as_deref(), Some("aa"));
@@ -1158,23 +1158,23 @@ impl Body for Failing {
 #[test]
 fn p16_a_failed_upload_is_sent_again_as_an_empty_body() {
     let replay = Buffered::new(1000);
-    type K = Arc<Mutex<Option<<Buffered as Replay<Failing>>::Kept>>>;
+    type K = Arc<Mutex<Option<<Buffered as Replay<Failing>>::Retained>>>;
     let (slot, ended): (K, K) = Default::default();
     let (from, to) = (slot.clone(), ended.clone());
     let body = Failing {
         at: 0,
         during: Some(Box::new(move || {
             let kept = from.lock().unwrap().take().unwrap();
-            *to.lock().unwrap() = Replay::<Failing>::end(&replay, kept);
+            *to.lock().unwrap() = Replay::<Failing>::stop(&replay, kept);
         })),
     };
-    let (mut first, kept) = replay.keep(body);
+    let (mut first, kept) = replay.split(body);
     *slot.lock().unwrap() = kept;
     let mut cx = Context::from_waker(Waker::noop());
     assert_eq!(next(&mut first, &mut cx).as_deref(), Some("aa"));
     let _ = next(&mut first, &mut cx);
     let Some(kept) = ended.lock().unwrap().take() else { return };
-    let mut second = Replay::<Failing>::again(&replay, kept);
+    let mut second = Replay::<Failing>::replay(&replay, kept);
     let polled = Pin::new(&mut second).poll_frame(&mut cx);
     assert!(!matches!(polled, Poll::Ready(None)), "the second sending is an empty body that ends cleanly");
 }

@@ -169,8 +169,8 @@ async fn p16_two_refused_uploads_and_their_refresher_share_a_connection() {
         }
     });
     let session = session(refresher);
-    let map_body = |body: BufferedBody<Chunks>| Sent::new(body);
-    let client = layer(&session).with_replay(Buffered::new(8 << 20).map_body(map_body)).layer(http);
+    let replay = Buffered::new(8 << 20).map_body::<Chunks, _>(Sent::new);
+    let client = layer(&session).with_replay(replay).layer(http);
     let mut uploads = Vec::new();
     for _ in 0..2 {
         let (body, whole) = chunks(40, 16_384);

@@ -68,7 +68,7 @@ pub(crate) struct Carried(pub(crate) Stamp);
 
 /// What a request does first.
 pub(crate) enum Begin<B, P: Replay<B>> {
-    Send(Request<P::Body>, Course<P::Kept>),
+    Send(Request<P::Body>, Course<P::Retained>),
     Wait(Waiting<B>),
     Fail(Error),
 }
@@ -204,7 +204,7 @@ impl<P> Guide<'_, P> {
     {
         let leave_stamp = self.traffic.grpc && request.extensions().get::<LeaveStamp>().is_some();
         let (head, body) = request.into_parts();
-        let (body, kept) = self.replay.keep(body);
+        let (body, kept) = self.replay.split(body);
         // With the credential on: the second sending replaces it.
         let again = kept.map(|body| Again { head: Request::from_parts(head.clone(), ()), body });
         let report = AuthReport { attempts: 1, waited, error: None };
@@ -218,7 +218,7 @@ impl<P> Guide<'_, P> {
     where
         P: Replay<B>,
     {
-        let request = request.map(|body| self.replay.keep(body).0);
+        let request = request.map(|body| self.replay.split(body).0);
         Begin::Send(request, Course::untouched())
     }
 
@@ -226,9 +226,9 @@ impl<P> Guide<'_, P> {
     #[inline]
     pub(crate) fn judge<B, R>(
         self,
-        course: &mut Course<P::Kept>,
+        course: &mut Course<P::Retained>,
         response: &mut Response<R>,
-    ) -> Judged<P::Kept>
+    ) -> Judged<P::Retained>
     where
         P: Replay<B>,
     {
@@ -254,12 +254,17 @@ impl<P> Guide<'_, P> {
     }
 
     #[cold]
-    fn refused<B>(self, course: &mut Course<P::Kept>, stamp: Stamp, challenges: Challenges) -> Judged<P::Kept>
+    fn refused<B>(
+        self,
+        course: &mut Course<P::Retained>,
+        stamp: Stamp,
+        challenges: Challenges,
+    ) -> Judged<P::Retained>
     where
         P: Replay<B>,
     {
         let again = course.again.take().and_then(|Again { head, body }| {
-            let body = Replay::<B>::end(self.replay, body)?;
+            let body = Replay::<B>::stop(self.replay, body)?;
             Some(Again { head, body })
         });
         let Some(again) = again else {
@@ -283,8 +288,8 @@ impl<P> Guide<'_, P> {
     /// Makes the second sending.
     pub(crate) fn send_again<B>(
         self,
-        course: &mut Course<P::Kept>,
-        again: Again<P::Kept>,
+        course: &mut Course<P::Retained>,
+        again: Again<P::Retained>,
         token: &AccessToken,
     ) -> Result<Request<P::Body>, Error>
     where
@@ -296,7 +301,7 @@ impl<P> Guide<'_, P> {
         self.traffic.replace(head.headers_mut(), token.header_value().clone())?;
         course.take(token);
         course.report.attempts += 1;
-        Ok(head.map(|()| Replay::<B>::again(self.replay, body)))
+        Ok(head.map(|()| Replay::<B>::replay(self.replay, body)))
     }
 
     /// A request that waited for its token has waited for readiness since, perhaps for long: it goes out with what is

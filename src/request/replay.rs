@@ -1,139 +1,246 @@
-//! How a request's body is sent again.
+//! How a request's body is replayed.
 
+mod body;
 mod buffered;
+mod map_body;
+mod state;
 
-pub use buffered::{Buffered, BufferedBody, MapBody, UploadAborted};
+use std::fmt;
 
-/// Knows how a body of type `B` is sent again.
+pub use body::{BufferedBody, UploadAborted};
+pub use buffered::{Buffered, Retained};
+pub use map_body::MapBody;
+
+/// Replays bodies of type `B`.
 ///
-/// When a server refuses the token of a request, the layer gets a newer one and sends the request again. The head is
-/// copied; whether the *body* can be had a second time is what a [`Replay`] knows:
+/// When a server rejects the token of a request, the layer obtains a newer one and retries the request. The head is
+/// copied; a [`Replay`] decides whether and how the *body* can be replayed:
 ///
-/// | | for | what it keeps |
+/// | | for | what it retains |
 /// |---|---|---|
-/// | [`CloneBody`], the default | bodies that can be cloned: `Full<Bytes>`, `Empty`, `String` .. | a clone |
-/// | [`Buffered`] | streamed bodies, to an inner service that takes any body | what went out, up to a limit |
-/// | [`MapBody`] | the same, to an inner service with one fixed body type | the same |
-/// | [`NoReplay`] | bodies that can't be had again | nothing |
+/// | [`CloneBody`], the default | bodies that are `Clone`: `Full<Bytes>`, `Empty`, `String` .. | a clone |
+/// | [`replay_fn`] | bodies with their own way to clone themselves, such as a `try_clone` | a clone |
+/// | [`Buffered`] | streamed bodies, if the inner service accepts any body | what was sent, up to a limit |
+/// | [`MapBody`] | streamed bodies, if the inner service has a fixed body type | what was sent, up to a limit |
+/// | [`NoReplay`] | bodies that can't be replayed | nothing |
 ///
-/// A request that can't be sent again gets the server's own answer. Its token is marked all the same, so that the next
-/// request has a new one.
+/// If a request can't be replayed, the caller gets the original response. The token is still marked as rejected, so the
+/// next request gets a new one.
+///
+/// This trait is sealed.
 ///
 /// # Examples
 ///
 /// ```
 /// use bytes::Bytes;
 /// use http::Request;
-/// use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
+/// use http_body_util::combinators::UnsyncBoxBody;
 /// use tower::{Layer, service_fn};
 /// use tower_reauth::{AuthLayer, RefreshContext, Token, refresh_fn};
-/// use tower_reauth::replay::{Buffered, NoReplay};
+/// use tower_reauth::replay::{Buffered, BufferedBody, NoReplay};
+///
+/// type Upload = UnsyncBoxBody<Bytes, std::io::Error>;
 ///
 /// # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
-/// # let client = service_fn(|_: Request<tower_reauth::replay::BufferedBody<UnsyncBoxBody<Bytes, std::io::Error>>>| async {
+/// # let client = service_fn(|_: Request<BufferedBody<Upload>>| async {
 /// #     Ok::<_, std::io::Error>(http::Response::new(())) });
-/// // A streamed upload: up to 64 KiB of it are kept.
+/// // Up to 64 KiB of a streamed upload are retained.
 /// let layer = AuthLayer::new(refresher).with_replay(Buffered::default());
 /// let client = layer.clone().layer(client);
 ///
-/// // Nothing is kept.
+/// // Nothing is retained.
 /// let layer = layer.with_replay(NoReplay);
 /// # let _ = (client, layer);
 /// ```
 ///
-/// For a client with one fixed body type the buffered body is boxed again:
+/// A client with a fixed body type gets the buffered body boxed again:
 ///
 /// ```
 /// use bytes::Bytes;
-/// use http_body_util::{BodyExt, combinators::BoxBody};
-/// use tower_reauth::{AuthLayer, RefreshContext, Token, refresh_fn};
-/// use tower_reauth::replay::{Buffered, BufferedBody};
+/// use http_body_util::combinators::BoxBody;
+/// use tower_reauth::{AuthLayer, Session, RefreshContext, Token, refresh_fn};
+/// use tower_reauth::replay::{Buffered, MapBody};
 ///
 /// type Body = BoxBody<Bytes, tower::BoxError>;
 ///
-/// # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
-/// let replay = Buffered::default().map_body(|body: BufferedBody<Body>| Body::new(body));
-/// let layer = AuthLayer::new(refresher).with_replay(replay);
-/// # let _ = layer;
+/// struct Client<S> {
+///     inner: tower_reauth::Auth<S, MapBody<Body, Body>>,
+/// }
+///
+/// impl<S: Clone> Client<S> {
+///     fn new(session: Session, inner: S) -> Self {
+///         let layer = AuthLayer::from_session(session).with_replay(Buffered::default().map_body(Body::new));
+///         Self { inner: tower::Layer::layer(&layer, inner) }
+///     }
+/// }
+/// # let session = Session::builder(refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) })).build();
+/// # let _ = Client::new(session, ()).inner;
 /// ```
 ///
-/// # Uploads that go on while the refusal comes
+/// # Streaming uploads
 ///
-/// A server may refuse a request before it has read its body. [`Buffered`] ends such an upload before the request
-/// waits for a token, so that it holds no flow-control window of a shared connection: cleanly where the body declared
-/// no length, else by an error. What was not read of the original is read by the second sending; the original is
-/// polled by one of them at a time. With [`CloneBody`] the body belongs to the inner service, which goes on with it
-/// as it does with any answer that comes early.
+/// A server may reject a request before it has read the body. [`Buffered`] stops such an upload before the request
+/// waits for a token, so it doesn't keep a shared connection's flow-control window: cleanly if the body had no declared
+/// length, otherwise with an error ([`UploadAborted`]). The retry continues with what is left of the original; only one
+/// of the two polls it at a time. With the others, the inner service owns the body and treats it as with any early
+/// response.
+///
+/// # Compiler errors
+///
+/// rustc says that `ready`, `oneshot` or `call` of a layered client "exists but its trait bounds were not satisfied" if
+/// no [`Replay`] for the request's body is set, or if the inner service accepts another body type than
+/// [`Replay::Body`]. The table above has the remedies.
 #[diagnostic::on_unimplemented(
-    message = "a request with the body `{B}` can't be sent again by `{Self}`",
-    label = "the layer doesn't know how to send `{B}` a second time",
-    note = "a body that can't be cloned: `AuthLayer::with_replay(Buffered::default())` keeps what goes out, up to a limit",
-    note = "for a client with one fixed body type: `with_replay(Buffered::default().map_body(..))`",
-    note = "not to send again at all: `with_replay(NoReplay)`"
+    message = "`{Self}` can't replay request bodies of type `{B}`",
+    label = "no way to replay `{B}`",
+    note = "if the body isn't `Clone`: `AuthLayer::with_replay(Buffered::default())` retains what is sent, up to a limit",
+    note = "for a client with a fixed body type: `with_replay(Buffered::default().map_body(..))`",
+    note = "to disable replay: `with_replay(NoReplay)`"
 )]
-pub trait Replay<B>: Send + Sync + 'static {
-    /// What the inner service gets.
+pub trait Replay<B>: Send + Sync + 'static + sealed::Sealed {
+    /// The body type that the inner service receives.
     type Body;
-    /// What is kept to make it once more.
-    type Kept;
+    /// What is retained for the replay.
+    type Retained;
 
-    /// Takes a body apart into the one that is sent and what is kept of it. `None`: it can't be sent again.
-    fn keep(&self, body: B) -> (Self::Body, Option<Self::Kept>);
+    /// Splits a body into the one to send and what is retained. `None`: it can't be replayed.
+    #[doc(hidden)]
+    fn split(&self, body: B) -> (Self::Body, Option<Self::Retained>);
 
-    /// The sending was refused: ends what is still going on of it. `None`: it can't be sent again.
-    fn end(&self, kept: Self::Kept) -> Option<Self::Kept>;
+    /// Stops an attempt that was rejected. `None`: its body can't be replayed.
+    #[doc(hidden)]
+    fn stop(&self, retained: Self::Retained) -> Option<Self::Retained>;
 
-    /// Makes the body of the second sending.
-    fn again(&self, kept: Self::Kept) -> Self::Body;
+    /// Creates the body of the retry.
+    #[doc(hidden)]
+    fn replay(&self, retained: Self::Retained) -> Self::Body;
 }
 
-/// Sends a clone of the body again; the default.
+/// Replays a clone of the body; the default.
 ///
 #[doc = "See [`Replay`] for the others."]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CloneBody;
 
-/// Sends nothing again.
+/// Disables replay.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoReplay;
 
+/// Replays a body that a function clones; see [`replay_fn`].
+#[derive(Clone, Copy)]
+pub struct ReplayFn<F> {
+    try_clone: F,
+}
+
+/// Creates a [`Replay`] for bodies with their own way to clone themselves. `None`: the body can't be replayed.
+///
+/// # Examples
+///
+/// ```
+/// use tower_reauth::{AuthLayer, RefreshContext, Token, refresh_fn};
+/// use tower_reauth::replay::replay_fn;
+///
+/// enum Body {
+///     Buffered(String),
+///     File(std::fs::File),
+/// }
+///
+/// impl Body {
+///     fn try_clone(&self) -> Option<Self> {
+///         match self {
+///             Self::Buffered(text) => Some(Self::Buffered(text.clone())),
+///             Self::File(_) => None,
+///         }
+///     }
+/// }
+///
+/// # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
+/// let layer = AuthLayer::new(refresher).with_replay(replay_fn(Body::try_clone));
+/// # let _ = layer;
+/// ```
+pub fn replay_fn<B, F>(try_clone: F) -> ReplayFn<F>
+where
+    F: Fn(&B) -> Option<B> + Send + Sync + 'static,
+{
+    ReplayFn { try_clone }
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
 // === impl CloneBody ===
+
+impl sealed::Sealed for CloneBody {}
 
 impl<B: Clone> Replay<B> for CloneBody {
     type Body = B;
-    type Kept = B;
+    type Retained = B;
 
     #[inline]
-    fn keep(&self, body: B) -> (B, Option<B>) {
-        let kept = body.clone();
-        (body, Some(kept))
+    fn split(&self, body: B) -> (B, Option<B>) {
+        let retained = body.clone();
+        (body, Some(retained))
     }
 
-    fn end(&self, kept: B) -> Option<B> {
-        Some(kept)
+    fn stop(&self, retained: B) -> Option<B> {
+        Some(retained)
     }
 
-    fn again(&self, kept: B) -> B {
-        kept
+    fn replay(&self, retained: B) -> B {
+        retained
     }
 }
 
 // === impl NoReplay ===
 
+impl sealed::Sealed for NoReplay {}
+
 impl<B> Replay<B> for NoReplay {
     type Body = B;
-    type Kept = std::convert::Infallible;
+    type Retained = std::convert::Infallible;
 
     #[inline]
-    fn keep(&self, body: B) -> (B, Option<Self::Kept>) {
+    fn split(&self, body: B) -> (B, Option<Self::Retained>) {
         (body, None)
     }
 
-    fn end(&self, kept: Self::Kept) -> Option<Self::Kept> {
-        match kept {}
+    fn stop(&self, retained: Self::Retained) -> Option<Self::Retained> {
+        match retained {}
     }
 
-    fn again(&self, kept: Self::Kept) -> B {
-        match kept {}
+    fn replay(&self, retained: Self::Retained) -> B {
+        match retained {}
+    }
+}
+
+// === impl ReplayFn ===
+
+impl<F> sealed::Sealed for ReplayFn<F> {}
+
+impl<B, F> Replay<B> for ReplayFn<F>
+where
+    F: Fn(&B) -> Option<B> + Send + Sync + 'static,
+{
+    type Body = B;
+    type Retained = B;
+
+    fn split(&self, body: B) -> (B, Option<B>) {
+        let retained = (self.try_clone)(&body);
+        (body, retained)
+    }
+
+    fn stop(&self, retained: B) -> Option<B> {
+        Some(retained)
+    }
+
+    fn replay(&self, retained: B) -> B {
+        retained
+    }
+}
+
+impl<F> fmt::Debug for ReplayFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplayFn").finish_non_exhaustive()
     }
 }

@@ -1,8 +1,7 @@
-//! Random bodies, refused at random points.
+//! Random bodies, rejected at random points.
 
 use proptest::prelude::*;
 
-use super::super::super::*;
 use super::*;
 
 #[derive(Clone, Debug)]
@@ -16,15 +15,15 @@ enum Part {
 #[derive(Clone, Debug)]
 struct Case {
     parts: Vec<Part>,
-    declared: bool,
-    knows_its_end: bool,
+    has_declared_length: bool,
+    announces_end: bool,
     limit: usize,
-    /// The answer comes after so many polls of the first sending.
-    answer: usize,
-    /// It comes in the middle of a poll.
-    in_mid_poll: bool,
-    /// Who uploads polls once more before the second sending begins.
-    again_first: bool,
+    /// The rejection comes after this many polls of the first attempt.
+    rejected_after: usize,
+    /// It comes during a poll.
+    during_a_poll: bool,
+    /// The first attempt is polled once more before the replay begins.
+    polls_stopped: bool,
 }
 
 fn case() -> impl Strategy<Value = Case> {
@@ -35,11 +34,25 @@ fn case() -> impl Strategy<Value = Case> {
     ];
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     (prop::collection::vec(part, 0..8), prop::bool::weighted(0.3), 0..200_usize, 0..12_usize, flags).prop_map(
-        |(mut parts, trailers, limit, answer, (declared, knows_its_end, in_mid_poll, again_first))| {
+        |(
+            mut parts,
+            trailers,
+            limit,
+            rejected_after,
+            (has_declared_length, announces_end, during_a_poll, polls_stopped),
+        )| {
             if trailers {
                 parts.push(Part::Trailers);
             }
-            Case { parts, declared, knows_its_end, limit, answer, in_mid_poll, again_first }
+            Case {
+                parts,
+                has_declared_length,
+                announces_end,
+                limit,
+                rejected_after,
+                during_a_poll,
+                polls_stopped,
+            }
         },
     )
 }
@@ -54,20 +67,20 @@ fn steps(parts: &[Part]) -> Vec<Step> {
     parts.iter().enumerate().map(step).collect()
 }
 
-/// What the original would give to one who read all of it.
+/// Everything that the original yields.
 fn whole(parts: &[Part]) -> Vec<String> {
-    let mut told = Vec::new();
+    let mut frames = Vec::new();
     let mut body = task::spawn(Scripted::new(steps(parts)));
     loop {
-        match tell(body.enter(|cx, body| body.poll_frame(cx))) {
+        match describe(body.enter(|cx, body| body.poll_frame(cx))) {
             frame if frame == "pending" => {}
-            frame if frame == "end" => return told,
-            frame => told.push(frame),
+            frame if frame == "end" => return frames,
+            frame => frames.push(frame),
         }
     }
 }
 
-/// What is said of the rest is true of what comes.
+/// Checks a size hint and an end against the frames that follow.
 fn check_hints(hint: &SizeHint, end: bool, rest: &[String]) {
     let fails = rest.iter().any(|frame| frame.starts_with("error"));
     let len: usize = rest.iter().filter(|frame| !frame.starts_with(['e', '{'])).map(String::len).sum();
@@ -80,38 +93,41 @@ fn run(case: &Case) {
     let whole = whole(&case.parts);
     let slot = Arc::new(Mutex::new(None));
     let mut steps: VecDeque<_> = steps(&case.parts).into();
-    let at = case.answer.min(steps.len());
-    if case.in_mid_poll {
+    let at = case.rejected_after.min(steps.len());
+    if case.during_a_poll {
         let slot = Arc::clone(&slot);
         steps.insert(
             at,
-            Step::Meanwhile(Box::new(move || {
-                let kept = slot.lock().unwrap().take();
-                *slot.lock().unwrap() = end(kept);
+            Step::Run(Box::new(move || {
+                let retained = slot.lock().unwrap().take();
+                *slot.lock().unwrap() = stop(retained);
             })),
         );
     }
-    let body =
-        Scripted { declared: case.declared, knows_its_end: case.knows_its_end, ..Scripted::new(steps) };
-    let (mut first, kept) = keep(case.limit, body);
-    *slot.lock().unwrap() = kept;
+    let body = Scripted {
+        has_declared_length: case.has_declared_length,
+        announces_end: case.announces_end,
+        ..Scripted::new(steps)
+    };
+    let (mut first, retained) = split(case.limit, body);
+    *slot.lock().unwrap() = retained;
 
-    // The first sending, until the answer comes: nothing of it is changed, reordered or delayed.
+    // Until the rejection the first attempt sends the original's frames unchanged.
     let mut sent = Vec::new();
-    let polls = if case.in_mid_poll { at + 1 } else { at };
+    let polls = if case.during_a_poll { at + 1 } else { at };
     for index in 0..polls {
         if first.is_end_stream() {
             break;
         }
-        let is_last = case.in_mid_poll && index == at;
+        let is_last = case.during_a_poll && index == at;
         match poll(&mut first) {
             frame if frame == "pending" => {}
             frame if is_last => assert_ne!(frame, "pending"),
             frame if frame == "end" => break,
             frame => {
-                let stop = frame.starts_with("error");
+                let is_error = frame.starts_with("error");
                 sent.push(frame);
-                if stop {
+                if is_error {
                     break;
                 }
             }
@@ -119,22 +135,22 @@ fn run(case: &Case) {
     }
     assert_eq!(sent, whole[..sent.len()]);
     let failed = sent.last().is_some_and(|frame| frame.starts_with("error"));
-    let kept_bytes: usize = sent.iter().filter(|frame| !frame.starts_with(['e', '{'])).map(String::len).sum();
+    let sent_bytes: usize = sent.iter().filter(|frame| !frame.starts_with(['e', '{'])).map(String::len).sum();
 
-    let mut kept = slot.lock().unwrap().take();
-    // It may not have come so far.
-    if kept.as_ref().is_some_and(|kept| !lock(&kept.shared).ended) {
-        kept = end(kept);
+    let mut retained = slot.lock().unwrap().take();
+    // The first attempt may have ended before the step that stops it.
+    if retained.as_ref().is_some_and(|retained| !lock(&retained.state).stopped) {
+        retained = stop(retained);
     }
-    let Some(kept) = kept else {
-        assert!(failed || kept_bytes > case.limit, "it could have been sent again: {case:?}");
+    let Some(retained) = retained else {
+        assert!(failed || sent_bytes > case.limit, "it could have been replayed: {case:?}");
         return;
     };
-    assert!(!failed && kept_bytes <= case.limit, "it can't be sent again: {case:?}");
-    if case.again_first {
-        assert!(matches!(&*poll(&mut first), "end" | "ended"));
+    assert!(!failed && sent_bytes <= case.limit, "it must not be replayed: {case:?}");
+    if case.polls_stopped {
+        assert!(matches!(&*poll(&mut first), "end" | "aborted"));
     }
-    let mut second = again(Some(kept));
+    let mut second = replay(Some(retained));
     let mut rest = whole.as_slice();
     for _ in 0..100 {
         check_hints(&second.size_hint(), second.is_end_stream(), rest);
@@ -150,16 +166,15 @@ fn run(case: &Case) {
             }
         }
     }
-    assert!(rest.is_empty(), "half a body: {rest:?} is missing of {whole:?}");
-    assert!(matches!(&*poll(&mut first), "end" | "ended"));
+    assert!(rest.is_empty(), "incomplete body: {rest:?} is missing of {whole:?}");
+    assert!(matches!(&*poll(&mut first), "end" | "aborted"));
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The second sending is byte for byte the first, or there is none.
     #[test]
-    fn p16_a_replay_is_the_same_body_or_none(case in case()) {
+    fn p16_a_body_is_replayed_byte_by_byte_or_not_at_all(case in case()) {
         run(&case);
     }
 }

@@ -1,0 +1,151 @@
+//! What the two attempts of a buffered body share.
+//!
+//! Whoever polls the original takes it out for the poll, so that the lock isn't held while the user's code runs, and
+//! puts it back together with the result.
+
+use std::{
+    collections::VecDeque,
+    mem,
+    pin::Pin,
+    sync::{Mutex, MutexGuard},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+
+use crate::{error::BoxError, sync::lock};
+
+/// The buffer and the original body.
+pub(super) struct BufferState<B> {
+    /// `None` while it is polled.
+    pub(super) original: Option<Pin<Box<B>>>,
+    pub(super) frames: VecDeque<Frame<Bytes>>,
+    /// How many more bytes may be buffered. `None`: the buffer was discarded.
+    pub(super) remaining: Option<usize>,
+    /// The original has ended.
+    pub(super) exhausted: bool,
+    /// The original's error, if the replay has to report it.
+    pub(super) error: Option<BoxError>,
+    /// The first attempt is over.
+    pub(super) stopped: bool,
+    /// The first attempt, if it waits for more of the original.
+    pub(super) first_waker: Option<Waker>,
+    /// The replay, if it waits for the first attempt to put the original back.
+    pub(super) replay_waker: Option<Waker>,
+}
+
+/// The original, taken out for a poll.
+pub(super) struct BodyGuard<'a, B> {
+    state: &'a Mutex<BufferState<B>>,
+    original: Option<Pin<Box<B>>>,
+}
+
+// === impl BufferState ===
+
+impl<B> BufferState<B> {
+    pub(super) fn new(body: B, limit: usize) -> Self {
+        Self {
+            original: Some(Box::pin(body)),
+            frames: VecDeque::new(),
+            remaining: Some(limit),
+            exhausted: false,
+            error: None,
+            stopped: false,
+            first_waker: None,
+            replay_waker: None,
+        }
+    }
+
+    /// Buffers a frame that is about to be sent.
+    pub(super) fn push(&mut self, frame: &Frame<Bytes>) {
+        let Some(remaining) = self.remaining else { return };
+        let copy = match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(data), _) if data.len() <= remaining => {
+                self.remaining = Some(remaining - data.len());
+                Frame::data(data.clone())
+            }
+            (None, Some(trailers)) => Frame::trailers(trailers.clone()),
+            _ => return self.discard(),
+        };
+        self.frames.push_back(copy);
+    }
+
+    /// Keeps the result of a poll during which the attempt was stopped, whatever its size: it was never sent.
+    pub(super) fn push_last(&mut self, polled: Poll<Option<Result<Frame<Bytes>, BoxError>>>) {
+        match polled {
+            _ if self.remaining.is_none() => {}
+            Poll::Ready(Some(Ok(frame))) => self.frames.push_back(frame),
+            Poll::Ready(Some(Err(error))) => self.error = Some(error),
+            Poll::Ready(None) | Poll::Pending => {}
+        }
+    }
+
+    /// Rules out a replay and frees the buffer.
+    pub(super) fn discard(&mut self) {
+        self.remaining = None;
+        self.frames = VecDeque::new();
+    }
+}
+
+// === impl BodyGuard ===
+
+impl<'a, B: Body<Data = Bytes>> BodyGuard<'a, B> {
+    /// `None`: the original belongs to the other attempt now, or that one is polling it.
+    pub(super) fn take(
+        state: &'a Mutex<BufferState<B>>,
+        cx: &mut Context<'_>,
+        is_replay: bool,
+    ) -> Option<Self> {
+        let mut locked = lock(state);
+        if locked.stopped != is_replay {
+            return None;
+        }
+        let original = locked.original.take();
+        if original.is_none() {
+            locked.replay_waker = Some(cx.waker().clone());
+            return None;
+        }
+        Some(Self { state, original })
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match &mut self.original {
+            Some(original) => original.as_mut().poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    /// The caller stores the result and releases the lock before it wakes the replay: it must not see the original
+    /// without the frame that came before.
+    pub(super) fn put_back(mut self) -> (MutexGuard<'a, BufferState<B>>, Option<Waker>) {
+        let mut locked = lock(self.state);
+        locked.original = self.original.take();
+        let waker = locked.replay_waker.take();
+        (locked, waker)
+    }
+}
+
+impl<B> Drop for BodyGuard<'_, B> {
+    fn drop(&mut self) {
+        // The original panicked: it isn't polled again. A replay that has already begun must fail, as it would send
+        // an incomplete body.
+        if mem::take(&mut self.original).is_some() {
+            let mut locked = lock(self.state);
+            locked.error = Some(PANICKED.into());
+            locked.discard();
+            let waker = locked.replay_waker.take();
+            drop(locked);
+            wake(waker);
+        }
+    }
+}
+
+pub(super) const PANICKED: &str = "the body panicked";
+
+/// Wakes a task; to be called without the lock, as the task may poll at once.
+pub(super) fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
