@@ -49,13 +49,11 @@ pin_project! {
     ///
     /// Dropping it ends this request, and no refresh.
     #[must_use = "futures do nothing unless you `.await` or poll them"]
-    pub struct ResponseFuture<S, B, P>
-    where
-        P: Replay<B>,
-        S: Service<Request<P::Body>>,
-    {
+    // The parameters are what it holds, not projections such as `P::Body`: in a spawned task rustc can't prove
+    // `P: Replay<B>` for a body type that contains a `dyn Error` (rust-lang/rust#102211).
+    pub struct ResponseFuture<S, P, B, B2, K, F, R> {
         #[pin]
-        state: State<S, B, P::Body, P::Retained, S::Future, S::Response>,
+        state: State<S, B, B2, K, F, R>,
         shared: Arc<Link<S, P>>,
     }
 }
@@ -129,12 +127,8 @@ impl<S, P> Shared<S, P> {
 
 // === impl ResponseFuture ===
 
-impl<S, B, P> ResponseFuture<S, B, P>
-where
-    P: Replay<B>,
-    S: Service<Request<P::Body>>,
-{
-    pub(crate) fn sending(future: S::Future, course: Course<P::Retained>, shared: Arc<Link<S, P>>) -> Self {
+impl<S, P, B, B2, K, F, R> ResponseFuture<S, P, B, B2, K, F, R> {
+    pub(crate) fn sending(future: F, course: Course<K>, shared: Arc<Link<S, P>>) -> Self {
         Self { state: State::Sending { future, course: Some(course) }, shared }
     }
 
@@ -147,7 +141,7 @@ where
     }
 }
 
-impl<S, B, P, ResBody> Future for ResponseFuture<S, B, P>
+impl<S, P, B, ResBody> Future for ResponseFuture<S, P, B, P::Body, P::Retained, S::Future, Response<ResBody>>
 where
     P: Replay<B>,
     S: Service<Request<P::Body>, Response = Response<ResBody>> + Clone,
@@ -271,11 +265,7 @@ impl<S, P> Shared<S, P> {
     }
 }
 
-impl<S, B, P> fmt::Debug for ResponseFuture<S, B, P>
-where
-    P: Replay<B>,
-    S: Service<Request<P::Body>>,
-{
+impl<S, P, B, B2, K, F, R> fmt::Debug for ResponseFuture<S, P, B, B2, K, F, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }

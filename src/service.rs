@@ -85,13 +85,13 @@ where
 {
     type Response = Response<ResBody>;
     type Error = BoxError;
-    type Future = ResponseFuture<S, B, P>;
+    type Future = ResponseFuture<S, P, B, P::Body, P::Retained, S::Future, S::Response>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B, P> {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         let shared = Arc::clone(self.links.mine());
         match shared.guide().begin(request) {
             Begin::Send(request, course) => ResponseFuture::sending(self.inner.call(request), course, shared),

@@ -87,9 +87,10 @@ pub use map_body::MapBody;
 ///
 /// # Compiler errors
 ///
-/// rustc says that `ready`, `oneshot` or `call` of a layered client "exists but its trait bounds were not satisfied" if
-/// no [`Replay`] for the request's body is set, or if the inner service accepts another body type than
-/// [`Replay::Body`]. The table above has the remedies.
+/// If the body of a request can't be replayed, rustc says of `client.ready()` or `client.oneshot(request)` that the
+/// method "exists .., but its trait bounds were not satisfied". Written as `ServiceExt::ready(&mut client)` or
+/// `ServiceExt::oneshot(client, request)` the error names the body type and the remedies. The same error can mean that
+/// the inner service expects another body type than [`Replay::Body`]: with [`Buffered`] that is [`BufferedBody`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't replay request bodies of type `{B}`",
     label = "no way to replay `{B}`",
@@ -173,6 +174,8 @@ mod sealed {
 
 impl sealed::Sealed for CloneBody {}
 
+// Not recommended, so that rustc reports the missing `Replay` instead of a missing `Clone`.
+#[diagnostic::do_not_recommend]
 impl<B: Clone> Replay<B> for CloneBody {
     type Body = B;
     type Retained = B;
@@ -218,6 +221,7 @@ impl<B> Replay<B> for NoReplay {
 
 impl<F> sealed::Sealed for ReplayFn<F> {}
 
+#[diagnostic::do_not_recommend]
 impl<B, F> Replay<B> for ReplayFn<F>
 where
     F: Fn(&B) -> Option<B> + Send + Sync + 'static,

@@ -16,6 +16,7 @@ mod order;
 mod origins;
 mod readiness;
 mod rejections;
+mod replay;
 mod requests;
 mod secrets;
 mod watching;

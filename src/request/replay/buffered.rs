@@ -50,6 +50,7 @@ impl Default for Buffered {
 impl Sealed for Buffered {}
 
 // No bound on the error: a future in a spawned task would have to prove `BoxError: Into<BoxError>` for every lifetime.
+#[diagnostic::do_not_recommend]
 impl<B> Replay<B> for Buffered
 where
     B: Body<Data = Bytes>,

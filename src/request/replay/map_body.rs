@@ -33,6 +33,7 @@ impl Buffered {
 
 impl<B, Out> Sealed for MapBody<B, Out> {}
 
+#[diagnostic::do_not_recommend]
 impl<B, Out> Replay<B> for MapBody<B, Out>
 where
     B: Body<Data = Bytes> + 'static,

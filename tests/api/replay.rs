@@ -1,0 +1,83 @@
+//! Replays of request bodies.
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header::AUTHORIZATION};
+use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_reauth::{
+    Auth, AuthLayer, RefreshContext, Session, Token, refresh_fn,
+    replay::{Buffered, MapBody, replay_fn},
+};
+
+use crate::support::{BoxError, clock, token};
+
+type Body = BoxBody<Bytes, BoxError>;
+
+struct Client<S> {
+    inner: Auth<S, MapBody<Body, Body>>,
+}
+
+fn session() -> Session {
+    let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A2")?) });
+    Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build()
+}
+
+fn post<B>(body: B) -> Request<B> {
+    Request::post("https://api.example.com/").body(body).unwrap()
+}
+
+/// Accepts `A2` alone, and echoes the body.
+async fn echo(request: Request<Body>) -> Result<Response<Bytes>, BoxError> {
+    let is_accepted = request.headers()[AUTHORIZATION] == "Bearer A2";
+    let body = request.into_body().collect().await?.to_bytes();
+    let mut response = Response::new(body);
+    if !is_accepted {
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+    }
+    Ok(response)
+}
+
+#[tokio::test(start_paused = true)]
+async fn d36_a_client_of_boxed_bodies_fits_into_a_struct_and_a_spawned_task() {
+    let layer = AuthLayer::from_session(session()).with_replay(Buffered::default().map_body(Body::new));
+    let mut client = Client { inner: layer.layer(service_fn(echo)) };
+    let body = Body::new(Full::from("upload").map_err(|never| match never {}));
+    let task = tokio::spawn(async move { client.inner.ready().await?.call(post(body)).await });
+    let response = task.await.unwrap().unwrap();
+    assert_eq!((response.status(), &**response.body()), (StatusCode::OK, &b"upload"[..]));
+}
+
+/// A body that isn't `Clone`.
+#[derive(Debug, PartialEq)]
+enum Source {
+    Text(&'static str),
+    Stream,
+}
+
+impl Source {
+    fn try_clone(&self) -> Option<Self> {
+        match self {
+            Self::Text(text) => Some(Self::Text(text)),
+            Self::Stream => None,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_can_clone_itself_is_replayed() {
+    let server = service_fn(|request: Request<Source>| async {
+        let is_accepted = request.headers()[AUTHORIZATION] == "Bearer A2";
+        let status = if is_accepted { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
+        let mut response = Response::new(request.into_body());
+        *response.status_mut() = status;
+        Ok::<_, BoxError>(response)
+    });
+    for (body, clone, status) in [
+        (Source::Text("a"), Source::Text("a"), StatusCode::OK),
+        (Source::Stream, Source::Stream, StatusCode::UNAUTHORIZED),
+    ] {
+        let layer = AuthLayer::from_session(session()).with_replay(replay_fn(Source::try_clone));
+        let response = layer.layer(server).oneshot(post(body)).await.unwrap();
+        assert_eq!((response.status(), response.into_body()), (status, clone));
+    }
+}
