@@ -60,7 +60,7 @@ use lenient::{Piece, Pieces};
 /// assert!(read(r#"Bearer error="insufficient_scope", scope="files:write""#).is_step_up());
 /// assert!(read(r#"DPoP error="use_dpop_nonce""#).is_use_dpop_nonce());
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Challenges {
     all: Arc<[Challenge]>,
     unreadable: bool,

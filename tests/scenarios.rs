@@ -34,7 +34,7 @@ use tower_reauth::{
     future::AuthReport,
     refresh::RefreshReason,
     refresh_fn,
-    rejection::{ResponseHead, Verdict},
+    rejection::{Verdict, rejection_fn},
     replay::NoReplay,
     rt::{Clock, NoRuntime, Spawner, Task, TestClock},
 };
@@ -396,10 +396,10 @@ impl Layered {
         let rejects = given.rejects.clone();
         let layer = AuthLayer::from_session(session.clone())
             .allow_unauthenticated(given.bare)
-            .rejection_rule(move |head: &ResponseHead<'_>| match rejects.contains(&head.status().as_u16()) {
+            .rejection_rule(rejection_fn(move |head| match rejects.contains(&head.status().as_u16()) {
                 true => Verdict::reject(),
                 false => Verdict::Accept,
-            });
+            }));
         let client = BoxCloneSyncService::new(layer.layer(server.clone()));
         let client_of_once = BoxCloneSyncService::new(layer.with_replay(NoReplay).layer(server));
         drop(entered);

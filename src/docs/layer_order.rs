@@ -44,16 +44,14 @@
 //!
 //! ```
 //! use tower_http::follow_redirect::RequestUri;
-//! use tower_reauth::rejection::{RejectionRule, ResponseHead, StatusUnauthorized, Verdict};
+//! use tower_reauth::rejection::{RejectionRule, StatusUnauthorized, Verdict, rejection_fn};
 //!
-//! fn ours(head: &ResponseHead<'_>) -> Verdict {
-//!     match head.extensions().get::<RequestUri>() {
-//!         Some(RequestUri(uri)) if uri.host() != Some("api.example.com") => Verdict::Accept,
-//!         _ => StatusUnauthorized.judge(head),
-//!     }
-//! }
+//! let from_our_api = rejection_fn(|head| match head.extensions().get::<RequestUri>() {
+//!     Some(RequestUri(uri)) if uri.host() != Some("api.example.com") => Verdict::Accept,
+//!     _ => StatusUnauthorized.judge(head),
+//! });
 //! # use tower_reauth::{AuthLayer, RefreshContext, Token, refresh_fn};
 //! # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
-//! let layer = AuthLayer::new(refresher).rejection_rule(ours);
+//! let layer = AuthLayer::new(refresher).rejection_rule(from_our_api);
 //! # let _ = layer;
 //! ```

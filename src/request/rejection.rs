@@ -1,4 +1,4 @@
-//! What counts as a refused token.
+//! Deciding whether a response rejects the token.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use http::{Extensions, HeaderMap, Response, StatusCode};
 
 use crate::challenge::Challenges;
 
-/// What a rule sees of a response: all but its body.
+/// A response without its body.
 #[derive(Clone, Copy)]
 pub struct ResponseHead<'a> {
     status: StatusCode,
@@ -14,47 +14,48 @@ pub struct ResponseHead<'a> {
     extensions: &'a Extensions,
 }
 
-/// What a rule makes of a response.
-#[derive(Clone, Debug)]
+/// A [`RejectionRule`]'s decision.
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// The answer is the caller's.
+    /// The response is passed to the caller.
     Accept,
-    /// The token was refused; a refresher is told the challenges.
+    /// The token was rejected; the refresher sees these challenges.
     Reject(Challenges),
 }
 
-/// Decides whether a response refuses the token that its request carried.
+/// Decides whether a response rejects the token that its request carried.
 ///
-/// A server refuses a token in its own way: a status, a header, a redirect to a login page. A [`RejectionRule`] looks
-/// at the head of a response to a request that carried the token, and gives a [`Verdict`]. If it is "refused", the
-/// layer gets a newer token and sends the request again, once.
+/// Servers reject a token in different ways: with a status, a header, or a redirect to a login page. A [`RejectionRule`]
+/// looks at the head of a response to a request that carried the token, and returns a [`Verdict`]. If that is
+/// [`Reject`](Verdict::Reject), the layer obtains a newer token and retries the request once.
 ///
-/// The default is [`StatusUnauthorized`]: status 401, whatever its `WWW-Authenticate` says, unless that says in words that
-/// another token of the same kind wouldn't help.
+/// The default is [`StatusUnauthorized`]: status 401, whatever its `WWW-Authenticate` says, unless that states
+/// explicitly that a new token wouldn't help. [`rejection_fn`] creates a rule from a closure.
 ///
 /// # Examples
 ///
-/// A server that says 419, or 403 with a certain header:
+/// A server that sends status 419, or 403 with a certain header:
 ///
 /// ```
 /// use http::StatusCode;
 /// use tower_reauth::{AuthLayer, RefreshContext, Token, refresh_fn};
-/// use tower_reauth::rejection::{RejectionRule, ResponseHead, StatusUnauthorized, Verdict};
+/// use tower_reauth::rejection::{RejectionRule, StatusUnauthorized, Verdict, rejection_fn};
 ///
 /// # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
-/// let layer = AuthLayer::new(refresher).rejection_rule(|head: &ResponseHead<'_>| match head.status() {
+/// let rule = rejection_fn(|head| match head.status() {
 ///     status if status.as_u16() == 419 => Verdict::reject(),
 ///     StatusCode::FORBIDDEN if head.headers().contains_key("x-token-expired") => Verdict::reject(),
 ///     _ => StatusUnauthorized.judge(head),
 /// });
+/// let layer = AuthLayer::new(refresher).rejection_rule(rule);
 /// # let _ = layer;
 /// ```
 ///
-/// # What a head doesn't show
+/// # Rejections in the body
 ///
-/// A rule sees no body. Where the refusal stands in one (a 200 with a JSON error), a small layer *beneath* reads it,
-/// within a limit, and leaves a mark of its own type in the response's extensions, which the rule finds:
+/// A rule doesn't see the body. If the rejection is in there (a 200 with a JSON error), let a small *inner* layer read
+/// it, up to a limit, and put a marker into the response's extensions:
 ///
 /// ```
 /// use bytes::Bytes;
@@ -62,17 +63,17 @@ pub enum Verdict {
 /// use http_body_util::{BodyExt, Full, Limited};
 /// use tower::{Layer, ServiceExt, service_fn};
 /// use tower_reauth::{AuthLayer, RefreshContext, Session, Token, refresh_fn};
-/// use tower_reauth::rejection::{RejectionRule, ResponseHead, StatusUnauthorized, Verdict};
+/// use tower_reauth::rejection::{RejectionRule, StatusUnauthorized, Verdict, rejection_fn};
 ///
 /// /// The body said that the token is invalid.
 /// #[derive(Clone)]
-/// struct TokenRefused;
+/// struct TokenInvalid;
 ///
-/// async fn look_into(response: Response<Full<Bytes>>) -> Result<Response<Full<Bytes>>, tower::BoxError> {
+/// async fn inspect(response: Response<Full<Bytes>>) -> Result<Response<Full<Bytes>>, tower::BoxError> {
 ///     let (mut head, body) = response.into_parts();
 ///     let body = Limited::new(body, 64 * 1024).collect().await?.to_bytes();
 ///     if body.starts_with(br#"{"error":{"code":498"#) {
-///         head.extensions.insert(TokenRefused);
+///         head.extensions.insert(TokenInvalid);
 ///     }
 ///     Ok(Response::from_parts(head, Full::new(body)))
 /// }
@@ -87,39 +88,69 @@ pub enum Verdict {
 /// });
 /// let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A2")?) });
 /// let session = Session::builder(refresher).token(Token::try_new("A1")?).build();
-/// let layer = AuthLayer::from_session(session).rejection_rule(|head: &ResponseHead<'_>| {
-///     if head.extensions().get::<TokenRefused>().is_some() { Verdict::reject() } else { StatusUnauthorized.judge(head) }
-/// });
-/// let client = layer.layer(server.and_then(look_into));
+/// let layer = AuthLayer::from_session(session).rejection_rule(rejection_fn(|head| {
+///     if head.extensions().get::<TokenInvalid>().is_some() { Verdict::reject() } else { StatusUnauthorized.judge(head) }
+/// }));
+/// let client = layer.layer(server.and_then(inspect));
 ///
 /// let response = client.oneshot(Request::get("https://api.example.com/").body(())?).await?;
 /// assert_eq!(response.into_body().collect().await?.to_bytes(), r#"{"items":[]}"#);
 /// # Ok::<(), tower::BoxError>(())
 /// # }).unwrap();
 /// ```
-///
-/// A closure `Fn(&ResponseHead<'_>) -> Verdict` is one, too.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no rule of rejections",
-    note = "a closure is one if it names its argument's type: `|head: &ResponseHead<'_>| .. -> Verdict`"
+    message = "`{Self}` is not a `RejectionRule`",
+    label = "not a `RejectionRule`",
+    note = "wrap a closure in `rejection_fn(|head| ..)`"
 )]
 pub trait RejectionRule: Send + Sync + 'static {
     /// Judges the response to a request that carried the layer's token.
     fn judge(&self, head: &ResponseHead<'_>) -> Verdict;
 }
 
-/// Status 401 refuses the token; the default.
+/// The default: status 401 rejects the token.
 ///
-/// The *status* decides, with any challenge, none, or one that can't be read (RFC 9110 §15.5.2). A challenge can only
-/// say more: `insufficient_scope` is step-up (RFC 6750 §3.1) and `use_dpop_nonce` is about a proof (RFC 9449 §9); a
-/// refresh helps neither. 403, 407 and others are no rejections.
+/// The *status* decides, whether there is a challenge, none, or an unreadable one (RFC 9110 §15.5.2). There are two
+/// exceptions: `insufficient_scope` asks for step-up (RFC 6750 §3.1), and `use_dpop_nonce` is about a proof (RFC 9449
+/// §9); neither is helped by a refresh. 403, 407 and others don't count.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StatusUnauthorized;
+
+/// A rule from a closure; see [`rejection_fn`].
+#[derive(Clone, Copy)]
+pub struct RejectionFn<F> {
+    judge: F,
+}
+
+/// Creates a [`RejectionRule`] from a closure.
+///
+/// # Examples
+///
+/// ```
+/// use http::{Response, StatusCode};
+/// use tower_reauth::rejection::{RejectionRule, ResponseHead, Verdict, rejection_fn};
+///
+/// let rule = rejection_fn(|head| match head.status() {
+///     StatusCode::FORBIDDEN => Verdict::reject(),
+///     _ => Verdict::Accept,
+/// });
+///
+/// let mut response = Response::new(());
+/// assert_eq!(rule.judge(&ResponseHead::new(&response)), Verdict::Accept);
+/// *response.status_mut() = StatusCode::FORBIDDEN;
+/// assert_eq!(rule.judge(&ResponseHead::new(&response)), Verdict::reject());
+/// ```
+pub fn rejection_fn<F>(judge: F) -> RejectionFn<F>
+where
+    F: Fn(&ResponseHead<'_>) -> Verdict + Send + Sync + 'static,
+{
+    RejectionFn { judge }
+}
 
 // === impl ResponseHead ===
 
 impl<'a> ResponseHead<'a> {
-    /// The head of a response; for a test of a rule.
+    /// Creates it from a response, to test a rule.
     pub fn new<B>(response: &'a Response<B>) -> Self {
         Self { status: response.status(), headers: response.headers(), extensions: response.extensions() }
     }
@@ -134,7 +165,7 @@ impl<'a> ResponseHead<'a> {
         self.headers
     }
 
-    /// What layers beneath left for it.
+    /// The extensions, including those of inner layers.
     pub fn extensions(&self) -> &'a Extensions {
         self.extensions
     }
@@ -149,20 +180,9 @@ impl fmt::Debug for ResponseHead<'_> {
 // === impl Verdict ===
 
 impl Verdict {
-    /// Refused, without a challenge.
+    /// A rejection without challenges.
     pub fn reject() -> Self {
         Self::Reject(Challenges::default())
-    }
-}
-
-// === impl RejectionRule ===
-
-impl<F> RejectionRule for F
-where
-    F: Fn(&ResponseHead<'_>) -> Verdict + Send + Sync + 'static,
-{
-    fn judge(&self, head: &ResponseHead<'_>) -> Verdict {
-        self(head)
     }
 }
 
@@ -178,5 +198,22 @@ impl RejectionRule for StatusUnauthorized {
             return Verdict::Accept;
         }
         Verdict::Reject(challenges)
+    }
+}
+
+// === impl RejectionFn ===
+
+impl<F> RejectionRule for RejectionFn<F>
+where
+    F: Fn(&ResponseHead<'_>) -> Verdict + Send + Sync + 'static,
+{
+    fn judge(&self, head: &ResponseHead<'_>) -> Verdict {
+        (self.judge)(head)
+    }
+}
+
+impl<F> fmt::Debug for RejectionFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RejectionFn").finish_non_exhaustive()
     }
 }

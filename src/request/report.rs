@@ -1,20 +1,19 @@
-//! What a response's caller is told of its course.
+//! [`AuthReport`].
 
 use http::Response;
 
 use crate::error::Error;
 
-/// How a response came about, where it took a wait for a token or a second sending, or was refused for good.
+/// How a response was obtained; present if the request was retried or finally rejected.
 ///
-/// It stands in the response's extensions, for a retry layer that counts, and for whoever wants to know why a 401
-/// came through.
+/// It is in the response's extensions, for a retry layer that counts attempts, and to find out why a 401 was passed on.
 ///
 /// # Examples
 ///
 /// ```
 /// # fn example<B>(response: &http::Response<B>) {
 /// if let Some(report) = response.extensions().get::<tower_reauth::future::AuthReport>() {
-///     println!("sent {} times; refused for good because of {:?}", report.attempts(), report.error());
+///     println!("{} attempts; rejected because of {:?}", report.attempts(), report.error());
 /// }
 /// # }
 /// ```
@@ -28,17 +27,17 @@ pub struct AuthReport {
 // === impl AuthReport ===
 
 impl AuthReport {
-    /// How often the request was sent.
+    /// How many times the request was sent.
     pub fn attempts(&self) -> u8 {
         self.attempts
     }
 
-    /// Whether it waited for a token.
+    /// Whether the request waited for a token.
     pub fn waited(&self) -> bool {
         self.waited
     }
 
-    /// Why the server's refusal was delivered: no newer token could be had.
+    /// Why the rejection was passed on instead of a retry: the error that prevented a newer token.
     pub fn error(&self) -> Option<&Error> {
         self.error.as_ref()
     }

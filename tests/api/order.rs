@@ -22,7 +22,7 @@ use tower_http::follow_redirect::{FollowRedirectLayer, RequestUri};
 use tower_reauth::{
     AuthLayer, Error, RefreshError, Session,
     refresh::AnyRefresher,
-    rejection::{RejectionRule, ResponseHead, StatusUnauthorized, Verdict},
+    rejection::{RejectionRule, StatusUnauthorized, Verdict, rejection_fn},
 };
 
 use crate::support::{BoxError, endpoint, expired, settle, token};
@@ -95,16 +95,14 @@ async fn c89_above_a_redirect_layer_the_token_is_stripped_by_that_one() {
 /// P15: above a redirect layer another host's 401 isn't ours, if the rule says so.
 #[tokio::test(start_paused = true)]
 async fn p15_c89_a_rule_tells_whose_answer_it_is() {
-    fn ours(head: &ResponseHead<'_>) -> Verdict {
-        match head.extensions().get::<RequestUri>() {
-            Some(RequestUri(uri)) if uri.host() != Some("a.example") => Verdict::Accept,
-            _ => StatusUnauthorized.judge(head),
-        }
-    }
+    let from_our_api = rejection_fn(|head| match head.extensions().get::<RequestUri>() {
+        Some(RequestUri(uri)) if uri.host() != Some("a.example") => Verdict::Accept,
+        _ => StatusUnauthorized.judge(head),
+    });
     let (server, _) = hosts(StatusCode::UNAUTHORIZED);
     let (refresher, endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 600")).build();
-    let layer = AuthLayer::from_session(session.clone()).rejection_rule(ours);
+    let layer = AuthLayer::from_session(session.clone()).rejection_rule(from_our_api);
     let client = ServiceBuilder::new().layer(layer).layer(FollowRedirectLayer::new()).service(server);
     assert_eq!(client.oneshot(request()).await.unwrap().status(), StatusCode::UNAUTHORIZED);
     settle().await;
