@@ -1,8 +1,8 @@
-//! Tokens: what a refresher brings, and what a request carries.
+//! Tokens.
 //!
-//! [`Token`] is the whole answer of a token endpoint: the access token, its scheme, its end, the refresh token.
-//! [`AccessToken`] is the part that a request needs, and holds no refresh token.
-//! Both wipe the memory that held a secret when its last user is gone, and neither shows one in its `Debug`.
+//! [`Token`] is a token endpoint's whole response: the access token, its scheme and expiry, the refresh token.
+//! [`AccessToken`] is the part that requests carry; it has no refresh token. Both zero the memory of secrets when the
+//! last reference is dropped, and neither shows them in `Debug`.
 
 pub(crate) mod access;
 pub(crate) mod builder;
@@ -12,11 +12,12 @@ mod secret;
 pub(crate) mod value;
 pub(crate) mod warning;
 
+pub use builder::OptionalString;
 pub use invalid::InvalidToken;
 pub use revocable::RevocableTokens;
 
 pub(crate) use {
-    access::{AccessToken, Stamp, private_copy},
+    access::{AccessToken, Stamp},
     builder::TokenBuilder,
     secret::Secret,
     value::{ReportedLifetime, Token},

@@ -356,7 +356,7 @@ impl State {
         let held = self.held.as_ref()?;
         let end = held.end.filter(|_| held.has_known_end());
         let expires_at = end.map(|end| rt::system_time(held.received.wall.saturating_add(end)));
-        Some(held.token.issue(self.stamp(), expires_at))
+        Some(held.token.to_access_token(self.stamp(), expires_at))
     }
 
     fn stamp(&self) -> Stamp {

@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use crate::{
     rt::{Nanos, Timestamp},
     shard::Sharded,
-    token::{AccessToken, private_copy},
+    token::AccessToken,
 };
 
 use super::machine::Quiet;
@@ -53,7 +53,7 @@ impl Snapshots {
                 let known = old.as_ref().filter(|old| {
                     old.token.stamp() == token.stamp() && old.token.expires_at() == token.expires_at()
                 });
-                let token = known.map_or_else(|| private_copy(token), |old| old.token.clone());
+                let token = known.map_or_else(|| token.deep_clone(), |old| old.token.clone());
                 Arc::new(Snapshot { token, from: now, length: *length, stale: *stale })
             }));
         }

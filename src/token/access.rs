@@ -4,24 +4,25 @@ use std::{fmt, sync::Arc, time::SystemTime};
 
 use http::HeaderValue;
 
-use super::secret::{credential, scheme, text_after};
+use super::secret::{after_scheme, header_value, scheme};
 
-/// A valid access token, as a request carries it.
+/// An access token, ready to be sent.
 ///
-/// Cheap to clone. [`Session::token_after_rejection`](crate::Session::token_after_rejection) takes it back when a server refused it.
+/// Cheap to clone. Two are equal if they are the same token of the same generation. When a server rejects it, pass it to
+/// [`Session::token_after_rejection`](crate::Session::token_after_rejection).
 #[derive(Clone)]
 pub struct AccessToken {
-    issued: Arc<Issued>,
+    inner: Arc<AccessTokenInner>,
 }
 
-struct Issued {
+struct AccessTokenInner {
     header: HeaderValue,
     scheme_len: usize,
     stamp: Stamp,
     expires_at: Option<SystemTime>,
 }
 
-/// Which token it was, and how much had happened when it was given out.
+/// Which token it is, and how many flights had ended when it was handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(crate) sign_in: u64,
@@ -32,39 +33,55 @@ pub(crate) struct Stamp {
 // === impl AccessToken ===
 
 impl AccessToken {
-    /// The header's value, scheme included, marked sensitive. Cloning it copies no bytes.
+    /// The header value, including the scheme, marked as sensitive. Cheap to clone.
     pub fn header_value(&self) -> &HeaderValue {
-        &self.issued.header
+        &self.inner.header
     }
 
-    /// The access token's text, without the scheme: for a client whose API adds the scheme itself.
+    /// The access token, without the scheme, for clients that add the scheme themselves.
     pub fn secret(&self) -> &str {
-        text_after(&self.issued.header, self.issued.scheme_len)
+        after_scheme(&self.inner.header, self.inner.scheme_len)
     }
 
-    /// Which token of its session this is. It goes up by one with each new token.
+    /// The token's generation in its session, which increases with each new token.
     pub fn generation(&self) -> u64 {
-        self.issued.stamp.generation
+        self.inner.stamp.generation
     }
 
-    /// Expiry the session stops using it: the told end less a margin. `None`: unknown.
+    /// When the session stops using it: the reported expiry minus a margin. `None`: unknown.
     pub fn expires_at(&self) -> Option<SystemTime> {
-        self.issued.expires_at
+        self.inner.expires_at
     }
 
-    pub(super) fn issue(
+    pub(super) fn new(
         header: HeaderValue,
         scheme_len: usize,
         stamp: Stamp,
         expires_at: Option<SystemTime>,
     ) -> Self {
-        Self { issued: Arc::new(Issued { header, scheme_len, stamp, expires_at }) }
+        Self { inner: Arc::new(AccessTokenInner { header, scheme_len, stamp, expires_at }) }
     }
 
     pub(crate) fn stamp(&self) -> Stamp {
-        self.issued.stamp
+        self.inner.stamp
+    }
+
+    /// A copy with a header buffer of its own, zeroed like the original's.
+    pub(crate) fn deep_clone(&self) -> Self {
+        let AccessTokenInner { header, scheme_len, stamp, expires_at } = &*self.inner;
+        let header = header_value(scheme(header, *scheme_len), after_scheme(header, *scheme_len));
+        Self::new(header, *scheme_len, *stamp, *expires_at)
     }
 }
+
+impl PartialEq for AccessToken {
+    fn eq(&self, other: &Self) -> bool {
+        let id = |token: &Self| (token.inner.stamp.sign_in, token.inner.stamp.generation);
+        id(self) == id(other) && self.inner.header == other.inner.header
+    }
+}
+
+impl Eq for AccessToken {}
 
 impl fmt::Debug for AccessToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,14 +89,5 @@ impl fmt::Debug for AccessToken {
             .field("generation", &self.generation())
             .field("expires_at", &self.expires_at())
             .finish_non_exhaustive()
-    }
-}
-
-/// A copy of the value over a buffer of its own, wiped like the first.
-pub(crate) fn private_copy(token: &AccessToken) -> AccessToken {
-    let Issued { header, scheme_len, stamp, expires_at } = &*token.issued;
-    let header = credential(scheme(header, *scheme_len), text_after(header, *scheme_len));
-    AccessToken {
-        issued: Arc::new(Issued { header, scheme_len: *scheme_len, stamp: *stamp, expires_at: *expires_at }),
     }
 }

@@ -1,6 +1,7 @@
-//! What is told about an access token, gathered and checked.
+//! [`TokenBuilder`].
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fmt,
     sync::Arc,
@@ -12,23 +13,64 @@ use zeroize::Zeroizing;
 use super::{
     InvalidToken, Secret, Token, Warning,
     invalid::{InvalidTokenKind, Part},
-    secret::credential,
+    secret::header_value,
     value::Expiry,
 };
 use crate::rt;
 
-/// Builds a [`Token`].
+/// Builds a [`Token`]. Created by [`Token::builder`].
+///
+/// # Examples
+///
+/// A stored token, some of whose parts may be missing:
+///
+/// ```
+/// use std::time::SystemTime;
+/// use tower_reauth::{Token, token::InvalidToken};
+///
+/// struct Stored {
+///     access_token: String,
+///     refresh_token: Option<String>,
+///     expires_at: Option<SystemTime>,
+///     received_at: Option<SystemTime>,
+/// }
+///
+/// fn restore(stored: Stored) -> Result<Token, InvalidToken> {
+///     Token::builder(stored.access_token)
+///         .refresh_token(stored.refresh_token)
+///         .expires_at(stored.expires_at)
+///         .received_at(stored.received_at)
+///         .build()
+/// }
+/// # let stored =
+/// #     Stored { access_token: "A1".to_owned(), refresh_token: None, expires_at: None, received_at: None };
+/// # assert_eq!(restore(stored)?.access_token(), "A1");
+/// # Ok::<(), InvalidToken>(())
+/// ```
 #[must_use]
 pub struct TokenBuilder {
     access_token: Zeroizing<String>,
     scheme: Option<String>,
     refresh_token: Option<Secret>,
-    end: Option<Expiry>,
+    expiry: Option<Expiry>,
     refresh_at: Option<Expiry>,
     received_at: Option<SystemTime>,
     scopes: Option<Arc<[String]>>,
     extras: BTreeMap<String, Secret>,
     warnings: Vec<Warning>,
+}
+
+/// A string, or an `Option` of one: `&str`, `String`, `Option<String>` ..
+///
+/// This trait is sealed.
+#[diagnostic::on_unimplemented(message = "`{Self}` is neither a string nor an `Option` of one")]
+pub trait OptionalString: sealed::Sealed {
+    #[doc(hidden)]
+    fn into_option(self) -> Option<String>;
+}
+
+mod sealed {
+    pub trait Sealed {}
 }
 
 // === impl TokenBuilder ===
@@ -39,7 +81,7 @@ impl TokenBuilder {
             access_token: Zeroizing::new(access_token),
             scheme: None,
             refresh_token: None,
-            end: None,
+            expiry: None,
             refresh_at: None,
             received_at: None,
             scopes: None,
@@ -48,62 +90,58 @@ impl TokenBuilder {
         }
     }
 
-    /// Sets the scheme that goes before the token in the header: the `token_type` of RFC 6749 §5.1. Default: `Bearer`.
+    /// Sets the authentication scheme: the `token_type` of RFC 6749 §5.1. Default: `Bearer`.
     ///
-    /// The schemes in wide use are spelt as registered, however the server spelt them (`bearer` is sent as `Bearer`).
-    pub fn scheme(mut self, scheme: impl Into<String>) -> Self {
-        self.scheme = Some(scheme.into());
+    /// Well-known schemes are normalised to their registered spelling (`bearer` is sent as `Bearer`).
+    pub fn scheme(mut self, scheme: impl OptionalString) -> Self {
+        self.scheme = scheme.into_option();
         self
     }
 
-    /// Sets how long it lives, counted from when the session called the refresher (from now, if it is handed to
-    /// a session by other ways). Lives of more than a hundred years are cut to that.
-    pub fn expires_in(mut self, life: Duration) -> Self {
-        self.end = Some(Expiry::After(rt::nanos(life)));
+    /// Sets the lifetime, starting when the session called the refresher (or when the token is given to the session).
+    /// Capped at 100 years.
+    pub fn expires_in(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
+        self.expiry = after(lifetime.into());
         self
     }
 
-    /// Sets how long it lives in seconds; zero and less is a token that has expired.
-    pub fn expires_in_seconds(self, seconds: i64) -> Self {
-        self.expires_in(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
-    }
-
-    /// Sets when it ends on the wall clock.
-    pub fn expires_at(mut self, end: SystemTime) -> Self {
-        self.end = Some(Expiry::At(end));
+    /// Sets the expiry time.
+    pub fn expires_at(mut self, instant: impl Into<Option<SystemTime>>) -> Self {
+        self.expiry = instant.into().map(Expiry::At);
         self
     }
 
-    /// Sets how long to wait before it is refreshed early; counted as in [`expires_in`](Self::expires_in).
+    /// Sets when to refresh early, measured as in [`expires_in`](Self::expires_in).
     ///
-    /// It goes before the session's own window.
-    pub fn refresh_in(mut self, wait: Duration) -> Self {
-        self.refresh_at = Some(Expiry::After(rt::nanos(wait)));
+    /// Takes precedence over the session's window.
+    pub fn refresh_in(mut self, delay: impl Into<Option<Duration>>) -> Self {
+        self.refresh_at = after(delay.into());
         self
     }
 
-    /// Sets when to refresh it early on the wall clock.
-    pub fn refresh_at(mut self, instant: SystemTime) -> Self {
-        self.refresh_at = Some(Expiry::At(instant));
-        self
-    }
-
-    /// Sets when it was received: for a token that is restored from where it was stored.
+    /// Sets the time at which to refresh early.
     ///
-    /// Without it only what is left of the token's life is known, and a session takes half of that as the time in
-    /// which it refreshes early.
-    pub fn received_at(mut self, instant: SystemTime) -> Self {
-        self.received_at = Some(instant);
+    /// Takes precedence over the session's window.
+    pub fn refresh_at(mut self, instant: impl Into<Option<SystemTime>>) -> Self {
+        self.refresh_at = instant.into().map(Expiry::At);
+        self
+    }
+
+    /// Sets when the token was received, for restoring a stored token.
+    ///
+    /// Without it only the remaining lifetime is known, and the token is refreshed in its second half.
+    pub fn received_at(mut self, instant: impl Into<Option<SystemTime>>) -> Self {
+        self.received_at = instant.into();
         self
     }
 
     /// Sets the refresh token.
-    pub fn refresh_token(mut self, refresh_token: impl Into<String>) -> Self {
-        self.refresh_token = Some(Secret::new(refresh_token.into()));
+    pub fn refresh_token(mut self, refresh_token: impl OptionalString) -> Self {
+        self.refresh_token = refresh_token.into_option().map(Secret::new);
         self
     }
 
-    /// Sets the scopes that the server granted.
+    /// Sets the granted scopes.
     pub fn scopes<I>(mut self, scopes: I) -> Self
     where
         I: IntoIterator,
@@ -113,39 +151,40 @@ impl TokenBuilder {
         self
     }
 
-    /// Adds a further member of the answer, such as an `id_token`. It is kept and wiped like a secret.
-    pub fn extra(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.extras.insert(name.into(), Secret::new(value.into()));
+    /// Adds another field of the response, such as `id_token`. Treated as a secret.
+    pub fn extra(mut self, name: impl Into<String>, value: impl OptionalString) -> Self {
+        if let Some(value) = value.into_option() {
+            self.extras.insert(name.into(), Secret::new(value));
+        }
         self
     }
 
-    /// Adds something odd about the answer, which the session tells as an event.
+    /// Adds a warning, which the session reports as an event.
     pub fn warning(mut self, warning: Warning) -> Self {
         self.warnings.push(warning);
         self
     }
 
-    /// Checks it all.
+    /// Validates and builds the token.
     ///
-    /// White space around the access token is cut off (one that is read from a file ends with a line feed).
+    /// Whitespace around the access token is trimmed (a token read from a file ends with a newline).
     ///
     /// # Errors
     ///
-    /// [`InvalidToken`] if nothing is left of the access token, if no header can carry it, or if the scheme is no
-    /// token as RFC 9110 §5.6.2 has it. It converts into a [`RefreshError`](crate::RefreshError), so that a refresher
-    /// can use `?`.
+    /// [`InvalidToken`] if the access token is empty or not a valid header value, or if the scheme isn't a token (RFC
+    /// 9110 §5.6.2). It converts into a [`RefreshError`](crate::RefreshError), so a refresher can use `?`.
     pub fn build(self) -> Result<Token, InvalidToken> {
-        let text = self.access_token.trim_ascii();
-        check_access_token(text).map_err(|flaw| InvalidToken { part: Part::AccessToken, flaw })?;
+        let access_token = self.access_token.trim_ascii();
+        check_access_token(access_token).map_err(|kind| InvalidToken { part: Part::AccessToken, kind })?;
         let scheme = self.scheme.as_deref().unwrap_or(KNOWN_SCHEMES[0]);
-        check_scheme(scheme).map_err(|flaw| InvalidToken { part: Part::Scheme, flaw })?;
+        check_scheme(scheme).map_err(|kind| InvalidToken { part: Part::Scheme, kind })?;
         let known = KNOWN_SCHEMES.iter().find(|known| known.eq_ignore_ascii_case(scheme));
         let scheme = known.copied().unwrap_or(scheme);
         Ok(Token {
-            header: credential(scheme, text),
+            header: header_value(scheme, access_token),
             scheme_len: scheme.len(),
             refresh_token: self.refresh_token,
-            end: self.end,
+            expiry: self.expiry,
             refresh_at: self.refresh_at,
             received_at: self.received_at,
             scopes: self.scopes,
@@ -161,18 +200,46 @@ impl fmt::Debug for TokenBuilder {
     }
 }
 
+// === impl OptionalString ===
+
+macro_rules! optional_string {
+    ($($string:ty),*) => {$(
+        impl sealed::Sealed for $string {}
+
+        impl OptionalString for $string {
+            fn into_option(self) -> Option<String> {
+                Some(self.into())
+            }
+        }
+    )*};
+}
+
+optional_string!(&str, String, &String, Box<str>, Cow<'_, str>);
+
+impl<T: OptionalString> sealed::Sealed for Option<T> {}
+
+impl<T: OptionalString> OptionalString for Option<T> {
+    fn into_option(self) -> Option<String> {
+        self.and_then(T::into_option)
+    }
+}
+
 const KNOWN_SCHEMES: [&str; 6] = ["Bearer", "DPoP", "Basic", "MAC", "GNAP", "PoP"];
 
-fn check_access_token(text: &str) -> Result<(), InvalidTokenKind> {
-    if text.is_empty() {
+fn after(duration: Option<Duration>) -> Option<Expiry> {
+    duration.map(|duration| Expiry::After(rt::nanos(duration)))
+}
+
+fn check_access_token(access_token: &str) -> Result<(), InvalidTokenKind> {
+    if access_token.is_empty() {
         return Err(InvalidTokenKind::Empty);
     }
-    let flaw = |(position, byte): (usize, u8)| match byte {
+    let invalid = |(position, byte): (usize, u8)| match byte {
         byte if byte.is_ascii_control() => Some(InvalidTokenKind::Control(position)),
         byte if !byte.is_ascii() => Some(InvalidTokenKind::NotAscii(position)),
         _ => None,
     };
-    text.bytes().enumerate().find_map(flaw).map_or(Ok(()), Err)
+    access_token.bytes().enumerate().find_map(invalid).map_or(Ok(()), Err)
 }
 
 fn check_scheme(scheme: &str) -> Result<(), InvalidTokenKind> {
@@ -181,7 +248,7 @@ fn check_scheme(scheme: &str) -> Result<(), InvalidTokenKind> {
     }
     let is_tchar = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     match scheme.bytes().position(|b| !is_tchar(b)) {
-        Some(position) => Err(InvalidTokenKind::NotATokenCharacter(position)),
+        Some(position) => Err(InvalidTokenKind::NotTokenChar(position)),
         None => Ok(()),
     }
 }

@@ -1,14 +1,12 @@
-//! A text that no header can carry.
+//! [`InvalidToken`].
 
 use std::fmt;
 
-/// The text can't be an access token, or the name can't be its scheme.
-///
-/// It says what is wrong and where, and never shows the text.
+/// An access token or scheme isn't a valid header value. The message never contains it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidToken {
     pub(super) part: Part,
-    pub(super) flaw: InvalidTokenKind,
+    pub(super) kind: InvalidTokenKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,25 +20,25 @@ pub(super) enum InvalidTokenKind {
     Empty,
     Control(usize),
     NotAscii(usize),
-    NotATokenCharacter(usize),
+    NotTokenChar(usize),
 }
 
 // === impl InvalidToken ===
 
 impl InvalidToken {
-    /// The first byte that is wrong, counted from 0; `None` if there is nothing at all.
+    /// Position of the first invalid byte; `None` if it is empty.
     pub fn position(&self) -> Option<usize> {
-        match self.flaw {
+        match self.kind {
             InvalidTokenKind::Empty => None,
             InvalidTokenKind::Control(at)
             | InvalidTokenKind::NotAscii(at)
-            | InvalidTokenKind::NotATokenCharacter(at) => Some(at),
+            | InvalidTokenKind::NotTokenChar(at) => Some(at),
         }
     }
 
-    /// Whether there is nothing but white space.
+    /// Whether it is empty or only whitespace.
     pub fn is_empty(&self) -> bool {
-        self.flaw == InvalidTokenKind::Empty
+        self.kind == InvalidTokenKind::Empty
     }
 }
 
@@ -48,15 +46,17 @@ impl fmt::Display for InvalidToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let part = match self.part {
             Part::AccessToken => "access token",
-            Part::Scheme => "token type",
+            Part::Scheme => "scheme",
         };
-        match self.flaw {
+        match self.kind {
             InvalidTokenKind::Empty => write!(f, "the {part} is empty"),
             InvalidTokenKind::Control(at) => write!(f, "the {part} has a control character at byte {at}"),
             InvalidTokenKind::NotAscii(at) => {
-                write!(f, "the {part} has a character outside ASCII at byte {at}")
+                write!(f, "the {part} has a non-ASCII character at byte {at}")
             }
-            InvalidTokenKind::NotATokenCharacter(at) => write!(f, "the {part} has a separator at byte {at}"),
+            InvalidTokenKind::NotTokenChar(at) => {
+                write!(f, "the {part} has an invalid character at byte {at}")
+            }
         }
     }
 }

@@ -1,14 +1,15 @@
-//! What a session had when it was signed out.
+//! Tokens to revoke.
 
 use std::fmt;
 
 use super::{Secret, Token};
 
-/// What is to be revoked: the tokens that a session had when it was signed out, or those of a [`Token`].
+/// The tokens a session had when it was signed out, or those of a [`Token`].
 ///
-/// [`Session::sign_out`](crate::Session::sign_out) gives one. A session that was given a refresh token alone and hasn't
-/// used it yet has no access token; a signed-out one has neither.
+/// Returned by [`Session::sign_out`](crate::Session::sign_out). A session that was given only a refresh token and hasn't
+/// used it yet has no access token; a signed-out session has neither.
 #[derive(Clone, Default)]
+#[must_use = "the tokens stay valid unless they are revoked"]
 pub struct RevocableTokens {
     access_token: Option<Secret>,
     refresh_token: Option<Secret>,
@@ -22,12 +23,12 @@ impl RevocableTokens {
         Self { access_token, refresh_token }
     }
 
-    /// The access token's text.
+    /// The access token.
     pub fn access_token(&self) -> Option<&str> {
         self.access_token.as_ref().map(Secret::expose)
     }
 
-    /// The text of the refresh token that would have been presented next.
+    /// The current refresh token.
     pub fn refresh_token(&self) -> Option<&str> {
         self.refresh_token.as_ref().map(Secret::expose)
     }

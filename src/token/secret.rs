@@ -1,4 +1,4 @@
-//! Strings and header values that are wiped on their last drop.
+//! Strings and header values whose memory is zeroed when the last reference is dropped.
 
 use std::{fmt, sync::Arc};
 
@@ -6,17 +6,17 @@ use bytes::Bytes;
 use http::HeaderValue;
 use zeroize::{Zeroize, Zeroizing};
 
-/// A text that is wiped when its last clone goes.
+/// A string that is zeroed when its last clone is dropped.
 #[derive(Clone)]
 pub(crate) struct Secret(Arc<Zeroizing<String>>);
 
-struct WipedBuffer(Vec<u8>);
+struct ZeroizingBuffer(Vec<u8>);
 
 // === impl Secret ===
 
 impl Secret {
-    pub(crate) fn new(text: String) -> Self {
-        Self(Arc::new(Zeroizing::new(text)))
+    pub(crate) fn new(string: String) -> Self {
+        Self(Arc::new(Zeroizing::new(string)))
     }
 
     pub(crate) fn expose(&self) -> &str {
@@ -36,38 +36,38 @@ impl fmt::Debug for Secret {
     }
 }
 
-// === impl WipedBuffer ===
+// === impl ZeroizingBuffer ===
 
-impl AsRef<[u8]> for WipedBuffer {
+impl AsRef<[u8]> for ZeroizingBuffer {
     fn as_ref(&self) -> &[u8] {
         &self.0
     }
 }
 
-impl Drop for WipedBuffer {
+impl Drop for ZeroizingBuffer {
     fn drop(&mut self) {
         self.0.as_mut_slice().zeroize();
         #[cfg(test)]
-        super::tests::report_wiped(&self.0);
+        super::tests::report_zeroed(&self.0);
     }
 }
 
-pub(super) fn credential(scheme: &str, token: &str) -> HeaderValue {
-    // Sized at once: a buffer that grows leaves unwiped copies behind.
+pub(super) fn header_value(scheme: &str, token: &str) -> HeaderValue {
+    // Sized in advance: a buffer that grows leaves copies behind that aren't zeroed.
     let mut buffer = Vec::with_capacity(scheme.len() + 1 + token.len());
     buffer.extend_from_slice(scheme.as_bytes());
     buffer.push(b' ');
     buffer.extend_from_slice(token.as_bytes());
-    let mut header = HeaderValue::from_maybe_shared(Bytes::from_owner(WipedBuffer(buffer)))
+    let mut header = HeaderValue::from_maybe_shared(Bytes::from_owner(ZeroizingBuffer(buffer)))
         .expect("scheme and token were checked to be visible ASCII");
     header.set_sensitive(true);
     header
 }
 
 pub(super) fn scheme(header: &HeaderValue, scheme_len: usize) -> &str {
-    header.to_str().map_or("", |text| &text[..scheme_len])
+    header.to_str().map_or("", |value| &value[..scheme_len])
 }
 
-pub(super) fn text_after(header: &HeaderValue, scheme_len: usize) -> &str {
-    header.to_str().map_or("", |text| &text[scheme_len + 1..])
+pub(super) fn after_scheme(header: &HeaderValue, scheme_len: usize) -> &str {
+    header.to_str().map_or("", |value| &value[scheme_len + 1..])
 }

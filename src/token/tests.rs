@@ -8,43 +8,43 @@ use crate::rt::{LONGEST, Nanos, Timestamp};
 use super::*;
 
 thread_local! {
-    static WIPED: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static ZEROED: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-pub(super) fn report_wiped(bytes: &[u8]) {
-    let _ = WIPED.try_with(|wiped| wiped.borrow_mut().push(bytes.to_vec()));
+pub(super) fn report_zeroed(bytes: &[u8]) {
+    let _ = ZEROED.try_with(|zeroed| zeroed.borrow_mut().push(bytes.to_vec()));
 }
 
-fn refused(text: &str) -> InvalidToken {
-    Token::try_new(text).unwrap_err()
+fn invalid(access_token: &str) -> InvalidToken {
+    Token::try_new(access_token).unwrap_err()
 }
 
 #[test]
-fn c95_white_space_around_a_token_is_cut_off() {
+fn c95_whitespace_around_a_token_is_trimmed() {
     assert_eq!(Token::try_new(" A1\r\n").unwrap().access_token(), "A1");
 }
 
 #[test]
-fn c95_b12_what_no_header_can_carry_is_refused_and_not_shown() {
-    assert!(refused("").is_empty());
-    assert!(refused(" \n").is_empty());
-    assert_eq!(refused("A1\nX").position(), Some(2));
-    assert_eq!(refused("A1\nX").to_string(), "the access token has a control character at byte 2");
-    assert_eq!(refused("A\u{2011}1").position(), Some(1));
-    assert_eq!(refused("A\u{2011}1").to_string(), "the access token has a character outside ASCII at byte 1");
-    for text in ["SENTINEL\nX", "SENTINEL\u{2011}"] {
-        assert!(!format!("{0} {0:?}", refused(text)).contains("SENTINEL"));
+fn c95_b12_an_invalid_header_value_is_an_error_that_does_not_show_it() {
+    assert!(invalid("").is_empty());
+    assert!(invalid(" \n").is_empty());
+    assert_eq!(invalid("A1\nX").position(), Some(2));
+    assert_eq!(invalid("A1\nX").to_string(), "the access token has a control character at byte 2");
+    assert_eq!(invalid("A\u{2011}1").position(), Some(1));
+    assert_eq!(invalid("A\u{2011}1").to_string(), "the access token has a non-ASCII character at byte 1");
+    for access_token in ["SENTINEL\nX", "SENTINEL\u{2011}"] {
+        assert!(!format!("{0} {0:?}", invalid(access_token)).contains("SENTINEL"));
     }
 }
 
 #[test]
-fn b04_b05_schemes_are_spelt_as_registered() {
+fn b04_b05_schemes_are_sent_in_their_registered_spelling() {
     let token = |scheme| Token::builder("A1").scheme(scheme).build();
     assert_eq!(Token::try_new("A1").unwrap().header, "Bearer A1");
-    for (told, sent) in
+    for (given, sent) in
         [("bearer", "Bearer A1"), ("beareR", "Bearer A1"), ("dpoP", "DPoP A1"), ("Own", "Own A1")]
     {
-        let token = token(told).unwrap();
+        let token = token(given).unwrap();
         assert_eq!(token.header, sent);
         assert_eq!(token.access_token(), "A1");
     }
@@ -59,7 +59,7 @@ fn p14_the_header_is_sensitive_and_nothing_shows_a_secret() {
         .extra("id_token", "SENTINEL-id")
         .build()
         .unwrap();
-    let access = token.issue(Stamp { sign_in: 0, generation: 1, flights_ended: 0 }, None);
+    let access = token.to_access_token(Stamp { sign_in: 0, generation: 1, flights_ended: 0 }, None);
     assert!(access.header_value().is_sensitive());
     let shown = format!("{token:?} {access:?} {:?} {:?}", access.header_value(), token.refresh_secret());
     assert!(!shown.contains("SENTINEL"), "{shown}");
@@ -67,20 +67,21 @@ fn p14_the_header_is_sensitive_and_nothing_shows_a_secret() {
 }
 
 #[test]
-fn p14_the_buffer_of_the_header_is_wiped_when_its_last_user_is_gone() {
-    let token = Token::try_new("SENTINEL-wiped").unwrap();
-    let length = "Bearer SENTINEL-wiped".len();
-    let wiped = || WIPED.with_borrow(|wiped| wiped.iter().filter(|w| w.len() == length).count());
+fn p14_the_buffer_of_the_header_is_zeroed_when_the_last_reference_is_dropped() {
+    let token = Token::try_new("SENTINEL-zeroed").unwrap();
+    let length = "Bearer SENTINEL-zeroed".len();
+    let zeroed =
+        || ZEROED.with_borrow(|zeroed| zeroed.iter().filter(|buffer| buffer.len() == length).count());
     let header = token.header.clone();
     drop(token);
-    assert_eq!(wiped(), 0, "a clone still uses it");
+    assert_eq!(zeroed(), 0, "a clone still uses it");
     drop(header);
-    assert_eq!(wiped(), 1);
-    assert!(WIPED.with_borrow(|wiped| wiped.iter().all(|w| w.iter().all(|byte| *byte == 0))));
+    assert_eq!(zeroed(), 1);
+    assert!(ZEROED.with_borrow(|zeroed| zeroed.iter().flatten().all(|byte| *byte == 0)));
 }
 
 #[test]
-fn b145_an_answer_without_a_refresh_token_keeps_the_old_one() {
+fn b145_a_response_without_a_refresh_token_keeps_the_current_one() {
     let old = Token::builder("A1").refresh_token("R1").build().unwrap();
     let without = Token::try_new("A2").unwrap();
     assert_eq!(without.or_refresh_token_of(&old).refresh_token(), Some("R1"));
@@ -92,44 +93,73 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp { wall: (1_000_000 + seconds) * 1_000_000_000, monotonic: seconds * 1_000_000_000 }
 }
 
-fn seconds(life: Option<Nanos>) -> Option<i64> {
-    life.map(|nanos| nanos / 1_000_000_000)
+fn seconds(lifetime: Option<Nanos>) -> Option<i64> {
+    lifetime.map(|nanos| nanos / 1_000_000_000)
 }
 
 #[test]
-fn b34_absurd_lives_are_clamped_and_negative_ones_have_ended() {
-    let told = |builder: TokenBuilder| builder.build().unwrap().life(at(0), true).told;
+fn b34_out_of_range_lifetimes_are_clamped() {
+    let reported = |builder: TokenBuilder| builder.build().unwrap().reported_lifetime(at(0), true).reported;
     let token = || Token::builder("A1");
-    assert_eq!(told(token().expires_in(Duration::MAX)), Some(LONGEST));
-    assert_eq!(told(token().expires_in_seconds(i64::MAX)), Some(LONGEST));
-    assert_eq!(told(token().expires_in_seconds(-5)), Some(0));
-    assert_eq!(told(token().expires_at(SystemTime::UNIX_EPOCH)), Some(0));
+    assert_eq!(reported(token().expires_in(Duration::MAX)), Some(LONGEST));
+    assert_eq!(reported(token().expires_in(Duration::ZERO)), Some(0));
+    assert_eq!(reported(token().expires_at(SystemTime::UNIX_EPOCH)), Some(0));
     let far = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40);
-    assert_eq!(told(token().expires_at(far)), Some(LONGEST));
-    assert_eq!(told(token()), None);
+    assert_eq!(reported(token().expires_at(far)), Some(LONGEST));
+    assert_eq!(reported(token()), None);
 }
 
 #[test]
-fn a_stored_token_with_its_receipt_gets_its_life_back() {
+fn a_stored_token_with_its_receipt_keeps_its_lifetime() {
     let mut token = Token::builder("A1").expires_in(Duration::from_secs(600)).build().unwrap();
-    token.fix(at(10));
+    token.resolve_times(at(10));
     assert_eq!(token.received_at(), Some(at(10).wall()));
     assert_eq!(token.expires_at(), Some(at(610).wall()));
-    let life = token.life(at(110), false);
-    assert_eq!((life.received, seconds(life.told), life.remainder), (at(10), Some(600), false));
+    let lifetime = token.reported_lifetime(at(110), false);
+    assert_eq!(
+        (lifetime.received, seconds(lifetime.reported), lifetime.is_remaining),
+        (at(10), Some(600), false)
+    );
 }
 
 #[test]
-fn a_stored_token_without_its_receipt_has_what_is_left() {
+fn a_stored_token_without_its_receipt_has_its_remaining_lifetime() {
     let token = Token::builder("A1").expires_at(at(900).wall()).build().unwrap();
-    let life = token.life(at(300), false);
-    assert_eq!((life.received, seconds(life.told), life.remainder), (at(300), Some(600), true));
-    assert!(!token.life(at(300), true).remainder);
+    let lifetime = token.reported_lifetime(at(300), false);
+    assert_eq!(
+        (lifetime.received, seconds(lifetime.reported), lifetime.is_remaining),
+        (at(300), Some(600), true)
+    );
+    assert!(!token.reported_lifetime(at(300), true).is_remaining);
 }
 
 #[test]
-fn p13_a_receipt_in_the_future_is_now() {
+fn p13_a_receipt_in_the_future_counts_as_now() {
     let token = Token::builder("A1").received_at(at(500).wall()).expires_at(at(800).wall()).build().unwrap();
-    let life = token.life(at(100), false);
-    assert_eq!((life.received, seconds(life.told)), (at(100), Some(300)));
+    let lifetime = token.reported_lifetime(at(100), false);
+    assert_eq!((lifetime.received, seconds(lifetime.reported)), (at(100), Some(300)));
+}
+
+#[test]
+fn a_string_may_be_missing_in_any_form() {
+    let refresh_token = |builder: TokenBuilder| builder.build().unwrap().refresh_token().map(str::to_owned);
+    let token = || Token::builder("A1");
+    assert_eq!(refresh_token(token().refresh_token("R1")).as_deref(), Some("R1"));
+    assert_eq!(refresh_token(token().refresh_token("R1".to_owned())).as_deref(), Some("R1"));
+    assert_eq!(refresh_token(token().refresh_token(Some("R1"))).as_deref(), Some("R1"));
+    assert_eq!(refresh_token(token().refresh_token(Some("R1".to_owned()))).as_deref(), Some("R1"));
+    assert_eq!(refresh_token(token().refresh_token("R1").refresh_token(None::<String>)), None);
+    assert_eq!(token().scheme(None::<&str>).build().unwrap().scheme(), "Bearer");
+    assert_eq!(token().extra("id_token", None::<&str>).build().unwrap().extra("id_token"), None);
+}
+
+#[test]
+fn access_tokens_are_equal_if_token_and_generation_are() {
+    let token = Token::try_new("A1").unwrap();
+    let stamp = Stamp { sign_in: 0, generation: 1, flights_ended: 0 };
+    let access = token.to_access_token(stamp, None);
+    assert_eq!(access, access.deep_clone());
+    assert_eq!(access, token.to_access_token(Stamp { flights_ended: 1, ..stamp }, None), "handed out later");
+    assert_ne!(access, token.to_access_token(Stamp { generation: 2, ..stamp }, None));
+    assert_ne!(access, Token::try_new("A2").unwrap().to_access_token(stamp, None));
 }

@@ -10,11 +10,11 @@ use super::{
     access::{AccessToken, Stamp},
     builder::TokenBuilder,
     invalid::InvalidToken,
-    secret::{Secret, scheme, text_after},
+    secret::{Secret, after_scheme, scheme},
     warning::Warning,
 };
 
-/// An access token with what was told about it.
+/// An access token and its metadata.
 ///
 /// # Examples
 ///
@@ -35,7 +35,7 @@ pub struct Token {
     pub(super) header: HeaderValue,
     pub(super) scheme_len: usize,
     pub(super) refresh_token: Option<Secret>,
-    pub(super) end: Option<Expiry>,
+    pub(super) expiry: Option<Expiry>,
     pub(super) refresh_at: Option<Expiry>,
     pub(super) received_at: Option<SystemTime>,
     pub(super) scopes: Option<Arc<[String]>>,
@@ -43,28 +43,30 @@ pub struct Token {
     pub(super) warnings: Arc<[Warning]>,
 }
 
+/// When a token expires or is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expiry {
+    /// After its receipt.
     After(Nanos),
     At(SystemTime),
 }
 
-/// How long a token was said to live, counted from its receipt.
+/// What was reported about a token's lifetime, relative to its receipt.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReportedLifetime {
     pub(crate) received: Timestamp,
-    /// None: unknown.
-    pub(crate) told: Option<Nanos>,
-    /// Expiry to refresh, as the token itself has it.
+    /// `None`: unknown.
+    pub(crate) reported: Option<Nanos>,
+    /// The token's own time of refresh.
     pub(crate) refresh_at: Option<Nanos>,
-    /// The receipt isn't known: `told` is what was left when the session took it.
-    pub(crate) remainder: bool,
+    /// The receipt is unknown: `reported` is what was left when the session got the token.
+    pub(crate) is_remaining: bool,
 }
 
 // === impl Token ===
 
 impl Token {
-    /// Takes an access token of which nothing else is known, to be sent with the scheme `Bearer`.
+    /// Creates a `Bearer` token without an expiry or refresh token.
     ///
     /// # Errors
     ///
@@ -73,21 +75,20 @@ impl Token {
         Self::builder(access_token).build()
     }
 
-    /// Starts from an access token; what else was told about it is added to the builder.
+    /// Creates a builder for a token with an expiry, a refresh token and other metadata.
     pub fn builder(access_token: impl Into<String>) -> TokenBuilder {
         TokenBuilder::new(access_token.into())
     }
 
-    /// Takes over the refresh token of `previous` if this one brought none (RFC 6749 §6).
+    /// Keeps the refresh token of `previous` if this token has none (RFC 6749 §6).
     ///
-    /// The session does so with each answer before a hook sees it; a store that calls a refresher itself does it with
-    /// this function.
+    /// The session does this for each response; use it if you call a refresher yourself.
     pub fn or_refresh_token_of(mut self, previous: &Token) -> Self {
-        self.inherit(previous.refresh_token.as_ref());
+        self.inherit_refresh_token(previous.refresh_token.as_ref());
         self
     }
 
-    pub(crate) fn inherit(&mut self, refresh_token: Option<&Secret>) {
+    pub(crate) fn inherit_refresh_token(&mut self, refresh_token: Option<&Secret>) {
         if self.refresh_token.is_none() {
             self.refresh_token = refresh_token.cloned();
         }
@@ -97,29 +98,29 @@ impl Token {
         self.refresh_token = refresh_token;
     }
 
-    /// Writes down when it was received and when it ends, so that it can be stored and restored.
-    pub(crate) fn fix(&mut self, received: Timestamp) {
+    /// Makes all times absolute, so that the token can be stored and restored.
+    pub(crate) fn resolve_times(&mut self, received: Timestamp) {
         let origin = self.received_at.map_or(received.wall, rt::nanos_since_epoch);
-        let fix = |when: Expiry| match when {
+        let resolve = |expiry: Expiry| match expiry {
             Expiry::After(nanos) => Expiry::At(rt::system_time(origin.saturating_add(nanos))),
-            at => at,
+            Expiry::At(_) => expiry,
         };
-        self.end = self.end.map(fix);
-        self.refresh_at = self.refresh_at.map(fix);
+        self.expiry = self.expiry.map(resolve);
+        self.refresh_at = self.refresh_at.map(resolve);
         self.received_at.get_or_insert(received.wall());
     }
 
-    /// The access token's text, without the scheme.
+    /// The access token, without the scheme.
     pub fn access_token(&self) -> &str {
-        text_after(&self.header, self.scheme_len)
+        after_scheme(&self.header, self.scheme_len)
     }
 
-    /// The scheme, spelt as it is sent.
+    /// The scheme, as sent.
     pub fn scheme(&self) -> &str {
         scheme(&self.header, self.scheme_len)
     }
 
-    /// The refresh token's text.
+    /// The refresh token.
     pub fn refresh_token(&self) -> Option<&str> {
         self.refresh_token.as_ref().map(Secret::expose)
     }
@@ -128,61 +129,63 @@ impl Token {
         self.refresh_token.as_ref()
     }
 
-    /// Expiry it ends, as it was told. `None`: unknown, or told as a life that no session has counted yet.
+    /// The reported expiry. `None` if it is unknown, or if only a lifetime was given and no session has received the token
+    /// yet.
     pub fn expires_at(&self) -> Option<SystemTime> {
-        match self.end {
-            Some(Expiry::At(end)) => Some(end),
+        match self.expiry {
+            Some(Expiry::At(instant)) => Some(instant),
             _ => None,
         }
     }
 
-    /// Expiry it was received. Set by the session before a hook sees the token.
+    /// When it was received. Set by the session before a hook sees the token.
     pub fn received_at(&self) -> Option<SystemTime> {
         self.received_at
     }
 
-    /// The scopes that the server named.
+    /// The granted scopes. `None`: the response didn't list them.
     pub fn scopes(&self) -> Option<&[String]> {
         self.scopes.as_deref()
     }
 
-    /// A further member of the answer.
+    /// Another field of the response, such as `id_token`.
     pub fn extra(&self, name: &str) -> Option<&str> {
         self.extras.get(name).map(Secret::expose)
     }
 
-    /// What was odd about the answer that brought it.
+    /// Warnings about the response.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 
-    /// Its life, with `called` as the receipt where it doesn't bring one; `now` is when the session took it.
+    /// What was reported about its lifetime, with `called` as the receipt if the token has none.
     ///
-    /// `refreshed`: it came from a refresher.
-    pub(crate) fn life(&self, called: Timestamp, refreshed: bool) -> ReportedLifetime {
+    /// `refreshed`: it comes from a refresher.
+    pub(crate) fn reported_lifetime(&self, called: Timestamp, refreshed: bool) -> ReportedLifetime {
         let mut received = called;
         if let Some(known) = self.received_at {
-            // A receipt in the future is that of another clock: only its distance to the end can be trusted.
+            // A receipt in the future was read from another clock: only its distance to the expiry can be trusted.
             let passed = called.wall.saturating_sub(rt::nanos_since_epoch(known)).clamp(0, LONGEST);
             received.wall -= passed;
             received.monotonic -= passed;
         }
         let origin = self.received_at.map_or(received.wall, rt::nanos_since_epoch);
-        let count = |when| match when {
+        let from_receipt = |expiry| match expiry {
             Expiry::After(nanos) => nanos,
             Expiry::At(instant) => rt::nanos_since_epoch(instant).saturating_sub(origin).clamp(0, LONGEST),
         };
-        let remainder = !refreshed && self.received_at.is_none() && matches!(self.end, Some(Expiry::At(_)));
+        let is_remaining =
+            !refreshed && self.received_at.is_none() && matches!(self.expiry, Some(Expiry::At(_)));
         ReportedLifetime {
             received,
-            told: self.end.map(count),
-            refresh_at: self.refresh_at.map(count),
-            remainder,
+            reported: self.expiry.map(from_receipt),
+            refresh_at: self.refresh_at.map(from_receipt),
+            is_remaining,
         }
     }
 
-    pub(crate) fn issue(&self, stamp: Stamp, expires_at: Option<SystemTime>) -> AccessToken {
-        AccessToken::issue(self.header.clone(), self.scheme_len, stamp, expires_at)
+    pub(crate) fn to_access_token(&self, stamp: Stamp, expires_at: Option<SystemTime>) -> AccessToken {
+        AccessToken::new(self.header.clone(), self.scheme_len, stamp, expires_at)
     }
 }
 
@@ -190,7 +193,7 @@ impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Token")
             .field("scheme", &self.scheme())
-            .field("end", &self.end)
+            .field("expiry", &self.expiry)
             .field("refresh_at", &self.refresh_at)
             .field("received_at", &self.received_at)
             .field("has_refresh_token", &self.refresh_token.is_some())

@@ -1,23 +1,23 @@
-//! What was odd about an answer that brought a token all the same.
+//! Warnings about a token response.
 
 use std::{fmt, sync::Arc};
 
-/// Something odd about an answer that brought a token all the same.
+/// A warning about a token response.
 ///
-/// A refresher adds it to its token; the session tells it as an event.
+/// Added by a refresher; the session reports it as an event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Warning {
-    /// What should be the token's life can't be read: it is used until a server refuses it.
+    /// The lifetime is malformed; the token is used until a server rejects it.
     InvalidLifetime,
-    /// Where the token's life was said to be there is nothing: it is used until a server refuses it.
+    /// The configured lifetime field is missing; the token is used until a server rejects it.
     MissingLifetime,
-    /// The answer doesn't name a token type: it is taken for Bearer.
+    /// No token type was given; Bearer is assumed.
     MissingTokenType,
-    /// Scopes that were asked for were not granted (RFC 6749 §5.1).
+    /// Some requested scopes were not granted (RFC 6749 §5.1).
     #[non_exhaustive]
     MissingScopes {
-        /// Which.
+        /// The missing scopes.
         scopes: Arc<[String]>,
     },
 }
@@ -25,7 +25,7 @@ pub enum Warning {
 // === impl Warning ===
 
 impl Warning {
-    /// Names scopes that were asked for and not granted.
+    /// Creates a warning about scopes that were requested but not granted.
     pub fn missing_scopes(scopes: impl IntoIterator<Item = String>) -> Self {
         Self::MissingScopes { scopes: scopes.into_iter().collect() }
     }
@@ -34,10 +34,10 @@ impl Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::InvalidLifetime => f.write_str("the token's life can't be read"),
-            Self::MissingLifetime => f.write_str("the token's life isn't where it was said to be"),
-            Self::MissingTokenType => f.write_str("the answer names no token type"),
-            Self::MissingScopes { scopes } => write!(f, "not granted: {}", scopes.join(" ")),
+            Self::InvalidLifetime => f.write_str("malformed token lifetime"),
+            Self::MissingLifetime => f.write_str("missing token lifetime"),
+            Self::MissingTokenType => f.write_str("missing token type"),
+            Self::MissingScopes { scopes } => write!(f, "scopes not granted: {}", scopes.join(" ")),
         }
     }
 }

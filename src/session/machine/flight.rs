@@ -98,7 +98,7 @@ impl State {
                 token
             }
             None => {
-                answer.fix(ticket.called);
+                answer.resolve_times(ticket.called);
                 answer
             }
         }

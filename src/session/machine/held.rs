@@ -54,8 +54,9 @@ impl Held {
         rules: &Rules,
         luck: f64,
     ) -> Self {
-        let ReportedLifetime { received, told, refresh_at, remainder } = token.life(called, refreshed);
-        token.fix(received);
+        let ReportedLifetime { received, reported: told, refresh_at, is_remaining: remainder } =
+            token.reported_lifetime(called, refreshed);
+        token.resolve_times(received);
         let margin = told.map_or(0, |told| {
             let default = if remainder { MARGIN } else { MARGIN.min(told / 10) };
             rules.margin.unwrap_or(default).clamp(0, told / 4)

@@ -347,6 +347,6 @@ impl State {
 }
 
 pub(super) fn carried_over(mut token: Token, presented: Option<&Secret>) -> Token {
-    token.inherit(presented);
+    token.inherit_refresh_token(presented);
     token
 }
