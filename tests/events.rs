@@ -73,7 +73,7 @@ async fn b63_the_log_tells_the_whole_story_with_the_generation_in_each_line() {
     asked.await.unwrap().unwrap_err();
     session.sign_in(token("B1 Q1 600"));
     session.mark_rejected(&session.try_token().unwrap());
-    session.sign_out();
+    let _ = session.sign_out();
 
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let mut lines = log.lines();

@@ -13,7 +13,7 @@ fn a_session_is_built_without_a_runtime() {
     let session = Session::builder(refresher).token(token("A1 R1 600")).build();
     assert_eq!(session.try_token().unwrap().secret(), "A1");
     assert_eq!(futures::executor::block_on(session.token()).unwrap().secret(), "A1");
-    session.sign_out();
+    let _ = session.sign_out();
     assert!(session.try_token().is_none());
 }
 

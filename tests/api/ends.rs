@@ -289,7 +289,7 @@ fn p09_the_drop_of_a_users_error_may_use_the_session() {
             call.fail(RefreshError::transient(Nosy(session.clone())));
             drop(waiting.await.unwrap());
             fails(&session, &mut endpoint, RefreshError::transient).await;
-            session.sign_out();
+            let _ = session.sign_out();
         });
         done.send(()).unwrap();
     });

@@ -147,7 +147,7 @@ async fn p10_c98_b142_the_late_token_is_revoked_before_the_session_is_settled() 
         async move { session.token().await }
     });
     let call = endpoint.call().await;
-    session.sign_out();
+    let _ = session.sign_out();
     let settled = tokio::spawn({
         let session = session.clone();
         async move { session.idle().await }
@@ -172,7 +172,7 @@ async fn p09_a_revoke_hook_that_never_ends_is_cut_by_the_limit() {
         async move { session.token().await }
     });
     let call = endpoint.call().await;
-    session.sign_out();
+    let _ = session.sign_out();
     call.give("A2 R2 600");
     assert!(waiting.await.unwrap().is_err());
     session.idle().await;
@@ -252,7 +252,7 @@ async fn p17_a_hook_that_fails_says_why() {
         async move { session.token().await }
     });
     let call = endpoint.call().await;
-    session.sign_out();
+    let _ = session.sign_out();
     call.give("A2 R2 600");
     waiting.await.unwrap().unwrap_err();
     session.idle().await;

@@ -93,7 +93,7 @@ async fn p11_call_only_on_a_ready_service_and_each_readiness_used_once() {
     assert_eq!((held.load(Ordering::SeqCst), calls.load(Ordering::SeqCst)), (0, 3));
 
     // One that fails gives it back, too.
-    session.sign_out();
+    let _ = session.sign_out();
     client.ready().await.unwrap().call(get()).await.unwrap_err();
     assert_eq!((held.load(Ordering::SeqCst), calls.load(Ordering::SeqCst)), (0, 3));
 }

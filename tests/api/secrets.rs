@@ -122,7 +122,7 @@ async fn p14_c93_nothing_of_ours_shows_a_token() {
         }
         printed.see(&session);
     }
-    session.sign_out();
+    let _ = session.sign_out();
     let error: BoxError = client.oneshot(get()).await.unwrap_err();
     assert!(Error::find(&*error).is_some());
     printed.see_chain(&*error);

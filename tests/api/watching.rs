@@ -48,7 +48,7 @@ async fn no_change_is_lost() {
     assert_eq!(watch.status().generation(), 2);
     let mut changed = task::spawn(watch.changed());
     assert_pending!(changed.poll());
-    session.sign_out();
+    let _ = session.sign_out();
     assert!(changed.is_woken());
     drop(changed);
     assert_ready!(task::spawn(watch.changed()).poll());

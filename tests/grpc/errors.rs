@@ -78,7 +78,7 @@ async fn b89_a_wrong_configuration_is_unauthenticated() {
 #[tokio::test]
 async fn b89_signed_out_is_unauthenticated() {
     let stage = Stage::set("A1 R1 600").await;
-    stage.session.sign_out();
+    let _ = stage.session.sign_out();
     let status = stage.client.clone().greet(name("Ada")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
     assert!(Error::find(&status).unwrap().is_signed_out());

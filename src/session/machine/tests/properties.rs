@@ -258,7 +258,7 @@ impl Model {
             }
             Event::SignOut => {
                 let mut fx = Effects::default();
-                self.state.sign_out(&mut fx);
+                let _ = self.state.sign_out(&mut fx);
                 self.new_sign_in(true);
                 self.after(fx);
                 assert!(self.state.refresh_token.is_none() && self.state.held.is_none());
