@@ -131,7 +131,7 @@ impl<R, P> AuthLayer<R, P> {
 
     /// Sets where requests go whose URI names no host, as those over a single connection. Default: they fail.
     pub fn default_origin(self, origin: Origin) -> Self {
-        self.with(|traffic| traffic.destinations.assumed = Some(origin))
+        self.with(|traffic| traffic.destinations.default = Some(origin))
     }
 
     /// Sets whether a token may go over cleartext `http` to another host, for all on the way to read. Default: such a
@@ -160,7 +160,7 @@ impl<R, P> AuthLayer<R, P> {
     pub(crate) fn over_a_channel(self) -> Self {
         self.with(|traffic| {
             traffic.grpc = true;
-            traffic.destinations.trust_connection = true;
+            traffic.destinations.trusts_connection = true;
         })
     }
 

@@ -1,6 +1,6 @@
-//! Where a token may go.
+//! Allowed destinations.
 //!
-//! A token goes over `https`, or to this machine; and where origins are given, to those alone.
+//! Tokens are sent over `https` or to loopback and, if origins are set, only to those.
 
 mod destinations;
 pub(crate) mod parse;

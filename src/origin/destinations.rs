@@ -1,4 +1,4 @@
-//! Where a token may go.
+//! Which destinations a token may be sent to.
 
 use std::net::IpAddr;
 
@@ -8,67 +8,67 @@ use crate::error::{Error, ErrorKind};
 
 use super::parse::Origin;
 
-/// What the user said about destinations.
+/// The user's settings about destinations.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Destinations {
-    /// Empty: all.
+    /// Empty: any.
     pub(crate) allowed: Vec<Origin>,
-    /// Where a request goes whose URI names no host.
-    pub(crate) assumed: Option<Origin>,
+    /// The origin of requests whose URI has no host.
+    pub(crate) default: Option<Origin>,
     pub(crate) allow_cleartext: bool,
-    /// A request whose URI names no host goes over a connection that is known to be right.
-    pub(crate) trust_connection: bool,
+    /// A request whose URI has no host may carry the token without a default origin.
+    pub(crate) trusts_connection: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Destination {
     Allowed,
-    /// Not one of the user's: the request is sent without a token.
-    Foreign,
+    /// Not one of the allowed origins: the request is sent without the token.
+    Untrusted,
 }
 
 // === impl Destinations ===
 
 impl Destinations {
-    /// Whether a token may be sent to `uri`. Asked before each sending.
+    /// Whether a token may be sent to `uri`. Checked before each attempt.
     #[inline]
-    pub(crate) fn judge(&self, uri: &Uri) -> Result<Destination, Error> {
+    pub(crate) fn check(&self, uri: &Uri) -> Result<Destination, Error> {
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
-            return self.judge_partial(uri);
+            return self.check_partial(uri);
         };
         if !self.allowed.is_empty() && !self.allowed.iter().any(|origin| origin.matches(scheme, authority)) {
-            return Ok(Destination::Foreign);
+            return Ok(Destination::Untrusted);
         }
-        // The host is looked for only where it matters: that costs more than all else here.
+        // Only parse the host if needed: that costs more than everything else here.
         if *scheme == Scheme::HTTPS {
             return Ok(Destination::Allowed);
         }
-        self.judge_transport(scheme.as_str(), authority.host())
+        self.check_transport(scheme.as_str(), authority.host())
     }
 
     #[cold]
-    fn judge_partial(&self, uri: &Uri) -> Result<Destination, Error> {
+    fn check_partial(&self, uri: &Uri) -> Result<Destination, Error> {
         match uri.authority() {
-            None => self.judge_assumed(),
-            // As in `CONNECT host:port`: a host that isn't known to be spoken to safely.
-            Some(_) if !self.allowed.is_empty() => Ok(Destination::Foreign),
-            Some(authority) => self.judge_transport("", authority.host()),
+            None => self.check_default(),
+            // As in `CONNECT host:port`: the connection to that host isn't known to be encrypted.
+            Some(_) if !self.allowed.is_empty() => Ok(Destination::Untrusted),
+            Some(authority) => self.check_transport("", authority.host()),
         }
     }
 
-    fn judge_assumed(&self) -> Result<Destination, Error> {
-        let Some(origin) = &self.assumed else {
-            let trusted = self.trust_connection.then_some(Destination::Allowed);
+    fn check_default(&self) -> Result<Destination, Error> {
+        let Some(origin) = &self.default else {
+            let trusted = self.trusts_connection.then_some(Destination::Allowed);
             return trusted.ok_or_else(|| Error::new(ErrorKind::MissingHost));
         };
         if !self.allowed.is_empty() && !self.allowed.contains(origin) {
-            return Ok(Destination::Foreign);
+            return Ok(Destination::Untrusted);
         }
-        self.judge_transport(&origin.scheme, &origin.host)
+        self.check_transport(&origin.scheme, &origin.host)
     }
 
     #[inline]
-    fn judge_transport(&self, scheme: &str, host: &str) -> Result<Destination, Error> {
+    fn check_transport(&self, scheme: &str, host: &str) -> Result<Destination, Error> {
         if scheme == "https" || self.allow_cleartext || scheme == "wss" || is_loopback(host) {
             Ok(Destination::Allowed)
         } else {
@@ -94,24 +94,24 @@ pub(crate) fn is_loopback(host: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn judge(destinations: &Destinations, uri: &str) -> &'static str {
-        match destinations.judge(&uri.parse().unwrap()) {
+    fn check(destinations: &Destinations, uri: &str) -> &'static str {
+        match destinations.check(&uri.parse().unwrap()) {
             Ok(Destination::Allowed) => "allowed",
-            Ok(Destination::Foreign) => "foreign",
+            Ok(Destination::Untrusted) => "untrusted",
             Err(error) if error.is_cleartext() => "cleartext",
-            Err(error) if error.is_missing_host() => "no authority",
+            Err(error) if error.is_missing_host() => "missing host",
             Err(error) => panic!("{error}"),
         }
     }
 
     #[test]
-    fn p15_an_origin_with_a_wildcard_is_none() {
+    fn p15_an_origin_with_a_wildcard_is_invalid() {
         assert!("https://*.example.com".parse::<Origin>().is_err());
     }
 
     #[test]
-    fn p15_cleartext_goes_to_this_machine_alone() {
-        let default = Destinations::default();
+    fn p15_cleartext_is_allowed_only_to_loopback() {
+        let destinations = Destinations::default();
         for uri in [
             "https://api.example.com/a",
             "HTTPS://api.example.com",
@@ -123,7 +123,7 @@ mod tests {
             "http://LOCALHOST:1/",
             "http://api.localhost/",
         ] {
-            assert_eq!(judge(&default, uri), "allowed", "{uri}");
+            assert_eq!(check(&destinations, uri), "allowed", "{uri}");
         }
         for uri in [
             "http://api.example.com/",
@@ -137,19 +137,19 @@ mod tests {
             "ws://api.example.com/",
             "ftp://api.example.com/",
         ] {
-            assert_eq!(judge(&default, uri), "cleartext", "{uri}");
+            assert_eq!(check(&destinations, uri), "cleartext", "{uri}");
         }
         let dangerous = Destinations { allow_cleartext: true, ..Destinations::default() };
-        assert_eq!(judge(&dangerous, "http://api.example.com/"), "allowed");
+        assert_eq!(check(&dangerous, "http://api.example.com/"), "allowed");
     }
 
     #[test]
-    fn p15_outside_the_allowed_origins_nothing_is_put_on() {
+    fn p15_only_allowed_origins_are_trusted() {
         let allowed =
             vec!["https://api.example.com".parse().unwrap(), "http://internal:8080".parse().unwrap()];
         let destinations = Destinations { allowed, ..Destinations::default() };
-        assert_eq!(judge(&destinations, "https://api.example.com/x?y"), "allowed");
-        assert_eq!(judge(&destinations, "https://API.example.com:443/"), "allowed");
+        assert_eq!(check(&destinations, "https://api.example.com/x?y"), "allowed");
+        assert_eq!(check(&destinations, "https://API.example.com:443/"), "allowed");
         for uri in [
             "https://api.example.com:8443/",
             "http://api.example.com/",
@@ -158,30 +158,30 @@ mod tests {
             "https://api.example.com@evil.example/",
             "http://localhost/",
         ] {
-            assert_eq!(judge(&destinations, uri), "foreign", "{uri}");
+            assert_eq!(check(&destinations, uri), "untrusted", "{uri}");
         }
-        assert_eq!(judge(&destinations, "http://internal:8080/"), "cleartext");
+        assert_eq!(check(&destinations, "http://internal:8080/"), "cleartext");
     }
 
     #[test]
-    fn p15_without_a_host_the_assumed_origin_counts() {
+    fn p15_without_a_host_the_default_origin_is_checked() {
         let mut destinations = Destinations::default();
-        assert_eq!(judge(&destinations, "/path"), "no authority");
-        destinations.assumed = Some("https://api.example.com".parse().unwrap());
-        assert_eq!(judge(&destinations, "/path"), "allowed");
-        destinations.assumed = Some("http://api.example.com".parse().unwrap());
-        assert_eq!(judge(&destinations, "/path"), "cleartext");
+        assert_eq!(check(&destinations, "/path"), "missing host");
+        destinations.default = Some("https://api.example.com".parse().unwrap());
+        assert_eq!(check(&destinations, "/path"), "allowed");
+        destinations.default = Some("http://api.example.com".parse().unwrap());
+        assert_eq!(check(&destinations, "/path"), "cleartext");
         destinations.allowed = vec!["https://other.example".parse().unwrap()];
-        assert_eq!(judge(&destinations, "/path"), "foreign");
+        assert_eq!(check(&destinations, "/path"), "untrusted");
     }
 
     #[test]
-    fn p15_a_host_without_a_scheme_is_not_the_assumed_origin() {
+    fn p15_a_host_without_a_scheme_is_not_the_default_origin() {
         let api: Origin = "https://api.example.com".parse().unwrap();
-        let mut destinations = Destinations { assumed: Some(api.clone()), ..Destinations::default() };
-        assert_eq!(judge(&destinations, "evil.example:443"), "cleartext");
+        let mut destinations = Destinations { default: Some(api.clone()), ..Destinations::default() };
+        assert_eq!(check(&destinations, "evil.example:443"), "cleartext");
         destinations.allowed = vec![api];
-        assert_eq!(judge(&destinations, "evil.example:443"), "foreign");
+        assert_eq!(check(&destinations, "evil.example:443"), "untrusted");
     }
 
     #[test]
@@ -191,10 +191,11 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_has_no_path_and_no_user() {
-        for text in ["https://a.example/path", "https://u@a.example", "a.example", "", "https://", "foo://a"]
+    fn an_origin_with_a_path_or_a_user_is_invalid() {
+        for origin in
+            ["https://a.example/path", "https://u@a.example", "a.example", "", "https://", "foo://a"]
         {
-            assert!(text.parse::<Origin>().is_err(), "{text}");
+            assert!(Origin::try_from(origin).is_err(), "{origin}");
         }
     }
 }

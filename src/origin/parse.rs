@@ -7,16 +7,16 @@ use http::{
     uri::{Authority, Scheme},
 };
 
-/// A scheme, a host and a port: what a token may be sent to (RFC 9110 §4.3.1, RFC 6454).
+/// A scheme, a host and a port: a destination for tokens (RFC 9110 §4.3.1, RFC 6454).
 ///
 /// # Examples
 ///
 /// ```
 /// use tower_reauth::Origin;
 ///
-/// let origin: Origin = "https://API.example.com/".parse()?;
-/// assert_eq!(origin.to_string(), "https://api.example.com:443");
-/// assert!("api.example.com".parse::<Origin>().is_err());
+/// let origin = Origin::try_from("https://API.example.com/")?;
+/// assert_eq!(origin, "https://api.example.com:443".parse()?);
+/// assert!(Origin::try_from("api.example.com").is_err());
 /// # Ok::<(), tower_reauth::origin::InvalidOrigin>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -26,8 +26,8 @@ pub struct Origin {
     port: u16,
 }
 
-/// The text is no origin: it should look like `https://api.example.com` or `http://localhost:8080`.
-#[derive(Clone, Debug)]
+/// Not a valid origin such as `https://api.example.com` or `http://localhost:8080`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidOrigin(());
 
 // === impl Origin ===
@@ -36,9 +36,9 @@ impl Origin {
     pub(crate) fn of(uri: &Uri) -> Option<Self> {
         let scheme = uri.scheme_str()?;
         let authority = uri.authority()?;
-        // A port that is none, as in `h:99999`, is not left out either.
-        let is_told = authority.as_str().rsplit(']').next().is_some_and(|rest| rest.contains(':'));
-        let port = if is_told { authority.port_u16()? } else { default_port(scheme)? };
+        // An invalid port such as `h:99999` doesn't count as absent.
+        let has_port = authority.as_str().rsplit(']').next().is_some_and(|rest| rest.contains(':'));
+        let port = if has_port { authority.port_u16()? } else { default_port(scheme)? };
         let host = authority.host();
         if host.is_empty() {
             return None;
@@ -52,7 +52,7 @@ impl Origin {
             return false;
         }
         let default = default_port(&self.scheme);
-        // Without a user and a port there is nothing to be taken apart, which costs more than all else here.
+        // Fast path: parsing the authority dominates the cost here.
         if authority.as_str() == self.host && default == Some(self.port) {
             return true;
         }
@@ -72,16 +72,24 @@ fn default_port(scheme: &str) -> Option<u16> {
 impl FromStr for Origin {
     type Err = InvalidOrigin;
 
-    fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
+    fn from_str(origin: &str) -> Result<Self, InvalidOrigin> {
         let invalid = || InvalidOrigin(());
-        let uri: Uri = text.parse().map_err(|_| invalid())?;
-        // It would match nothing.
-        if text.contains('*') {
+        let uri: Uri = origin.parse().map_err(|_| invalid())?;
+        // A wildcard would never match.
+        if origin.contains('*') {
             return Err(invalid());
         }
         let is_bare = uri.path_and_query().is_none_or(|path| path.as_str() == "/");
         let has_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
         Self::of(&uri).filter(|_| is_bare && !has_user).ok_or_else(invalid)
+    }
+}
+
+impl TryFrom<&str> for Origin {
+    type Error = InvalidOrigin;
+
+    fn try_from(origin: &str) -> Result<Self, InvalidOrigin> {
+        origin.parse()
     }
 }
 
@@ -95,8 +103,8 @@ impl fmt::Display for Origin {
 
 impl fmt::Display for InvalidOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the text: it may hold a password.
-        f.write_str("no origin: it should look like https://api.example.com")
+        // Without the string, which may contain a password.
+        f.write_str("invalid origin: expected something like https://api.example.com")
     }
 }
 

@@ -76,7 +76,7 @@ impl Traffic {
         if request.extensions().get::<SkipAuth>().is_some() {
             return Ok(false);
         }
-        Ok(self.destinations.judge(request.uri())? == Destination::Allowed)
+        Ok(self.destinations.check(request.uri())? == Destination::Allowed)
     }
 
     /// Puts the credential on; called before each sending.
