@@ -1,16 +1,16 @@
-//! Why a request could not be given a token.
+//! The error type.
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::SystemTime};
 
 /// tower's error type.
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// A token could not be had, or may not be sent.
+/// A token couldn't be obtained, or must not be sent.
 ///
-/// It is one opaque type that answers questions. It is cheap to clone, as all who waited for one refresh share its
-/// error; a refresher's own error is its [`source`](StdError::source) and can be downcast.
+/// An opaque type with `is_*` methods. Cheap to clone, since all waiters of a refresh share its error. The refresher's
+/// own error is the [`source`](StdError::source) and can be downcast.
 ///
-/// A layer's error is tower's `BoxError`; [`Error::find`] digs this one out of it.
+/// The layer returns tower's `BoxError`; [`Error::find`] extracts this type from it.
 ///
 /// # Examples
 ///
@@ -21,8 +21,8 @@ pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 ///     match Error::find(error) {
 ///         Some(error) if error.is_grant_ended() || error.is_signed_out() => "sign in again",
 ///         Some(error) if error.is_retryable() => "try again later",
-///         Some(_) => "mend the set-up",
-///         None => "not about the token",
+///         Some(_) => "fix the configuration",
+///         None => "unrelated to the token",
 ///     }
 /// }
 /// ```
@@ -64,6 +64,11 @@ pub(crate) enum ErrorKind {
 // === impl Error ===
 
 impl Error {
+    /// Finds an `Error` in `error` and its chain of sources.
+    pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
+        find_source(error)
+    }
+
     pub(crate) fn new(kind: ErrorKind) -> Self {
         Self { inner: Arc::new(ErrorInner { kind, retry_at: None, source: None }) }
     }
@@ -76,14 +81,42 @@ impl Error {
         Self { inner: Arc::new(ErrorInner { kind, retry_at, source }) }
     }
 
-    /// Looks for an `Error` in `error` and its chain of sources.
-    pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
-        find_source(error)
+    #[cfg(feature = "grpc")]
+    pub(crate) fn kind(&self) -> ErrorKind {
+        self.inner.kind
     }
 
-    /// Whether a new try, unchanged, may succeed; not before [`retry_at`](Self::retry_at) where that is known.
+    fn is(&self, kind: ErrorKind) -> bool {
+        self.inner.kind == kind
+    }
+
+    #[cfg(feature = "grpc")]
+    pub(crate) fn shared_source(&self) -> Option<Arc<dyn StdError + Send + Sync>> {
+        self.inner.source.clone()
+    }
+
+    /// The same error with another source.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn over(&self, source: Arc<dyn StdError + Send + Sync>) -> Self {
+        Self::with_details(self.inner.kind, self.inner.retry_at, Some(source))
+    }
+
+    /// The same error with another time of the next refresh.
+    pub(crate) fn at(&self, retry_at: Option<SystemTime>) -> Self {
+        if retry_at == self.inner.retry_at {
+            return self.clone();
+        }
+        Self::with_details(self.inner.kind, retry_at, self.inner.source.clone())
+    }
+}
+
+/// # Retry
+///
+/// If one of these is `true`, so is [`is_retryable`](Self::is_retryable).
+impl Error {
+    /// Whether the same request may succeed later, not before [`retry_at`](Self::retry_at) if that is known.
     ///
-    /// Not of a wrong configuration, though the session itself tries again at `retry_at`, in case that it was mended.
+    /// `false` for a misconfigured client, although the session tries again at `retry_at` in case that it was fixed.
     pub fn is_retryable(&self) -> bool {
         match self.inner.kind {
             ErrorKind::Transient
@@ -109,81 +142,83 @@ impl Error {
         }
     }
 
-    /// The first instant at which the session tries again, on the wall clock.
+    /// When the session allows the next refresh. `None`: unknown.
     pub fn retry_at(&self) -> Option<SystemTime> {
         self.inner.retry_at
     }
 
-    /// The refresh failed in passing: the network, a 5xx or 429 from the token endpoint.
+    /// The refresh failed temporarily: the network, a 5xx or 429 from the token endpoint.
     pub fn is_transient(&self) -> bool {
         self.is(ErrorKind::Transient)
     }
 
-    /// The refresh was sent and not answered, so it isn't known whether the refresh token is spent; a refresher that
-    /// panicked or whose runtime ended included.
+    /// The refresh got no response, so the refresh token may or may not be used up.
+    ///
+    /// Includes a refresher that panicked or whose runtime shut down.
     pub fn is_outcome_unknown(&self) -> bool {
         matches!(self.inner.kind, ErrorKind::OutcomeUnknown | ErrorKind::TaskDropped | ErrorKind::Panicked)
     }
 
-    /// The refresher (or the clone of a request) panicked.
-    pub fn is_panic(&self) -> bool {
-        self.is(ErrorKind::Panicked)
-    }
-
-    /// The task that ran the refresh was dropped before its end, mostly with its runtime.
-    pub fn is_task_gone(&self) -> bool {
-        self.is(ErrorKind::TaskDropped)
-    }
-
-    /// The client is set up wrongly (`invalid_client`, a secret that was rotated, an answer that is no token).
-    pub fn is_misconfigured(&self) -> bool {
-        self.is(ErrorKind::Misconfigured)
-    }
-
-    /// The grant has ended (`invalid_grant`): the user must sign in again.
-    pub fn is_grant_ended(&self) -> bool {
-        self.is(ErrorKind::GrantEnded)
-    }
-
-    /// There is no credential: the session was signed out, or became another's while the request waited.
-    pub fn is_signed_out(&self) -> bool {
-        self.is(ErrorKind::SignedOut)
-    }
-
-    /// Refreshes work but bring nothing that a server accepts, and the next isn't permitted before
+    /// Refreshes succeed, but servers keep rejecting the new tokens; the next refresh isn't allowed before
     /// [`retry_at`](Self::retry_at).
     pub fn is_backoff(&self) -> bool {
         self.is(ErrorKind::Backoff)
     }
 
-    /// The caller's patience ended before the refresh did. The refresh goes on, and its token is kept.
+    /// The caller's wait timeout elapsed before the refresh finished. The refresh continues, and its token is kept.
     pub fn is_timeout(&self) -> bool {
         self.is(ErrorKind::Timeout)
     }
 
-    /// As many callers as `max_waiters` permits were waiting already.
+    /// The call's own deadline (`grpc-timeout`) expired before a token was available.
+    pub fn is_deadline_exceeded(&self) -> bool {
+        self.is(ErrorKind::Deadline)
+    }
+
+    /// The limit set by `max_waiters` was reached.
     pub fn is_overloaded(&self) -> bool {
         self.is(ErrorKind::Overloaded)
     }
 
-    /// There was no runtime to run the refresh on, or it has no timers.
+    /// No runtime is available for the refresh, or it has no timers.
     pub fn is_missing_runtime(&self) -> bool {
         self.is(ErrorKind::MissingRuntime)
     }
+}
 
-    /// The session was shut down and begins no refresh any more.
-    pub fn is_shut_down(&self) -> bool {
-        self.is(ErrorKind::ShutDown)
+/// # Sign in
+///
+/// If one of these is `true`, requests fail until the user signs in again:
+/// [`Session::sign_in`](crate::Session::sign_in).
+impl Error {
+    /// The grant has ended (`invalid_grant`): the user must sign in again.
+    pub fn is_grant_ended(&self) -> bool {
+        self.is(ErrorKind::GrantEnded)
     }
 
-    /// The refresher, or a hook, asked its own session for a token and would have waited for itself.
-    pub fn is_reentrant(&self) -> bool {
-        self.is(ErrorKind::Reentrant)
+    /// There is no credential: the session was signed out, or another user signed in while the request waited.
+    pub fn is_signed_out(&self) -> bool {
+        self.is(ErrorKind::SignedOut)
+    }
+}
+
+/// # Fix the configuration
+///
+/// If one of these is `true`, the client, the layer or the request must be changed.
+impl Error {
+    /// The client is misconfigured (`invalid_client`, a rotated secret, a response without a token).
+    pub fn is_misconfigured(&self) -> bool {
+        self.is(ErrorKind::Misconfigured)
     }
 
-    /// The refresh brought the very token that had been refused.
+    /// The refresh returned the same token that had been rejected.
     pub fn is_same_token(&self) -> bool {
         self.is(ErrorKind::SameToken)
+    }
+
+    /// The refresher, or a hook, waited for its own session, which would deadlock.
+    pub fn is_reentrant(&self) -> bool {
+        self.is(ErrorKind::Reentrant)
     }
 
     /// The request would have carried the token over cleartext `http` to a host that isn't loopback.
@@ -191,57 +226,29 @@ impl Error {
         self.is(ErrorKind::Cleartext)
     }
 
-    /// The request's URI names no host, so it can't be told where the token would go.
+    /// The request's URI has no host, so the token's destination is unknown.
     pub fn is_missing_host(&self) -> bool {
         self.is(ErrorKind::MissingHost)
     }
+}
 
-    /// The request has as many headers as can be had.
-    pub fn is_too_many_headers(&self) -> bool {
-        self.is(ErrorKind::TooManyHeaders)
+/// # Shutdown
+///
+/// See [`Session::shutdown`](crate::Session::shutdown).
+impl Error {
+    /// The session was shut down and starts no further refreshes.
+    pub fn is_shut_down(&self) -> bool {
+        self.is(ErrorKind::ShutDown)
     }
 
-    /// [`shutdown`](crate::Session::shutdown)'s limit came before the end of the refresh, which goes on.
+    /// `shutdown` timed out; the refresh continues.
     pub fn is_shutdown_timeout(&self) -> bool {
         self.is(ErrorKind::ShutdownTimeout)
     }
 
-    /// [`shutdown`](crate::Session::shutdown) ended with a token that the save hook could not save.
+    /// `shutdown` finished, but the save hook failed to save the token.
     pub fn is_unsaved(&self) -> bool {
         self.is(ErrorKind::Unsaved)
-    }
-
-    /// The call's own deadline (`grpc-timeout`) came before a token did.
-    pub fn is_deadline_exceeded(&self) -> bool {
-        self.is(ErrorKind::Deadline)
-    }
-
-    #[cfg(feature = "grpc")]
-    pub(crate) fn kind(&self) -> ErrorKind {
-        self.inner.kind
-    }
-
-    fn is(&self, kind: ErrorKind) -> bool {
-        self.inner.kind == kind
-    }
-
-    #[cfg(feature = "grpc")]
-    pub(crate) fn shared_source(&self) -> Option<Arc<dyn StdError + Send + Sync>> {
-        self.inner.source.clone()
-    }
-
-    /// The same error with another source.
-    #[cfg(feature = "grpc")]
-    pub(crate) fn over(&self, source: Arc<dyn StdError + Send + Sync>) -> Self {
-        Self::with_details(self.inner.kind, self.inner.retry_at, Some(source))
-    }
-
-    /// The same error with another instant for the next try.
-    pub(crate) fn at(&self, retry_at: Option<SystemTime>) -> Self {
-        if retry_at == self.inner.retry_at {
-            return self.clone();
-        }
-        Self::with_details(self.inner.kind, retry_at, self.inner.source.clone())
     }
 }
 
@@ -258,32 +265,34 @@ impl fmt::Debug for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.inner.kind {
-            ErrorKind::Transient => "the token could not be refreshed for now",
-            ErrorKind::OutcomeUnknown => "the token refresh was sent and not answered: it is not known whether it took effect",
-            ErrorKind::TaskDropped => "the task that refreshed the token ended before its answer came",
+            ErrorKind::Transient => "token refresh failed temporarily",
+            ErrorKind::OutcomeUnknown => {
+                "no response to the token refresh: it may or may not have taken effect"
+            }
+            ErrorKind::TaskDropped => "the refresh task was dropped before it finished",
             ErrorKind::Panicked => "the refresher panicked",
-            ErrorKind::Misconfigured => "the token endpoint refuses this client: mend its configuration",
-            ErrorKind::GrantEnded => "the grant has ended: sign in again",
-            ErrorKind::Backoff => "token refreshes bring nothing usable: the next one is not permitted yet",
-            ErrorKind::Timeout => "the token refresh took longer than this caller's patience",
-            ErrorKind::Overloaded => "too many callers wait for the token refresh already",
+            ErrorKind::Misconfigured => "the token endpoint refused this client: check its configuration",
+            ErrorKind::GrantEnded => "the grant is no longer valid: sign in again",
+            ErrorKind::Backoff => "refreshed tokens keep being rejected: waiting before the next refresh",
+            ErrorKind::Timeout => "timed out waiting for the token refresh",
+            ErrorKind::Overloaded => "too many callers are already waiting for the token refresh",
             ErrorKind::MissingRuntime => {
-                "no runtime with timers to refresh the token on: call from within tokio with enable_time(), or set a spawner and a clock"
+                "no runtime with timers available for the token refresh: call from a tokio runtime with enable_time(), or set a spawner and a clock"
             }
-            ErrorKind::SignedOut => "signed out meanwhile or never signed in: there is no token",
-            ErrorKind::ShutDown => "the session was shut down and refreshes no more",
+            ErrorKind::SignedOut => "not signed in, or signed out in the meantime",
+            ErrorKind::ShutDown => "the session was shut down",
             ErrorKind::Reentrant => {
-                "the refresher asked its own session for a token: mark its requests with SkipAuth or send them past the layer"
+                "the refresher would wait for its own session: mark its requests with SkipAuth, or send them around the layer"
             }
-            ErrorKind::SameToken => "the refresh brought the refused token again",
+            ErrorKind::SameToken => "the refresh returned the rejected token again",
             ErrorKind::Cleartext => {
-                "a token is not sent over cleartext http to another host: use https, or set dangerous_allow_cleartext"
+                "refusing to send a token over cleartext http: use https, or set dangerous_allow_cleartext"
             }
-            ErrorKind::MissingHost => "the request's URI names no host: tell the layer where it goes with default_origin",
-            ErrorKind::TooManyHeaders => "the request has too many headers to add one",
-            ErrorKind::ShutdownTimeout => "the shutdown's limit came before the end of the token refresh",
-            ErrorKind::Unsaved => "the token could not be saved",
-            ErrorKind::Deadline => "the call's deadline came before a valid token did",
+            ErrorKind::MissingHost => "the request URI has no host: set one with default_origin",
+            ErrorKind::TooManyHeaders => "too many headers in the request",
+            ErrorKind::ShutdownTimeout => "shutdown timed out before the token refresh finished",
+            ErrorKind::Unsaved => "failed to save the token",
+            ErrorKind::Deadline => "deadline exceeded while waiting for a token",
         })
     }
 }
@@ -327,7 +336,7 @@ mod tests {
 
     #[test]
     fn b79_an_error_is_found_at_any_depth() {
-        let error: Box<dyn StdError + Send + Sync> = Box::new(Wrapped(Error::new(ErrorKind::GrantEnded)));
+        let error: BoxError = Box::new(Wrapped(Error::new(ErrorKind::GrantEnded)));
         assert!(Error::find(&*error).is_some_and(Error::is_grant_ended));
         assert!(Error::find(&Error::new(ErrorKind::GrantEnded)).is_some());
         assert!(Error::find(&fmt::Error).is_none());

@@ -5,7 +5,7 @@
 //! | a request's future, a [`token()`](crate::Session::token), also the one that began the refresh | that caller | the refresh, the other callers |
 //! | all of them | the callers | the refresh, its save |
 //! | the last [`Session`](crate::Session) and layer | nothing | the refresh that runs, its save |
-//! | the runtime on which the refresh runs | the refresh: its callers get [`is_task_gone`](crate::Error::is_task_gone) at once | the session; the next demand starts a refresh on its own runtime, as the repeat |
+//! | the runtime on which the refresh runs | the refresh: its callers get [`is_outcome_unknown`](crate::Error::is_outcome_unknown) at once | the session; the next demand starts a refresh on its own runtime, as the repeat |
 //! | the runtime, while a token is being saved | the save | the token is given to all and counts as unsaved |
 //! | a [`shutdown`](crate::Session::shutdown) | that wait | the refresh; the session stays shut down |
 //!

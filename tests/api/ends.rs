@@ -38,6 +38,14 @@ async fn all_fail(waiters: JoinSet<Result<u64, Error>>, is: fn(&Error) -> bool) 
     }
 }
 
+fn is_panic(error: &Error) -> bool {
+    error.to_string() == "the refresher panicked"
+}
+
+fn is_task_dropped(error: &Error) -> bool {
+    error.is_outcome_unknown() && error.to_string() == "the refresh task was dropped before it finished"
+}
+
 async fn all_have(waiters: JoinSet<Result<u64, Error>>, generation: u64) {
     assert!(waiters.join_all().await.into_iter().all(|result| result.unwrap() == generation));
 }
@@ -75,7 +83,7 @@ async fn p09_a_panic_is_an_unknown_outcome_and_nothing_more() {
     let session = on(&flights, expired(refresher));
     let waiters = wait_all(&session).await;
     endpoint.call().await.panic("a secret in a panic");
-    all_fail(waiters, |error| error.is_panic() && error.is_outcome_unknown() && error.is_retryable()).await;
+    all_fail(waiters, |error| is_panic(error) && error.is_outcome_unknown() && error.is_retryable()).await;
     assert!(!format!("{session:?}").contains("a secret"));
     recovers(session, endpoint, 2).await;
     flights.shutdown_background();
@@ -90,7 +98,7 @@ async fn p09_a_runtime_that_shuts_down_in_mid_flight() {
     let waiters = wait_all(&session).await;
     let call = endpoint.call().await;
     flights.shutdown_background();
-    all_fail(waiters, Error::is_task_gone).await;
+    all_fail(waiters, is_task_dropped).await;
     assert!(call.is_given_up());
     spawn.move_to(tokio::runtime::Handle::current());
     recovers(session, endpoint, 2).await;
@@ -104,7 +112,7 @@ async fn p09_a_task_that_is_never_polled() {
     let session = expired(refresher).clock(SystemClock).spawner(spawn.clone()).build();
     let waiters = wait_all(&session).await;
     never.shutdown_background();
-    all_fail(waiters, Error::is_task_gone).await;
+    all_fail(waiters, is_task_dropped).await;
     assert_eq!(endpoint.asked(), 0);
     assert!(session.status().retry_at().is_none());
     spawn.move_to(tokio::runtime::Handle::current());
@@ -125,8 +133,8 @@ async fn p09_a_task_that_is_dropped_within_spawn() {
 
     let (refresher, endpoint) = endpoint();
     let session = expired(refresher).clock(SystemClock).spawner(Drops).build();
-    assert!(session.token().await.unwrap_err().is_task_gone());
-    assert!(session.token().await.unwrap_err().is_task_gone());
+    assert!(is_task_dropped(&session.token().await.unwrap_err()));
+    assert!(is_task_dropped(&session.token().await.unwrap_err()));
     assert_eq!(endpoint.asked(), 0);
 }
 

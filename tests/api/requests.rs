@@ -146,7 +146,8 @@ async fn a_request_with_too_many_headers_is_a_typed_error() {
         }
     }
     let error = layer(token("A1 R1 600")).layer(server).oneshot(request).await.unwrap_err();
-    assert!(Error::find(&*error).unwrap().is_too_many_headers());
+    assert!(!Error::find(&*error).unwrap().is_retryable());
+    assert_eq!(error.to_string(), "too many headers in the request");
     assert!(sent.lock().unwrap().is_empty());
 }
 

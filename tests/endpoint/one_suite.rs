@@ -94,7 +94,8 @@ async fn panics_as_an_unknown_outcome<R: Refresher>(make: impl Fn(&Server) -> R)
     let server = Server::in_memory([Reply::panics(), reply(200, TOKEN)]);
     let session = Session::builder(make(&server)).refresh_token("R1").clock(clock()).build();
     let error = session.token().await.unwrap_err();
-    assert!(error.is_panic() && error.is_outcome_unknown(), "{error:?}");
+    assert!(error.is_outcome_unknown(), "{error:?}");
+    assert_eq!(error.to_string(), "the refresher panicked");
     assert!(!format!("{error:?}").contains("as the script says"));
     // The next demand may at once: its flight is the repeat.
     assert_eq!(session.token().await.unwrap().secret(), "A2");

@@ -434,10 +434,8 @@ fn parse_number(text: &str) -> f64 {
 /// The kinds' names in the table.
 pub(crate) fn kind(error: &Error) -> &'static str {
     type Is = fn(&Error) -> bool;
-    let kinds: [(&str, Is); 14] = [
+    let kinds: [(&str, Is); 12] = [
         ("transient", Error::is_transient),
-        ("gone", Error::is_task_gone),
-        ("panic", Error::is_panic),
         ("unknown", Error::is_outcome_unknown),
         ("configuration", Error::is_misconfigured),
         ("ended", Error::is_grant_ended),
