@@ -1,4 +1,4 @@
-//! What happens to a session, told as it happens.
+//! Session events.
 
 use std::{
     error::Error as StdError,
@@ -10,16 +10,16 @@ use crate::{error::Error, refresh::RefreshReason};
 
 pub use crate::token::warning::Warning;
 
-/// Something that happened to a session.
+/// An event of a session.
 ///
-/// Handed to the hook of [`SessionBuilder::on_event`](crate::SessionBuilder::on_event) and, with the feature
-/// `tracing`, written to the log. No event holds a secret, but for what a hook or a refresher of the user's puts into
-/// its own error; the log has none of that.
+/// Passed to the hook of [`SessionBuilder::on_event`](crate::SessionBuilder::on_event) and, with the feature `tracing`,
+/// written to the log. Events contain no secrets, unless a user's hook or refresher puts one into its error; the log
+/// omits those errors.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event {
-    /// The session's generation when it happened. A token is saved before it is given out, so its `TokenSaved` has the
-    /// generation before that of its `Refreshed`.
+    /// The session's generation when it happened. A token is saved before it is used, so `TokenSaved` still carries the
+    /// previous generation.
     pub generation: u64,
     /// What happened.
     pub kind: EventKind,
@@ -29,94 +29,94 @@ pub struct Event {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// A refresh begins.
+    /// A refresh started.
     #[non_exhaustive]
     RefreshStarted {
-        /// Why.
+        /// The reason.
         reason: RefreshReason,
     },
-    /// A caller waits for the refresh that runs.
+    /// A caller joined the refresh in flight.
     #[non_exhaustive]
     RefreshJoined {
-        /// How many wait now.
+        /// Number of waiters now.
         waiters: usize,
     },
-    /// The running refresh was sent and not answered, and is sent once more.
+    /// The refresh got no response and is repeated.
     RefreshRepeated,
-    /// A refresh brought a new token.
+    /// A refresh returned a new token.
     #[non_exhaustive]
     Refreshed {
-        /// How long it took, with its save.
+        /// Duration, including the save.
         elapsed: Duration,
-        /// For how many waiters.
+        /// Number of waiters.
         waiters: usize,
     },
-    /// A refresh worked, and its token is of no use.
+    /// A refresh succeeded, but its token doesn't help.
     #[non_exhaustive]
     RefreshIneffective {
-        /// In what way.
+        /// The reason.
         reason: Ineffective,
-        /// The first instant at which the next refresh is permitted.
+        /// When the next refresh is allowed.
         retry_at: Option<SystemTime>,
     },
-    /// The answer of a refresh was odd, and brought a token all the same.
+    /// The response of a refresh was unusual, but contained a token.
     #[non_exhaustive]
     Warning {
-        /// In what way.
+        /// The warning.
         warning: Warning,
     },
-    /// A refresh failed, but for a grant that has ended.
+    /// A refresh failed, other than by the end of the grant.
     #[non_exhaustive]
     RefreshFailed {
-        /// Why; it knows when the next try is permitted.
+        /// The error; see [`retry_at`](Error::retry_at) for the next attempt.
         error: Error,
-        /// How long it took.
+        /// Duration.
         elapsed: Duration,
-        /// For how many waiters.
+        /// Number of waiters.
         waiters: usize,
     },
     /// The grant has ended.
     #[non_exhaustive]
     GrantEnded {
-        /// The refresher's verdict.
+        /// The refresher's error.
         error: Error,
     },
-    /// A refresh ended, and its outcome was not wanted any more: another token was set, or the user signed out.
+    /// The result of a refresh was discarded: another token was set, or the user signed out.
     RefreshDiscarded,
-    /// A server refused the token.
+    /// A server rejected the token.
     TokenRejected,
     /// A token was saved.
     TokenSaved,
-    /// A token could not be saved; the hook gets it again.
+    /// Saving a token failed; it will be handed to the hook again.
     #[non_exhaustive]
     TokenSaveFailed {
-        /// The hook's own error. `None`: it panicked, or took longer than its limit.
+        /// The hook's own error. `None`: it panicked or timed out.
         error: Option<Arc<dyn StdError + Send + Sync>>,
     },
-    /// A token that nobody wants any more could not be revoked; it isn't tried again.
+    /// Revoking a discarded token failed; it isn't retried.
     #[non_exhaustive]
     TokenRevokeFailed {
-        /// The hook's own error. `None`: it panicked, or took longer than its limit.
+        /// The hook's own error. `None`: it panicked or timed out.
         error: Option<Arc<dyn StdError + Send + Sync>>,
     },
     /// A token was set.
     TokenSet,
-    /// Another credential came.
+    /// Signed in.
     SignedIn,
-    /// The credential went.
+    /// Signed out.
     SignedOut,
 }
 
-/// Why a refresh that worked is of no use.
+/// Why a successful refresh didn't help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Ineffective {
-    /// The token had expired when it arrived.
+    /// The token had already expired.
     Expired,
-    /// It was due to be refreshed when it arrived.
+    /// The token was already stale.
     AlreadyStale,
-    /// It lives for half a second or less.
+    /// The token has a lifetime of at most 500 ms.
     TooShort,
-    /// It is the one that the session had.
+    /// The token is the one that the session already had.
     Unchanged,
 }

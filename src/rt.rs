@@ -1,4 +1,4 @@
-//! Time and tasks: clocks, timers, and where a session's tasks run.
+//! Time and tasks: clocks, timers and spawners.
 
 mod clock;
 mod spawn;

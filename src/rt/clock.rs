@@ -1,7 +1,7 @@
-//! Time as a session sees it: a wall clock, a monotonic clock, and timers.
+//! Clocks and timers.
 //!
-//! Neither clock is enough. A monotonic clock stands still while a machine sleeps, a wall clock can be set back.
-//! A session therefore reads both and takes the *larger* of the two differences for the time that has passed.
+//! Neither clock is sufficient: a monotonic clock may stop during suspend, and a wall clock can be set back. A session
+//! reads both and uses the *larger* difference as the elapsed time.
 
 use std::{
     fmt,
@@ -10,10 +10,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Nanoseconds; what all arithmetic on time is done in, saturating.
+/// Nanoseconds, the unit of all arithmetic on time, which saturates.
 pub(crate) type Nanos = i64;
 
-/// The longest time that is told apart from "for ever": a hundred years.
+/// The longest time span, beyond which all are the same: a hundred years.
 pub(crate) const LONGEST: Nanos = 100 * 365 * 86_400 * 1_000_000_000;
 
 /// One reading of both clocks.
@@ -23,16 +23,16 @@ pub struct Timestamp {
     pub(crate) monotonic: Nanos,
 }
 
-/// A future that ends when its time is over.
+/// A timer future.
 pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// There is no timer where one is needed.
+/// No timer is available.
 ///
-/// The usual cause is a call from outside a tokio runtime, or a runtime that was built without `enable_time()`.
+/// Usually caused by a call outside a tokio runtime, or by a runtime that was built without `enable_time()`.
 #[derive(Clone, Copy, Debug)]
 pub struct NoTimer;
 
-/// Where a session's time comes from.
+/// A source of time.
 ///
 /// # Examples
 ///
@@ -40,7 +40,7 @@ pub struct NoTimer;
 /// use std::time::{Duration, SystemTime};
 /// use tower_reauth::rt::{Clock, NoTimer, Sleep, SystemClock, Timestamp};
 ///
-/// /// The system's time, an hour ahead.
+/// /// The system time, one hour ahead.
 /// struct Ahead;
 ///
 /// impl Clock for Ahead {
@@ -57,44 +57,44 @@ pub struct NoTimer;
 /// assert!(Ahead.now().wall() > SystemTime::now());
 /// ```
 pub trait Clock: Send + Sync + 'static {
-    /// Reads both clocks; called once for each request, so it should be quick and must not block.
+    /// Reads both clocks. Called for every request: must be fast and must not block.
     fn now(&self) -> Timestamp;
 
-    /// Starts a timer that ends after `duration`.
+    /// Creates a timer that completes after `duration`.
     ///
     /// # Errors
     ///
-    /// [`NoTimer`] where no timer can run.
+    /// [`NoTimer`] if no timer is available.
     fn sleep(&self, duration: Duration) -> Result<Sleep, NoTimer>;
 }
 
-/// The system's clocks and tokio's timers; the default.
+/// The default: system clocks and tokio timers.
 ///
-/// On Linux it reads the coarse clocks, which move by a few milliseconds at a time and cost a tenth of the precise ones.
+/// On Linux it reads the coarse clocks, which have a resolution of a few milliseconds and cost a tenth as much.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
 // === impl Timestamp ===
 
 impl Timestamp {
-    /// Makes a timestamp of a wall-clock time and a monotonic one, counted from any fixed instant.
+    /// Creates a timestamp; the monotonic part counts from an arbitrary fixed instant.
     ///
-    /// Times that 64 bits of nanoseconds can't hold (before 1970, after 2262) are clamped.
+    /// Times that don't fit into 64 bits of nanoseconds (before 1970, after 2262) are clamped.
     pub fn new(wall: SystemTime, monotonic: Duration) -> Self {
         Self { wall: nanos_since_epoch(wall), monotonic: nanos(monotonic) }
     }
 
-    /// The wall clock's reading.
+    /// The time of the wall clock.
     pub fn wall(&self) -> SystemTime {
         system_time(self.wall)
     }
 
-    /// The monotonic clock's reading, counted from an instant that only the clock knows.
+    /// The time of the monotonic clock, relative to an arbitrary instant.
     pub fn monotonic(&self) -> Duration {
         duration(self.monotonic)
     }
 
-    /// The time that has passed since `earlier`: the larger of the two clocks' differences.
+    /// The time elapsed since `earlier`: the larger difference of the two clocks.
     #[inline]
     pub(crate) fn since(self, earlier: Self) -> Nanos {
         let wall = self.wall.saturating_sub(earlier.wall);
@@ -102,7 +102,7 @@ impl Timestamp {
         wall.max(monotonic)
     }
 
-    /// `earlier` as the monotonic clock has it, where the wall clock reads a time before it.
+    /// `earlier` with its wall time derived from the monotonic clock, if the wall clock has been set back past it.
     pub(crate) fn anchor(self, earlier: Self) -> Self {
         if self.wall >= earlier.wall {
             return earlier;
@@ -122,8 +122,7 @@ impl Clock for SystemClock {
 
         use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
 
-        /// How far the coarse clock may lag: it is better a little fast than a little slow, as a token that has
-        /// expired would be sent.
+        /// How far the coarse clock may lag. It is added, as a slow clock would send a token that has expired.
         static LAG: LazyLock<Nanos> = LazyLock::new(|| nanos_of(clock_getres(ClockId::RealtimeCoarse)));
 
         #[inline]
@@ -155,7 +154,7 @@ impl Clock for SystemClock {
 #[expect(clippy::disallowed_methods, reason = "this is where timers come from")]
 pub(crate) fn tokio_sleep(duration: Duration) -> Result<Sleep, NoTimer> {
     tokio::runtime::Handle::try_current().map_err(|_| NoTimer)?;
-    // tokio has no way to ask a runtime whether it has timers: where it has none, making one panics.
+    // tokio can't say whether a runtime has timers; if it has none, creating one panics.
     std::panic::catch_unwind(|| Box::pin(tokio::time::sleep(duration)) as Sleep).map_err(|_| NoTimer)
 }
 
@@ -163,7 +162,7 @@ pub(crate) fn tokio_sleep(duration: Duration) -> Result<Sleep, NoTimer> {
 
 impl fmt::Display for NoTimer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no timer: call from within a tokio runtime that was built with enable_time()")
+        f.write_str("no timer available: call from a tokio runtime built with enable_time()")
     }
 }
 
@@ -195,14 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn p13_time_passed_is_the_larger_of_both_differences() {
+    fn p13_elapsed_time_is_the_larger_difference() {
         assert_eq!(at(100, 5).since(at(10, 1)), 90);
         assert_eq!(at(100, 500).since(at(10, 1)), 499);
         assert_eq!(at(5, 3).since(at(10, 1)), 2);
     }
 
     #[test]
-    fn p13_a_wall_clock_before_the_receipt_is_anchored_by_the_monotonic_one() {
+    fn p13_a_wall_clock_set_back_past_the_receipt_is_anchored_by_the_monotonic_clock() {
         let anchored = at(50, 30).anchor(at(100, 10));
         assert_eq!(anchored, at(30, 10));
         assert_eq!(at(50, 30).since(anchored), 20);
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn b34_absurd_times_are_clamped() {
+    fn b34_out_of_range_times_are_clamped() {
         assert_eq!(nanos(Duration::MAX), LONGEST);
         assert_eq!(duration(-5), Duration::ZERO);
         assert_eq!(nanos_since_epoch(SystemTime::UNIX_EPOCH - Duration::from_secs(9)), 0);

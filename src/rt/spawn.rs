@@ -1,26 +1,26 @@
-//! Where a session's tasks run.
+//! Spawning tasks.
 
 use std::{fmt, future::Future, pin::Pin};
 
-/// A task to be run to its end: a refresh, or a hook.
+/// A task that must run to completion: a refresh or a hook.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// There is no runtime where one is needed.
+/// No runtime is available.
 #[derive(Clone, Copy, Debug)]
 pub struct NoRuntime;
 
-/// Runs a session's tasks.
+/// Spawns a session's tasks.
 ///
 /// # Examples
 ///
-/// A session whose refreshes run on a runtime of their own, whoever needs them:
+/// Run all refreshes on a dedicated runtime:
 ///
 /// ```
 /// use tower_reauth::rt::{NoRuntime, Spawner, Task};
 ///
-/// struct Own(tokio::runtime::Handle);
+/// struct Dedicated(tokio::runtime::Handle);
 ///
-/// impl Spawner for Own {
+/// impl Spawner for Dedicated {
 ///     fn spawn(&self, task: Task) -> Result<(), NoRuntime> {
 ///         self.0.spawn(task);
 ///         Ok(())
@@ -28,20 +28,20 @@ pub struct NoRuntime;
 /// }
 /// ```
 pub trait Spawner: Send + Sync + 'static {
-    /// Starts a task.
+    /// Spawns a task.
     ///
     /// # Errors
     ///
-    /// [`NoRuntime`] where there is nothing to run it on; the task is dropped then.
+    /// [`NoRuntime`] if there is no runtime; the task is dropped.
     fn spawn(&self, task: Task) -> Result<(), NoRuntime>;
 
-    /// Whether [`spawn`](Self::spawn) would find something to run a task on from here.
+    /// Whether [`spawn`](Self::spawn) would succeed here.
     fn is_ready(&self) -> bool {
         true
     }
 }
 
-/// Spawns onto the tokio runtime of whoever needs the refresh; the default.
+/// The default: spawns onto the caller's tokio runtime.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TokioSpawner;
 
@@ -63,7 +63,7 @@ impl Spawner for TokioSpawner {
 
 impl fmt::Display for NoRuntime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no runtime to run a refresh on")
+        f.write_str("no runtime available")
     }
 }
 

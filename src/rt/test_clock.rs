@@ -1,4 +1,4 @@
-//! A clock for tests.
+//! [`TestClock`].
 
 use std::{
     fmt,
@@ -13,12 +13,12 @@ use tokio::time::Instant;
 
 use super::clock::{Clock, Nanos, NoTimer, Sleep, Timestamp, nanos, nanos_since_epoch, tokio_sleep};
 
-/// A clock that follows tokio's time, paused or not, and whose wall clock can step.
+/// A test clock that follows tokio's time and whose wall clock can jump.
 ///
-/// With `tokio::time::pause()` a test is in charge of all time: `tokio::time::advance` moves both clocks and the
-/// timers, [`step`](Self::step) the wall clock alone, as a machine's sleep or its user does.
+/// With `tokio::time::pause()` a test controls all time: `tokio::time::advance` moves both clocks and the timers;
+/// [`step`](Self::step) moves only the wall clock, as suspending the machine or setting the clock does.
 ///
-/// All clones are one. Needs the feature `test-util`.
+/// Clones share their state. Needs the feature `test-util`.
 ///
 /// # Examples
 ///
@@ -41,30 +41,30 @@ use super::clock::{Clock, Nanos, NoTimer, Sleep, Timestamp, nanos, nanos_since_e
 /// ```
 #[derive(Clone)]
 pub struct TestClock {
-    inner: Arc<Inner>,
+    inner: Arc<TestClockInner>,
 }
 
-struct Inner {
+struct TestClockInner {
     start: Instant,
-    /// The wall clock at the start, with all steps since.
+    /// The wall clock at `start`, plus all steps since.
     wall: AtomicI64,
 }
 
 // === impl TestClock ===
 
 impl TestClock {
-    /// Makes a clock whose wall clock reads `now`.
+    /// Creates a clock whose wall clock reads `now`.
     pub fn new(now: SystemTime) -> Self {
-        let inner = Inner { start: Instant::now(), wall: AtomicI64::new(nanos_since_epoch(now)) };
+        let inner = TestClockInner { start: Instant::now(), wall: AtomicI64::new(nanos_since_epoch(now)) };
         Self { inner: Arc::new(inner) }
     }
 
-    /// Sets the wall clock forward; the monotonic one stands. A machine that slept sees the same.
+    /// Moves the wall clock forward but not the monotonic clock, as after a suspend.
     pub fn step(&self, by: Duration) {
         self.inner.wall.fetch_add(nanos(by), Ordering::SeqCst);
     }
 
-    /// Sets the wall clock back.
+    /// Moves the wall clock back.
     pub fn step_back(&self, by: Duration) {
         self.inner.wall.fetch_sub(nanos(by), Ordering::SeqCst);
     }
