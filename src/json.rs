@@ -43,7 +43,7 @@
 //!     .error_classifier(ErrorClassifier::new().code("session_expired", FailureKind::GrantEnded));
 //!
 //! # tokio_test::block_on(async {
-//! let token = endpoint.refresh(RefreshContext::default().with_refresh_token("R1")).await?;
+//! let token = endpoint.refresh(RefreshContext::builder().refresh_token("R1").build()).await?;
 //! assert_eq!((token.access_token(), token.refresh_token()), ("A2", Some("R2")));
 //! # Ok::<(), tower_reauth::RefreshError>(())
 //! # }).unwrap();

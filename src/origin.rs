@@ -7,5 +7,7 @@ pub(crate) mod parse;
 
 pub use parse::InvalidOrigin;
 
-pub(crate) use destinations::{Destination, Destinations, is_loopback};
+#[cfg(feature = "__endpoint")]
+pub(crate) use destinations::is_loopback;
+pub(crate) use destinations::{Destination, Destinations};
 pub(crate) use parse::Origin;

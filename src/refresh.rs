@@ -1,4 +1,4 @@
-//! Where a new token comes from.
+//! Refreshers: where new tokens come from.
 
 mod confirm;
 pub(crate) mod context;
@@ -9,6 +9,8 @@ pub(crate) mod refresher;
 mod timeout;
 
 pub use confirm::ConfirmGrantEnded;
+#[cfg(feature = "test-util")]
+pub use context::RefreshContextBuilder;
 pub use context::RefreshReason;
 pub use map_err::MapErr;
 pub use refresher::{AnyRefresher, RefreshFn};

@@ -16,9 +16,10 @@ pub use builder::OptionalString;
 pub use invalid::InvalidToken;
 pub use revocable::RevocableTokens;
 
+#[cfg(feature = "__endpoint")]
+pub(crate) use builder::TokenBuilder;
 pub(crate) use {
     access::{AccessToken, Stamp},
-    builder::TokenBuilder,
     secret::Secret,
     value::{ReportedLifetime, Token},
     warning::Warning,

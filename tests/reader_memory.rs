@@ -56,7 +56,7 @@ fn cost(
     let client = oauth2::Client::try_with_transport("https://id.example.com/", "app", transport).unwrap();
     let refresher = set(client).refresh_token_grant();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let context = RefreshContext::default().with_refresh_token("R1");
+    let context = RefreshContext::builder().refresh_token("R1").build();
     BODY.set(Some(body));
     let (result, most) = most_during(|| runtime.block_on(refresher.refresh(context)));
     (most, result.is_ok())

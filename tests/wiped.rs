@@ -84,7 +84,7 @@ fn transport() -> impl tower::Service<
 
 fn refresh(refresher: &impl Refresher, refresh_token: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let cx = RefreshContext::default().with_refresh_token(refresh_token);
+    let cx = RefreshContext::builder().refresh_token(refresh_token).build();
     drop(runtime.block_on(refresher.refresh(cx)).unwrap());
 }
 

@@ -1,11 +1,11 @@
-//! A refresher that asks twice before a grant is given up.
+//! [`ConfirmGrantEnded`].
 
 use std::time::Duration;
 
 use super::{RefreshContext, RefreshError, Refresher};
 use crate::token::Token;
 
-/// A refresher that asks twice before a grant is given up; see
+/// Confirms the end of a grant with a second exchange; see
 /// [`RefresherExt`](crate::RefresherExt::confirm_grant_ended).
 #[derive(Clone, Debug)]
 pub struct ConfirmGrantEnded<R> {
@@ -17,7 +17,7 @@ pub struct ConfirmGrantEnded<R> {
 
 impl<R> ConfirmGrantEnded<R> {
     pub(super) fn new(inner: R, pause: Duration) -> Self {
-        Self { inner, pause: pause.min(LONGEST_PAUSE) }
+        Self { inner, pause: pause.min(MAX_PAUSE) }
     }
 }
 
@@ -32,6 +32,6 @@ impl<R: Refresher> Refresher for ConfirmGrantEnded<R> {
     }
 }
 
-/// Both exchanges are to fit into a flight and into the patience of those who wait: a flight that its limit cuts off says
-/// nothing of the grant, and would never end it.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Both exchanges have to fit into the refresh timeout: a refresh that times out is an unknown outcome, and the grant
+/// would never end.
+const MAX_PAUSE: Duration = Duration::from_secs(30);

@@ -1,41 +1,50 @@
-//! What a refresher is told.
+//! [`RefreshContext`].
 
 use std::{fmt, sync::Arc};
 
+#[cfg(feature = "test-util")]
+use crate::token::OptionalString;
 use crate::{
     challenge::Challenges,
     rt::{Clock, SystemClock},
     token::{Secret, Token},
 };
 
-/// What a refresher is told.
+/// The input of a [`Refresher`](crate::Refresher).
 #[derive(Clone)]
-#[non_exhaustive]
 pub struct RefreshContext {
     token: Option<Token>,
     refresh_token: Option<Secret>,
     reason: RefreshReason,
     challenges: Challenges,
-    failures: u32,
+    consecutive_failures: u32,
     clock: Arc<dyn Clock>,
 }
 
-/// Why a refresh runs.
+/// Builds a [`RefreshContext`], to test a refresher. Created by [`RefreshContext::builder`].
+#[cfg(feature = "test-util")]
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct RefreshContextBuilder {
+    cx: RefreshContext,
+}
+
+/// The reason for a refresh.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RefreshReason {
     /// There is no access token yet.
     #[default]
     Initial,
-    /// The token is still valid and due to be replaced.
+    /// The token is valid, but due for replacement.
     Stale,
     /// The token has expired.
     Expired,
-    /// A server refused the token.
+    /// A server rejected the token.
     Rejected,
-    /// [`refresh`](crate::Session::refresh) asked for it.
+    /// Requested by [`refresh`](crate::Session::refresh).
     Requested,
-    /// The refresh before was sent and not answered: the same refresh token is presented once more.
+    /// The previous refresh got no response; the same refresh token is used again.
     Repeated,
 }
 
@@ -47,45 +56,35 @@ impl RefreshContext {
         refresh_token: Option<Secret>,
         reason: RefreshReason,
         challenges: Challenges,
-        failures: u32,
+        consecutive_failures: u32,
     ) -> Self {
-        Self { token, refresh_token, reason, challenges, failures, clock: Arc::new(SystemClock) }
+        Self { token, refresh_token, reason, challenges, consecutive_failures, clock: Arc::new(SystemClock) }
     }
 
-    /// Sets the current token, with its refresh token; for a test of a refresher.
-    pub fn with_token(mut self, token: Token) -> Self {
-        self.refresh_token = token.refresh_secret().cloned();
-        self.token = Some(token);
-        self
-    }
-
-    /// Sets the refresh token; for a test of a refresher.
-    pub fn with_refresh_token(mut self, refresh_token: impl Into<String>) -> Self {
-        self.refresh_token = Some(Secret::new(refresh_token.into()));
-        self
-    }
-
-    /// Sets the challenges; for a test of a refresher.
-    pub fn with_challenges(mut self, challenges: Challenges) -> Self {
-        self.challenges = challenges;
-        self
-    }
-
-    /// Sets the reason; for a test of a refresher.
-    pub fn with_reason(mut self, reason: RefreshReason) -> Self {
-        self.reason = reason;
-        self
-    }
-
-    /// Sets how many refreshes in a row were useless; for a test of a refresher.
-    pub fn with_consecutive_failures(mut self, failures: u32) -> Self {
-        self.failures = failures;
-        self
-    }
-
-    /// Sets the clock; for a test of a refresher.
-    pub fn with_clock(self, clock: impl Clock) -> Self {
-        self.with_shared_clock(Arc::new(clock))
+    /// Creates a builder, to test a refresher.
+    ///
+    /// Needs the feature `test-util`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_reauth::{RefreshContext, RefreshError, Refresher, Token, refresh::RefreshReason, refresh_fn};
+    ///
+    /// let refresher = refresh_fn(|cx: RefreshContext| async move {
+    ///     let refresh_token = cx.refresh_token().ok_or_else(|| RefreshError::grant_ended("no refresh token"))?;
+    ///     Ok(Token::builder("A2").refresh_token(refresh_token).build()?)
+    /// });
+    ///
+    /// # tokio_test::block_on(async {
+    /// let cx = RefreshContext::builder().refresh_token("R1").reason(RefreshReason::Expired).build();
+    /// assert_eq!(refresher.refresh(cx).await?.access_token(), "A2");
+    /// assert!(refresher.refresh(RefreshContext::default()).await.is_err());
+    /// # Ok::<(), RefreshError>(())
+    /// # }).unwrap();
+    /// ```
+    #[cfg(feature = "test-util")]
+    pub fn builder() -> RefreshContextBuilder {
+        RefreshContextBuilder { cx: Self::default() }
     }
 
     pub(crate) fn with_shared_clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -93,40 +92,40 @@ impl RefreshContext {
         self
     }
 
-    /// The refresh token to present, if the session has one.
+    /// The refresh token to send, if the session has one.
     pub fn refresh_token(&self) -> Option<&str> {
         self.refresh_token.as_ref().map(Secret::expose)
     }
 
-    /// The refresh token as an endpoint takes it: without white space around it (one that was read from a file ends with
-    /// a line feed), and none if nothing is left.
+    /// The refresh token without surrounding whitespace (one that was read from a file ends with a newline). `None` if
+    /// nothing is left.
     #[cfg(any(feature = "json", feature = "oauth2"))]
     pub(crate) fn presentable(&self) -> Option<&str> {
-        self.refresh_token().map(str::trim).filter(|text| !text.is_empty())
+        self.refresh_token().map(str::trim).filter(|token| !token.is_empty())
     }
 
-    /// The token that is to be replaced, if there is one.
+    /// The current token, if any.
     pub fn token(&self) -> Option<&Token> {
         self.token.as_ref()
     }
 
-    /// Why the refresh runs.
+    /// The reason for the refresh.
     pub fn reason(&self) -> RefreshReason {
         self.reason
     }
 
-    /// What the server said when it refused the token: where and for what to ask (Docker), which claims it misses
-    /// (Microsoft). Empty where it said nothing.
+    /// The challenges sent with the rejection: where to ask and for what (Docker), missing claims (Microsoft). Empty if
+    /// there were none.
     pub fn challenges(&self) -> &Challenges {
         &self.challenges
     }
 
-    /// How many refreshes in a row were useless before this one.
+    /// Consecutive ineffective refreshes before this one.
     pub fn consecutive_failures(&self) -> u32 {
-        self.failures
+        self.consecutive_failures
     }
 
-    /// The session's clock: for a time limit, or for a date in an answer.
+    /// The session's clock, for timeouts and for interpreting dates.
     pub fn clock(&self) -> &dyn Clock {
         &*self.clock
     }
@@ -145,7 +144,54 @@ impl fmt::Debug for RefreshContext {
             .field("refresh_token", &self.refresh_token)
             .field("reason", &self.reason)
             .field("challenges", &self.challenges)
-            .field("failures", &self.failures)
+            .field("consecutive_failures", &self.consecutive_failures)
             .finish_non_exhaustive()
+    }
+}
+
+// === impl RefreshContextBuilder ===
+
+#[cfg(feature = "test-util")]
+impl RefreshContextBuilder {
+    /// Sets the current token, and its refresh token.
+    pub fn token(mut self, token: Token) -> Self {
+        self.cx.refresh_token = token.refresh_secret().cloned();
+        self.cx.token = Some(token);
+        self
+    }
+
+    /// Sets the refresh token.
+    pub fn refresh_token(mut self, refresh_token: impl OptionalString) -> Self {
+        self.cx.refresh_token = refresh_token.into_option().map(Secret::new);
+        self
+    }
+
+    /// Sets the reason. Default: [`RefreshReason::Initial`].
+    pub fn reason(mut self, reason: RefreshReason) -> Self {
+        self.cx.reason = reason;
+        self
+    }
+
+    /// Sets the challenges. Default: none.
+    pub fn challenges(mut self, challenges: Challenges) -> Self {
+        self.cx.challenges = challenges;
+        self
+    }
+
+    /// Sets the number of consecutive ineffective refreshes. Default: 0.
+    pub fn consecutive_failures(mut self, count: u32) -> Self {
+        self.cx.consecutive_failures = count;
+        self
+    }
+
+    /// Sets the clock. Default: [`SystemClock`].
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.cx.clock = Arc::new(clock);
+        self
+    }
+
+    /// Builds the context.
+    pub fn build(self) -> RefreshContext {
+        self.cx
     }
 }

@@ -1,25 +1,23 @@
-//! How a refresh failed.
+//! [`RefreshError`].
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use crate::error::{BoxError, find_source};
 use crate::token::{InvalidToken, Secret};
 
-/// How a refresh failed.
+/// A failed refresh.
 ///
-/// The four ways have different consequences, so a refresher should tell them apart:
+/// A refresher should distinguish four kinds:
 ///
-/// | made by | what happened | what follows |
+/// | constructor | what happened | what follows |
 /// |---|---|---|
-/// | [`transient`](Self::transient) | nothing reached the server, or it said "later" (5xx, 429) | tried again after a growing delay |
-/// | [`outcome_unknown`](Self::outcome_unknown) | it was sent, and no answer came | repeated once at once, as servers that rotate tolerate that for seconds |
-/// | [`misconfigured`](Self::misconfigured) | the client is refused, or the answer is no token | as transient, with another error |
-/// | [`grant_ended`](Self::grant_ended) | the refresh token is dead (`invalid_grant`) | nobody is asked again until a token is set |
+/// | [`transient`](Self::transient) | nothing reached the server, or it asked to retry later (5xx, 429) | retried with backoff |
+/// | [`outcome_unknown`](Self::outcome_unknown) | the request was sent, but got no response | repeated once immediately, which rotating servers tolerate for a few seconds |
+/// | [`misconfigured`](Self::misconfigured) | the client was refused, or the response has no token | as transient, but reported differently |
+/// | [`grant_ended`](Self::grant_ended) | the refresh token is dead (`invalid_grant`) | no further attempts until a token is set |
 ///
-/// One that is made of another `RefreshError` keeps its [`retry_after`](Self::retry_after), unless another is set.
-///
-/// The error that it is made of is passed on as it is, in the source chain of each waiter's error: it should not
-/// show a token itself.
+/// Wrapping a `RefreshError` keeps its [`retry_after`](Self::retry_after). The wrapped error becomes the source of every
+/// waiter's error, so it must not contain a token.
 #[derive(Clone)]
 pub struct RefreshError {
     kind: FailureKind,
@@ -27,13 +25,14 @@ pub struct RefreshError {
     /// The least delay that follows; unlike a server's own word it ends with a token that stayed in use.
     pause: Option<Duration>,
     successor: Option<Secret>,
-    log_text: Option<Arc<str>>,
+    log_message: Option<Arc<str>>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
-/// The four kinds of failed refresh; see [`RefreshError`].
+/// The kinds of failed refresh; see [`RefreshError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[cfg_attr(not(feature = "__endpoint"), expect(unreachable_pub, reason = "public in `endpoint`"))]
 pub enum FailureKind {
     /// [`RefreshError::transient`].
     Transient,
@@ -48,17 +47,17 @@ pub enum FailureKind {
 // === impl RefreshError ===
 
 impl RefreshError {
-    /// It failed in passing: try again later.
+    /// A temporary failure.
     pub fn transient(error: impl Into<BoxError>) -> Self {
         Self::new(FailureKind::Transient, error.into())
     }
 
-    /// It was sent, and no answer came: the refresh token may be spent.
+    /// Sent, but no response: the refresh token may be used up.
     pub fn outcome_unknown(error: impl Into<BoxError>) -> Self {
         Self::new(FailureKind::OutcomeUnknown, error.into())
     }
 
-    /// The client is set up wrongly, or the endpoint's answer is no token.
+    /// The client is misconfigured, or the response has no token.
     pub fn misconfigured(error: impl Into<BoxError>) -> Self {
         Self::new(FailureKind::Misconfigured, error.into())
     }
@@ -69,30 +68,30 @@ impl RefreshError {
     }
 
     pub(crate) fn new(kind: FailureKind, error: BoxError) -> Self {
-        // One that is made of another says something else of the same failure.
+        // A wrapped `RefreshError` is the same failure, classified differently.
         let inner = error.downcast_ref::<Self>();
         let successor = inner.and_then(|inner| inner.successor.clone());
-        let answered = successor.is_some() && kind == FailureKind::OutcomeUnknown;
-        let kind = if answered { FailureKind::Transient } else { kind };
+        let is_known = successor.is_some() && kind == FailureKind::OutcomeUnknown;
+        let kind = if is_known { FailureKind::Transient } else { kind };
         Self {
             kind,
             retry_after: inner.and_then(|inner| inner.retry_after),
             pause: inner.and_then(|inner| inner.pause),
             successor,
-            log_text: inner.and_then(|inner| inner.log_text.clone()),
+            log_message: inner.and_then(|inner| inner.log_message.clone()),
             source: Some(error.into()),
         }
     }
 
-    /// Sets how long the server asked to be left alone (`Retry-After`, RFC 9110 §10.2.3). More than an hour is an hour.
-    /// `None`: it didn't.
+    /// Sets the server's `Retry-After` (RFC 9110 §10.2.3), at most an hour. `None` removes it.
     pub fn with_retry_after(mut self, wait: impl Into<Option<Duration>>) -> Self {
         self.retry_after = wait.into();
         self
     }
 
-    /// Sets the refresh token that the answer brought, though it brought no access token that can be used: it replaces
-    /// the session's, as the presented one may be spent. An outcome that was unknown is transient then.
+    /// Sets a refresh token from a response without a usable access token.
+    ///
+    /// It replaces the session's, which may be used up. Turns an unknown outcome into a transient one.
     pub fn with_refresh_token(mut self, refresh_token: impl Into<String>) -> Self {
         self.successor = Some(Secret::new(refresh_token.into()));
         if self.kind == FailureKind::OutcomeUnknown {
@@ -112,39 +111,40 @@ impl RefreshError {
         self
     }
 
-    /// Sets what the log says of it (feature `tracing`), which must hold no secret. Of the error that it is made of nothing
-    /// is logged, as that is not known of it.
-    pub fn with_log_message(mut self, text: impl Into<Arc<str>>) -> Self {
-        self.log_text = Some(text.into());
+    /// Sets the log message (feature `tracing`), which must not contain secrets.
+    ///
+    /// The wrapped error isn't logged, as it might contain some.
+    pub fn with_log_message(mut self, message: impl Into<Arc<str>>) -> Self {
+        self.log_message = Some(message.into());
         self
     }
 
     #[cfg(feature = "tracing")]
-    pub(crate) fn log_text(&self) -> Option<&str> {
-        self.log_text.as_deref()
+    pub(crate) fn log_message(&self) -> Option<&str> {
+        self.log_message.as_deref()
     }
 
-    /// Looks for a `RefreshError` in `error` and its chain of sources: for a refresher that calls another one.
+    /// Finds a `RefreshError` in `error` and its chain of sources, for a refresher that calls another one.
     pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
         find_source(error)
     }
 
-    /// Whether it was made by [`transient`](Self::transient).
+    /// Whether it is [`transient`](Self::transient).
     pub fn is_transient(&self) -> bool {
         self.kind == FailureKind::Transient
     }
 
-    /// Whether it was made by [`outcome_unknown`](Self::outcome_unknown).
+    /// Whether its [outcome is unknown](Self::outcome_unknown).
     pub fn is_outcome_unknown(&self) -> bool {
         self.kind == FailureKind::OutcomeUnknown
     }
 
-    /// Whether it was made by [`misconfigured`](Self::misconfigured).
+    /// Whether the client is [misconfigured](Self::misconfigured).
     pub fn is_misconfigured(&self) -> bool {
         self.kind == FailureKind::Misconfigured
     }
 
-    /// Whether it was made by [`grant_ended`](Self::grant_ended).
+    /// Whether the [grant has ended](Self::grant_ended).
     pub fn is_grant_ended(&self) -> bool {
         self.kind == FailureKind::GrantEnded
     }
@@ -186,10 +186,10 @@ impl fmt::Debug for RefreshError {
 impl fmt::Display for RefreshError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
-            FailureKind::Transient => "the refresh failed in passing",
-            FailureKind::OutcomeUnknown => "the refresh was sent and not answered",
-            FailureKind::Misconfigured => "the refresh was refused for its configuration",
-            FailureKind::GrantEnded => "the grant has ended",
+            FailureKind::Transient => "temporary refresh failure",
+            FailureKind::OutcomeUnknown => "no response to the refresh",
+            FailureKind::Misconfigured => "the refresh was refused: check the client configuration",
+            FailureKind::GrantEnded => "the grant is no longer valid",
         })
     }
 }

@@ -1,10 +1,10 @@
-//! What can be put around a refresher.
+//! [`RefresherExt`].
 
 use std::time::Duration;
 
 use super::{RefreshError, Refresher, confirm::ConfirmGrantEnded, map_err::MapErr, timeout::Timeout};
 
-/// What can be put around any [`Refresher`].
+/// Combinators for [`Refresher`]s.
 ///
 /// # Examples
 ///
@@ -18,20 +18,20 @@ use super::{RefreshError, Refresher, confirm::ConfirmGrantEnded, map_err::MapErr
 /// # let _ = tower_reauth::AuthLayer::new(refresher);
 /// ```
 pub trait RefresherExt: Refresher + Sized {
-    /// Limits how long a refresh takes; over it the outcome is unknown.
+    /// Adds a timeout; when it elapses, the outcome is unknown.
     ///
-    /// Ten seconds or so are good: the repeat then falls within the time in which servers tolerate one. The refreshers
-    /// of this crate for token endpoints have a limit of their own, and know whether the request was sent.
-    fn timeout(self, limit: Duration) -> Timeout<Self> {
-        Timeout::new(self, limit)
+    /// About ten seconds works well: the repeated exchange is then still tolerated by rotating servers. The built-in
+    /// refreshers for token endpoints have their own timeout, and know whether the request was sent.
+    fn timeout(self, timeout: Duration) -> Timeout<Self> {
+        Timeout::new(self, timeout)
     }
 
-    /// Changes what a failure means.
+    /// Maps errors.
     ///
     /// # Examples
     ///
-    /// For a server that takes a second presentation of a refresh token for theft, however soon it comes: the session
-    /// never repeats an exchange that was not answered, and the user signs in.
+    /// For servers that treat any reuse of a refresh token as theft: never repeat an exchange without a response, but let
+    /// the user sign in.
     ///
     /// ```
     /// use tower_reauth::{RefreshError, Refresher, RefresherExt};
@@ -50,11 +50,10 @@ pub trait RefresherExt: Refresher + Sized {
         MapErr::new(self, map)
     }
 
-    /// Asks once more, after a pause, before it says that the grant has ended: for providers whose `invalid_grant`
-    /// passes.
+    /// Repeats the exchange after a pause before reporting the grant as ended, for providers with spurious `invalid_grant`
+    /// errors.
     ///
-    /// A pause of more than 30 s is 30 s: both exchanges must end within the session's limit for a flight, or the grant
-    /// never ends.
+    /// The pause is capped at 30 s, so that both exchanges fit into the refresh timeout.
     fn confirm_grant_ended(self, pause: Duration) -> ConfirmGrantEnded<Self> {
         ConfirmGrantEnded::new(self, pause)
     }

@@ -1,11 +1,11 @@
-//! A refresher whose failures mean something else.
+//! [`MapErr`].
 
 use std::fmt;
 
 use super::{RefreshContext, RefreshError, Refresher};
 use crate::token::Token;
 
-/// A refresher whose failures go through a function; see [`RefresherExt`](crate::RefresherExt::map_err).
+/// Maps a refresher's errors; see [`RefresherExt`](crate::RefresherExt::map_err).
 #[derive(Clone)]
 pub struct MapErr<R, F> {
     inner: R,

@@ -6,18 +6,17 @@ use crate::token::Token;
 
 use super::{context::RefreshContext, error::RefreshError};
 
-/// Exchanges what a session has for a new token.
+/// Obtains a new token.
 ///
-/// It is one stateless exchange: it is told the refresh token, it brings the answer. When it is called,
-/// by whom it is waited for and what becomes of its answer is the
-/// [`Session`](crate::Session)'s affair. Of a closure [`refresh_fn`] makes one; [`RefresherExt`](crate::RefresherExt) has what can be put around it.
+/// A refresher is one stateless exchange: it gets the refresh token and returns the response. When it runs, who waits
+/// for it and what happens with the result is up to the [`Session`](crate::Session). Use [`refresh_fn`] for a closure,
+/// and [`RefresherExt`](crate::RefresherExt) for combinators.
 ///
 /// # Implementing
 ///
-/// It is written as an `async fn`. It runs in a task of its own, at most one at a time for a session. It should end by
-/// itself well within the session's limit for a flight (60 s unless set), and say what it knows of a failure: see
-/// [`RefreshError`]. It must not ask its own session for a token: a request that it sends through the layered client
-/// must be marked with [`SkipAuth`](crate::SkipAuth).
+/// Implement it as an `async fn`. It runs in its own task, one at a time per session. It should finish well within the
+/// session's refresh timeout (60 s by default), and classify its errors: see [`RefreshError`]. It must not ask its own
+/// session for a token: mark a request that it sends through the layered client with [`SkipAuth`](crate::SkipAuth).
 ///
 /// # Examples
 ///
@@ -39,40 +38,40 @@ use super::{context::RefreshContext, error::RefreshError};
 /// }
 /// # async fn exchange(_: &str) -> Result<(String, String), std::io::Error> { Ok(("a".into(), "r".into())) }
 /// # tokio_test::block_on(async {
-/// let answer = MyEndpoint.refresh(RefreshContext::default().with_refresh_token("r0")).await?;
-/// assert_eq!(answer.refresh_token(), Some("r"));
+/// let token = MyEndpoint.refresh(RefreshContext::builder().refresh_token("r0").build()).await?;
+/// assert_eq!(token.refresh_token(), Some("r"));
 /// # Ok::<(), RefreshError>(())
 /// # }).unwrap();
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no refresher",
-    label = "this can't refresh a token",
+    message = "`{Self}` is not a `Refresher`",
+    label = "can't refresh a token",
     note = "implement `Refresher` with `async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError>`",
-    note = "of an `oauth2::Client` one is made with `.refresh_token_grant()` or `.client_credentials_grant()`",
-    note = "a layer of a `Session` is made with `AuthLayer::from_session`",
-    note = "a closure is made one with `refresh_fn(|cx| async move {{ .. }})`"
+    note = "call `.refresh_token_grant()` or `.client_credentials_grant()` on an `oauth2::Client`",
+    note = "use `AuthLayer::from_session` for a `Session`",
+    note = "wrap a closure in `refresh_fn(|cx| async move {{ .. }})`"
 )]
 pub trait Refresher: Send + Sync + 'static {
-    /// Brings a new token.
+    /// Obtains a new token.
     ///
     /// # Errors
     ///
-    /// One of the four ways in which a refresh fails.
+    /// See [`RefreshError`] for the four kinds of failure.
     ///
     /// # Cancel safety
     ///
-    /// It is dropped when it has not ended within the session's limit for a flight, or with its runtime; the session
-    /// then takes the outcome for unknown. No caller's drop cancels it.
+    /// Dropped on the session's refresh timeout or with its runtime; the outcome then counts as unknown. Dropping callers
+    /// doesn't cancel it.
     fn refresh(&self, cx: RefreshContext) -> impl Future<Output = Result<Token, RefreshError>> + Send;
 }
 
-/// A refresher made of a closure; see [`refresh_fn`].
+/// A refresher from a closure; see [`refresh_fn`].
 #[derive(Clone, Copy)]
 pub struct RefreshFn<F> {
     refresh: F,
 }
 
-/// A refresher whose type is forgotten: that of a layer made from a session, or one that is chosen at run time.
+/// A type-erased refresher, for layers created from a session or for choosing one at run time.
 #[derive(Clone)]
 pub struct AnyRefresher {
     inner: Arc<dyn ErasedRefresher>,
@@ -84,7 +83,7 @@ trait ErasedRefresher: Send + Sync {
     fn refresh(self: Arc<Self>, cx: RefreshContext) -> BoxRefresh;
 }
 
-/// Makes a refresher of a closure.
+/// Creates a refresher from a closure.
 ///
 /// # Examples
 ///
@@ -92,7 +91,7 @@ trait ErasedRefresher: Send + Sync {
 /// use tower_reauth::{RefreshError, Token, refresh_fn};
 ///
 /// let refresher = refresh_fn(|cx| async move {
-///     let _present = cx.refresh_token();
+///     let _refresh_token = cx.refresh_token();
 ///     Ok(Token::try_new("2YotnFZFEjr1zCsicMWpAA")?)
 /// });
 /// # let _ = tower_reauth::AuthLayer::new(refresher);
@@ -126,7 +125,7 @@ impl<F> fmt::Debug for RefreshFn<F> {
 // === impl AnyRefresher ===
 
 impl AnyRefresher {
-    /// Forgets a refresher's type: for one that is chosen at run time.
+    /// Erases the refresher's type.
     pub fn new(refresher: impl Refresher) -> Self {
         Self { inner: Arc::new(refresher) }
     }
@@ -138,7 +137,7 @@ impl AnyRefresher {
 
 impl<R: Refresher> ErasedRefresher for R {
     fn refresh(self: Arc<Self>, cx: RefreshContext) -> BoxRefresh {
-        // Also what `Refresher::refresh` does before its future exists runs in the task, within its panic guard.
+        // In the task, and within its panic guard, runs also what `Refresher::refresh` does before it returns a future.
         Box::pin(async move { Refresher::refresh(&*self, cx).await })
     }
 }

@@ -1,4 +1,4 @@
-//! A refresher whose refreshes take no longer than a limit.
+//! [`Timeout`].
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
@@ -7,31 +7,31 @@ use futures_util::future::{Either, select};
 use super::{RefreshContext, RefreshError, Refresher};
 use crate::token::Token;
 
-/// A refresher whose refreshes take no longer than a limit; see [`RefresherExt`](crate::RefresherExt::timeout).
+/// Adds a timeout to a refresher; see [`RefresherExt`](crate::RefresherExt::timeout).
 #[derive(Clone, Debug)]
 pub struct Timeout<R> {
     inner: R,
-    limit: Duration,
+    timeout: Duration,
 }
 
-/// A refresh took longer than its limit.
+/// A refresh timed out.
 #[derive(Clone, Copy, Debug)]
 struct TimeoutElapsed(Duration);
 
 // === impl Timeout ===
 
 impl<R> Timeout<R> {
-    pub(super) fn new(inner: R, limit: Duration) -> Self {
-        Self { inner, limit }
+    pub(super) fn new(inner: R, timeout: Duration) -> Self {
+        Self { inner, timeout }
     }
 }
 
 impl<R: Refresher> Refresher for Timeout<R> {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
-        let limit = cx.clock().sleep(self.limit).map_err(RefreshError::misconfigured)?;
-        match select(Box::pin(self.inner.refresh(cx)), limit).await {
+        let sleep = cx.clock().sleep(self.timeout).map_err(RefreshError::misconfigured)?;
+        match select(Box::pin(self.inner.refresh(cx)), sleep).await {
             Either::Left((result, _)) => result,
-            Either::Right(_) => Err(RefreshError::outcome_unknown(TimeoutElapsed(self.limit))),
+            Either::Right(_) => Err(RefreshError::outcome_unknown(TimeoutElapsed(self.timeout))),
         }
     }
 }
@@ -40,7 +40,7 @@ impl<R: Refresher> Refresher for Timeout<R> {
 
 impl fmt::Display for TimeoutElapsed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the refresh took longer than {:?}", self.0)
+        write!(f, "the refresh timed out after {:?}", self.0)
     }
 }
 

@@ -65,5 +65,5 @@ pub(super) fn write(event: &Event, session: Option<&str>, now: SystemTime) {
 
 /// What the refresher says for the log.
 fn cause(error: &Error) -> Option<&str> {
-    RefreshError::find(error)?.log_text()
+    RefreshError::find(error)?.log_message()
 }

@@ -62,6 +62,6 @@ async fn a_refresher_can_be_tested_alone() {
         assert_eq!(cx.token().unwrap().access_token(), "A1");
         Ok(Token::try_new(cx.refresh_token().unwrap())?)
     });
-    let cx = RefreshContext::default().with_token(token("A1 R1 600")).with_reason(RefreshReason::Stale);
+    let cx = RefreshContext::builder().token(token("A1 R1 600")).reason(RefreshReason::Stale).build();
     assert_eq!(refresher.refresh(cx).await.unwrap().access_token(), "R1");
 }

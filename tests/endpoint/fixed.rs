@@ -17,7 +17,7 @@ pub(crate) fn answer(status: u16, body: &str) -> Answer {
 }
 
 pub(crate) fn r1() -> RefreshContext {
-    RefreshContext::default().with_refresh_token("R1-opaque-and-secret")
+    RefreshContext::builder().refresh_token("R1-opaque-and-secret").build()
 }
 
 /// A client of an endpoint that gives the same answer each time.

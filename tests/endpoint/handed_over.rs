@@ -211,7 +211,7 @@ async fn serve(stream: TokioIo<TcpStream>, noted: Arc<Mutex<Vec<String>>>, http2
 }
 
 async fn refresh(grant: &RefreshTokenGrant, token: &str) -> Result<Token, RefreshError> {
-    grant.refresh(RefreshContext::default().with_refresh_token(token)).await
+    grant.refresh(RefreshContext::builder().refresh_token(token).build()).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

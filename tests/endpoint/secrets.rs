@@ -62,7 +62,7 @@ impl std::io::Write for Printed {
 }
 
 fn context() -> RefreshContext {
-    RefreshContext::default().with_refresh_token(format!("{MARKER}-R1"))
+    RefreshContext::builder().refresh_token(format!("{MARKER}-R1")).build()
 }
 
 /// Answers that hold what must not be shown; none brings a token.

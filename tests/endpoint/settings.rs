@@ -14,7 +14,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use tower::service_fn;
 use tower_reauth::{
-    RefreshError, Refresher, RefresherExt, Session, Token,
+    RefreshContext, RefreshError, Refresher, RefresherExt, Session, Token,
     endpoint::{EndpointError, ErrorClassifier, FailureKind, RequestBody},
     json::JsonEndpoint,
     oauth2::Client,
@@ -67,13 +67,14 @@ async fn p07_leisure_ends_with_the_token_that_stayed_in_use() {
 async fn p07_a_clone_of_a_grant_counts_for_itself() {
     let grant = client(403, "<html>").refresh_token_grant();
     let (one, other) = (grant.clone(), grant);
+    let failed = |count| RefreshContext::builder().refresh_token("R1").consecutive_failures(count).build();
     let wait = |error: RefreshError| format!("{error:?}").contains("600s");
     for failures in 0..3 {
-        assert!(!wait(one.refresh(r1().with_consecutive_failures(failures)).await.unwrap_err()));
+        assert!(!wait(one.refresh(failed(failures)).await.unwrap_err()));
     }
     // The other session failed thrice for other reasons.
-    assert!(!wait(other.refresh(r1().with_consecutive_failures(3)).await.unwrap_err()));
-    assert!(wait(one.refresh(r1().with_consecutive_failures(3)).await.unwrap_err()));
+    assert!(!wait(other.refresh(failed(3)).await.unwrap_err()));
+    assert!(wait(one.refresh(failed(3)).await.unwrap_err()));
 }
 
 #[tokio::test]

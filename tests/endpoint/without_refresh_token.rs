@@ -70,12 +70,12 @@ async fn p02_b145_an_answer_without_a_refresh_token_keeps_r1() {
 async fn b146_a_refresh_token_of_white_space_is_none_and_a_files_line_feed_is_cut() {
     let server = Server::in_memory([reply(200, TOKEN)]);
     for refresh_token in ["", "\n"] {
-        let cx = || RefreshContext::default().with_refresh_token(refresh_token);
+        let cx = || RefreshContext::builder().refresh_token(refresh_token).build();
         assert!(server.client().refresh_token_grant().refresh(cx()).await.unwrap_err().is_grant_ended());
         assert!(server.json().refresh(cx()).await.unwrap_err().is_grant_ended());
     }
     assert_eq!(server.count(), 0);
-    let cx = RefreshContext::default().with_refresh_token("R1\n");
+    let cx = RefreshContext::builder().refresh_token("R1\n").build();
     server.client().refresh_token_grant().refresh(cx).await.unwrap();
     assert_eq!(server.asked()[0].param("refresh_token").as_deref(), Some("R1"));
 }

@@ -57,7 +57,7 @@ pub(crate) fn error(status: u16, code: &str) -> Reply {
 
 /// What a refresher is told that has R1 to present.
 pub(crate) fn r1() -> RefreshContext {
-    RefreshContext::default().with_refresh_token("R1")
+    RefreshContext::builder().refresh_token("R1").build()
 }
 
 // === impl Reply ===
