@@ -7,8 +7,8 @@ pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// A token couldn't be obtained, or must not be sent.
 ///
-/// An opaque type with `is_*` methods. Cheap to clone, since all waiters of a refresh share its error. The refresher's
-/// own error is the [`source`](StdError::source) and can be downcast.
+/// An opaque type with `is_*` methods. Cheap to clone, since all waiters of a refresh share its error. The
+/// refresher's own error is the [`source`](StdError::source) and can be downcast.
 ///
 /// The layer returns tower's `BoxError`; [`Error::find`] extracts this type from it.
 ///
@@ -116,7 +116,7 @@ impl Error {
 impl Error {
     /// Whether the same request may succeed later, not before [`retry_at`](Self::retry_at) if that is known.
     ///
-    /// `false` for a misconfigured client, although the session tries again at `retry_at` in case that it was fixed.
+    /// `false` for a misconfigured client, although the session tries again at `retry_at` in case it was fixed.
     pub fn is_retryable(&self) -> bool {
         match self.inner.kind {
             ErrorKind::Transient
@@ -165,7 +165,8 @@ impl Error {
         self.is(ErrorKind::Backoff)
     }
 
-    /// The caller's wait timeout elapsed before the refresh finished. The refresh continues, and its token is kept.
+    /// The caller's wait timeout elapsed before the refresh finished. The refresh continues, and its token is
+    /// kept.
     pub fn is_timeout(&self) -> bool {
         self.is(ErrorKind::Timeout)
     }
@@ -196,7 +197,8 @@ impl Error {
         self.is(ErrorKind::GrantEnded)
     }
 
-    /// There is no credential: the session was signed out, or another user signed in while the request waited.
+    /// There is no credential: the session was signed out, or another user signed in while the request
+    /// waited.
     pub fn is_signed_out(&self) -> bool {
         self.is(ErrorKind::SignedOut)
     }

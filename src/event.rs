@@ -12,14 +12,14 @@ pub use crate::token::warning::Warning;
 
 /// An event of a session.
 ///
-/// Passed to the hook of [`SessionBuilder::on_event`](crate::SessionBuilder::on_event) and, with the feature `tracing`,
-/// written to the log. Events contain no secrets, unless a user's hook or refresher puts one into its error; the log
-/// omits those errors.
+/// Passed to the hook of [`SessionBuilder::on_event`](crate::SessionBuilder::on_event) and, with the feature
+/// `tracing`, written to the log. Events contain no secrets, unless a user's hook or refresher puts one into
+/// its error; the log omits those errors.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event {
-    /// The session's generation when it happened. A token is saved before it is used, so `TokenSaved` still carries the
-    /// previous generation.
+    /// The session's generation when it happened. A token is saved before it is used, so `TokenSaved` still
+    /// carries the previous generation.
     pub generation: u64,
     /// What happened.
     pub kind: EventKind,

@@ -1,8 +1,8 @@
 //! Tokens.
 //!
-//! [`Token`] is a token endpoint's whole response: the access token, its scheme and expiry, the refresh token.
-//! [`AccessToken`] is the part that requests carry; it has no refresh token. Both zero the memory of secrets when the
-//! last reference is dropped, and neither shows them in `Debug`.
+//! [`Token`] is a token endpoint's whole response: the access token, its scheme and expiry, the refresh
+//! token. [`AccessToken`] is the part that requests carry; it has no refresh token. Both zero the memory of
+//! secrets when the last reference is dropped, and neither shows them in `Debug`.
 
 pub(crate) mod access;
 pub(crate) mod builder;

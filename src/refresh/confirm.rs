@@ -32,6 +32,6 @@ impl<R: Refresher> Refresher for ConfirmGrantEnded<R> {
     }
 }
 
-/// Both exchanges have to fit into the refresh timeout: a refresh that times out is an unknown outcome, and the grant
-/// would never end.
+/// Both exchanges have to fit into the refresh timeout: a refresh that times out is an unknown outcome, and
+/// the grant would never end.
 const MAX_PAUSE: Duration = Duration::from_secs(30);

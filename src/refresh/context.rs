@@ -97,8 +97,8 @@ impl RefreshContext {
         self.refresh_token.as_ref().map(Secret::expose)
     }
 
-    /// The refresh token without surrounding whitespace (one that was read from a file ends with a newline). `None` if
-    /// nothing is left.
+    /// The refresh token without surrounding whitespace (one that was read from a file ends with a newline).
+    /// `None` if nothing is left.
     #[cfg(any(feature = "json", feature = "oauth2"))]
     pub(crate) fn presentable(&self) -> Option<&str> {
         self.refresh_token().map(str::trim).filter(|token| !token.is_empty())
@@ -114,8 +114,8 @@ impl RefreshContext {
         self.reason
     }
 
-    /// The challenges sent with the rejection: where to ask and for what (Docker), missing claims (Microsoft). Empty if
-    /// there were none.
+    /// The challenges sent with the rejection: where to ask and for what (Docker), missing claims
+    /// (Microsoft). Empty if there were none.
     pub fn challenges(&self) -> &Challenges {
         &self.challenges
     }

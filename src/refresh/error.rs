@@ -16,8 +16,8 @@ use crate::token::{InvalidToken, Secret};
 /// | [`misconfigured`](Self::misconfigured) | the client was refused, or the response has no token | as transient, but reported differently |
 /// | [`grant_ended`](Self::grant_ended) | the refresh token is dead (`invalid_grant`) | no further attempts until a token is set |
 ///
-/// Wrapping a `RefreshError` keeps its [`retry_after`](Self::retry_after). The wrapped error becomes the source of every
-/// waiter's error, so it must not contain a token.
+/// Wrapping a `RefreshError` keeps its [`retry_after`](Self::retry_after). The wrapped error becomes the
+/// source of every waiter's error, so it must not contain a token.
 #[derive(Clone)]
 pub struct RefreshError {
     kind: FailureKind,

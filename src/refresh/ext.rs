@@ -20,8 +20,8 @@ use super::{RefreshError, Refresher, confirm::ConfirmGrantEnded, map_err::MapErr
 pub trait RefresherExt: Refresher + Sized {
     /// Adds a timeout; when it elapses, the outcome is unknown.
     ///
-    /// About ten seconds works well: the repeated exchange is then still tolerated by rotating servers. The built-in
-    /// refreshers for token endpoints have their own timeout, and know whether the request was sent.
+    /// About ten seconds works well: the repeated exchange is then still tolerated by rotating servers. The
+    /// built-in refreshers for token endpoints have their own timeout, and know whether the request was sent.
     fn timeout(self, timeout: Duration) -> Timeout<Self> {
         Timeout::new(self, timeout)
     }
@@ -30,8 +30,8 @@ pub trait RefresherExt: Refresher + Sized {
     ///
     /// # Examples
     ///
-    /// For servers that treat any reuse of a refresh token as theft: never repeat an exchange without a response, but let
-    /// the user sign in.
+    /// For servers that treat any reuse of a refresh token as theft: never repeat an exchange without a
+    /// response, but let the user sign in.
     ///
     /// ```
     /// use tower_reauth::{RefreshError, Refresher, RefresherExt};
@@ -50,8 +50,8 @@ pub trait RefresherExt: Refresher + Sized {
         MapErr::new(self, map)
     }
 
-    /// Repeats the exchange after a pause before reporting the grant as ended, for providers with spurious `invalid_grant`
-    /// errors.
+    /// Repeats the exchange after a pause before reporting the grant as ended, for providers with spurious
+    /// `invalid_grant` errors.
     ///
     /// The pause is capped at 30 s, so that both exchanges fit into the refresh timeout.
     fn confirm_grant_ended(self, pause: Duration) -> ConfirmGrantEnded<Self> {

@@ -8,15 +8,16 @@ use super::{context::RefreshContext, error::RefreshError};
 
 /// Obtains a new token.
 ///
-/// A refresher is one stateless exchange: it gets the refresh token and returns the response. When it runs, who waits
-/// for it and what happens with the result is up to the [`Session`](crate::Session). Use [`refresh_fn`] for a closure,
-/// and [`RefresherExt`](crate::RefresherExt) for combinators.
+/// A refresher is one stateless exchange: it gets the refresh token and returns the response. When it runs,
+/// who waits for it and what happens with the result is up to the [`Session`](crate::Session). Use
+/// [`refresh_fn`] for a closure, and [`RefresherExt`](crate::RefresherExt) for combinators.
 ///
 /// # Implementing
 ///
-/// Implement it as an `async fn`. It runs in its own task, one at a time per session. It should finish well within the
-/// session's refresh timeout (60 s by default), and classify its errors: see [`RefreshError`]. It must not ask its own
-/// session for a token: mark a request that it sends through the layered client with [`SkipAuth`](crate::SkipAuth).
+/// Implement it as an `async fn`. It runs in its own task, one at a time per session. It should finish well
+/// within the session's refresh timeout (60 s by default), and classify its errors: see [`RefreshError`]. It
+/// must not ask its own session for a token: mark a request that it sends through the layered client with
+/// [`SkipAuth`](crate::SkipAuth).
 ///
 /// # Examples
 ///
@@ -60,8 +61,8 @@ pub trait Refresher: Send + Sync + 'static {
     ///
     /// # Cancel safety
     ///
-    /// Dropped on the session's refresh timeout or with its runtime; the outcome then counts as unknown. Dropping callers
-    /// doesn't cancel it.
+    /// Dropped on the session's refresh timeout or with its runtime; the outcome then counts as unknown.
+    /// Dropping callers doesn't cancel it.
     fn refresh(&self, cx: RefreshContext) -> impl Future<Output = Result<Token, RefreshError>> + Send;
 }
 
@@ -137,7 +138,7 @@ impl AnyRefresher {
 
 impl<R: Refresher> ErasedRefresher for R {
     fn refresh(self: Arc<Self>, cx: RefreshContext) -> BoxRefresh {
-        // In the task, and within its panic guard, runs also what `Refresher::refresh` does before it returns a future.
+        // `refresh` is called inside the task, so that a panic before it returns its future is caught, too.
         Box::pin(async move { Refresher::refresh(&*self, cx).await })
     }
 }

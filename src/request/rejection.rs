@@ -26,12 +26,13 @@ pub enum Verdict {
 
 /// Decides whether a response rejects the token that its request carried.
 ///
-/// Servers reject a token in different ways: with a status, a header, or a redirect to a login page. A [`RejectionRule`]
-/// looks at the head of a response to a request that carried the token, and returns a [`Verdict`]. If that is
-/// [`Reject`](Verdict::Reject), the layer obtains a newer token and retries the request once.
+/// Servers reject a token in different ways: with a status, a header, or a redirect to a login page. A
+/// [`RejectionRule`] looks at the head of a response to a request that carried the token, and returns a
+/// [`Verdict`]. If that is [`Reject`](Verdict::Reject), the layer obtains a newer token and retries the
+/// request once.
 ///
-/// The default is [`StatusUnauthorized`]: status 401, whatever its `WWW-Authenticate` says, unless that states
-/// explicitly that a new token wouldn't help. [`rejection_fn`] creates a rule from a closure.
+/// The default is [`StatusUnauthorized`]: status 401, whatever its `WWW-Authenticate` says, unless that
+/// states explicitly that a new token wouldn't help. [`rejection_fn`] creates a rule from a closure.
 ///
 /// # Examples
 ///
@@ -54,8 +55,8 @@ pub enum Verdict {
 ///
 /// # Rejections in the body
 ///
-/// A rule doesn't see the body. If the rejection is in there (a 200 with a JSON error), let a small *inner* layer read
-/// it, up to a limit, and put a marker into the response's extensions:
+/// A rule doesn't see the body. If the rejection is in there (a 200 with a JSON error), let a small *inner*
+/// layer read it, up to a limit, and put a marker into the response's extensions:
 ///
 /// ```
 /// use bytes::Bytes;
@@ -110,9 +111,9 @@ pub trait RejectionRule: Send + Sync + 'static {
 
 /// The default: status 401 rejects the token.
 ///
-/// The *status* decides, whether there is a challenge, none, or an unreadable one (RFC 9110 §15.5.2). There are two
-/// exceptions: `insufficient_scope` asks for step-up (RFC 6750 §3.1), and `use_dpop_nonce` is about a proof (RFC 9449
-/// §9); neither is helped by a refresh. 403, 407 and others don't count.
+/// The *status* decides, whether there is a challenge, none, or an unreadable one (RFC 9110 §15.5.2). There
+/// are two exceptions: `insufficient_scope` asks for step-up (RFC 6750 §3.1), and `use_dpop_nonce` is about a
+/// proof (RFC 9449 §9); neither is helped by a refresh. 403, 407 and others don't count.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StatusUnauthorized;
 

@@ -13,8 +13,8 @@ pub use map_body::MapBody;
 
 /// Replays bodies of type `B`.
 ///
-/// When a server rejects the token of a request, the layer obtains a newer one and retries the request. The head is
-/// copied; a [`Replay`] decides whether and how the *body* can be replayed:
+/// When a server rejects the token of a request, the layer obtains a newer one and retries the request. The
+/// head is copied; a [`Replay`] decides whether and how the *body* can be replayed:
 ///
 /// | | for | what it retains |
 /// |---|---|---|
@@ -24,8 +24,8 @@ pub use map_body::MapBody;
 /// | [`MapBody`] | streamed bodies, if the inner service has a fixed body type | what was sent, up to a limit |
 /// | [`NoReplay`] | bodies that can't be replayed | nothing |
 ///
-/// If a request can't be replayed, the caller gets the original response. The token is still marked as rejected, so the
-/// next request gets a new one.
+/// If a request can't be replayed, the caller gets the original response. The token is still marked as
+/// rejected, so the next request gets a new one.
 ///
 /// This trait is sealed.
 ///
@@ -79,18 +79,19 @@ pub use map_body::MapBody;
 ///
 /// # Streaming uploads
 ///
-/// A server may reject a request before it has read the body. [`Buffered`] stops such an upload before the request
-/// waits for a token, so it doesn't keep a shared connection's flow-control window: cleanly if the body had no declared
-/// length, otherwise with an error ([`UploadAborted`]). The retry continues with what is left of the original; only one
-/// of the two polls it at a time. With the others, the inner service owns the body and treats it as with any early
-/// response.
+/// A server may reject a request before it has read the body. [`Buffered`] stops such an upload before the
+/// request waits for a token, so it doesn't keep a shared connection's flow-control window: cleanly if the
+/// body had no declared length, otherwise with an error ([`UploadAborted`]). The retry continues with what is
+/// left of the original; only one of the two polls it at a time. With the others, the inner service owns the
+/// body and treats it as with any early response.
 ///
 /// # Compiler errors
 ///
-/// If the body of a request can't be replayed, rustc says of `client.ready()` or `client.oneshot(request)` that the
-/// method "exists .., but its trait bounds were not satisfied". Written as `ServiceExt::ready(&mut client)` or
-/// `ServiceExt::oneshot(client, request)` the error names the body type and the remedies. The same error can mean that
-/// the inner service expects another body type than [`Replay::Body`]: with [`Buffered`] that is [`BufferedBody`].
+/// If the body of a request can't be replayed, rustc says of `client.ready()` or `client.oneshot(request)`
+/// that the method "exists .., but its trait bounds were not satisfied". Written as
+/// `ServiceExt::ready(&mut client)` or `ServiceExt::oneshot(client, request)`, the error names the body type
+/// and the remedies. The same error can mean that the inner service expects another body type than
+/// [`Replay::Body`]: with [`Buffered`] that is [`BufferedBody`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't replay request bodies of type `{B}`",
     label = "no way to replay `{B}`",
@@ -133,7 +134,8 @@ pub struct ReplayFn<F> {
     try_clone: F,
 }
 
-/// Creates a [`Replay`] for bodies with their own way to clone themselves. `None`: the body can't be replayed.
+/// Creates a [`Replay`] for bodies with their own way to clone themselves. `None`: the body can't be
+/// replayed.
 ///
 /// # Examples
 ///

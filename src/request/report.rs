@@ -6,7 +6,8 @@ use crate::error::Error;
 
 /// How a response was obtained; present if the request was retried or finally rejected.
 ///
-/// It is in the response's extensions, for a retry layer that counts attempts, and to find out why a 401 was passed on.
+/// It is in the response's extensions, for a retry layer that counts attempts, and to find out why a 401 was
+/// passed on.
 ///
 /// # Examples
 ///

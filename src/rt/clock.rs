@@ -1,7 +1,7 @@
 //! Clocks and timers.
 //!
-//! Neither clock is sufficient: a monotonic clock may stop during suspend, and a wall clock can be set back. A session
-//! reads both and uses the *larger* difference as the elapsed time.
+//! Neither clock is sufficient: a monotonic clock may stop during suspend, and a wall clock can be set back.
+//! A session reads both and uses the *larger* difference as the elapsed time.
 
 use std::{
     fmt,
@@ -13,7 +13,7 @@ use std::{
 /// Nanoseconds, the unit of all arithmetic on time, which saturates.
 pub(crate) type Nanos = i64;
 
-/// The longest time span, beyond which all are the same: a hundred years.
+/// The longest time span, a hundred years. Longer ones are clamped to it.
 pub(crate) const LONGEST: Nanos = 100 * 365 * 86_400 * 1_000_000_000;
 
 /// One reading of both clocks.
@@ -70,7 +70,8 @@ pub trait Clock: Send + Sync + 'static {
 
 /// The default: system clocks and tokio timers.
 ///
-/// On Linux it reads the coarse clocks, which have a resolution of a few milliseconds and cost a tenth as much.
+/// On Linux it reads the coarse clocks, which have a resolution of a few milliseconds and cost a tenth as
+/// much.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -102,7 +103,8 @@ impl Timestamp {
         wall.max(monotonic)
     }
 
-    /// `earlier` with its wall time derived from the monotonic clock, if the wall clock has been set back past it.
+    /// `earlier` with its wall time derived from the monotonic clock, if the wall clock has been set back
+    /// past it.
     pub(crate) fn anchor(self, earlier: Self) -> Self {
         if self.wall >= earlier.wall {
             return earlier;
@@ -122,7 +124,8 @@ impl Clock for SystemClock {
 
         use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
 
-        /// How far the coarse clock may lag. It is added, as a slow clock would send a token that has expired.
+        /// How far the coarse clock may lag. It is added, as a slow clock would send a token that has
+        /// expired.
         static LAG: LazyLock<Nanos> = LazyLock::new(|| nanos_of(clock_getres(ClockId::RealtimeCoarse)));
 
         #[inline]

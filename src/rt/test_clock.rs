@@ -15,8 +15,9 @@ use super::clock::{Clock, Nanos, NoTimer, Sleep, Timestamp, nanos, nanos_since_e
 
 /// A test clock that follows tokio's time and whose wall clock can jump.
 ///
-/// With `tokio::time::pause()` a test controls all time: `tokio::time::advance` moves both clocks and the timers;
-/// [`step`](Self::step) moves only the wall clock, as suspending the machine or setting the clock does.
+/// With `tokio::time::pause()` a test controls all time: `tokio::time::advance` moves both clocks and the
+/// timers; [`step`](Self::step) moves only the wall clock, as suspending the machine or setting the clock
+/// does.
 ///
 /// Clones share their state. Needs the feature `test-util`.
 ///

@@ -8,8 +8,8 @@ use super::secret::{after_scheme, header_value, scheme};
 
 /// An access token, ready to be sent.
 ///
-/// Cheap to clone. Two are equal if they are the same token of the same generation. When a server rejects it, pass it to
-/// [`Session::token_after_rejection`](crate::Session::token_after_rejection).
+/// Cheap to clone. Two are equal if they are the same token of the same generation. When a server rejects it,
+/// pass it to [`Session::token_after_rejection`](crate::Session::token_after_rejection).
 #[derive(Clone)]
 pub struct AccessToken {
     inner: Arc<AccessTokenInner>,

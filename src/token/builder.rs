@@ -98,8 +98,8 @@ impl TokenBuilder {
         self
     }
 
-    /// Sets the lifetime, starting when the session called the refresher (or when the token is given to the session).
-    /// Capped at 100 years.
+    /// Sets the lifetime, starting when the session called the refresher (or when the token is given to the
+    /// session). Capped at 100 years.
     pub fn expires_in(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
         self.expiry = after(lifetime.into());
         self
@@ -171,8 +171,9 @@ impl TokenBuilder {
     ///
     /// # Errors
     ///
-    /// [`InvalidToken`] if the access token is empty or not a valid header value, or if the scheme isn't a token (RFC
-    /// 9110 §5.6.2). It converts into a [`RefreshError`](crate::RefreshError), so a refresher can use `?`.
+    /// [`InvalidToken`] if the access token is empty or not a valid header value, or if the scheme isn't a
+    /// token (RFC 9110 §5.6.2). It converts into a [`RefreshError`](crate::RefreshError), so a refresher can
+    /// use `?`.
     pub fn build(self) -> Result<Token, InvalidToken> {
         let access_token = self.access_token.trim_ascii();
         check_access_token(access_token).map_err(|kind| InvalidToken { part: Part::AccessToken, kind })?;

@@ -6,8 +6,8 @@ use super::{Secret, Token};
 
 /// The tokens a session had when it was signed out, or those of a [`Token`].
 ///
-/// Returned by [`Session::sign_out`](crate::Session::sign_out). A session that was given only a refresh token and hasn't
-/// used it yet has no access token; a signed-out session has neither.
+/// Returned by [`Session::sign_out`](crate::Session::sign_out). A session that was given only a refresh token
+/// and hasn't used it yet has no access token; a signed-out session has neither.
 #[derive(Clone, Default)]
 #[must_use = "the tokens stay valid unless they are revoked"]
 pub struct RevocableTokens {

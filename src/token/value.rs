@@ -129,8 +129,8 @@ impl Token {
         self.refresh_token.as_ref()
     }
 
-    /// The reported expiry. `None` if it is unknown, or if only a lifetime was given and no session has received the token
-    /// yet.
+    /// The reported expiry. `None` if it is unknown, or if only a lifetime was given and no session has
+    /// received the token yet.
     pub fn expires_at(&self) -> Option<SystemTime> {
         match self.expiry {
             Some(Expiry::At(instant)) => Some(instant),
@@ -164,7 +164,8 @@ impl Token {
     pub(crate) fn reported_lifetime(&self, called: Timestamp, refreshed: bool) -> ReportedLifetime {
         let mut received = called;
         if let Some(known) = self.received_at {
-            // A receipt in the future was read from another clock: only its distance to the expiry can be trusted.
+            // A receipt in the future was read from another clock: only its distance to the expiry can be
+            // trusted.
             let passed = called.wall.saturating_sub(rt::nanos_since_epoch(known)).clamp(0, LONGEST);
             received.wall -= passed;
             received.monotonic -= passed;

@@ -138,8 +138,8 @@ where
         let buffered: u64 =
             state.frames.iter().map(|frame| frame.data_ref().map_or(0, |data| data.len() as u64)).sum();
         let mut hint = SizeHint::new();
-        // A length that the first attempt didn't declare isn't declared now: an HTTP/1 body with a length has no
-        // trailers.
+        // A length that the first attempt didn't declare isn't declared now: an HTTP/1 body with a length has
+        // no trailers.
         let upper = rest.upper().filter(|_| self.has_declared_length);
         if let Some(upper) = upper.and_then(|upper| upper.checked_add(buffered)) {
             hint.set_upper(upper);

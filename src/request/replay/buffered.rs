@@ -18,8 +18,8 @@ use crate::sync::lock;
 
 /// Buffers a streamed body while it is sent, to replay it frame by frame, trailers included.
 ///
-/// Nothing is copied ([`Bytes`] are shared), and the first attempt isn't delayed. Above the limit the buffer is
-/// discarded, and a rejected request gets the original response.
+/// Nothing is copied ([`Bytes`] are shared), and the first attempt isn't delayed. Above the limit the buffer
+/// is discarded, and a rejected request gets the original response.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffered {
     limit: usize,
@@ -49,7 +49,6 @@ impl Default for Buffered {
 
 impl Sealed for Buffered {}
 
-// No bound on the error: a future in a spawned task would have to prove `BoxError: Into<BoxError>` for every lifetime.
 #[diagnostic::do_not_recommend]
 impl<B> Replay<B> for Buffered
 where

@@ -1,7 +1,7 @@
 //! What the two attempts of a buffered body share.
 //!
-//! Whoever polls the original takes it out for the poll, so that the lock isn't held while the user's code runs, and
-//! puts it back together with the result.
+//! An attempt takes the original out to poll it, so that no lock is held while the user's code runs, and puts
+//! it back together with the result.
 
 use std::{
     collections::VecDeque,
@@ -116,8 +116,8 @@ impl<'a, B: Body<Data = Bytes>> BodyGuard<'a, B> {
         }
     }
 
-    /// The caller stores the result and releases the lock before it wakes the replay: it must not see the original
-    /// without the frame that came before.
+    /// The caller stores the result and releases the lock before it wakes the replay: it must not see the
+    /// original without the frame that came before.
     pub(super) fn put_back(mut self) -> (MutexGuard<'a, BufferState<B>>, Option<Waker>) {
         let mut locked = lock(self.state);
         locked.original = self.original.take();
@@ -128,8 +128,8 @@ impl<'a, B: Body<Data = Bytes>> BodyGuard<'a, B> {
 
 impl<B> Drop for BodyGuard<'_, B> {
     fn drop(&mut self) {
-        // The original panicked: it isn't polled again. A replay that has already begun must fail, as it would send
-        // an incomplete body.
+        // The original panicked: it isn't polled again. A replay that has already begun must fail, as it
+        // would send an incomplete body.
         if mem::take(&mut self.original).is_some() {
             let mut locked = lock(self.state);
             locked.error = Some(PANICKED.into());

@@ -17,7 +17,8 @@ mod scripted;
 
 type Slot = Arc<Mutex<Option<Retained<Original>>>>;
 
-/// Yields its frames one by one. While it is polled for the second one, the attempt is stopped and `during` runs.
+/// Yields its frames one by one. While it is polled for the second one, the attempt is stopped and `during`
+/// runs.
 struct Original {
     during: fn(&Slot),
     frames: VecDeque<Step>,
@@ -109,7 +110,7 @@ fn p16_a_panic_during_the_rejection_fails_the_replay() {
     assert!(replayed(64, [Step::Yield("ab"), Step::Panic]).is_err());
 }
 
-/// A replay that is polled at once by whoever wakes it, as another thread might do.
+/// A replay whose waker polls it at once, as another thread might do.
 struct Second {
     body: Mutex<BufferedBody<Original>>,
     received: Mutex<String>,

@@ -369,8 +369,8 @@ fn p16_a_panic_is_an_error_of_both_attempts() {
     assert!(stop(retained).is_none());
 }
 
-/// The replay starts while the first attempt polls the original, and is woken when that is back. Its waker polls at
-/// once, as another thread may do: the frame of the running poll comes before the next.
+/// The replay starts while the first attempt polls the original, and is woken when that is back. Its waker
+/// polls at once, as another thread may do: the frame of the running poll comes before the next.
 #[test]
 fn p16_frames_stay_in_order_if_the_replay_starts_during_a_poll() {
     struct PollAtOnce(Mutex<Option<BufferedBody<Scripted>>>, Mutex<Vec<String>>, AtomicUsize);
