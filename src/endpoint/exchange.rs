@@ -1,10 +1,6 @@
 //! One exchange with a token endpoint: sent, answered, judged.
 
-use std::{
-    fmt,
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 use futures_util::future::{Either, select};
 use http::{HeaderMap, StatusCode, header};
@@ -25,7 +21,8 @@ use super::{
     url::EndpointUrl,
 };
 
-/// A token endpoint, how it is spoken to, and how its answers are taken. A clone is for another session.
+/// A token endpoint, how it is spoken to, and how its answers are taken.
+#[derive(Clone)]
 pub(crate) struct Exchange {
     pub(crate) url: EndpointUrl,
     pub(crate) transport: Transport,
@@ -35,8 +32,6 @@ pub(crate) struct Exchange {
     pub(crate) never_ends: bool,
     pub(crate) timeout: Duration,
     pub(crate) max_response_size: usize,
-    /// Refusals in a row of which nothing is known.
-    unclear: AtomicU32,
 }
 
 /// A request that brought no whole answer.
@@ -57,7 +52,6 @@ impl Exchange {
             never_ends: false,
             timeout: TIME_LIMIT,
             max_response_size: ANSWER_LIMIT,
-            unclear: AtomicU32::new(0),
         }
     }
 
@@ -67,17 +61,14 @@ impl Exchange {
         cx: &RefreshContext,
         make: &MakeRequest<'_>,
     ) -> Result<Token, RefreshError> {
-        let result = match self.send(cx.clock(), make).await {
+        match self.send(cx.clock(), make).await {
             Ok(reply) => self.take(reply, cx),
             Err(Failure { kind: kind @ EndpointErrorKind::Request(_), .. }) => {
                 Err(failed(FailureKind::Misconfigured, kind))
             }
             Err(Failure { kind, sent: true }) => Err(failed(FailureKind::OutcomeUnknown, kind)),
             Err(Failure { kind, sent: false }) => Err(failed(FailureKind::Transient, kind)),
-        };
-        result
-            .map_err(|(error, unclear)| self.pace(error, unclear, cx.consecutive_failures()))
-            .inspect(|_| self.clear())
+        }
     }
 
     /// Sends a request whose answer is a status (RFC 7009 §2.2). That the grant has ended already is no failure.
@@ -121,8 +112,8 @@ impl Exchange {
         }
     }
 
-    /// What an answer means; and whether nothing is known of it.
-    fn take(&self, mut reply: Reply, cx: &RefreshContext) -> Result<Token, (RefreshError, bool)> {
+    /// Interprets a response.
+    fn take(&self, mut reply: Reply, cx: &RefreshContext) -> Result<Token, RefreshError> {
         let status = reply.status;
         let is_success = status.is_success();
         match std::mem::replace(&mut reply.end, End::Whole) {
@@ -145,7 +136,7 @@ impl Exchange {
                 Err(self.refuse(&reply.headers, status, self.verdicts.choose(&codes), what, cx))
             }
             Answer::Unusable(flaw, refresh_token) => {
-                let (error, unclear) = match flaw {
+                let error = match flaw {
                     Flaw::Missing => {
                         let member = self.shape.access_token.clone().into_owned();
                         failed(FailureKind::Transient, EndpointErrorKind::NoAccessToken { status, member })
@@ -159,11 +150,10 @@ impl Exchange {
                     }
                 };
                 // What was presented may be spent by it.
-                let error = match refresh_token {
+                Err(match refresh_token {
                     Some(refresh_token) => error.with_refresh_token(refresh_token.as_str()),
                     None => error,
-                };
-                Err((error, unclear))
+                })
             }
             Answer::Unreadable(Malformed::Truncated) => {
                 let kind = EndpointErrorKind::Unreadable { status, what: contents(&reply, true) };
@@ -182,45 +172,15 @@ impl Exchange {
         code: Option<&str>,
         what: Contents,
         cx: &RefreshContext,
-    ) -> (RefreshError, bool) {
+    ) -> RefreshError {
         let wait = retry_after(headers, cx.clock().now().wall());
         let Judged { kind, unclear } = match self.verdicts.judge(status, code, wait.is_some()) {
             judged if self.never_ends => judged.without_a_grant(),
             judged => judged,
         };
         let code = code.and_then(|code| told(code, secrets(cx)));
-        let (error, _) = failed(kind, EndpointErrorKind::Refused { status, code, what });
-        (error.with_retry_after(wait), unclear)
-    }
-
-    /// Refusals of which nothing is known are tried thrice at the pace of the backoff, and then at leisure.
-    fn pace(&self, error: RefreshError, unclear: bool, failures: u32) -> RefreshError {
-        if !unclear {
-            self.clear();
-            return error;
-        }
-        let before = self.unclear.fetch_add(1, Ordering::Relaxed).min(failures);
-        if before < MOST_UNCLEAR { error } else { error.pause(LEISURE) }
-    }
-
-    fn clear(&self) {
-        self.unclear.store(0, Ordering::Relaxed);
-    }
-}
-
-impl Clone for Exchange {
-    fn clone(&self) -> Self {
-        Self {
-            url: self.url.clone(),
-            transport: self.transport.clone(),
-            shape: self.shape.clone(),
-            verdicts: self.verdicts.clone(),
-            never_ends: self.never_ends,
-            timeout: self.timeout,
-            max_response_size: self.max_response_size,
-            // It counts for itself.
-            unclear: AtomicU32::new(0),
-        }
+        let error = failed(kind, EndpointErrorKind::Refused { status, code, what }).with_retry_after(wait);
+        if unclear { error.unexplained() } else { error }
     }
 }
 
@@ -234,10 +194,10 @@ impl fmt::Debug for Exchange {
     }
 }
 
-fn failed(kind: FailureKind, why: EndpointErrorKind) -> (RefreshError, bool) {
+fn failed(kind: FailureKind, why: EndpointErrorKind) -> RefreshError {
     let error = EndpointError::new(why);
     let text = error.to_string();
-    (RefreshError::new(kind, error.into()).with_log_message(text), false)
+    RefreshError::new(kind, error.into()).with_log_message(text)
 }
 
 /// What must not be shown, whatever an answer says.
@@ -261,7 +221,3 @@ fn contents(reply: &Reply, truncated: bool) -> Contents {
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 const ANSWER_LIMIT: usize = 256 * 1024;
-
-const MOST_UNCLEAR: u32 = 3;
-
-const LEISURE: Duration = Duration::from_secs(600);

@@ -20,7 +20,7 @@ use crate::{
 
 /// A refresher for an endpoint that takes and gives JSON.
 ///
-/// See the [module docs](super). A clone is for another session.
+/// See the [module docs](super).
 #[derive(Clone)]
 #[must_use]
 pub struct JsonEndpoint {

@@ -100,7 +100,7 @@ impl RefreshContext {
 
     /// The refresh token as an endpoint takes it: without white space around it (one that was read from a file ends with
     /// a line feed), and none if nothing is left.
-    #[cfg(any(feature = "json", feature = "oauth2"))]
+    #[cfg(feature = "__endpoint")]
     pub(crate) fn presentable(&self) -> Option<&str> {
         self.refresh_token().map(str::trim).filter(|text| !text.is_empty())
     }
