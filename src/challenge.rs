@@ -11,11 +11,12 @@ use parser::Parser;
 
 /// The challenges in a response's `WWW-Authenticate` fields.
 ///
-/// The status decides whether a token was rejected; challenges add detail: required claims, where to ask and for which
-/// scope, or that a refresh won't help (RFC 6750 §3, RFC 9449 §9).
+/// The status decides whether a token was rejected; challenges add detail: required claims, where to ask and
+/// for which scope, or that a refresh won't help (RFC 6750 §3, RFC 9449 §9).
 ///
-/// Many servers violate the grammar: conforming fields are parsed strictly, others leniently, and unreadable parts are
-/// skipped, so parsing never fails. At most 16 KiB per field, 64 challenges and 64 parameters each are read.
+/// Many servers violate the grammar: conforming fields are parsed strictly, others leniently, and unreadable
+/// parts are skipped, so parsing never fails. At most 16 KiB per field, 64 challenges and 64 parameters each
+/// are read.
 ///
 /// Cheap to clone.
 ///
@@ -108,19 +109,22 @@ impl Challenges {
         self.unreadable
     }
 
-    /// The first challenge with this scheme, which is case-insensitive. There may be more, see [`iter`](Self::iter).
+    /// The first challenge with this scheme, which is case-insensitive. There may be more, see
+    /// [`iter`](Self::iter).
     pub fn find(&self, scheme: &str) -> Option<&Challenge> {
         self.iter().find(|challenge| challenge.scheme.eq_ignore_ascii_case(scheme))
     }
 
-    /// Whether the token is valid but its scope insufficient (RFC 6750 §3.1), so a refreshed token won't help.
+    /// Whether the token is valid but its scope insufficient (RFC 6750 §3.1), so a refreshed token won't
+    /// help.
     ///
     /// True for `error="insufficient_scope"` with any scheme, unless the token itself is also blamed.
     pub fn is_step_up(&self) -> bool {
         self.has_error("insufficient_scope") && !self.blames_token()
     }
 
-    /// Whether the proof sent with the token lacks the server's nonce (RFC 9449 §9); the token itself is fine.
+    /// Whether the proof sent with the token lacks the server's nonce (RFC 9449 §9); the token itself is
+    /// fine.
     ///
     /// True for `error="use_dpop_nonce"` with any scheme, unless the token itself is also blamed.
     pub fn is_use_dpop_nonce(&self) -> bool {

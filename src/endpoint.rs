@@ -4,9 +4,9 @@
 //!
 //! # Parsing responses
 //!
-//! The body is parsed as JSON (with or without a byte order mark) or as a form, whatever its content type. Numbers may
-//! be strings. An `error` next to a token is an error, even with status 200. Only the error code, sanitised and
-//! truncated, is ever shown in an error or log.
+//! The body is parsed as JSON (with or without a byte order mark) or as a form, whatever its content type.
+//! Numbers may be strings. An `error` next to a token is an error, even with status 200. Only the error code,
+//! sanitised and truncated, is ever shown in an error or log.
 //!
 //! # Classifying failures
 //!
@@ -25,17 +25,17 @@
 //! | truncated response; request sent but no response | outcome unknown | |
 //! | request not sent | transient | retried once if a pooled connection was dead |
 //!
-//! Provider-specific codes and statuses can be configured and take precedence, see [`ErrorClassifier`]. A refresh token
-//! next to an unusable access token replaces the session's.
+//! Provider-specific codes and statuses can be configured and take precedence, see [`ErrorClassifier`]. A
+//! refresh token next to an unusable access token replaces the session's.
 //!
-//! If a request was sent, but there is no response within the timeout (10 s by default), the outcome is unknown. With
-//! any transport it is known whether the request was sent, because sending consumes its body, see [`RequestBody`]; a
-//! request reported as unsent can no longer be sent.
+//! If a request was sent, but there is no response within the timeout (10 s by default), the outcome is
+//! unknown. With any transport it is known whether the request was sent, because sending consumes its body,
+//! see [`RequestBody`]; a request reported as unsent can no longer be sent.
 //!
 //! # Transports
 //!
-//! Any tower service that takes `http` requests with a [`RequestBody`], such as a hyper-util client with its own
-//! limits, proxies, TLS and tracing:
+//! Any tower service that takes `http` requests with a [`RequestBody`], such as a hyper-util client with its
+//! own limits, proxies, TLS and tracing:
 //!
 //! ```
 //! use hyper_util::{client::legacy::{Client, connect::HttpConnector}, rt::TokioExecutor};
@@ -48,8 +48,8 @@
 //!
 //! Don't use the client that carries the layer: the refresh would wait for itself.
 //!
-//! A layer that synthesises a response on timeout (408, as tower-http's `TimeoutLayer` does) hides that the outcome is
-//! unknown: use the refresher's own timeout instead, or let the layer return 504.
+//! A layer that synthesises a response on timeout (408, as tower-http's `TimeoutLayer` does) hides that the
+//! outcome is unknown: use the refresher's own timeout instead, or let the layer return 504.
 //!
 //! A transport that follows redirects may send the refresh token elsewhere.
 //!

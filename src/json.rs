@@ -1,7 +1,7 @@
 //! JSON endpoints: a refresher for JSON backends other than OAuth. Requires the feature `json`.
 //!
-//! A [`JsonEndpoint`] posts the refresh token in a field of a JSON object and reads the new token from the response's
-//! fields. For parsing and error classification see [`endpoint`](crate::endpoint).
+//! A [`JsonEndpoint`] posts the refresh token in a field of a JSON object and reads the new token from the
+//! response's fields. For parsing and error classification see [`endpoint`](crate::endpoint).
 //!
 //! # Examples
 //!

@@ -1,4 +1,5 @@
-//! OAuth 2.0: refreshers for a token endpoint (RFC 6749), and revocation (RFC 7009). Requires the feature `oauth2`.
+//! OAuth 2.0: refreshers for a token endpoint (RFC 6749), and revocation (RFC 7009). Requires the feature
+//! `oauth2`.
 //!
 //! A [`Client`] is a client registration at a token endpoint. It creates refreshers for grants,
 //!
@@ -68,8 +69,8 @@
 //!
 //! # Limitations
 //!
-//! No interactive grants (RFC 6749 §4.1). DPoP (RFC 9449) and assertion grants (RFC 7523, RFC 8693) aren't supported
-//! yet.
+//! No interactive grants (RFC 6749 §4.1). DPoP (RFC 9449) and assertion grants (RFC 7523, RFC 8693) aren't
+//! supported yet.
 
 mod claims;
 mod client;

@@ -1,11 +1,12 @@
 //! A lexer for fields that violate the grammar, as real servers send them.
 //!
-//! It accepts missing commas, extra commas or words around the scheme, values without quotes or in single quotes, and
-//! unescaped quotes within quotes. It reads conforming fields as the grammar defines them, including what the strict
-//! parser doesn't support: token68 values, bytes above 0x7F, and repeated spaces.
+//! It accepts missing commas, extra commas or words around the scheme, values without quotes or in single
+//! quotes, and unescaped quotes within quotes. It reads conforming fields as the grammar defines them,
+//! including what the strict parser doesn't support: token68 values, bytes above 0x7F, and repeated spaces.
 //!
-//! It never moves backwards. Lookahead ends after a word or two and, behind a quote, at the next quote, so time is linear
-//! in the length of the field. NOTE: lookahead must not cross a quote of the kind that it began behind.
+//! It never moves backwards. Lookahead ends after a word or two and, behind a quote, at the next quote, so
+//! time is linear in the length of the field. NOTE: lookahead must not cross a quote of the kind that it
+//! began behind.
 
 use std::borrow::Cow;
 
@@ -93,15 +94,16 @@ impl<'a> Lexemes<'a> {
         }
     }
 
-    /// Reads a quoted value; `self.at` is at the opening quote. A quote that doesn't end an item belongs to the value.
-    /// Returns `None` if no quote ends it.
+    /// Reads a quoted value; `self.at` is at the opening quote. A quote that doesn't end an item belongs to
+    /// the value. Returns `None` if no quote ends it.
     fn quoted(&mut self, quote: u8) -> Option<Cow<'a, str>> {
         let start = self.at + 1;
         let mut at = start;
         let mut has_escapes = false;
         loop {
             match self.byte(at)? {
-                // The skipped byte may begin a multi-byte character, whose other bytes can't be quotes or backslashes.
+                // The skipped byte may begin a multi-byte character, whose other bytes can't be quotes or
+                // backslashes.
                 b'\\' if quote == b'"' => {
                     has_escapes = true;
                     at += 2;
@@ -135,7 +137,8 @@ impl<'a> Lexemes<'a> {
         self.text[start..self.at].trim_end_matches([' ', '\t'])
     }
 
-    /// Whether a value may end before `at`: what follows is the end, a comma and another item, or a parameter.
+    /// Whether a value may end before `at`: what follows is the end, a comma and another item, or a
+    /// parameter.
     fn ends_value(&self, at: usize, quote: u8) -> bool {
         let at = self.past(at, is_space);
         match self.byte(at) {
@@ -195,8 +198,8 @@ impl<'a> Iterator for Lexemes<'a> {
     type Item = Lexeme<'a>;
 
     fn next(&mut self) -> Option<Lexeme<'a>> {
-        if let Some(piece) = self.next.take() {
-            return Some(piece);
+        if let Some(lexeme) = self.next.take() {
+            return Some(lexeme);
         }
         self.at = self.past(self.at, is_separator);
         let start = self.at;

@@ -15,8 +15,8 @@ use http_body::{Body, Frame, SizeHint};
 
 /// The body of a token request.
 ///
-/// The request counts as sent once its body has been read, so it is known for every transport whether a failed request
-/// was sent.
+/// The request counts as sent once its body has been read, so it is known for every transport whether a
+/// failed request was sent.
 ///
 /// After the exchange was cancelled, an unread body yields an error, or nothing.
 pub struct RequestBody {
@@ -100,7 +100,8 @@ impl SentHandle {
 // === impl SentFlag ===
 
 impl SentFlag {
-    /// Cancels the request, as a transport may continue in a task of its own. Returns whether it was sent already.
+    /// Cancels the request, as a transport may continue in a task of its own. Returns whether it was sent
+    /// already.
     pub(super) fn cancel(&self) -> bool {
         self.lock().as_ref().is_some_and(SentHandle::cancel)
     }

@@ -11,7 +11,7 @@ use super::error::printable;
 
 /// Provider-specific error codes and statuses.
 ///
-/// They take precedence over the built-in ones (see the [module docs](super)), and later entries over earlier ones.
+/// They take precedence over the built-in ones (see the [module docs](super)), later entries over earlier.
 ///
 /// # Examples
 ///
@@ -84,7 +84,7 @@ impl ErrorClassifier {
     }
 
     fn classify_code(&self, code: &str) -> Option<FailureKind> {
-        // A custom code may have several words; it may be copied from the response, or from our error message.
+        // A custom code may have several words, written as in the response or as in our error message.
         let printed = printable(code);
         let is = |known: &str, code: &str| known.trim().eq_ignore_ascii_case(code);
         last(&self.codes, |known| is(known, code.trim()) || is(known, &printed))

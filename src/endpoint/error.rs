@@ -8,11 +8,11 @@ use crate::{error::find_source, origin::Origin, token::InvalidToken};
 
 /// A failed token request.
 ///
-/// It is the source of the [`RefreshError`](crate::RefreshError) that a refresher returns, and so in the source chain
-/// of every waiter's [`Error`](crate::Error): [`find`](Self::find) extracts it.
+/// It is the source of the [`RefreshError`](crate::RefreshError) that a refresher returns, and so in the
+/// source chain of every waiter's [`Error`](crate::Error): [`find`](Self::find) extracts it.
 ///
-/// It contains nothing of the response body except the error code or token type, without control characters, and never
-/// one that contains a token.
+/// It contains nothing of the response body except the error code or token type, without control characters,
+/// and never one that contains a token.
 ///
 /// # Examples
 ///

@@ -73,8 +73,8 @@ impl Exchange {
         }
     }
 
-    /// Sends a request of which only the response's status matters (RFC 7009 §2.2). An already dead grant isn't an
-    /// error.
+    /// Sends a request of which only the response's status matters (RFC 7009 §2.2). An already dead grant
+    /// isn't an error.
     pub(crate) async fn run_for_status(
         &self,
         clock: &dyn Clock,

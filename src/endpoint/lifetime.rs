@@ -12,8 +12,8 @@ use super::{
 
 /// Where a response states the token's lifetime.
 ///
-/// Any value yields a token: strings are parsed, negative numbers mean expired, huge ones are clamped. A malformed
-/// lifetime, or a missing one whose field was configured, is unknown and reported as a
+/// Any value yields a token: strings are parsed, negative numbers mean expired, huge ones are clamped. A
+/// malformed lifetime, or a missing one whose field was configured, is unknown and reported as a
 /// [`Warning`](crate::event::Warning); such a token is used until a server rejects it.
 ///
 /// # Examples
@@ -71,8 +71,8 @@ impl Lifetime {
         Self::from_field(LifetimeField::UnixTime(field.into()))
     }
 
-    /// The access token is a JWT with an expiry, `exp` (RFC 7519 §4.1.4), which is compared with the local clock. The JWT
-    /// isn't verified.
+    /// The access token is a JWT with an expiry, `exp` (RFC 7519 §4.1.4), which is compared with the local
+    /// clock. The JWT isn't verified.
     pub fn jwt_exp() -> Self {
         Self::from_field(LifetimeField::JwtExp)
     }

@@ -13,7 +13,7 @@ use super::{
     lifetime::{Lifetime, StatedExpiry},
 };
 
-/// Where to find what in a response.
+/// Which fields of a response hold what.
 #[derive(Clone, Debug)]
 pub(crate) struct ResponseFormat {
     pub(crate) access_token: Cow<'static, str>,
@@ -111,7 +111,7 @@ impl ResponseFormat {
     /// RFC 6749 §5.1: a response without a scope grants what was requested.
     fn add_scopes(&self, token: TokenBuilder, fields: Fields<'_>) -> TokenBuilder {
         let Some(scope) = fields.get("scope").and_then(Value::into_string) else { return token };
-        // Separated by spaces (RFC 6749 §3.3) or, by some servers, by commas. But a scope may contain a comma.
+        // Separated by spaces (RFC 6749 §3.3). Some servers use commas, which a scope may also contain.
         let by_spaces: Vec<&str> = scope.split_ascii_whitespace().collect();
         let has = |scopes: &[&str], requested: &String| scopes.contains(&requested.as_str());
         let by_commas: Vec<&str> =
@@ -164,8 +164,8 @@ fn code(error: Value<'_>) -> Option<Zeroizing<String>> {
     (!printable(&text).is_empty()).then_some(text)
 }
 
-/// Overwrites invalid UTF-8, so that a bad byte in a message doesn't hide the code or the token next to it. The
-/// replacement is invalid in a header value, so that a token with bad bytes doesn't become another token.
+/// Overwrites invalid UTF-8, so that a bad byte in a message doesn't hide the code or the token next to it.
+/// The replacement is invalid in a header value, so that a token with bad bytes doesn't become another token.
 fn make_utf8(body: &mut [u8]) -> &str {
     let mut start = 0;
     while let Err(error) = std::str::from_utf8(&body[start..]) {

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, header};
 
-/// The delay that a server asks for, as seconds or as a date. A date is compared with the response's own `Date`, if there
-/// is one, so that neither clock needs to be right.
+/// The delay that a server asks for, as seconds or as a date. A date is compared with the response's own
+/// `Date`, if there is one, so that neither clock needs to be right.
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {

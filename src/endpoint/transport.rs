@@ -56,7 +56,8 @@ impl Transport {
         Self { call: Arc::new(call) }
     }
 
-    /// Sends a request and reads the response. Follows redirects within the origin (RFC 9110 §15.4.8, §15.4.9).
+    /// Sends a request and reads the response. Follows redirects within the origin (RFC 9110 §15.4.8,
+    /// §15.4.9).
     ///
     /// `sent` reports whether the request may have been sent, even if this future is dropped.
     pub(super) async fn send(

@@ -86,7 +86,8 @@ impl EndpointUrl {
         Origin::of(&self.uri)
     }
 
-    /// Resolves a `Location` (RFC 9110 §10.2.2) within this origin. Fails with the other origin, if it has a valid one.
+    /// Resolves a `Location` (RFC 9110 §10.2.2) within this origin. Fails with the other origin, if it has a
+    /// valid one.
     pub(super) fn same_origin(&self, location: &str) -> Result<Self, Option<Origin>> {
         if location.starts_with('/') && !location.starts_with("//") {
             let mut parts = self.uri.clone().into_parts();
@@ -152,7 +153,8 @@ impl InvalidEndpointUrl {
         Self { flaw: UrlFlaw::MissingRoots }
     }
 
-    /// Whether no root certificates were found: install them (package `ca-certificates`), or use your own transport.
+    /// Whether no root certificates were found: install them (package `ca-certificates`), or use your own
+    /// transport.
     pub fn is_missing_root_certificates(&self) -> bool {
         self.flaw == UrlFlaw::MissingRoots
     }

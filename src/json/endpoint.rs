@@ -35,7 +35,8 @@ pub struct JsonEndpoint {
 // === impl JsonEndpoint ===
 
 impl JsonEndpoint {
-    /// Creates a refresher for `url`, with a built-in HTTPS client (HTTP/1.1, rustls, the platform's root certificates).
+    /// Creates a refresher for `url`, with a built-in HTTPS client (HTTP/1.1, rustls, the platform's root
+    /// certificates).
     ///
     /// # Errors
     ///
@@ -90,8 +91,8 @@ impl JsonEndpoint {
         }
     }
 
-    /// Configures it for Django REST framework's simplejwt: sends `refresh`, reads `access` and `refresh`, takes the
-    /// lifetime from the JWT, and treats `token_not_valid` as the end of the grant.
+    /// Configures it for Django REST framework's simplejwt: sends `refresh`, reads `access` and `refresh`,
+    /// takes the lifetime from the JWT, and treats `token_not_valid` as the end of the grant.
     pub fn for_simplejwt(self) -> Self {
         self.refresh_token_field("refresh")
             .access_token_path("access")
@@ -141,7 +142,8 @@ impl JsonEndpoint {
         self
     }
 
-    /// Sets the field with the new refresh token. Default: `refresh_token`. If missing, the current one is kept.
+    /// Sets the field with the new refresh token. Default: `refresh_token`. If missing, the current one is
+    /// kept.
     ///
     /// A leading slash makes it a JSON pointer.
     pub fn new_refresh_token_path(mut self, path: impl Into<Cow<'static, str>>) -> Self {
@@ -161,7 +163,8 @@ impl JsonEndpoint {
         self
     }
 
-    /// Sets the field with the error code. Default: `error` and `code`; the first known code is used, including your own.
+    /// Sets the field with the error code. Default: `error` and `code`; the first known code is used,
+    /// including your own.
     ///
     /// A leading slash makes it a JSON pointer.
     pub fn error_code_path(mut self, path: impl Into<Cow<'static, str>>) -> Self {
@@ -177,7 +180,8 @@ impl JsonEndpoint {
         self
     }
 
-    /// Sets the timeout of an exchange. Default: 10 s, so that a repeated exchange is still tolerated by rotating servers.
+    /// Sets the timeout of an exchange. Default: 10 s, so that a repeated exchange is still tolerated by
+    /// rotating servers.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.exchange.timeout = timeout;
         self

@@ -7,7 +7,8 @@ use crate::{
     token::RevocableTokens,
 };
 
-/// Revokes refresh tokens, for example at simplejwt's `…/token/blacklist/`. Created by [`JsonEndpoint::revocation`].
+/// Revokes refresh tokens, for example at simplejwt's `…/token/blacklist/`. Created by
+/// [`JsonEndpoint::revocation`].
 ///
 /// # Examples
 ///

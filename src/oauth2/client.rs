@@ -36,8 +36,8 @@ pub struct Client {
 // === impl Client ===
 
 impl Client {
-    /// Creates a public client for a token endpoint, with a built-in HTTPS client (HTTP/1.1, rustls, the platform's root
-    /// certificates).
+    /// Creates a public client for a token endpoint, with a built-in HTTPS client (HTTP/1.1, rustls, the
+    /// platform's root certificates).
     ///
     /// # Errors
     ///
@@ -98,8 +98,8 @@ impl Client {
         }
     }
 
-    /// Sets the client secret and sends it in the `Authorization` header: `client_secret_basic` (RFC 6749 §2.3.1), which
-    /// servers must support.
+    /// Sets the client secret and sends it in the `Authorization` header: `client_secret_basic` (RFC 6749
+    /// §2.3.1), which servers must support.
     pub fn client_secret_basic(mut self, secret: impl Into<String>) -> Self {
         self.auth = ClientAuth::SecretBasic(Secret::new(secret.into()));
         self
@@ -111,9 +111,11 @@ impl Client {
         self
     }
 
-    /// Sets a function that creates signed assertions: `private_key_jwt` or `client_secret_jwt` (RFC 7523 §2.2).
+    /// Sets a function that creates signed assertions: `private_key_jwt` or `client_secret_jwt` (RFC 7523
+    /// §2.2).
     ///
-    /// It is called for each request, so none is reused, and must not block. Errors count as misconfiguration.
+    /// It is called for each request, so none is reused, and must not block. Errors count as
+    /// misconfiguration.
     pub fn client_assertion<F, E>(mut self, make: F) -> Self
     where
         F: Fn() -> Result<String, E> + Send + Sync + 'static,
@@ -152,8 +154,8 @@ impl Client {
         self
     }
 
-    /// Requests the claims listed in a claims challenge (`error="insufficient_claims"`), as in Microsoft's continuous
-    /// access evaluation.
+    /// Requests the claims listed in a claims challenge (`error="insufficient_claims"`), as in Microsoft's
+    /// continuous access evaluation.
     ///
     /// Default: off. This forwards text from a server to the token endpoint, so restrict the layer's origins.
     pub fn request_missing_claims(mut self) -> Self {
@@ -167,7 +169,8 @@ impl Client {
         self
     }
 
-    /// Sets the scheme of the tokens, whatever their `token_type`. Default: `Bearer`, and any other type is an error.
+    /// Sets the scheme of the tokens, whatever their `token_type`. Default: `Bearer`, and any other type is
+    /// an error.
     pub fn scheme(mut self, scheme: impl Into<Cow<'static, str>>) -> Self {
         self.exchange.format.scheme = Some(scheme.into());
         self
@@ -179,7 +182,8 @@ impl Client {
         self
     }
 
-    /// Sets the timeout of an exchange. Default: 10 s, so that a repeated exchange is still tolerated by rotating servers.
+    /// Sets the timeout of an exchange. Default: 10 s, so that a repeated exchange is still tolerated by
+    /// rotating servers.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.exchange.timeout = timeout;
         self

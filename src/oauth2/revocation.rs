@@ -58,8 +58,8 @@ impl Revocation {
     ///
     /// # Errors
     ///
-    /// [`EndpointError`] if a request failed or was refused, except with `unsupported_token_type` for the access token.
-    /// An already invalid token is not an error (RFC 7009 §2.2).
+    /// [`EndpointError`] if a request failed or was refused, except with `unsupported_token_type` for the
+    /// access token. An already invalid token is not an error (RFC 7009 §2.2).
     ///
     /// # Cancel safety
     ///

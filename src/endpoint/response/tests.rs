@@ -108,7 +108,7 @@ const FRAGMENTS: &[&str] = &[
 ];
 
 fn fragments() -> impl Strategy<Value = Vec<u8>> {
-    prop::collection::vec(select(FRAGMENTS), 0..24).prop_map(|pieces| pieces.concat().into_bytes())
+    prop::collection::vec(select(FRAGMENTS), 0..24).prop_map(|fragments| fragments.concat().into_bytes())
 }
 
 /// Any JSON value, with numbers and strings of all kinds.

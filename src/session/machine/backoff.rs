@@ -78,8 +78,8 @@ impl Pace {
         }
     }
 
-    /// The least delay after one more failure. Unexplained ones may last: three in a row are retried with the normal
-    /// backoff, further ones slowly.
+    /// The least delay after one more failure. Unexplained ones may last: three in a row are retried with the
+    /// normal backoff, further ones slowly.
     pub(super) fn least_delay(&mut self, is_unexplained: bool) -> Nanos {
         if !is_unexplained {
             return 0;
