@@ -17,7 +17,8 @@
 //! # fn example() -> Result<(), tower_reauth::endpoint::InvalidEndpointUrl> {
 //! use tower_reauth::{AuthLayer, Session, oauth2};
 //!
-//! let client = oauth2::Client::try_new("https://id.example.com/token", "my-client")?.client_secret_basic("my-secret");
+//! let client = oauth2::Client::try_new("https://id.example.com/token", "my-client")?
+//!     .client_secret_basic("my-secret");
 //! let session = Session::builder(client.refresh_token_grant()).refresh_token("stored").build();
 //! let layer = AuthLayer::from_session(session);
 //! # let _ = layer;

@@ -21,7 +21,7 @@ fn read<F: AsRef<[u8]>>(fields: &[F]) -> Challenges {
 /// `Bearer{realm=a|error=b} Basic{} Negotiate{<abc=>}`, followed by `?` if something was unreadable.
 fn show(challenges: &Challenges) -> String {
     let mut shown: Vec<String> = Vec::new();
-    for challenge in challenges.iter() {
+    for challenge in challenges {
         let mut params: Vec<String> =
             challenge.token68().map(|text| format!("<{text}>")).into_iter().collect();
         params.extend(challenge.params().map(|(name, value)| format!("{name}={value}")));

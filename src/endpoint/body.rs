@@ -100,8 +100,7 @@ impl SentHandle {
 // === impl SentFlag ===
 
 impl SentFlag {
-    /// Cancels the request, as a transport may continue in a task of its own. Returns whether it was sent
-    /// already.
+    /// Cancels the request, as a transport may continue in its own task. Returns whether it was sent already.
     pub(super) fn cancel(&self) -> bool {
         self.lock().as_ref().is_some_and(SentHandle::cancel)
     }

@@ -65,16 +65,18 @@ impl Exchange {
     ) -> Result<Token, RefreshError> {
         match self.send(cx.clock(), make).await {
             Ok(response) => self.interpret(response, cx),
-            Err(SendFailure { kind: kind @ EndpointErrorKind::BuildRequest(_), .. }) => {
-                Err(failed(FailureKind::Misconfigured, kind))
+            Err(SendFailure { kind, sent }) => {
+                let failure = match kind {
+                    EndpointErrorKind::BuildRequest(_) => FailureKind::Misconfigured,
+                    _ if sent => FailureKind::OutcomeUnknown,
+                    _ => FailureKind::Transient,
+                };
+                Err(failed(failure, kind))
             }
-            Err(SendFailure { kind, sent: true }) => Err(failed(FailureKind::OutcomeUnknown, kind)),
-            Err(SendFailure { kind, sent: false }) => Err(failed(FailureKind::Transient, kind)),
         }
     }
 
-    /// Sends a request of which only the response's status matters (RFC 7009 §2.2). An already dead grant
-    /// isn't an error.
+    /// Sends a request; only the response's status matters (RFC 7009 §2.2). A dead grant isn't an error.
     pub(crate) async fn run_for_status(
         &self,
         clock: &dyn Clock,

@@ -86,8 +86,7 @@ impl EndpointUrl {
         Origin::of(&self.uri)
     }
 
-    /// Resolves a `Location` (RFC 9110 §10.2.2) within this origin. Fails with the other origin, if it has a
-    /// valid one.
+    /// Resolves a `Location` (RFC 9110 §10.2.2) within this origin. The error is the other origin, if valid.
     pub(super) fn same_origin(&self, location: &str) -> Result<Self, Option<Origin>> {
         if location.starts_with('/') && !location.starts_with("//") {
             let mut parts = self.uri.clone().into_parts();
@@ -153,8 +152,9 @@ impl InvalidEndpointUrl {
         Self { flaw: UrlFlaw::MissingRoots }
     }
 
-    /// Whether no root certificates were found: install them (package `ca-certificates`), or use your own
-    /// transport.
+    /// Whether no root certificates were found.
+    ///
+    /// Install them (package `ca-certificates`), or use your own transport.
     pub fn is_missing_root_certificates(&self) -> bool {
         self.flaw == UrlFlaw::MissingRoots
     }

@@ -105,7 +105,9 @@ impl JsonEndpoint {
             )
     }
 
-    /// Sets the field for the refresh token. Default: `refresh_token`.
+    /// Sets the field for the refresh token.
+    ///
+    /// Default: `refresh_token`.
     pub fn refresh_token_field(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.refresh_token_field = Some(name.into());
         self.exchange.has_no_grant = false;
@@ -134,7 +136,9 @@ impl JsonEndpoint {
         self
     }
 
-    /// Sets the field with the access token. Default: `access_token`.
+    /// Sets the field with the access token.
+    ///
+    /// Default: `access_token`.
     ///
     /// A leading slash makes it a JSON pointer: `/data/jwt`.
     pub fn access_token_path(mut self, path: impl Into<Cow<'static, str>>) -> Self {
@@ -142,8 +146,9 @@ impl JsonEndpoint {
         self
     }
 
-    /// Sets the field with the new refresh token. Default: `refresh_token`. If missing, the current one is
-    /// kept.
+    /// Sets the field with the new refresh token.
+    ///
+    /// Default: `refresh_token`. If missing, the current one is kept.
     ///
     /// A leading slash makes it a JSON pointer.
     pub fn new_refresh_token_path(mut self, path: impl Into<Cow<'static, str>>) -> Self {
@@ -151,20 +156,25 @@ impl JsonEndpoint {
         self
     }
 
-    /// Sets where a response states the token's lifetime. Default: `expires_in`, in seconds.
+    /// Sets where a response states the token's lifetime.
+    ///
+    /// Default: `expires_in`, in seconds.
     pub fn lifetime(mut self, lifetime: Lifetime) -> Self {
         self.exchange.format.lifetime = lifetime;
         self
     }
 
-    /// Sets the scheme of the tokens. Default: `Bearer`.
+    /// Sets the scheme of the tokens.
+    ///
+    /// Default: `Bearer`.
     pub fn scheme(mut self, scheme: impl Into<Cow<'static, str>>) -> Self {
         self.exchange.format.scheme = Some(scheme.into());
         self
     }
 
-    /// Sets the field with the error code. Default: `error` and `code`; the first known code is used,
-    /// including your own.
+    /// Sets the field with the error code.
+    ///
+    /// Default: `error` and `code`; the first known code is used, including your own.
     ///
     /// A leading slash makes it a JSON pointer.
     pub fn error_code_path(mut self, path: impl Into<Cow<'static, str>>) -> Self {
@@ -180,14 +190,17 @@ impl JsonEndpoint {
         self
     }
 
-    /// Sets the timeout of an exchange. Default: 10 s, so that a repeated exchange is still tolerated by
-    /// rotating servers.
+    /// Sets the timeout of an exchange.
+    ///
+    /// Default: 10 s, so that a repeated exchange is still tolerated by rotating servers.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.exchange.timeout = timeout;
         self
     }
 
-    /// Sets the maximum response size in bytes. Default: 256 KiB.
+    /// Sets the maximum response size in bytes.
+    ///
+    /// Default: 256 KiB.
     pub fn max_response_size(mut self, bytes: usize) -> Self {
         self.exchange.max_response_size = bytes;
         self

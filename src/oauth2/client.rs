@@ -163,14 +163,17 @@ impl Client {
         self
     }
 
-    /// Sets where a response states the token's lifetime. Default: `expires_in`, in seconds (RFC 6749 §5.1).
+    /// Sets where a response states the token's lifetime.
+    ///
+    /// Default: `expires_in`, in seconds (RFC 6749 §5.1).
     pub fn lifetime(mut self, lifetime: Lifetime) -> Self {
         self.exchange.format.lifetime = lifetime;
         self
     }
 
-    /// Sets the scheme of the tokens, whatever their `token_type`. Default: `Bearer`, and any other type is
-    /// an error.
+    /// Sets the scheme of the tokens, whatever their `token_type`.
+    ///
+    /// Default: `Bearer`, and any other type is an error.
     pub fn scheme(mut self, scheme: impl Into<Cow<'static, str>>) -> Self {
         self.exchange.format.scheme = Some(scheme.into());
         self
@@ -182,14 +185,17 @@ impl Client {
         self
     }
 
-    /// Sets the timeout of an exchange. Default: 10 s, so that a repeated exchange is still tolerated by
-    /// rotating servers.
+    /// Sets the timeout of an exchange.
+    ///
+    /// Default: 10 s, so that a repeated exchange is still tolerated by rotating servers.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.exchange.timeout = timeout;
         self
     }
 
-    /// Sets the maximum response size in bytes. Default: 256 KiB.
+    /// Sets the maximum response size in bytes.
+    ///
+    /// Default: 256 KiB.
     pub fn max_response_size(mut self, bytes: usize) -> Self {
         self.exchange.max_response_size = bytes;
         self

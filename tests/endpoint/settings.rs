@@ -174,7 +174,7 @@ fn what_users_keep_can_be_shared() {
     shared::<tower_reauth::json::Revocation>();
     shared::<ErrorClassifier>();
     shared::<RefreshError>();
-    sent::<EndpointError>();
+    shared::<EndpointError>();
     sent::<RequestBody>();
     shared::<tower_reauth::refresh::ConfirmGrantEnded<tower_reauth::oauth2::RefreshTokenGrant>>();
     static CLIENT: std::sync::OnceLock<Client> = std::sync::OnceLock::new();
