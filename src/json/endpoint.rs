@@ -92,7 +92,8 @@ impl JsonEndpoint {
     }
 
     /// Configures it for Django REST framework's simplejwt: sends `refresh`, reads `access` and `refresh`,
-    /// takes the lifetime from the JWT, and treats `token_not_valid` as the end of the grant.
+    /// takes the lifetime from the JWT, and treats `token_not_valid` and `no_active_account` as the end of
+    /// the grant.
     pub fn for_simplejwt(self) -> Self {
         self.refresh_token_field("refresh")
             .access_token_path("access")
