@@ -1,41 +1,41 @@
-//! Token endpoints: what the refreshers of `oauth2` and of `json` have in common. Needs one of these features.
+//! Token endpoints: what the refreshers in `oauth2` and `json` share. Requires one of these features.
 //!
-//! A refresher here sends one request, and makes of whatever comes back a token or a verdict.
+//! A refresher sends one request and turns any response into a token or a classified error.
 //!
-//! # How an answer is read
+//! # Parsing responses
 //!
-//! By its text, whatever its content type says: a JSON object, also behind a byte-order mark, or a form. Numbers may be
-//! texts. An error beside a token is an error, also with status 200. What is read of a refusal is its error code, and
-//! nothing of the text reaches an error or a log but that code, cleaned and cut.
+//! The body is parsed as JSON (with or without a byte order mark) or as a form, whatever its content type.
+//! Numbers may be strings. An `error` next to a token is an error, even with status 200. Only the error code,
+//! sanitised and truncated, is ever shown in an error or log.
 //!
-//! # What a failure means
+//! # Classifying failures
 //!
-//! The code decides, then the status:
+//! First by error code, then by status:
 //!
-//! | what came | verdict | what follows |
+//! | response | classification | consequence |
 //! |---|---|---|
-//! | `invalid_grant`, `bad_refresh_token`, `refresh_token_reused`, `interaction_required`, `login_required`, `consent_required` | ended | the user signs in |
-//! | `invalid_client`, `incorrect_client_credentials`, `unauthorized_client`, `unsupported_grant_type`, `invalid_scope`, `invalid_target`, a DPoP code; status 411, 413, 415, 422 | configuration | paced; nobody is signed out |
-//! | `temporarily_unavailable`, `slow_down`; status 408, 425, 429, any with a `Retry-After`, 501 to 503 and the like | transient | later |
-//! | status 499, 500, 504, 524 | unknown | repeated once at once: the request may have been carried out |
-//! | any other 4xx, or another code with a success | transient | three tries at the backoff's pace, then one in ten minutes, and when the token expires |
-//! | a redirect, but for a 307 or 308 within the origin | transient | the error names where to |
-//! | a token of another type, a token that no header can carry, an answer over its limit | configuration | |
-//! | success without a token, or what can't be read | transient | |
-//! | an answer that ends in the middle; none at all though the request was sent | unknown | |
-//! | the request had not been sent | transient | once more at once if a kept connection had died |
+//! | `invalid_grant`, `bad_refresh_token`, `refresh_token_reused`, `interaction_required`, `login_required`, `consent_required` | grant ended | user must sign in |
+//! | `invalid_client`, `incorrect_client_credentials`, `unauthorized_client`, `unsupported_grant_type`, `invalid_scope`, `invalid_target`, a DPoP code; status 411, 413, 415, 422 | misconfigured | backoff; nobody is signed out |
+//! | `temporarily_unavailable`, `slow_down`; status 408, 425, 429, 501 to 503 and similar, or any with a `Retry-After` | transient | retried later |
+//! | status 499, 500, 504, 524 | outcome unknown | repeated once immediately, as it may have been processed |
+//! | any other 4xx, or another code with a success | transient | three retries with normal backoff, then every ten minutes and when the token expires |
+//! | a redirect, except a 307 or 308 within the origin | transient | the error names the target |
+//! | a token of another type, a token that isn't a valid header value, response too large | misconfigured | |
+//! | success without a token, or unparsable | transient | |
+//! | truncated response; request sent but no response | outcome unknown | |
+//! | request not sent | transient | retried once if a pooled connection was dead |
 //!
-//! What a provider means by its own codes and statuses can be set, and goes first. A refresh token that came beside an
-//! access token that can't be used replaces the session's.
+//! Provider-specific codes and statuses can be configured and take precedence, see [`ErrorClassifier`]. A
+//! refresh token next to an unusable access token replaces the session's.
 //!
-//! A request that was sent and not answered within the time limit (10 s unless set) is unknown. That one was sent is known
-//! for any transport, as it takes the request's body to send it: see [`RequestBody`]. One that was told as not sent never
-//! is: its body can't be taken any more.
+//! If a request was sent, but there is no response within the timeout (10 s by default), the outcome is
+//! unknown. With any transport it is known whether the request was sent, because sending consumes its body,
+//! see [`RequestBody`]; a request reported as unsent can no longer be sent.
 //!
 //! # Transports
 //!
-//! Any tower service of `http` requests with a [`RequestBody`], such as a hyper-util client, with its limits, proxies,
-//! TLS and tracing. A hyper-util client is one of the type `Client<_, RequestBody>`:
+//! Any tower service that takes `http` requests with a [`RequestBody`], such as a hyper-util client with its
+//! own limits, proxies, TLS and tracing:
 //!
 //! ```
 //! use hyper_util::{client::legacy::{Client, connect::HttpConnector}, rt::TokioExecutor};
@@ -46,11 +46,14 @@
 //! let client = tower_reauth::oauth2::Client::try_with_transport("http://localhost/token", "web", transport);
 //! ```
 //!
-//! It must not be the client that the layer is on: a refresh would need itself.
-//! A layer that makes an answer of its own where none came (of 408, as tower-http's `TimeoutLayer` does) hides that it is
-//! unknown: leave the limit to the client, or have it answer 504.
-//! A transport that follows redirects by itself may take the refresh token elsewhere. The feature `client` brings a
-//! ready one.
+//! Don't use the client that carries the layer: the refresh would wait for itself.
+//!
+//! A layer that synthesises a response on timeout (408, as tower-http's `TimeoutLayer` does) hides that the
+//! outcome is unknown: use the refresher's own timeout instead, or let the layer return 504.
+//!
+//! A transport that follows redirects may send the refresh token elsewhere.
+//!
+//! Feature `https-ring` provides a built-in transport.
 
 mod body;
 mod classifier;
@@ -61,8 +64,10 @@ mod fields;
 mod https;
 mod jwt;
 mod lifetime;
+mod raw_response;
 mod response;
 mod retry_after;
+mod revoke;
 mod transport;
 mod url;
 
@@ -71,8 +76,9 @@ pub use body::RequestBody;
 pub use classifier::ErrorClassifier;
 pub use error::EndpointError;
 pub use lifetime::Lifetime;
+pub use revoke::{RevokeFuture, RevokeHook};
 pub use url::{EndpointUrl, InvalidEndpointUrl};
 
 pub(crate) use exchange::Exchange;
-pub(crate) use response::Shape;
+pub(crate) use response::ResponseFormat;
 pub(crate) use transport::Transport;

@@ -1,11 +1,11 @@
-//! JSON endpoints: a refresher for the many backends that aren't OAuth. Needs the feature `json`.
+//! JSON endpoints: a refresher for JSON backends other than OAuth. Requires the feature `json`.
 //!
-//! A [`JsonEndpoint`] posts the refresh token as a member of a JSON object, and reads the new token from the members of
-//! another. How answers are read and what a failure means: see [`endpoint`](crate::endpoint).
+//! A [`JsonEndpoint`] posts the refresh token in a field of a JSON object and reads the new token from the
+//! response's fields. For parsing and error classification see [`endpoint`](crate::endpoint).
 //!
 //! # Examples
 //!
-//! Django REST framework's simplejwt, with the feature `client`:
+//! Django REST framework's simplejwt, with feature `https-ring`:
 //!
 //! ```no_run
 //! # #[cfg(feature = "https-ring")]
@@ -19,18 +19,22 @@
 //! # }
 //! ```
 //!
-//! A backend with names of its own, over a transport of one's own:
+//! Custom field names and transport:
 //!
 //! ```
 //! use bytes::Bytes;
 //! use http_body_util::Full;
 //! use tower::service_fn;
-//! use tower_reauth::{RefreshContext, Refresher, endpoint::{Lifetime, RequestBody, ErrorClassifier, FailureKind}, json::JsonEndpoint};
+//! use tower_reauth::{
+//!     RefreshContext, Refresher,
+//!     endpoint::{ErrorClassifier, FailureKind, Lifetime, RequestBody},
+//!     json::JsonEndpoint,
+//! };
 //!
 //! let transport = service_fn(|request: http::Request<RequestBody>| async move {
 //!     assert_eq!(request.into_body().into_bytes(), r#"{"token":"R1","device":"d7"}"#);
-//!     let answer = r#"{"data":{"jwt":"A2","next":"R2","ttl_ms":60000}}"#;
-//!     Ok::<_, std::io::Error>(http::Response::new(Full::<Bytes>::from(answer)))
+//!     let body = r#"{"data":{"jwt":"A2","next":"R2","ttl_ms":60000}}"#;
+//!     Ok::<_, std::io::Error>(http::Response::new(Full::<Bytes>::from(body)))
 //! });
 //!
 //! let endpoint = JsonEndpoint::try_with_transport("https://api.example.com/session", transport)?
@@ -50,10 +54,9 @@
 //! # Ok::<(), tower_reauth::endpoint::InvalidEndpointUrl>(())
 //! ```
 //!
-//! A refusal's code is looked for in `error` and in `code`, and is the first that is known; see [`JsonEndpoint::error_code_path`].
+//! The error code is the first known one in `error` and `code`, see [`JsonEndpoint::error_code_path`].
 
 mod endpoint;
-mod object;
 mod revocation;
 
 pub use endpoint::JsonEndpoint;

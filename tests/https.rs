@@ -98,7 +98,7 @@ async fn p15_nothing_is_sent_to_a_server_that_isnt_known() {
             let error = ask(&url).await.unwrap_err();
             assert!(error.is_transient(), "{error:?}");
             let told = EndpointError::find(&error).unwrap().to_string();
-            assert_eq!(told, "the token request could not be sent");
+            assert_eq!(told, "failed to send the token request");
         }
         Err(_) => {
             let (server, other) = (start().await, start().await);

@@ -1,45 +1,46 @@
-//! A reading of fields that break the grammar, as real servers write them.
+//! A lexer for fields that violate the grammar, as real servers send them.
 //!
-//! It knows what servers mean by parameters without commas, a comma or a word too many around the scheme, values
-//! without quotes or in single ones, and quotes within quotes. What keeps to the grammar it reads as that says, and
-//! also what the strict parser leaves out: `token68`, bytes above 0x7F, more than one space.
+//! It accepts missing commas, extra commas or words around the scheme, values without quotes or in single
+//! quotes, and unescaped quotes within quotes. It reads conforming fields as the grammar defines them,
+//! including what the strict parser doesn't support: token68 values, bytes above 0x7F, and repeated spaces.
 //!
-//! It goes forward only. Looking ahead ends within the next word or two and, from a quote, at the next quote: time is
-//! linear in the text, whatever that is. NOTE: so no look ahead may cross the quote that it began behind.
+//! It never moves backwards. Lookahead ends after a word or two and, behind a quote, at the next quote, so
+//! time is linear in the length of the field. NOTE: lookahead must not cross a quote of the kind that it
+//! began behind.
 
 use std::borrow::Cow;
 
-/// What a field consists of. Parameters belong to the scheme before them.
+/// A part of a field. Parameters belong to the scheme before them.
 #[derive(Debug, PartialEq)]
-pub(super) enum Piece<'a> {
-    /// Empty: the word in its place can't be one.
+pub(super) enum Lexeme<'a> {
+    /// Empty if the word in its place isn't a valid scheme.
     Scheme(&'a str),
     Token68(&'a str),
     Param(&'a str, Cow<'a, str>),
     Unreadable,
 }
 
-pub(super) struct Pieces<'a> {
+pub(super) struct Lexemes<'a> {
     text: &'a str,
     at: usize,
-    /// What follows the piece that was read last.
-    next: Option<Piece<'a>>,
-    /// No single quote from here on ends a value.
+    /// The next lexeme, if it was read together with the last one.
+    next: Option<Lexeme<'a>>,
+    /// From here on no single quote ends a value.
     no_single_quotes: bool,
 }
 
-// === impl Pieces ===
+// === impl Lexemes ===
 
-impl<'a> Pieces<'a> {
-    pub(super) fn of(text: &'a str) -> Self {
+impl<'a> Lexemes<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
         Self { text, at: 0, next: None, no_single_quotes: false }
     }
 
-    fn scheme(&mut self, word: &'a str) -> Piece<'a> {
+    fn scheme(&mut self, word: &'a str) -> Lexeme<'a> {
         self.at = self.past(self.at, is_space);
         if let Some((token68, end)) = self.token68(self.at) {
             self.at = end;
-            self.next = Some(Piece::Token68(token68));
+            self.next = Some(Lexeme::Token68(token68));
             return scheme(word);
         }
         let mut last = None;
@@ -53,28 +54,29 @@ impl<'a> Pieces<'a> {
         }
         match last {
             None => scheme(word),
-            // Words before the scheme (`null Bearer realm=..`), or prose.
+            // Words before the scheme: `null Bearer realm=..`
             Some(last) if self.is_param(self.at) => scheme(last),
+            // Prose.
             Some(_) => {
-                self.next = Some(Piece::Unreadable);
+                self.next = Some(Lexeme::Unreadable);
                 scheme(word)
             }
         }
     }
 
-    /// A text like `YII+/w==`, and nothing behind it (RFC 9110 §11.2).
+    /// A value like `YII+/w==` with nothing behind it (RFC 9110 §11.2), and its end.
     fn token68(&self, at: usize) -> Option<(&'a str, usize)> {
         let text_end = self.past(at, is_token68);
         let end = self.past(text_end, |byte| byte == b'=');
         let behind = self.past(end, is_space);
-        // `error=, scope=x` are two parameters, the first without a value.
+        // `error=, scope=x`: two parameters, the first without a value.
         let is_param = end == text_end + 1 && self.is_param(self.past(behind, is_separator));
         (text_end > at && matches!(self.byte(behind), None | Some(b',')) && !is_param)
             .then(|| (&self.text[at..end], end))
     }
 
-    /// From the equals sign.
-    fn param(&mut self, name: &'a str) -> Piece<'a> {
+    /// Reads a value. `self.at` is at the equals sign.
+    fn param(&mut self, name: &'a str) -> Lexeme<'a> {
         let after = self.at + 1;
         self.at = self.past(after, is_space);
         let value = match self.byte(self.at) {
@@ -87,19 +89,21 @@ impl<'a> Pieces<'a> {
             _ => Some(self.unquoted().into()),
         };
         match value {
-            Some(value) if is_token(name) => Piece::Param(name, value),
-            _ => Piece::Unreadable,
+            Some(value) if is_token(name) => Lexeme::Param(name, value),
+            _ => Lexeme::Unreadable,
         }
     }
 
-    /// From the opening quote; a quote that doesn't end an item belongs to the value. None: none does.
+    /// Reads a quoted value; `self.at` is at the opening quote. A quote that doesn't end an item belongs to
+    /// the value. Returns `None` if no quote ends it.
     fn quoted(&mut self, quote: u8) -> Option<Cow<'a, str>> {
         let start = self.at + 1;
         let mut at = start;
         let mut has_escapes = false;
         loop {
             match self.byte(at)? {
-                // A byte that is skipped may be the first of several; none of the others is a quote or a backslash.
+                // The skipped byte may begin a multi-byte character, whose other bytes can't be quotes or
+                // backslashes.
                 b'\\' if quote == b'"' => {
                     has_escapes = true;
                     at += 2;
@@ -113,7 +117,7 @@ impl<'a> Pieces<'a> {
         Some(if has_escapes { unescape(value).into() } else { value.into() })
     }
 
-    /// Up to a comma, or to a space behind which a parameter begins.
+    /// Reads up to a comma, or to a space before a parameter.
     fn unquoted(&mut self) -> &'a str {
         let start = self.at;
         while let Some(byte) = self.byte(self.at) {
@@ -133,7 +137,8 @@ impl<'a> Pieces<'a> {
         self.text[start..self.at].trim_end_matches([' ', '\t'])
     }
 
-    /// Behind a quote: the end, another item behind a comma, or a parameter without one.
+    /// Whether a value may end before `at`: what follows is the end, a comma and another item, or a
+    /// parameter.
     fn ends_value(&self, at: usize, quote: u8) -> bool {
         let at = self.past(at, is_space);
         match self.byte(at) {
@@ -143,7 +148,7 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// A parameter, or a scheme with what may follow it; not a piece of prose.
+    /// Whether a parameter or a scheme begins at `at`, rather than prose.
     fn begins_item(&self, at: usize, quote: u8) -> bool {
         let mut end = at;
         for words in 0..2 {
@@ -168,7 +173,7 @@ impl<'a> Pieces<'a> {
         self.is_param_before(at, b'"')
     }
 
-    /// A word and an equals sign (two are a padding), before any quote.
+    /// Whether a word and an equals sign (two are padding) come before any quote.
     fn is_param_before(&self, at: usize, quote: u8) -> bool {
         let end = self.word_end(at, quote);
         let equals = self.past(end, is_space);
@@ -189,21 +194,21 @@ impl<'a> Pieces<'a> {
     }
 }
 
-impl<'a> Iterator for Pieces<'a> {
-    type Item = Piece<'a>;
+impl<'a> Iterator for Lexemes<'a> {
+    type Item = Lexeme<'a>;
 
-    fn next(&mut self) -> Option<Piece<'a>> {
-        if let Some(piece) = self.next.take() {
-            return Some(piece);
+    fn next(&mut self) -> Option<Lexeme<'a>> {
+        if let Some(lexeme) = self.next.take() {
+            return Some(lexeme);
         }
         self.at = self.past(self.at, is_separator);
         let start = self.at;
         if self.byte(start)? == b'"' {
-            // A text without a name; or without an end, and then anything behind the quote is anyone's guess.
+            // A string without a name. If it has no end either, the rest can't be interpreted.
             if self.quoted(b'"').is_none() {
                 self.at = self.text.len();
             }
-            return Some(Piece::Unreadable);
+            return Some(Lexeme::Unreadable);
         }
         let end = self.word_end(start, b'"');
         let word = &self.text[start..end];
@@ -217,9 +222,9 @@ impl<'a> Iterator for Pieces<'a> {
     }
 }
 
-fn scheme(word: &str) -> Piece<'_> {
+fn scheme(word: &str) -> Lexeme<'_> {
     let word = word.strip_suffix(':').unwrap_or(word);
-    Piece::Scheme(if is_token(word) { word } else { "" })
+    Lexeme::Scheme(if is_token(word) { word } else { "" })
 }
 
 fn unescape(value: &str) -> String {

@@ -1,6 +1,10 @@
 use http::HeaderValue;
 
-use super::*;
+use super::{
+    lenient::Lexemes,
+    parser::{MAX_CHALLENGES, MAX_FIELD_SIZE, MAX_PARAMS},
+    *,
+};
 
 mod properties;
 mod zoo;
@@ -8,16 +12,16 @@ mod zoo;
 fn read<F: AsRef<[u8]>>(fields: &[F]) -> Challenges {
     let mut headers = HeaderMap::new();
     for field in fields {
-        let value = HeaderValue::from_bytes(field.as_ref()).expect("a header can carry it");
+        let value = HeaderValue::from_bytes(field.as_ref()).expect("a valid header value");
         headers.append(WWW_AUTHENTICATE, value);
     }
     Challenges::from_headers(&headers)
 }
 
-/// `Bearer{realm=a|error=b} Basic{} Negotiate{<abc=>}`, and `?` behind it if something was unreadable.
+/// `Bearer{realm=a|error=b} Basic{} Negotiate{<abc=>}`, followed by `?` if something was unreadable.
 fn show(challenges: &Challenges) -> String {
     let mut shown: Vec<String> = Vec::new();
-    for challenge in challenges.iter() {
+    for challenge in challenges {
         let mut params: Vec<String> =
             challenge.token68().map(|text| format!("<{text}>")).into_iter().collect();
         params.extend(challenge.params().map(|(name, value)| format!("{name}={value}")));
@@ -41,7 +45,7 @@ fn assert_read(table: &[(&str, &str)]) {
 }
 
 #[test]
-fn commas_may_lack_or_abound() {
+fn missing_and_extra_commas_are_accepted() {
     assert_read(&[
         (",, Bearer ,,realm=\"a\",, , error=b,,", "Bearer{realm=a|error=b}"),
         (r#"Bearer realm="a"error="b" , scope="c""#, "Bearer{realm=a|error=b|scope=c}"),
@@ -54,7 +58,7 @@ fn commas_may_lack_or_abound() {
 }
 
 #[test]
-fn words_around_the_scheme_are_passed_over() {
+fn words_around_the_scheme_are_skipped() {
     assert_read(&[
         (r#"null undefined Bearer realm="a""#, "Bearer{realm=a}"),
         ("Basic realm=b, null Bearer realm=a", "Basic{realm=b} Bearer{realm=a}"),
@@ -67,7 +71,7 @@ fn words_around_the_scheme_are_passed_over() {
 }
 
 #[test]
-fn values_without_quotes_may_hold_anything_but_commas() {
+fn unquoted_values_end_at_commas() {
     assert_read(&[
         ("Bearer realm=https://a.example/b?c=d, error=e", "Bearer{realm=https://a.example/b?c=d|error=e}"),
         (
@@ -85,13 +89,13 @@ fn values_without_quotes_may_hold_anything_but_commas() {
 }
 
 #[test]
-fn single_quotes_are_quotes_where_they_end_a_value() {
+fn single_quotes_are_quotes_if_they_end_a_value() {
     assert_read(&[
         ("Bearer realm='a, b', error='c d'", "Bearer{realm=a, b|error=c d}"),
         (r"Bearer realm='C:\a b\', error='c d'", r"Bearer{realm=C:\a b\|error=c d}"),
         ("Bearer realm='it's a', error='c d'", "Bearer{realm=it's a|error=c d}"),
         ("Bearer realm='tis a, error='c d", "Bearer{realm='tis a|error='c d}"),
-        // The grammar has it that they are characters like others.
+        // In the grammar they are ordinary characters.
         ("Bearer realm='a', error='b'", "Bearer{realm='a'|error='b'}"),
     ]);
     assert!(read(&["Bearer realm='a', error='insufficient_scope'"]).is_step_up());
@@ -114,7 +118,7 @@ fn a_quote_within_a_value_does_not_end_it() {
 }
 
 #[test]
-fn what_has_no_end_or_no_name_is_left_out() {
+fn values_without_an_end_or_a_name_are_skipped() {
     assert_read(&[
         (r#"Bearer realm="a", error="insufficient_scope"#, "Bearer{realm=a} ?"),
         (r#"Bearer realm="a", error="insufficient_scope\""#, "Bearer{realm=a} ?"),
@@ -131,7 +135,7 @@ fn what_has_no_end_or_no_name_is_left_out() {
 }
 
 #[test]
-fn an_opaque_text_is_told_from_a_parameter() {
+fn token68_values_are_distinguished_from_parameters() {
     assert_read(&[
         ("Negotiate abc", "Negotiate{<abc>}"),
         ("Negotiate abc=", "Negotiate{<abc=>}"),
@@ -142,7 +146,7 @@ fn an_opaque_text_is_told_from_a_parameter() {
 }
 
 #[test]
-fn h29_bytes_above_0x7f_hide_nothing_else() {
+fn h29_bytes_above_0x7f_hide_no_other_parameter() {
     let latin1 =
         b"Bearer error=\"insufficient_scope\", error_description=\"Credenciales no v\xe1lidas, \\\xe1\"";
     let challenges = read(&[latin1]);
@@ -155,7 +159,7 @@ fn h29_bytes_above_0x7f_hide_nothing_else() {
 }
 
 #[test]
-fn a_refused_token_outweighs_step_up_and_nonce() {
+fn a_blamed_token_outweighs_step_up_and_nonce() {
     let scope = r#"Bearer error="insufficient_scope""#;
     let nonce = r#"DPoP error="use_dpop_nonce""#;
     for blame in [
@@ -182,7 +186,7 @@ fn a_refused_token_outweighs_step_up_and_nonce() {
 }
 
 #[test]
-fn nothing_said_is_nothing_unreadable() {
+fn empty_fields_are_not_unreadable() {
     for fields in [&[][..], &[""], &[",", " , "]] {
         let challenges = read(fields);
         assert!(challenges.is_empty() && !challenges.is_unreadable(), "{fields:?}");
@@ -196,18 +200,18 @@ fn nothing_said_is_nothing_unreadable() {
 }
 
 #[test]
-fn names_are_found_in_any_case_and_the_first_counts() {
+fn names_are_case_insensitive_and_the_first_counts() {
     let challenges = read(&[r#"bEARER Realm="a", realm="b", Bearer realm="c""#]);
-    let bearer = challenges.find("Bearer").expect("it was sent");
+    let bearer = challenges.find("Bearer").expect("a Bearer challenge");
     assert_eq!(bearer.scheme(), "bEARER");
     assert_eq!((bearer.param("REALM"), bearer.param("scope")), (Some("a"), None));
     assert!(challenges.find("Basic").is_none());
 }
 
 #[test]
-fn a_field_is_read_up_to_its_limit_and_no_half_word_is() {
+fn a_long_field_is_truncated_between_items() {
     let fill = |before: &str, after: &str| {
-        let fill = LONGEST_FIELD - before.len();
+        let fill = MAX_FIELD_SIZE - before.len();
         format!("{before}{}{after}", "x".repeat(fill))
     };
     let within = read(&[fill("Bearer error=insufficient_scope, scope=", "")]);
@@ -216,11 +220,11 @@ fn a_field_is_read_up_to_its_limit_and_no_half_word_is() {
     assert_eq!(show(&beyond), "Bearer{error=insufficient_scope} ?");
     let quoted = read(&[fill("Bearer error=insufficient_scope, scope=\"", " \"")]);
     assert_eq!(show(&quoted), "Bearer{error=insufficient_scope} ?");
-    assert_eq!(show(&read(&["x".repeat(LONGEST_FIELD + 1)])), "?");
+    assert_eq!(show(&read(&["x".repeat(MAX_FIELD_SIZE + 1)])), "?");
     assert_eq!(show(&read(&[fill("Bearer error=insufficient_scope ", "x")])), "?");
-    // The limit falls within the error code.
-    let prefix = format!("Bearer scope={}, error=", "x".repeat(LONGEST_FIELD - 39));
-    assert_eq!(prefix.len(), LONGEST_FIELD - "insufficient_scope".len());
+    // The limit falls inside the error code.
+    let prefix = format!("Bearer scope={}, error=", "x".repeat(MAX_FIELD_SIZE - 39));
+    assert_eq!(prefix.len(), MAX_FIELD_SIZE - "insufficient_scope".len());
     let half = read(&[format!("{prefix}insufficient_scope_or_not")]);
     assert!(!half.is_step_up() && half.is_unreadable());
     assert!(read(&[format!("{prefix}insufficient_scope")]).is_step_up());
@@ -229,21 +233,21 @@ fn a_field_is_read_up_to_its_limit_and_no_half_word_is() {
 #[test]
 fn challenges_and_parameters_are_limited() {
     for separator in [", ", " ,\u{e9}=\"\", "] {
-        let all = vec!["Bearer a=b"; MOST_CHALLENGES].join(separator);
+        let all = vec!["Bearer a=b"; MAX_CHALLENGES].join(separator);
         let challenges = read(&[&all]);
-        assert_eq!(challenges.iter().count(), MOST_CHALLENGES);
+        assert_eq!(challenges.iter().count(), MAX_CHALLENGES);
         assert_eq!(challenges.is_unreadable(), separator != ", ");
         for more in [vec![format!("{all}, Basic")], vec![all.clone(), "Basic".to_owned()]] {
             let challenges = read(&more);
-            assert_eq!(challenges.iter().count(), MOST_CHALLENGES);
+            assert_eq!(challenges.iter().count(), MAX_CHALLENGES);
             assert!(challenges.is_unreadable() && challenges.find("Basic").is_none());
         }
     }
     for (separator, unreadable) in [(", ", false), (" ", false)] {
-        let all = format!("Bearer {}", vec!["a=b"; MOST_PARAMS].join(separator));
+        let all = format!("Bearer {}", vec!["a=b"; MAX_PARAMS].join(separator));
         assert_eq!(read(&[&all]).is_unreadable(), unreadable);
         let more = read(&[format!("{all}{separator}c=d, Basic realm=e")]);
-        assert_eq!(more.find("Bearer").map(|bearer| bearer.params().count()), Some(MOST_PARAMS));
+        assert_eq!(more.find("Bearer").map(|bearer| bearer.params().count()), Some(MAX_PARAMS));
         assert!(more.is_unreadable() && more.find("Basic").is_some());
     }
 }

@@ -1,10 +1,10 @@
-//! The body of a token request, which knows whether it was sent, and which isn't sent once it was given up.
+//! The body of a token request, which records whether it was sent.
 
 use std::{
     fmt, io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll},
@@ -15,37 +15,44 @@ use http_body::{Body, Frame, SizeHint};
 
 /// The body of a token request.
 ///
-/// What is in it, the refresh token above all, has left only if it was taken from it: so whatever the transport is, it
-/// is known whether a request that failed had been sent.
+/// The request counts as sent once its body has been read, so it is known for every transport whether a
+/// failed request was sent.
 ///
-/// A body that was not taken when its exchange was given up can't be taken any more: it is an error then, or empty.
+/// After the exchange was cancelled, an unread body yields an error, or nothing.
 pub struct RequestBody {
     bytes: Bytes,
     state: Arc<AtomicU8>,
 }
 
-/// The other end of a body.
-pub(super) struct Hold {
+/// Cancels a body, unless it was sent.
+pub(super) struct SentHandle {
     state: Arc<AtomicU8>,
+}
+
+/// Whether a request may have been sent. Dropping it cancels a request that wasn't.
+#[derive(Default)]
+pub(super) struct SentFlag {
+    handle: Mutex<Option<SentHandle>>,
 }
 
 // === impl RequestBody ===
 
 impl RequestBody {
-    pub(super) fn new(bytes: Bytes) -> (Self, Hold) {
-        let state = Arc::new(AtomicU8::new(HELD));
-        (Self { bytes, state: Arc::clone(&state) }, Hold { state })
+    pub(super) fn new(bytes: Bytes) -> (Self, SentHandle) {
+        let state = Arc::new(AtomicU8::new(UNREAD));
+        (Self { bytes, state: Arc::clone(&state) }, SentHandle { state })
     }
 
-    /// Takes all of it: for a transport whose bodies are of another type. It counts as sent from then on: better late than
-    /// early. Nothing, if it was given up.
+    /// Returns the content, for transports with another body type.
+    ///
+    /// The request then counts as sent. Empty if it was cancelled.
     pub fn into_bytes(self) -> Bytes {
-        if self.take() { self.bytes } else { Bytes::new() }
+        if self.begin_read() { self.bytes } else { Bytes::new() }
     }
 
-    /// False: it was given up.
-    fn take(&self) -> bool {
-        leave(&self.state, TAKEN) == TAKEN
+    /// Returns `false` if the request was cancelled.
+    fn begin_read(&self) -> bool {
+        leave_unread(&self.state, SENT) == SENT
     }
 }
 
@@ -57,9 +64,9 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         _cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        if !self.take() {
+        if !self.begin_read() {
             return Poll::Ready(Some(Err(io::Error::other(
-                "the token request was given up before it was sent",
+                "the token request was cancelled before it was sent",
             ))));
         }
         let bytes = std::mem::take(&mut self.bytes);
@@ -81,22 +88,46 @@ impl fmt::Debug for RequestBody {
     }
 }
 
-// === impl Hold ===
+// === impl SentHandle ===
 
-impl Hold {
-    /// Keeps the body from being taken. Says whether that came too late.
-    pub(super) fn give_up(&self) -> bool {
-        leave(&self.state, GIVEN_UP) == TAKEN
+impl SentHandle {
+    /// Returns whether it was too late.
+    fn cancel(&self) -> bool {
+        leave_unread(&self.state, CANCELLED) == SENT
     }
 }
 
-/// The body is taken or given up, once and for good, as a transport may work on in a task of its own. Says which.
-fn leave(state: &AtomicU8, to: u8) -> u8 {
+// === impl SentFlag ===
+
+impl SentFlag {
+    /// Cancels the request, as a transport may continue in its own task. Returns whether it was sent already.
+    pub(super) fn cancel(&self) -> bool {
+        self.lock().as_ref().is_some_and(SentHandle::cancel)
+    }
+
+    /// Follows the body of the next attempt.
+    pub(super) fn follow(&self, handle: SentHandle) {
+        *self.lock() = Some(handle);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<SentHandle>> {
+        self.handle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for SentFlag {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
+/// Sets the final state, unless the other side was first. Returns the one that holds.
+fn leave_unread(state: &AtomicU8, to: u8) -> u8 {
     state
-        .compare_exchange(HELD, to, Ordering::AcqRel, Ordering::Acquire)
+        .compare_exchange(UNREAD, to, Ordering::AcqRel, Ordering::Acquire)
         .map_or_else(|earlier| earlier, |_| to)
 }
 
-const HELD: u8 = 0;
-const TAKEN: u8 = 1;
-const GIVEN_UP: u8 = 2;
+const UNREAD: u8 = 0;
+const SENT: u8 = 1;
+const CANCELLED: u8 = 2;

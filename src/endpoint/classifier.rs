@@ -1,4 +1,4 @@
-//! What an endpoint's refusal means.
+//! Classification of endpoint errors.
 
 use std::borrow::Cow;
 
@@ -7,19 +7,22 @@ use zeroize::Zeroizing;
 
 use crate::refresh::FailureKind;
 
-use super::error::shown;
+use super::error::printable;
 
-/// What a provider means by its own error codes and statuses.
+/// Provider-specific error codes and statuses.
 ///
-/// It goes before what is known already (see the [module docs](super)); what is set later before what was set first.
+/// They take precedence over the built-in ones (see the [module docs](super)), later entries over earlier.
 ///
 /// # Examples
 ///
 /// ```
 /// use tower_reauth::endpoint::{ErrorClassifier, FailureKind};
 ///
-/// let verdicts = ErrorClassifier::new().code("token_inactive", FailureKind::GrantEnded).code("busy", FailureKind::Transient).status(410, FailureKind::GrantEnded);
-/// # let _ = verdicts;
+/// let errors = ErrorClassifier::new()
+///     .code("token_inactive", FailureKind::GrantEnded)
+///     .code("busy", FailureKind::Transient)
+///     .status(410, FailureKind::GrantEnded);
+/// # let _ = errors;
 /// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]
@@ -28,23 +31,23 @@ pub struct ErrorClassifier {
     statuses: Vec<(u16, FailureKind)>,
 }
 
-/// What follows from a refusal.
+/// The classification of an error response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Judged {
+pub(super) struct Classified {
     pub(super) kind: FailureKind,
-    /// Nothing is known of it, so it may stay for ever: it is tried at leisure.
-    pub(super) unclear: bool,
+    /// It can't be interpreted, and may last: the session slows down after several in a row.
+    pub(super) unexplained: bool,
 }
 
 // === impl ErrorClassifier ===
 
 impl ErrorClassifier {
-    /// Adds nothing to what is known.
+    /// Creates an empty set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Classifies an error code.
+    /// Classifies an error code. The comparison is case-insensitive.
     pub fn code(mut self, code: impl Into<Cow<'static, str>>, kind: FailureKind) -> Self {
         self.codes.push((code.into(), kind));
         self
@@ -56,39 +59,44 @@ impl ErrorClassifier {
         self
     }
 
-    /// Adds what `others` say, which goes first.
+    /// Adds entries that take precedence.
     pub(crate) fn add(&mut self, others: Self) {
         self.codes.extend(others.codes);
         self.statuses.extend(others.statuses);
     }
 
-    /// The user's word on the code goes first, then what is known of the code, then the same of the status.
-    pub(super) fn judge(&self, status: StatusCode, code: Option<&str>, retry_after: bool) -> Judged {
-        let told = |kind| Judged { kind, unclear: false };
-        code.and_then(|code| self.of_code(code))
+    pub(super) fn classify(
+        &self,
+        status: StatusCode,
+        code: Option<&str>,
+        has_retry_after: bool,
+    ) -> Classified {
+        let explained = |kind| Classified { kind, unexplained: false };
+        code.and_then(|code| self.classify_code(code))
             .or_else(|| last(&self.statuses, |known| *known == status.as_u16()))
-            .map_or_else(|| of_status(status, retry_after), told)
+            .map_or_else(|| classify_status(status, has_retry_after), explained)
     }
 
-    /// The code that says the most: one that is known, as a word for the status may stand beside it.
-    pub(super) fn choose<'a>(&self, codes: &'a [Zeroizing<String>]) -> Option<&'a str> {
-        let known = codes.iter().find(|code| self.of_code(code).is_some());
+    /// The first known code, or else the first: some servers put the status's name beside the real code.
+    pub(super) fn best_code<'a>(&self, codes: &'a [Zeroizing<String>]) -> Option<&'a str> {
+        let known = codes.iter().find(|code| self.classify_code(code).is_some());
         known.or(codes.first()).map(|code| code.as_str())
     }
 
-    fn of_code(&self, code: &str) -> Option<FailureKind> {
-        // A provider's own may be of several words, also as an error shows them.
-        let shown = shown(code);
+    fn classify_code(&self, code: &str) -> Option<FailureKind> {
+        // A custom code may have several words, written as in the response or as in our error message.
+        let printed = printable(code);
         let is = |known: &str, code: &str| known.trim().eq_ignore_ascii_case(code);
-        last(&self.codes, |known| is(known, code.trim()) || is(known, &shown)).or_else(|| of_code(&shown))
+        last(&self.codes, |known| is(known, code.trim()) || is(known, &printed))
+            .or_else(|| builtin_code(&printed))
     }
 }
 
-// === impl Judged ===
+// === impl Classified ===
 
-impl Judged {
-    /// The same where no grant could have ended.
-    pub(super) fn without_a_grant(self) -> Self {
+impl Classified {
+    /// The classification if there is no grant that could have ended.
+    pub(super) fn without_grant(self) -> Self {
         match self.kind {
             FailureKind::GrantEnded => Self { kind: FailureKind::Misconfigured, ..self },
             _ => self,
@@ -100,29 +108,28 @@ fn last<K>(table: &[(K, FailureKind)], is: impl Fn(&K) -> bool) -> Option<Failur
     table.iter().rev().find(|(known, _)| is(known)).map(|(_, kind)| *kind)
 }
 
-fn of_code(code: &str) -> Option<FailureKind> {
-    let lower = code.to_ascii_lowercase();
-    CODES.iter().find(|(known, _)| *known == lower).map(|(_, kind)| *kind)
+fn builtin_code(code: &str) -> Option<FailureKind> {
+    CODES.iter().find(|(known, _)| known.eq_ignore_ascii_case(code)).map(|(_, kind)| *kind)
 }
 
-fn of_status(status: StatusCode, retry_after: bool) -> Judged {
+fn classify_status(status: StatusCode, has_retry_after: bool) -> Classified {
     use FailureKind::{Misconfigured, OutcomeUnknown, Transient};
-    let (kind, unclear) = match status.as_u16() {
-        // Whoever names a time has not done it.
-        _ if retry_after => (Transient, false),
-        // The request went on to a server that gave no answer, or broke down over it: the token may be spent.
+    let (kind, unexplained) = match status.as_u16() {
+        // A server that asks to retry later hasn't processed the request.
+        _ if has_retry_after => (Transient, false),
+        // A gateway got no response, or the server failed while processing: the refresh token may be used up.
         499 | 500 | 504 | 524 => (OutcomeUnknown, false),
         408 | 425 | 429 => (Transient, false),
-        // The request's form is wrong, and will be the next time.
+        // The form of the request is wrong, and will be the next time.
         411 | 413 | 415 | 422 => (Misconfigured, true),
-        // An error that was said with a success is one, too.
+        // A success gets here if its body reports an error.
         200..=299 | 400..=498 => (Transient, true),
         _ => (Transient, false),
     };
-    Judged { kind, unclear }
+    Classified { kind, unexplained }
 }
 
-/// RFC 6749 §5.2, RFC 8707 §2, OpenID Connect Core §3.1.2.6, and what providers made up.
+/// RFC 6749 §5.2, RFC 8707 §2, RFC 9449, OpenID Connect Core §3.1.2.6, and codes of single providers.
 const CODES: [(&str, FailureKind); 16] = {
     use FailureKind::{GrantEnded, Misconfigured, Transient};
     [
@@ -151,14 +158,14 @@ mod tests {
 
     use super::*;
 
-    fn judge(verdicts: &ErrorClassifier, status: u16, code: &str, retry_after: bool) -> (FailureKind, bool) {
+    fn classify(errors: &ErrorClassifier, status: u16, code: &str, retry_after: bool) -> (FailureKind, bool) {
         let code = Some(code).filter(|code| !code.is_empty());
-        let judged = verdicts.judge(StatusCode::from_u16(status).unwrap(), code, retry_after);
-        (judged.kind, judged.unclear)
+        let class = errors.classify(StatusCode::from_u16(status).unwrap(), code, retry_after);
+        (class.kind, class.unexplained)
     }
 
     #[test]
-    fn c50_a_status_without_a_known_code() {
+    fn c50_without_a_known_code_the_status_decides() {
         for (statuses, expected) in [
             (&[499, 500, 504, 524][..], (OutcomeUnknown, false)),
             (&[408, 425, 429, 501, 502, 503, 505, 507, 521, 525, 599, 999], (Transient, false)),
@@ -171,12 +178,12 @@ mod tests {
             for &status in statuses {
                 for code in ["", "never_heard_of"] {
                     assert_eq!(
-                        judge(&ErrorClassifier::new(), status, code, false),
+                        classify(&ErrorClassifier::new(), status, code, false),
                         expected,
                         "{status} {code}"
                     );
                     assert_eq!(
-                        judge(&ErrorClassifier::new(), status, code, true),
+                        classify(&ErrorClassifier::new(), status, code, true),
                         (Transient, false),
                         "{status}"
                     );
@@ -186,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn c46_c53_a_known_code_goes_before_the_status() {
+    fn c46_c53_a_known_code_takes_precedence_over_the_status() {
         for (codes, kind) in [
             (
                 &["invalid_grant", "bad_refresh_token", "refresh_token_reused", "interaction_required"][..],
@@ -201,8 +208,8 @@ mod tests {
             for code in codes {
                 for status in [200, 400, 401, 403, 422, 429, 500, 503] {
                     for retry_after in [false, true] {
-                        let judged = judge(&ErrorClassifier::new(), status, code, retry_after);
-                        assert_eq!(judged, (kind, false), "{status} {code}");
+                        let class = classify(&ErrorClassifier::new(), status, code, retry_after);
+                        assert_eq!(class, (kind, false), "{status} {code}");
                     }
                 }
             }
@@ -210,39 +217,39 @@ mod tests {
     }
 
     #[test]
-    fn c50_what_is_told_goes_before_what_is_known_and_the_last_before_the_first() {
-        let mut verdicts = ErrorClassifier::new()
+    fn c50_custom_entries_take_precedence_and_later_ones_win() {
+        let mut errors = ErrorClassifier::new()
             .code("a", FailureKind::GrantEnded)
             .code("a", FailureKind::Transient)
             .code("invalid_grant", FailureKind::Misconfigured)
             .status(StatusCode::IM_A_TEAPOT.as_u16(), FailureKind::GrantEnded)
             .status(StatusCode::IM_A_TEAPOT.as_u16(), FailureKind::Misconfigured);
-        assert_eq!(judge(&verdicts, 400, "A", false), (Transient, false));
-        assert_eq!(judge(&verdicts, 400, "invalid_grant", false), (Misconfigured, false));
-        assert_eq!(judge(&verdicts, 418, "b", false), (Misconfigured, false));
-        assert_eq!(judge(&verdicts, 418, "b", true), (Misconfigured, false));
-        assert_eq!(judge(&verdicts, 418, "a", false), (Transient, false));
-        assert_eq!(judge(&verdicts, 418, "slow_down", false), (Transient, false));
-        verdicts.add(
+        assert_eq!(classify(&errors, 400, "A", false), (Transient, false));
+        assert_eq!(classify(&errors, 400, "invalid_grant", false), (Misconfigured, false));
+        assert_eq!(classify(&errors, 418, "b", false), (Misconfigured, false));
+        assert_eq!(classify(&errors, 418, "b", true), (Misconfigured, false));
+        assert_eq!(classify(&errors, 418, "a", false), (Transient, false));
+        assert_eq!(classify(&errors, 418, "slow_down", false), (Transient, false));
+        errors.add(
             ErrorClassifier::new()
                 .code("A", FailureKind::GrantEnded)
                 .status(StatusCode::IM_A_TEAPOT.as_u16(), FailureKind::Transient),
         );
-        assert_eq!(judge(&verdicts, 400, "a", false), (GrantEnded, false));
-        assert_eq!(judge(&verdicts, 418, "", false), (Transient, false));
+        assert_eq!(classify(&errors, 400, "a", false), (GrantEnded, false));
+        assert_eq!(classify(&errors, 418, "", false), (Transient, false));
     }
 
     #[test]
-    fn p08_without_a_grant_nothing_ends() {
+    fn p08_without_a_grant_an_end_is_a_misconfiguration() {
         for (kind, expected) in [
             (GrantEnded, Misconfigured),
             (Misconfigured, Misconfigured),
             (Transient, Transient),
             (OutcomeUnknown, OutcomeUnknown),
         ] {
-            for unclear in [false, true] {
-                let judged = Judged { kind, unclear }.without_a_grant();
-                assert_eq!(judged, Judged { kind: expected, unclear });
+            for unexplained in [false, true] {
+                let class = Classified { kind, unexplained }.without_grant();
+                assert_eq!(class, Classified { kind: expected, unexplained });
             }
         }
     }

@@ -1,18 +1,18 @@
-//! Why an exchange with a token endpoint failed.
+//! [`EndpointError`].
 
-use std::{error::Error as StdError, fmt, time::Duration};
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use http::StatusCode;
 
-use crate::error::BoxError;
 use crate::{error::find_source, origin::Origin, token::InvalidToken};
 
-/// An exchange with a token endpoint failed.
+/// A failed token request.
 ///
-/// It is the source of the [`RefreshError`](crate::RefreshError) that a refresher returns, and so in the chain of
-/// sources of each waiter's [`Error`](crate::Error): [`find`](Self::find) digs it out. Nothing of an answer's body is in
-/// it but the error code or the token type, of which control characters were taken out; and no code into which a token
-/// was written.
+/// It is the source of the [`RefreshError`](crate::RefreshError) that a refresher returns, and so in the
+/// source chain of every waiter's [`Error`](crate::Error): [`find`](Self::find) extracts it.
+///
+/// It contains nothing of the response body except the error code or token type, without control characters,
+/// and never one that contains a token.
 ///
 /// # Examples
 ///
@@ -23,50 +23,32 @@ use crate::{error::find_source, origin::Origin, token::InvalidToken};
 ///     EndpointError::find(error)?.code()
 /// }
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct EndpointError {
     kind: EndpointErrorKind,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum EndpointErrorKind {
-    /// There is nothing to present.
-    NoRefreshToken,
-    /// The request could not be made, or its parts not be had.
-    Request(BoxError),
-    Unsent(BoxError),
-    Unanswered(BoxError),
-    Timeout {
-        limit: Duration,
-        sent: bool,
-    },
-    Refused {
-        status: StatusCode,
-        code: Option<String>,
-        what: Contents,
-    },
-    Redirected {
-        status: StatusCode,
-        target: Option<Origin>,
-    },
-    TooLong {
-        limit: usize,
-    },
-    Unreadable {
-        status: StatusCode,
-        what: Contents,
-    },
-    NoAccessToken {
-        status: StatusCode,
-        member: String,
-    },
-    TokenType(String),
+    MissingRefreshToken,
+    BuildRequest(SharedError),
+    NotSent(SharedError),
+    NoResponse(SharedError),
+    Timeout { timeout: Duration, sent: bool },
+    Refused { status: StatusCode, code: Option<String>, body: BodySummary },
+    Redirected { status: StatusCode, target: Option<Origin> },
+    ResponseTooLarge { limit: usize },
+    UnexpectedBody { status: StatusCode, body: BodySummary },
+    MissingAccessToken { status: StatusCode, field: String },
+    UnsupportedTokenType(String),
     InvalidToken(InvalidToken),
 }
 
-/// What came, without its text.
+type SharedError = Arc<dyn StdError + Send + Sync>;
+
+/// What may be shown of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Contents {
+pub(super) struct BodySummary {
     pub(super) content_type: Option<String>,
     pub(super) length: usize,
     pub(super) truncated: bool,
@@ -79,16 +61,16 @@ impl EndpointError {
         Self { kind }
     }
 
-    pub(crate) fn no_refresh_token() -> Self {
-        Self::new(EndpointErrorKind::NoRefreshToken)
+    pub(crate) fn missing_refresh_token() -> Self {
+        Self::new(EndpointErrorKind::MissingRefreshToken)
     }
 
-    /// Looks for an `EndpointError` in `error` and its chain of sources.
+    /// Looks for an `EndpointError` in `error` and its source chain.
     pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
         find_source(error)
     }
 
-    /// The error code that the endpoint gave, such as `invalid_grant` (RFC 6749 §5.2); at most 64 visible characters.
+    /// The endpoint's error code, such as `invalid_grant` (RFC 6749 §5.2); at most 64 visible characters.
     pub fn code(&self) -> Option<&str> {
         match &self.kind {
             EndpointErrorKind::Refused { code, .. } => code.as_deref(),
@@ -96,26 +78,26 @@ impl EndpointError {
         }
     }
 
-    /// The status of the endpoint's answer, if one came.
+    /// The status of the endpoint's response, if there was one.
     pub fn status(&self) -> Option<StatusCode> {
         match &self.kind {
             EndpointErrorKind::Refused { status, .. }
             | EndpointErrorKind::Redirected { status, .. }
-            | EndpointErrorKind::Unreadable { status, .. }
-            | EndpointErrorKind::NoAccessToken { status, .. } => Some(*status),
+            | EndpointErrorKind::UnexpectedBody { status, .. }
+            | EndpointErrorKind::MissingAccessToken { status, .. } => Some(*status),
             _ => None,
         }
     }
 
-    /// The answer is longer than the limit on it, in bytes.
+    /// The size limit that the response exceeded, in bytes.
     pub fn response_limit(&self) -> Option<usize> {
         match self.kind {
-            EndpointErrorKind::TooLong { limit } => Some(limit),
+            EndpointErrorKind::ResponseTooLarge { limit } => Some(limit),
             _ => None,
         }
     }
 
-    /// Where the endpoint redirects to: the refresh token was not sent there.
+    /// The target of a redirect that wasn't followed.
     pub fn redirect_target(&self) -> Option<&Origin> {
         match &self.kind {
             EndpointErrorKind::Redirected { target, .. } => target.as_ref(),
@@ -123,70 +105,63 @@ impl EndpointError {
         }
     }
 
-    /// The token type of the answer, where it is one that this refresher can't use.
+    /// The token type of the response, if it isn't supported.
     pub fn token_type(&self) -> Option<&str> {
         match &self.kind {
-            EndpointErrorKind::TokenType(name) => Some(name),
+            EndpointErrorKind::UnsupportedTokenType(name) => Some(name),
             _ => None,
         }
     }
 
-    /// Whether the exchange took longer than its limit.
+    /// Whether the exchange timed out.
     pub fn is_timeout(&self) -> bool {
         matches!(self.kind, EndpointErrorKind::Timeout { .. })
     }
 
-    /// Whether there was no refresh token to present: nothing was sent.
+    /// Whether there was no refresh token, so that no request was made.
     pub fn is_missing_refresh_token(&self) -> bool {
-        matches!(self.kind, EndpointErrorKind::NoRefreshToken)
+        matches!(self.kind, EndpointErrorKind::MissingRefreshToken)
     }
 }
 
 impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            EndpointErrorKind::NoRefreshToken => f.write_str("there is no refresh token to present: sign in"),
-            EndpointErrorKind::Request(_) => f.write_str("the token request could not be made"),
-            EndpointErrorKind::Unsent(_) => f.write_str("the token request could not be sent"),
-            EndpointErrorKind::Unanswered(_) => f.write_str("the token request was sent and not answered"),
-            EndpointErrorKind::Timeout { limit, sent: false } => {
-                write!(f, "the token request could not be sent within {limit:?}")
+            EndpointErrorKind::MissingRefreshToken => f.write_str("no refresh token: sign in"),
+            EndpointErrorKind::BuildRequest(_) => f.write_str("failed to build the token request"),
+            EndpointErrorKind::NotSent(_) => f.write_str("failed to send the token request"),
+            EndpointErrorKind::NoResponse(_) => f.write_str("no response to the token request"),
+            EndpointErrorKind::Timeout { timeout, sent: false } => {
+                write!(f, "token request not sent within {timeout:?}")
             }
-            EndpointErrorKind::Timeout { limit, sent: true } => {
-                write!(f, "the token request was not answered within {limit:?}")
+            EndpointErrorKind::Timeout { timeout, sent: true } => {
+                write!(f, "no response to the token request within {timeout:?}")
             }
             EndpointErrorKind::Refused { status, code: Some(code), .. } => {
-                write!(f, "the token endpoint answered {} with the code `{code}`", status.as_u16())
+                write!(f, "token endpoint returned {}: `{code}`", status.as_u16())
             }
-            EndpointErrorKind::Refused { status, code: None, what } => {
-                write!(f, "the token endpoint answered {}, without a code, {what}", status.as_u16())
+            EndpointErrorKind::Refused { status, code: None, body } => {
+                write!(f, "token endpoint returned {} without an error code ({body})", status.as_u16())
             }
             EndpointErrorKind::Redirected { status, target: Some(origin) } => {
-                write!(f, "the token endpoint redirects ({}) to {origin}, ", status.as_u16())?;
-                f.write_str("which is not followed: set the URL that is meant")
+                let status = status.as_u16();
+                write!(f, "token endpoint redirects ({status}) to {origin}: configure that URL instead")
             }
             EndpointErrorKind::Redirected { status, target: None } => {
-                write!(f, "the token endpoint redirects ({}), which is not followed", status.as_u16())
+                write!(f, "token endpoint redirects ({}) without a valid location", status.as_u16())
             }
-            EndpointErrorKind::TooLong { limit } => {
-                write!(f, "the token endpoint's answer is longer than {limit} bytes: raise the answer limit")
+            EndpointErrorKind::ResponseTooLarge { limit } => {
+                write!(f, "token response exceeds {limit} bytes: raise `max_response_size`")
             }
-            EndpointErrorKind::Unreadable { status, what } => {
-                write!(
-                    f,
-                    "the token endpoint answered {}, not as token endpoints do, {what}",
-                    status.as_u16()
-                )
+            EndpointErrorKind::UnexpectedBody { status, body } => {
+                write!(f, "token endpoint returned {} with an unexpected body ({body})", status.as_u16())
             }
-            EndpointErrorKind::NoAccessToken { status, member } => {
-                let status = status.as_u16();
-                write!(f, "the token endpoint answered {status} without an access token in `{member}`")
+            EndpointErrorKind::MissingAccessToken { status, field } => {
+                write!(f, "token endpoint returned {} without `{field}`", status.as_u16())
             }
-            EndpointErrorKind::TokenType(name) => {
-                write!(f, "the token endpoint gave a token of the type `{name}`, which can't be used")
-            }
+            EndpointErrorKind::UnsupportedTokenType(name) => write!(f, "unsupported token type `{name}`"),
             EndpointErrorKind::InvalidToken(_) => {
-                f.write_str("the token endpoint gave a token that can't be sent")
+                f.write_str("token endpoint returned a token that isn't a valid header value")
             }
         }
     }
@@ -195,33 +170,31 @@ impl fmt::Display for EndpointError {
 impl StdError for EndpointError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.kind {
-            EndpointErrorKind::Request(error)
-            | EndpointErrorKind::Unsent(error)
-            | EndpointErrorKind::Unanswered(error) => Some(&**error),
+            EndpointErrorKind::BuildRequest(error)
+            | EndpointErrorKind::NotSent(error)
+            | EndpointErrorKind::NoResponse(error) => Some(&**error),
             EndpointErrorKind::InvalidToken(error) => Some(error),
             _ => None,
         }
     }
 }
 
-// === impl Contents ===
+// === impl BodySummary ===
 
-impl fmt::Display for Contents {
+impl fmt::Display for BodySummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.length == 0 {
-            return f.write_str("with an empty body");
+            return f.write_str("empty body");
         }
-        let cut = if self.truncated { " that end in the middle" } else { "" };
-        match &self.content_type {
-            Some(content_type) => write!(f, "with {} bytes of {content_type}{cut}", self.length),
-            None => write!(f, "with {} bytes of no named type{cut}", self.length),
-        }
+        let content_type = self.content_type.as_deref().unwrap_or("unknown type");
+        write!(f, "{} bytes of {content_type}", self.length)?;
+        f.write_str(if self.truncated { ", truncated" } else { "" })
     }
 }
 
-/// What of a server's text may be shown: visible ASCII, and not much of it.
-pub(super) fn shown(text: &str) -> String {
-    text.chars().filter(char::is_ascii_graphic).take(LONGEST_SHOWN).collect()
+/// The visible ASCII of a server's text, up to a limit.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().filter(char::is_ascii_graphic).take(MAX_PRINTED).collect()
 }
 
-const LONGEST_SHOWN: usize = 64;
+const MAX_PRINTED: usize = 64;

@@ -1,46 +1,43 @@
-//! One exchange with a token endpoint: sent, answered, judged.
+//! One token request.
 
-use std::{
-    fmt,
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::{Either, select};
 use http::{HeaderMap, StatusCode, header};
 
 use crate::{
     refresh::{FailureKind, RefreshContext, RefreshError},
-    rt::Clock,
+    rt::{Clock, NoTimer},
     token::Token,
 };
 
 use super::{
-    classifier::{ErrorClassifier, Judged},
-    error::{Contents, EndpointError, EndpointErrorKind, shown},
+    body::SentFlag,
+    classifier::ErrorClassifier,
+    error::{BodySummary, EndpointError, EndpointErrorKind, printable},
     fields::Malformed,
-    response::{Answer, Flaw, Shape},
+    raw_response::{BodyEnd, RawResponse},
+    response::{ParsedResponse, ResponseFormat, TokenFlaw},
     retry_after::retry_after,
-    transport::{End, MakeRequest, Reply, Sent, Transport},
+    transport::{MakeRequest, Transport},
     url::EndpointUrl,
 };
 
-/// A token endpoint, how it is spoken to, and how its answers are taken. A clone is for another session.
+/// How to talk to a token endpoint, and how to interpret its responses.
+#[derive(Clone)]
 pub(crate) struct Exchange {
     pub(crate) url: EndpointUrl,
     pub(crate) transport: Transport,
-    pub(crate) shape: Shape,
-    pub(crate) verdicts: ErrorClassifier,
-    /// There is no grant that could end: what says so is about the client.
-    pub(crate) never_ends: bool,
+    pub(crate) format: ResponseFormat,
+    pub(crate) errors: ErrorClassifier,
+    /// No grant exists, so "ended" means misconfiguration.
+    pub(crate) has_no_grant: bool,
     pub(crate) timeout: Duration,
     pub(crate) max_response_size: usize,
-    /// Refusals in a row of which nothing is known.
-    unclear: AtomicU32,
 }
 
-/// A request that brought no whole answer.
-struct Failure {
+/// A request without a response.
+struct SendFailure {
     kind: EndpointErrorKind,
     sent: bool,
 }
@@ -48,178 +45,156 @@ struct Failure {
 // === impl Exchange ===
 
 impl Exchange {
-    pub(crate) fn new(url: EndpointUrl, transport: Transport, shape: Shape) -> Self {
+    pub(crate) fn new(url: EndpointUrl, transport: Transport, format: ResponseFormat) -> Self {
         Self {
             url,
             transport,
-            shape,
-            verdicts: ErrorClassifier::new(),
-            never_ends: false,
-            timeout: TIME_LIMIT,
-            max_response_size: ANSWER_LIMIT,
-            unclear: AtomicU32::new(0),
+            format,
+            errors: ErrorClassifier::new(),
+            has_no_grant: false,
+            timeout: DEFAULT_TIMEOUT,
+            max_response_size: DEFAULT_MAX_RESPONSE_SIZE,
         }
     }
 
-    /// Sends a request, and makes of whatever comes back a token or a verdict.
+    /// Sends a request; returns a token or a classified error.
     pub(crate) async fn run(
         &self,
         cx: &RefreshContext,
         make: &MakeRequest<'_>,
     ) -> Result<Token, RefreshError> {
-        let result = match self.send(cx.clock(), make).await {
-            Ok(reply) => self.take(reply, cx),
-            Err(Failure { kind: kind @ EndpointErrorKind::Request(_), .. }) => {
-                Err(failed(FailureKind::Misconfigured, kind))
+        match self.send(cx.clock(), make).await {
+            Ok(response) => self.interpret(response, cx),
+            Err(SendFailure { kind, sent }) => {
+                let failure = match kind {
+                    EndpointErrorKind::BuildRequest(_) => FailureKind::Misconfigured,
+                    _ if sent => FailureKind::OutcomeUnknown,
+                    _ => FailureKind::Transient,
+                };
+                Err(failed(failure, kind))
             }
-            Err(Failure { kind, sent: true }) => Err(failed(FailureKind::OutcomeUnknown, kind)),
-            Err(Failure { kind, sent: false }) => Err(failed(FailureKind::Transient, kind)),
-        };
-        result
-            .map_err(|(error, unclear)| self.pace(error, unclear, cx.consecutive_failures()))
-            .inspect(|_| self.clear())
+        }
     }
 
-    /// Sends a request whose answer is a status (RFC 7009 §2.2). That the grant has ended already is no failure.
+    /// Sends a request; only the response's status matters (RFC 7009 §2.2). A dead grant isn't an error.
     pub(crate) async fn run_for_status(
         &self,
         clock: &dyn Clock,
         token: &str,
         make: &MakeRequest<'_>,
     ) -> Result<(), EndpointError> {
-        let mut reply = self.send(clock, make).await.map_err(|failure| EndpointError::new(failure.kind))?;
-        if reply.status.is_success() {
+        let mut response =
+            self.send(clock, make).await.map_err(|failure| EndpointError::new(failure.kind))?;
+        let status = response.status;
+        if status.is_success() {
             return Ok(());
         }
-        let what = contents(&reply, false);
-        let answer = self.shape.read(reply.status, &mut reply.body);
-        let code = if let Answer::Error(codes) = &answer { self.verdicts.choose(codes) } else { None };
-        if self.verdicts.judge(reply.status, code, false).kind == FailureKind::GrantEnded {
+        let body = summary(&response, false);
+        let codes = match self.format.parse(status, &mut response.body) {
+            ParsedResponse::Error(codes) => codes,
+            _ => Vec::new(),
+        };
+        let code = self.errors.best_code(&codes);
+        if self.errors.classify(status, code, false).kind == FailureKind::GrantEnded {
             return Ok(());
         }
-        let code = code.and_then(|code| told(code, [token]));
-        Err(EndpointError::new(EndpointErrorKind::Refused { status: reply.status, code, what }))
+        let code = code.and_then(|code| printable_unless_secret(code, [token]));
+        Err(EndpointError::new(EndpointErrorKind::Refused { status, code, body }))
     }
 
-    async fn send(&self, clock: &dyn Clock, make: &MakeRequest<'_>) -> Result<Reply, Failure> {
-        let sent = Sent::default();
-        let failure = |kind| Failure { kind, sent: sent.give_up() };
-        let Ok(limit) = clock.sleep(self.timeout) else {
-            return Err(failure(EndpointErrorKind::Request(crate::rt::NoTimer.into())));
+    async fn send(&self, clock: &dyn Clock, make: &MakeRequest<'_>) -> Result<RawResponse, SendFailure> {
+        let sent = SentFlag::default();
+        let failure = |kind| SendFailure { kind, sent: sent.cancel() };
+        let Ok(timeout) = clock.sleep(self.timeout) else {
+            return Err(failure(EndpointErrorKind::BuildRequest(Arc::new(NoTimer))));
         };
         let call = Box::pin(self.transport.send(&self.url, make, self.max_response_size, &sent));
-        match select(call, limit).await {
-            Either::Left((Ok(reply), _)) => Ok(reply),
+        match select(call, timeout).await {
+            Either::Left((Ok(response), _)) => Ok(response),
+            // The endpoint did nothing with what was sent.
             Either::Left((Err(kind @ EndpointErrorKind::Redirected { .. }), _)) => {
-                Err(Failure { kind, sent: false })
+                Err(SendFailure { kind, sent: false })
             }
             Either::Left((Err(kind), _)) => Err(failure(kind)),
             Either::Right(_) => {
-                let sent = sent.give_up();
-                Err(Failure { kind: EndpointErrorKind::Timeout { limit: self.timeout, sent }, sent })
+                let sent = sent.cancel();
+                Err(SendFailure { kind: EndpointErrorKind::Timeout { timeout: self.timeout, sent }, sent })
             }
         }
     }
 
-    /// What an answer means; and whether nothing is known of it.
-    fn take(&self, mut reply: Reply, cx: &RefreshContext) -> Result<Token, (RefreshError, bool)> {
-        let status = reply.status;
+    fn interpret(&self, mut response: RawResponse, cx: &RefreshContext) -> Result<Token, RefreshError> {
+        let status = response.status;
         let is_success = status.is_success();
-        match std::mem::replace(&mut reply.end, End::Whole) {
-            End::Whole => {}
-            // Of a refusal the status is enough.
-            _ if !is_success => reply.body.clear(),
-            // The token was given, and is lost: as if no answer had come.
-            End::Broken(error) => {
-                return Err(failed(FailureKind::OutcomeUnknown, EndpointErrorKind::Unanswered(error)));
+        match std::mem::replace(&mut response.end, BodyEnd::Complete) {
+            BodyEnd::Complete => {}
+            // For an error response the status suffices.
+            _ if !is_success => response.body.clear(),
+            // A token was issued and is lost, as if there had been no response.
+            BodyEnd::Failed(error) => {
+                return Err(failed(FailureKind::OutcomeUnknown, EndpointErrorKind::NoResponse(error.into())));
             }
-            End::TooLong => {
-                let kind = EndpointErrorKind::TooLong { limit: self.max_response_size };
+            BodyEnd::TooLarge => {
+                let kind = EndpointErrorKind::ResponseTooLarge { limit: self.max_response_size };
                 return Err(failed(FailureKind::Misconfigured, kind));
             }
         }
-        let what = contents(&reply, false);
-        match self.shape.read(status, &mut reply.body) {
-            Answer::Token(token) => Ok(token),
-            Answer::Error(codes) => {
-                Err(self.refuse(&reply.headers, status, self.verdicts.choose(&codes), what, cx))
+        let body = summary(&response, false);
+        match self.format.parse(status, &mut response.body) {
+            ParsedResponse::Token(token) => Ok(token),
+            ParsedResponse::Error(codes) => {
+                Err(self.refusal(&response.headers, status, self.errors.best_code(&codes), body, cx))
             }
-            Answer::Unusable(flaw, refresh_token) => {
-                let (error, unclear) = match flaw {
-                    Flaw::Missing => {
-                        let member = self.shape.access_token.clone().into_owned();
-                        failed(FailureKind::Transient, EndpointErrorKind::NoAccessToken { status, member })
-                    }
-                    Flaw::OfAnotherType(name) => {
-                        let name = told(&name, secrets(cx)).unwrap_or_default();
-                        failed(FailureKind::Misconfigured, EndpointErrorKind::TokenType(name))
-                    }
-                    Flaw::Invalid(error) => {
-                        failed(FailureKind::Misconfigured, EndpointErrorKind::InvalidToken(error))
-                    }
-                };
-                // What was presented may be spent by it.
-                let error = match refresh_token {
+            ParsedResponse::Unusable(flaw, refresh_token) => {
+                let error = self.unusable(status, flaw, cx);
+                // The presented refresh token may be used up.
+                Err(match refresh_token {
                     Some(refresh_token) => error.with_refresh_token(refresh_token.as_str()),
                     None => error,
-                };
-                Err((error, unclear))
+                })
             }
-            Answer::Unreadable(Malformed::Truncated) => {
-                let kind = EndpointErrorKind::Unreadable { status, what: contents(&reply, true) };
+            ParsedResponse::Malformed(Malformed::Truncated) => {
+                let kind = EndpointErrorKind::UnexpectedBody { status, body: summary(&response, true) };
                 Err(failed(FailureKind::OutcomeUnknown, kind))
             }
-            Answer::Unreadable(Malformed::Other) => {
-                Err(failed(FailureKind::Transient, EndpointErrorKind::Unreadable { status, what }))
+            ParsedResponse::Malformed(Malformed::Other) => {
+                Err(failed(FailureKind::Transient, EndpointErrorKind::UnexpectedBody { status, body }))
             }
         }
     }
 
-    fn refuse(
+    fn refusal(
         &self,
         headers: &HeaderMap,
         status: StatusCode,
         code: Option<&str>,
-        what: Contents,
+        body: BodySummary,
         cx: &RefreshContext,
-    ) -> (RefreshError, bool) {
+    ) -> RefreshError {
         let wait = retry_after(headers, cx.clock().now().wall());
-        let Judged { kind, unclear } = match self.verdicts.judge(status, code, wait.is_some()) {
-            judged if self.never_ends => judged.without_a_grant(),
-            judged => judged,
-        };
-        let code = code.and_then(|code| told(code, secrets(cx)));
-        let (error, _) = failed(kind, EndpointErrorKind::Refused { status, code, what });
-        (error.with_retry_after(wait), unclear)
-    }
-
-    /// Refusals of which nothing is known are tried thrice at the pace of the backoff, and then at leisure.
-    fn pace(&self, error: RefreshError, unclear: bool, failures: u32) -> RefreshError {
-        if !unclear {
-            self.clear();
-            return error;
+        let mut class = self.errors.classify(status, code, wait.is_some());
+        if self.has_no_grant {
+            class = class.without_grant();
         }
-        let before = self.unclear.fetch_add(1, Ordering::Relaxed).min(failures);
-        if before < MOST_UNCLEAR { error } else { error.pause(LEISURE) }
+        let code = code.and_then(|code| printable_unless_secret(code, secrets(cx)));
+        let error = failed(class.kind, EndpointErrorKind::Refused { status, code, body });
+        let error = error.with_retry_after(wait);
+        if class.unexplained { error.unexplained() } else { error }
     }
 
-    fn clear(&self) {
-        self.unclear.store(0, Ordering::Relaxed);
-    }
-}
-
-impl Clone for Exchange {
-    fn clone(&self) -> Self {
-        Self {
-            url: self.url.clone(),
-            transport: self.transport.clone(),
-            shape: self.shape.clone(),
-            verdicts: self.verdicts.clone(),
-            never_ends: self.never_ends,
-            timeout: self.timeout,
-            max_response_size: self.max_response_size,
-            // It counts for itself.
-            unclear: AtomicU32::new(0),
+    fn unusable(&self, status: StatusCode, flaw: TokenFlaw, cx: &RefreshContext) -> RefreshError {
+        match flaw {
+            TokenFlaw::Missing => {
+                let field = self.format.access_token.clone().into_owned();
+                failed(FailureKind::Transient, EndpointErrorKind::MissingAccessToken { status, field })
+            }
+            TokenFlaw::UnsupportedType(name) => {
+                let name = printable_unless_secret(&name, secrets(cx)).unwrap_or_default();
+                failed(FailureKind::Misconfigured, EndpointErrorKind::UnsupportedTokenType(name))
+            }
+            TokenFlaw::Invalid(error) => {
+                failed(FailureKind::Misconfigured, EndpointErrorKind::InvalidToken(error))
+            }
         }
     }
 }
@@ -234,34 +209,30 @@ impl fmt::Debug for Exchange {
     }
 }
 
-fn failed(kind: FailureKind, why: EndpointErrorKind) -> (RefreshError, bool) {
-    let error = EndpointError::new(why);
-    let text = error.to_string();
-    (RefreshError::new(kind, error.into()).with_log_message(text), false)
+fn failed(kind: FailureKind, reason: EndpointErrorKind) -> RefreshError {
+    let error = EndpointError::new(reason);
+    let message = error.to_string();
+    RefreshError::new(kind, error.into()).with_log_message(message)
 }
 
-/// What must not be shown, whatever an answer says.
+/// Secrets that must never be shown.
 fn secrets(cx: &RefreshContext) -> impl Iterator<Item = &str> {
     [cx.refresh_token(), cx.token().map(Token::access_token)].into_iter().flatten()
 }
 
-/// What of a code may be shown: nothing, if a token was written into it.
-fn told<'a>(code: &str, secrets: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let echoes = secrets.into_iter().any(|secret| !secret.is_empty() && code.contains(secret));
-    (!echoes).then(|| shown(code))
+/// The printable part of a code, unless it contains a secret.
+fn printable_unless_secret<'a>(code: &str, secrets: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let has_secret = secrets.into_iter().any(|secret| !secret.is_empty() && code.contains(secret));
+    (!has_secret).then(|| printable(code))
 }
 
-fn contents(reply: &Reply, truncated: bool) -> Contents {
-    let content_type = reply.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let content_type = content_type.map(shown).filter(|name| !name.is_empty());
-    Contents { content_type, length: reply.body.len(), truncated }
+fn summary(response: &RawResponse, truncated: bool) -> BodySummary {
+    let content_type = response.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = content_type.map(printable).filter(|name| !name.is_empty());
+    BodySummary { content_type, length: response.body.len(), truncated }
 }
 
-/// Within which a server that tolerates the repeat of a lost exchange does so.
-const TIME_LIMIT: Duration = Duration::from_secs(10);
+/// Short enough that rotating servers still tolerate a repeat.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-const ANSWER_LIMIT: usize = 256 * 1024;
-
-const MOST_UNCLEAR: u32 = 3;
-
-const LEISURE: Duration = Duration::from_secs(600);
+const DEFAULT_MAX_RESPONSE_SIZE: usize = 256 * 1024;

@@ -1,4 +1,4 @@
-//! The ready transport: hyper and rustls, with the platform's root certificates.
+//! The built-in HTTPS client: hyper and rustls, with the platform's root certificates.
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,12 +15,13 @@ use super::{
 };
 
 impl Transport {
-    /// A client of its own: connections live on the runtime that made them, so none is shared with others.
-    pub(crate) fn ready(url: &EndpointUrl) -> Result<Self, InvalidEndpointUrl> {
-        let config = match tls() {
+    /// Creates a client. None is shared, as connections belong to the runtime that made them.
+    pub(crate) fn built_in(url: &EndpointUrl) -> Result<Self, InvalidEndpointUrl> {
+        let config = match tls_config() {
             Some(config) => config.clone(),
-            None if url.is_https() => return Err(InvalidEndpointUrl::no_roots()),
-            None => without_roots(),
+            None if url.is_https() => return Err(InvalidEndpointUrl::missing_roots()),
+            // Cleartext needs no certificates.
+            None => config_without_roots(),
         };
         let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1();
         let mut client = Client::builder(TokioExecutor::new());
@@ -28,8 +29,8 @@ impl Transport {
     }
 }
 
-/// Reading the roots takes files and time: once is enough, unless there were none.
-fn tls() -> Option<&'static ClientConfig> {
+/// Cached, as reading the root certificates is slow. If there were none, the next call tries again.
+fn tls_config() -> Option<&'static ClientConfig> {
     static CONFIG: OnceLock<ClientConfig> = OnceLock::new();
     if let Some(config) = CONFIG.get() {
         return Some(config);
@@ -38,12 +39,12 @@ fn tls() -> Option<&'static ClientConfig> {
     Some(CONFIG.get_or_init(|| config))
 }
 
-fn without_roots() -> ClientConfig {
+fn config_without_roots() -> ClientConfig {
     builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth()
 }
 
 fn builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
     ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .expect("ring has the cipher suites of TLS 1.2 and 1.3")
+        .expect("ring supports TLS 1.2 and 1.3")
 }

@@ -1,4 +1,4 @@
-//! How long an answer's access token lives.
+//! Token lifetimes.
 
 use std::{
     borrow::Cow,
@@ -6,16 +6,15 @@ use std::{
 };
 
 use super::{
-    fields::{Members, Value},
+    fields::{Fields, Value},
     jwt,
 };
 
-/// Where an answer says how long its access token lives.
+/// Where a response states the token's lifetime.
 ///
-/// Whatever a server writes there, a token is made of it: numbers in texts are read, negative ones are a token that has
-/// expired, huge ones are clamped. What can't be read is a life that isn't known, told by a
-/// [`Warning`](crate::event::Warning), and so is one that isn't there, though its place was named; such a token is used until a
-/// server refuses it.
+/// Any value yields a token: strings are parsed, negative numbers mean expired, huge ones are clamped. A
+/// malformed lifetime, or a missing one whose field was configured, is unknown and reported as a
+/// [`Warning`](crate::event::Warning); such a token is used until a server rejects it.
 ///
 /// # Examples
 ///
@@ -31,159 +30,169 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Lifetime {
-    place: Place,
+    field: LifetimeField,
     default: Option<Duration>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
-    Nowhere,
+enum LifetimeField {
+    None,
     Seconds(Cow<'static, str>),
     Milliseconds(Cow<'static, str>),
     UnixTime(Cow<'static, str>),
     JwtExp,
 }
 
-/// When an access token ends.
+/// When a token expires, as its response states it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum End {
+pub(super) enum StatedExpiry {
     In(Duration),
     At(SystemTime),
     Unknown,
-    /// Something stands there that is no time; the life that was set for that.
-    Unreadable(Option<Duration>),
+    /// The field isn't a time; the default lifetime.
+    Malformed(Option<Duration>),
 }
 
 // === impl Lifetime ===
 
 impl Lifetime {
-    /// A member holds the seconds that it lives, counted from the request: `expires_in` of RFC 6749 §5.1.
-    pub fn seconds(member: impl Into<Cow<'static, str>>) -> Self {
-        Self::at(Place::Seconds(member.into()))
+    /// A field with the lifetime in seconds, from the request: `expires_in` of RFC 6749 §5.1.
+    pub fn seconds(field: impl Into<Cow<'static, str>>) -> Self {
+        Self::from_field(LifetimeField::Seconds(field.into()))
     }
 
-    /// A member holds the milliseconds that it lives, counted from the request.
-    pub fn milliseconds(member: impl Into<Cow<'static, str>>) -> Self {
-        Self::at(Place::Milliseconds(member.into()))
+    /// A field with the lifetime in milliseconds, from the request.
+    pub fn milliseconds(field: impl Into<Cow<'static, str>>) -> Self {
+        Self::from_field(LifetimeField::Milliseconds(field.into()))
     }
 
-    /// A member holds the instant at which it ends, in seconds since 1970. It is compared with the local clock.
-    pub fn unix_time(member: impl Into<Cow<'static, str>>) -> Self {
-        Self::at(Place::UnixTime(member.into()))
+    /// A field with the expiry as a Unix timestamp, compared with the local clock.
+    pub fn unix_time(field: impl Into<Cow<'static, str>>) -> Self {
+        Self::from_field(LifetimeField::UnixTime(field.into()))
     }
 
-    /// The access token is a JWT, whose `exp` (RFC 7519 §4.1.4) is read, and not verified. It is compared with the
-    /// local clock.
+    /// The access token is a JWT with an expiry, `exp` (RFC 7519 §4.1.4), which is compared with the local
+    /// clock. The JWT isn't verified.
     pub fn jwt_exp() -> Self {
-        Self::at(Place::JwtExp)
+        Self::from_field(LifetimeField::JwtExp)
     }
 
-    /// The answer doesn't say: the token is used until a server refuses it, or for as long as
-    /// [`or_default`](Self::or_default) has it.
+    /// The response has no lifetime: the token is used until a server rejects it, or for the default set by
+    /// [`or_default`](Self::or_default).
     pub fn unknown() -> Self {
-        Self::at(Place::Nowhere)
+        Self::from_field(LifetimeField::None)
     }
 
-    /// Sets the life of a token whose answer doesn't say, or not in a way that can be read.
-    pub fn or_default(mut self, life: Duration) -> Self {
-        self.default = Some(life);
+    /// Sets the lifetime to assume if it is missing or malformed.
+    pub fn or_default(mut self, lifetime: Duration) -> Self {
+        self.default = Some(lifetime);
         self
     }
 
-    fn at(place: Place) -> Self {
-        Self { place, default: None }
+    fn from_field(field: LifetimeField) -> Self {
+        Self { field, default: None }
     }
 
-    /// Whether an answer without it is odd: it was named, and nothing was said for that.
+    /// Whether a response without the field deserves a warning: it was configured, without a default.
     pub(super) fn is_expected(&self) -> bool {
-        self.default.is_none() && self.member().is_some_and(|name| name != "expires_in")
+        self.default.is_none() && self.field_name().is_some_and(|name| name != "expires_in")
     }
 
-    /// The member that is read, if one is.
-    pub(super) fn member(&self) -> Option<&str> {
-        match &self.place {
-            Place::Seconds(name) | Place::Milliseconds(name) | Place::UnixTime(name) => Some(name),
-            Place::Nowhere | Place::JwtExp => None,
+    /// The field that is read, if there is one.
+    pub(super) fn field_name(&self) -> Option<&str> {
+        match &self.field {
+            LifetimeField::Seconds(name)
+            | LifetimeField::Milliseconds(name)
+            | LifetimeField::UnixTime(name) => Some(name),
+            LifetimeField::None | LifetimeField::JwtExp => None,
         }
     }
 
-    pub(super) fn read(&self, members: Members<'_>, access_token: &str) -> End {
-        let told = match &self.place {
-            Place::Nowhere => End::Unknown,
-            Place::Seconds(name) => read(members.get(name), |number| End::In(seconds(number))),
-            Place::Milliseconds(name) => read(members.get(name), |number| End::In(seconds(number / 1e3))),
-            Place::UnixTime(name) => read(members.get(name), |number| End::At(unix_time(number))),
-            Place::JwtExp => jwt::exp(access_token).map_or(UNREADABLE, |exp| End::At(unix_time(exp))),
+    pub(super) fn read(&self, fields: Fields<'_>, access_token: &str) -> StatedExpiry {
+        let stated = match &self.field {
+            LifetimeField::None => StatedExpiry::Unknown,
+            LifetimeField::Seconds(name) => {
+                read(fields.get(name), |number| StatedExpiry::In(seconds(number)))
+            }
+            LifetimeField::Milliseconds(name) => {
+                read(fields.get(name), |number| StatedExpiry::In(seconds(number / 1e3)))
+            }
+            LifetimeField::UnixTime(name) => {
+                read(fields.get(name), |number| StatedExpiry::At(unix_time(number)))
+            }
+            LifetimeField::JwtExp => {
+                jwt::exp(access_token).map_or(MALFORMED, |exp| StatedExpiry::At(unix_time(exp)))
+            }
         };
-        match (told, self.default) {
-            (End::Unknown, Some(life)) => End::In(life),
-            (UNREADABLE, default) => End::Unreadable(default),
-            _ => told,
+        match (stated, self.default) {
+            (StatedExpiry::Unknown, Some(lifetime)) => StatedExpiry::In(lifetime),
+            (MALFORMED, default) => StatedExpiry::Malformed(default),
+            _ => stated,
         }
     }
 }
 
-fn read(value: Option<Value<'_>>, end: impl FnOnce(f64) -> End) -> End {
+fn read(value: Option<Value<'_>>, expiry: impl FnOnce(f64) -> StatedExpiry) -> StatedExpiry {
     match value {
-        None => End::Unknown,
-        Some(value) => value.number().map_or(UNREADABLE, end),
+        None => StatedExpiry::Unknown,
+        Some(value) => value.number().map_or(MALFORMED, expiry),
     }
 }
 
-/// Less than nothing is nothing, more than can be held is the most.
+/// Clamped to what a `Duration` can hold.
 fn seconds(number: f64) -> Duration {
-    Duration::try_from_secs_f64(number.max(0.0)).unwrap_or(LONGEST)
+    Duration::try_from_secs_f64(number.max(0.0)).unwrap_or(MAX_LIFETIME)
 }
 
 fn unix_time(number: f64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + seconds(number).min(LONGEST)
+    SystemTime::UNIX_EPOCH + seconds(number).min(MAX_LIFETIME)
 }
 
-const UNREADABLE: End = End::Unreadable(None);
+const MALFORMED: StatedExpiry = StatedExpiry::Malformed(None);
 
-/// Some thousand years: what is longer is cut by the token itself.
-const LONGEST: Duration = Duration::from_secs(1 << 37);
+/// Several thousand years; the token clamps it further.
+const MAX_LIFETIME: Duration = Duration::from_secs(1 << 37);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn told(lifetime: &Lifetime, body: &str) -> End {
-        lifetime.read(Members::try_new(body).unwrap(), "opaque")
+    fn read_body(lifetime: &Lifetime, body: &str) -> StatedExpiry {
+        lifetime.read(Fields::try_new(body).unwrap(), "opaque")
     }
 
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn c34_b34_each_place_has_its_unit() {
+    fn c34_b34_each_field_has_its_unit() {
         let body = r#"{"n":1500,"neg":-1,"big":1e300,"far":1e19,"bad":"x","null":null}"#;
-        let at = |seconds| End::At(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        let at = |seconds| StatedExpiry::At(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
         for (lifetime, expected) in [
-            (Lifetime::seconds("n"), End::In(1500 * SECOND)),
-            (Lifetime::milliseconds("n"), End::In(Duration::from_millis(1500))),
+            (Lifetime::seconds("n"), StatedExpiry::In(1500 * SECOND)),
+            (Lifetime::milliseconds("n"), StatedExpiry::In(Duration::from_millis(1500))),
             (Lifetime::unix_time("n"), at(1500)),
-            (Lifetime::seconds("neg"), End::In(Duration::ZERO)),
+            (Lifetime::seconds("neg"), StatedExpiry::In(Duration::ZERO)),
             (Lifetime::unix_time("neg"), at(0)),
-            (Lifetime::seconds("big"), End::In(LONGEST)),
-            (Lifetime::milliseconds("big"), End::In(LONGEST)),
-            (Lifetime::unix_time("big"), at(LONGEST.as_secs())),
-            (Lifetime::unix_time("far"), at(LONGEST.as_secs())),
-            (Lifetime::seconds("bad"), End::Unreadable(None)),
-            (Lifetime::seconds("bad").or_default(SECOND), End::Unreadable(Some(SECOND))),
-            (Lifetime::seconds("null"), End::Unknown),
-            (Lifetime::seconds("null").or_default(SECOND), End::In(SECOND)),
-            (Lifetime::seconds("n").or_default(SECOND), End::In(1500 * SECOND)),
-            (Lifetime::unknown(), End::Unknown),
-            (Lifetime::unknown().or_default(SECOND), End::In(SECOND)),
-            (Lifetime::jwt_exp(), End::Unreadable(None)),
-            (Lifetime::jwt_exp().or_default(SECOND), End::Unreadable(Some(SECOND))),
+            (Lifetime::seconds("big"), StatedExpiry::In(MAX_LIFETIME)),
+            (Lifetime::milliseconds("big"), StatedExpiry::In(MAX_LIFETIME)),
+            (Lifetime::unix_time("big"), at(MAX_LIFETIME.as_secs())),
+            (Lifetime::unix_time("far"), at(MAX_LIFETIME.as_secs())),
+            (Lifetime::seconds("bad"), StatedExpiry::Malformed(None)),
+            (Lifetime::seconds("bad").or_default(SECOND), StatedExpiry::Malformed(Some(SECOND))),
+            (Lifetime::seconds("null"), StatedExpiry::Unknown),
+            (Lifetime::seconds("null").or_default(SECOND), StatedExpiry::In(SECOND)),
+            (Lifetime::seconds("n").or_default(SECOND), StatedExpiry::In(1500 * SECOND)),
+            (Lifetime::unknown(), StatedExpiry::Unknown),
+            (Lifetime::unknown().or_default(SECOND), StatedExpiry::In(SECOND)),
+            (Lifetime::jwt_exp(), StatedExpiry::Malformed(None)),
+            (Lifetime::jwt_exp().or_default(SECOND), StatedExpiry::Malformed(Some(SECOND))),
         ] {
-            assert_eq!(told(&lifetime, body), expected, "{lifetime:?}");
+            assert_eq!(read_body(&lifetime, body), expected, "{lifetime:?}");
         }
     }
 
     #[test]
-    fn b34_no_number_makes_it_panic() {
+    fn b34_extreme_numbers_dont_panic() {
         for number in [
             f64::NAN,
             f64::INFINITY,

@@ -1,4 +1,4 @@
-//! Where a token endpoint is.
+//! [`EndpointUrl`].
 
 use std::{convert::Infallible, fmt, str::FromStr};
 
@@ -6,9 +6,9 @@ use http::{Uri, uri::Scheme};
 
 use crate::origin::{Origin, is_loopback};
 
-/// The URL of a token endpoint: `https`, or a port of this machine.
+/// The URL of a token endpoint: `https`, or loopback.
 ///
-/// What takes one takes a text as well.
+/// Functions that take one also accept strings.
 ///
 /// # Examples
 ///
@@ -29,46 +29,46 @@ pub struct EndpointUrl {
     uri: Uri,
 }
 
-/// The text is no URL that a token may be sent to.
+/// Not a URL that tokens may be sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidEndpointUrl {
-    flaw: Flaw,
+    flaw: UrlFlaw,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flaw {
-    NotAUrl,
+enum UrlFlaw {
+    Malformed,
     Cleartext,
     Fragment,
-    User,
-    NoRoots,
+    Credentials,
+    MissingRoots,
 }
 
 // === impl EndpointUrl ===
 
 impl EndpointUrl {
-    /// Takes a URL of any scheme: whoever listens on the way can read the refresh token and the client's secret.
+    /// Accepts any scheme: an eavesdropper can read the refresh token and the client secret.
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpointUrl`] where the text is no URL.
+    /// [`InvalidEndpointUrl`] if the URL is invalid.
     pub fn dangerous_allow_cleartext(url: &str) -> Result<Self, InvalidEndpointUrl> {
         Self::parse(url)
     }
 
     fn parse(url: &str) -> Result<Self, InvalidEndpointUrl> {
         let invalid = |flaw| InvalidEndpointUrl { flaw };
-        // RFC 6749 §3.2: no fragment.
+        // RFC 6749 §3.2
         if url.contains('#') {
-            return Err(invalid(Flaw::Fragment));
+            return Err(invalid(UrlFlaw::Fragment));
         }
-        let uri: Uri = url.trim().parse().map_err(|_| invalid(Flaw::NotAUrl))?;
-        let authority = uri.authority().ok_or(invalid(Flaw::NotAUrl))?;
+        let uri: Uri = url.trim().parse().map_err(|_| invalid(UrlFlaw::Malformed))?;
+        let authority = uri.authority().ok_or(invalid(UrlFlaw::Malformed))?;
         if authority.as_str().contains('@') {
-            return Err(invalid(Flaw::User));
+            return Err(invalid(UrlFlaw::Credentials));
         }
         if Origin::of(&uri).is_none() {
-            return Err(invalid(Flaw::NotAUrl));
+            return Err(invalid(UrlFlaw::Malformed));
         }
         Ok(Self { uri })
     }
@@ -86,7 +86,7 @@ impl EndpointUrl {
         Origin::of(&self.uri)
     }
 
-    /// The URL that a `Location` names (RFC 9110 §10.2.2), if it is one of this origin.
+    /// Resolves a `Location` (RFC 9110 §10.2.2) within this origin. The error is the other origin, if valid.
     pub(super) fn same_origin(&self, location: &str) -> Result<Self, Option<Origin>> {
         if location.starts_with('/') && !location.starts_with("//") {
             let mut parts = self.uri.clone().into_parts();
@@ -94,15 +94,15 @@ impl EndpointUrl {
             return Ok(Self { uri: Uri::from_parts(parts).map_err(|_| None)? });
         }
         let uri: Uri = location.parse().map_err(|_| None)?;
-        let names_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
-        let target = Origin::of(&uri).filter(|_| !names_user);
+        let has_credentials = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+        let target = Origin::of(&uri).filter(|_| !has_credentials);
         if target.is_some() && target == Origin::of(&self.uri) { Ok(Self { uri }) } else { Err(target) }
     }
 }
 
 impl fmt::Debug for EndpointUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the query, where some put a key.
+        // Without the query, as it may contain a key.
         let Self { uri } = self;
         let scheme = uri.scheme_str().unwrap_or_default();
         let authority = uri.authority().map_or("", |authority| authority.as_str());
@@ -116,7 +116,7 @@ impl FromStr for EndpointUrl {
     fn from_str(url: &str) -> Result<Self, InvalidEndpointUrl> {
         let this = Self::parse(url)?;
         let is_safe = this.uri.scheme() == Some(&Scheme::HTTPS) || this.uri.host().is_some_and(is_loopback);
-        if is_safe { Ok(this) } else { Err(InvalidEndpointUrl { flaw: Flaw::Cleartext }) }
+        if is_safe { Ok(this) } else { Err(InvalidEndpointUrl { flaw: UrlFlaw::Cleartext }) }
     }
 }
 
@@ -148,23 +148,24 @@ impl TryFrom<String> for EndpointUrl {
 
 impl InvalidEndpointUrl {
     #[cfg(feature = "https-ring")]
-    pub(super) fn no_roots() -> Self {
-        Self { flaw: Flaw::NoRoots }
+    pub(super) fn missing_roots() -> Self {
+        Self { flaw: UrlFlaw::MissingRoots }
     }
 
-    /// Whether this machine has no root certificates, by which the endpoint could be known: install them (the package
-    /// is mostly called `ca-certificates`), or bring a transport.
+    /// Whether no root certificates were found.
+    ///
+    /// Install them (package `ca-certificates`), or use your own transport.
     pub fn is_missing_root_certificates(&self) -> bool {
-        self.flaw == Flaw::NoRoots
+        self.flaw == UrlFlaw::MissingRoots
     }
 
-    /// Whether the refresh token would go over cleartext `http` to another machine.
+    /// Whether the refresh token would be sent in cleartext to a non-loopback host.
     pub fn is_cleartext(&self) -> bool {
-        self.flaw == Flaw::Cleartext
+        self.flaw == UrlFlaw::Cleartext
     }
 }
 
-/// So that an [`EndpointUrl`] is taken where a text is.
+/// Lets functions accept both [`EndpointUrl`]s and strings.
 impl From<Infallible> for InvalidEndpointUrl {
     fn from(never: Infallible) -> Self {
         match never {}
@@ -173,15 +174,17 @@ impl From<Infallible> for InvalidEndpointUrl {
 
 impl fmt::Display for InvalidEndpointUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the text: it may hold a password.
+        // Without the URL itself, as it may contain a password.
         f.write_str(match self.flaw {
-            Flaw::NotAUrl => "no URL of an endpoint: it should look like https://id.example.com/token",
-            Flaw::Cleartext => {
-                "the endpoint's URL is cleartext: use https, or `EndpointUrl::dangerous_allow_cleartext`"
+            UrlFlaw::Malformed => {
+                "invalid endpoint URL: expected something like https://id.example.com/token"
             }
-            Flaw::Fragment => "the endpoint's URL has a fragment, which none may have (RFC 6749 §3.2)",
-            Flaw::NoRoots => "this machine has no root certificates to know the endpoint by",
-            Flaw::User => "the endpoint's URL holds a user: credentials are set apart from it",
+            UrlFlaw::Cleartext => {
+                "cleartext endpoint URL: use https, or `EndpointUrl::dangerous_allow_cleartext`"
+            }
+            UrlFlaw::Fragment => "an endpoint URL must not have a fragment (RFC 6749 §3.2)",
+            UrlFlaw::MissingRoots => "no root certificates found: install them, or use your own transport",
+            UrlFlaw::Credentials => "an endpoint URL must not contain credentials: set them on the client",
         })
     }
 }
@@ -192,32 +195,32 @@ impl std::error::Error for InvalidEndpointUrl {}
 mod tests {
     use super::*;
 
-    fn flaw(url: &str) -> Option<Flaw> {
+    fn flaw(url: &str) -> Option<UrlFlaw> {
         url.parse::<EndpointUrl>().err().map(|error| error.flaw)
     }
 
     #[test]
-    fn p15_an_endpoint_is_https_or_this_machine() {
+    fn p15_an_endpoint_is_https_or_loopback() {
         for url in
             ["https://id.example.com", "https://[2001:db8::1]:8443/t?x=1", "http://localhost:8000/o/token/"]
         {
             assert_eq!(flaw(url), None, "{url}");
         }
         for url in ["http://id.example.com/token", "ftp://id.example.com/", "http://127.0.0.1.evil.com/"] {
-            assert!(matches!(flaw(url), Some(Flaw::Cleartext | Flaw::NotAUrl)), "{url}");
+            assert!(matches!(flaw(url), Some(UrlFlaw::Cleartext | UrlFlaw::Malformed)), "{url}");
         }
-        assert_eq!(flaw("http://id.example.com/token"), Some(Flaw::Cleartext));
+        assert_eq!(flaw("http://id.example.com/token"), Some(UrlFlaw::Cleartext));
         assert!(EndpointUrl::dangerous_allow_cleartext("http://id.example.com/token").is_ok());
     }
 
     #[test]
-    fn what_is_no_url_is_told_without_its_text() {
+    fn errors_dont_show_the_url() {
         for url in ["", "/token", "id.example.com/token", "https://", "https:///token", "https://h:99999/"] {
-            assert_eq!(flaw(url), Some(Flaw::NotAUrl), "{url}");
+            assert_eq!(flaw(url), Some(UrlFlaw::Malformed), "{url}");
         }
-        assert_eq!(flaw("https://id.example.com/token#x"), Some(Flaw::Fragment));
+        assert_eq!(flaw("https://id.example.com/token#x"), Some(UrlFlaw::Fragment));
         let error = "https://web:s3cret@id.example.com/".parse::<EndpointUrl>().unwrap_err();
-        assert_eq!(error.flaw, Flaw::User);
+        assert_eq!(error.flaw, UrlFlaw::Credentials);
         assert!(!format!("{error} {error:?}").contains("s3cret"));
     }
 
@@ -228,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn c59_a_location_is_followed_within_the_origin_alone() {
+    fn c59_a_location_is_followed_only_within_the_origin() {
         let url: EndpointUrl = "https://id.example.com/token".parse().unwrap();
         let target = |location| url.same_origin(location).map(|url| url.uri.to_string());
         assert_eq!(target("/token/").unwrap(), "https://id.example.com/token/");
@@ -239,14 +242,14 @@ mod tests {
             assert!(matches!(target(foreign), Err(Some(_))), "{foreign}");
         }
         assert!(target("https://user@id.example.com/token").is_err());
-        for unclear in ["//evil.com/token", "token/", "", "\u{0}", "?x=1"] {
-            assert!(target(unclear).is_err(), "{unclear}");
+        for invalid in ["//evil.com/token", "token/", "", "\u{0}", "?x=1"] {
+            assert!(target(invalid).is_err(), "{invalid}");
         }
     }
 
     proptest::proptest! {
         #[test]
-        fn c59_whatever_a_location_is_the_origin_stays(
+        fn c59_no_location_leaves_the_origin(
             location in "(https?://|//|/|\\\\)?[ -~]{0,30}|https://(id.example.com|ID.EXAMPLE.COM)(:443|:80|@|[.])?[ -~]{0,20}",
         ) {
             let url: EndpointUrl = "https://id.example.com/token".parse().unwrap();

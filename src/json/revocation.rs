@@ -1,15 +1,13 @@
-//! The route by which a backend takes a refresh token back.
-
-use std::{future::Future, pin::Pin};
+//! Revocation.
 
 use super::endpoint::JsonEndpoint;
 use crate::{
-    endpoint::{EndpointError, EndpointUrl, InvalidEndpointUrl},
+    endpoint::{EndpointError, EndpointUrl, InvalidEndpointUrl, RevokeFuture, RevokeHook},
     rt::SystemClock,
-    token::{RevocableTokens, Token},
+    token::RevocableTokens,
 };
 
-/// Posts a refresh token to the route that takes it back, as simplejwt's `…/token/blacklist/` does; made by
+/// Revokes refresh tokens, for example at simplejwt's `…/token/blacklist/`. Created by
 /// [`JsonEndpoint::revocation`].
 ///
 /// # Examples
@@ -30,11 +28,11 @@ pub struct Revocation {
 // === impl JsonEndpoint ===
 
 impl JsonEndpoint {
-    /// Makes what takes refresh tokens back by another route, which is sent the same members and headers.
+    /// Creates a revoker for another URL, with the same fields and headers.
     ///
     /// # Errors
     ///
-    /// As the constructors'.
+    /// [`InvalidEndpointUrl`] if the URL is invalid or insecure.
     pub fn revocation<U>(&self, url: U) -> Result<Revocation, InvalidEndpointUrl>
     where
         U: TryInto<EndpointUrl>,
@@ -49,30 +47,28 @@ impl JsonEndpoint {
 // === impl Revocation ===
 
 impl Revocation {
-    /// Takes the refresh token back. A credential without one is left as it is. That the backend knows it no more
-    /// (by the verdicts of its endpoint) is no error.
+    /// Revokes the refresh token, if there is one.
     ///
     /// # Errors
     ///
-    /// [`EndpointError`] where the endpoint couldn't be asked, or refused.
+    /// [`EndpointError`] if the request failed or was refused. An already invalid token, as the endpoint's
+    /// [`ErrorClassifier`](crate::endpoint::ErrorClassifier) defines it, is not an error.
     ///
     /// # Cancel safety
     ///
-    /// A future that is dropped may have revoked or not.
-    pub async fn revoke(&self, credential: impl Into<RevocableTokens>) -> Result<(), EndpointError> {
-        let credential = credential.into();
-        let Some(refresh_token) = credential.refresh_token() else { return Ok(()) };
+    /// After a drop the token may or may not be revoked.
+    pub async fn revoke(&self, tokens: impl Into<RevocableTokens>) -> Result<(), EndpointError> {
+        let tokens = tokens.into();
+        let Some(refresh_token) = tokens.refresh_token() else { return Ok(()) };
         let make = |url: &_| self.endpoint.request(url, Some(refresh_token));
         self.endpoint.exchange.run_for_status(&SystemClock, refresh_token, &make).await
     }
 
-    /// For [`SessionBuilder::revoke_with`](crate::SessionBuilder::revoke_with).
-    pub fn into_hook(self) -> impl Fn(Token) -> RevokeFuture + Send + Sync + 'static {
-        move |token| {
+    /// Converts it into a hook for [`SessionBuilder::revoke_with`](crate::SessionBuilder::revoke_with).
+    pub fn into_hook(self) -> RevokeHook {
+        Box::new(move |token| {
             let this = self.clone();
-            Box::pin(async move { this.revoke(token).await })
-        }
+            RevokeFuture::new(async move { this.revoke(token).await })
+        })
     }
 }
-
-type RevokeFuture = Pin<Box<dyn Future<Output = Result<(), EndpointError>> + Send>>;

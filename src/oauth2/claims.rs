@@ -1,10 +1,9 @@
-//! The claims that a server misses in a token, as Microsoft's continuous access evaluation asks for them.
+//! Claims challenges, as in Microsoft's continuous access evaluation.
 
 use base64::{
     Engine as _,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-
 use serde_json::value::RawValue;
 
 use crate::challenge::Challenges;
@@ -14,10 +13,10 @@ const LENIENT: GeneralPurposeConfig =
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::STANDARD, LENIENT);
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::URL_SAFE, LENIENT);
 
-/// The `claims` of a challenge whose error is `insufficient_claims`: a JSON object, in base64 or as it is.
+/// The `claims` of a challenge with the error `insufficient_claims`: a JSON object, in base64 or not.
 ///
-/// Of anything else nothing is taken: it comes from a server that refused, and goes to the token endpoint.
-pub(super) fn asked_for(challenges: &Challenges) -> Option<String> {
+/// Anything else is ignored, as this forwards a server's text to the token endpoint.
+pub(super) fn missing_claims(challenges: &Challenges) -> Option<String> {
     let challenge =
         challenges.iter().find(|challenge| challenge.param("error") == Some("insufficient_claims"))?;
     let claims = challenge.param("claims")?;
@@ -39,26 +38,26 @@ mod tests {
 
     fn claims(challenge: &str) -> Option<String> {
         let headers = HeaderMap::from_iter([(http::header::WWW_AUTHENTICATE, challenge.parse().unwrap())]);
-        asked_for(&Challenges::from_headers(&headers))
+        missing_claims(&Challenges::from_headers(&headers))
     }
 
     #[test]
-    fn b121_claims_are_taken_where_they_are_asked_for_and_can_be_read() {
-        let asked = r#"{"access_token":{"nbf":{"essential":true, "value":"1604106651"}}}"#;
+    fn b121_claims_of_a_claims_challenge_are_extracted() {
+        let claims_json = r#"{"access_token":{"nbf":{"essential":true, "value":"1604106651"}}}"#;
         for engine in [&STANDARD, &URL_SAFE] {
-            let encoded = engine.encode(asked);
+            let encoded = engine.encode(claims_json);
             let challenge = format!(r#"Bearer realm="", error="insufficient_claims", claims="{encoded}""#);
-            assert_eq!(claims(&challenge).as_deref(), Some(asked));
+            assert_eq!(claims(&challenge).as_deref(), Some(claims_json));
         }
         let two = format!(
             r#"Bearer realm="", error="invalid_token", Bearer error="insufficient_claims", claims="{}""#,
-            STANDARD.encode(asked),
+            STANDARD.encode(claims_json),
         );
-        assert_eq!(claims(&two).as_deref(), Some(asked));
+        assert_eq!(claims(&two).as_deref(), Some(claims_json));
     }
 
     #[test]
-    fn b121_claims_that_cant_be_read_or_arent_asked_for_are_left() {
+    fn b121_malformed_claims_and_other_challenges_are_ignored() {
         let encoded = STANDARD.encode(r#"{"a":1}"#);
         for challenge in [
             format!(r#"Bearer error="invalid_token", claims="{encoded}""#),

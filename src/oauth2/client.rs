@@ -1,4 +1,4 @@
-//! Who asks, where, and for what.
+//! [`Client`].
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
@@ -6,41 +6,42 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
 use tower_service::Service;
+use zeroize::Zeroizing;
 
-use super::{claims, client_auth::ClientAuth, form::Form};
-use crate::error::BoxError;
+use super::{claims, client_auth::ClientAuth};
 use crate::{
     endpoint::{
-        EndpointUrl, ErrorClassifier, Exchange, InvalidEndpointUrl, Lifetime, RequestBody, Shape, Transport,
+        EndpointUrl, ErrorClassifier, Exchange, InvalidEndpointUrl, Lifetime, RequestBody, ResponseFormat,
+        Transport,
     },
+    error::BoxError,
     refresh::RefreshContext,
     token::Secret,
 };
 
-/// An OAuth 2.0 client: who asks which token endpoint for what.
+/// An OAuth 2.0 client registration.
 ///
-/// See the [module docs](super). It is cheap to clone, and makes any number of refreshers.
+/// See the [module docs](super). It is cheap to clone and creates any number of refreshers.
 #[derive(Clone)]
 #[must_use]
 pub struct Client {
     pub(super) exchange: Exchange,
     client_id: Arc<str>,
     auth: ClientAuth,
-    /// What each token request carries besides, in this order.
-    pinned: Vec<(Cow<'static, str>, Secret)>,
-    answers_claims: bool,
+    /// In the order in which they are sent.
+    extra_params: Vec<(Cow<'static, str>, Secret)>,
+    requests_missing_claims: bool,
 }
 
 // === impl Client ===
 
 impl Client {
-    /// Names the token endpoint and the client, which is a public one until a secret is set. Requests are sent by
-    /// a client of its own (HTTP/1.1, rustls, the platform's root certificates).
+    /// Creates a public client for a token endpoint, with a built-in HTTPS client (HTTP/1.1, rustls, the
+    /// platform's root certificates).
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpointUrl`] if the URL is none, or cleartext to another machine, or if this machine has no root
-    /// certificates.
+    /// [`InvalidEndpointUrl`] if the URL is invalid or insecure, or if no root certificates were found.
     #[cfg(feature = "https-ring")]
     #[cfg_attr(docsrs, doc(cfg(feature = "https-ring")))]
     pub fn try_new<U>(token_endpoint: U, client_id: impl Into<Arc<str>>) -> Result<Self, InvalidEndpointUrl>
@@ -49,16 +50,17 @@ impl Client {
         U::Error: Into<InvalidEndpointUrl>,
     {
         let url = token_endpoint.try_into().map_err(Into::into)?;
-        let transport = Transport::ready(&url)?;
+        let transport = Transport::built_in(&url)?;
         Ok(Self::with(url, client_id.into(), transport))
     }
 
-    /// Names the token endpoint and the client, which is a public one until a secret is set, and the tower service that
-    /// sends requests. The service must not have the layer on it whose tokens it is to fetch.
+    /// Creates a public client for a token endpoint; a tower service sends its requests.
+    ///
+    /// Don't pass a service that carries the layer itself.
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpointUrl`] if the URL is none, or cleartext to another machine.
+    /// [`InvalidEndpointUrl`] if the URL is invalid or insecure.
     pub fn try_with_transport<U, S, B>(
         token_endpoint: U,
         client_id: impl Into<Arc<str>>,
@@ -78,7 +80,7 @@ impl Client {
     }
 
     fn with(url: EndpointUrl, client_id: Arc<str>, transport: Transport) -> Self {
-        let shape = Shape {
+        let format = ResponseFormat {
             access_token: "access_token".into(),
             refresh_token: "refresh_token".into(),
             lifetime: Lifetime::seconds("expires_in"),
@@ -86,25 +88,34 @@ impl Client {
             codes: vec!["error".into()],
             scopes: Vec::new(),
         };
-        let exchange = Exchange::new(url, transport, shape);
-        Self { exchange, client_id, auth: ClientAuth::None, pinned: Vec::new(), answers_claims: false }
+        let exchange = Exchange::new(url, transport, format);
+        Self {
+            exchange,
+            client_id,
+            auth: ClientAuth::None,
+            extra_params: Vec::new(),
+            requests_missing_claims: false,
+        }
     }
 
-    /// Sets the secret, sent in the `Authorization` header: `client_secret_basic` (RFC 6749 §2.3.1), which each server
-    /// that gives out secrets must support.
+    /// Sets the client secret and sends it in the `Authorization` header: `client_secret_basic` (RFC 6749
+    /// §2.3.1), which servers must support.
     pub fn client_secret_basic(mut self, secret: impl Into<String>) -> Self {
         self.auth = ClientAuth::SecretBasic(Secret::new(secret.into()));
         self
     }
 
-    /// Sets the secret, sent in the body: `client_secret_post` (RFC 6749 §2.3.1).
+    /// Sets the client secret and sends it in the body: `client_secret_post` (RFC 6749 §2.3.1).
     pub fn client_secret_post(mut self, secret: impl Into<String>) -> Self {
         self.auth = ClientAuth::SecretPost(Secret::new(secret.into()));
         self
     }
 
-    /// Sets what makes a signed assertion: `private_key_jwt` or `client_secret_jwt` (RFC 7523 §2.2). It is called for
-    /// each request, so that none is used twice, and must not block. Its failure is one of the configuration.
+    /// Sets a function that creates signed assertions: `private_key_jwt` or `client_secret_jwt` (RFC 7523
+    /// §2.2).
+    ///
+    /// It is called for each request, so none is reused, and must not block. Errors count as
+    /// misconfiguration.
     pub fn client_assertion<F, E>(mut self, make: F) -> Self
     where
         F: Fn() -> Result<String, E> + Send + Sync + 'static,
@@ -114,87 +125,95 @@ impl Client {
         self
     }
 
-    /// Sets the scopes that each token request asks for (RFC 6749 §3.3). Default: none are named, and the server gives
-    /// what was granted before. A scope that is asked for and not granted is told by the event
-    /// [`Noticed`](crate::event::EventKind::Warning).
+    /// Sets the scopes to request (RFC 6749 §3.3).
+    ///
+    /// Default: none; the server keeps the granted ones. Missing scopes are reported by the event
+    /// [`Warning`](crate::event::EventKind::Warning).
     pub fn scopes<I>(mut self, scopes: I) -> Self
     where
         I: IntoIterator,
         I::Item: Into<String>,
     {
-        self.exchange.shape.scopes = scopes.into_iter().map(Into::into).collect();
+        self.exchange.format.scopes = scopes.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Adds a resource that each token request asks for (RFC 8707 §2).
+    /// Adds a `resource` parameter (RFC 8707 §2).
     pub fn resource(self, resource: impl Into<String>) -> Self {
         self.extra_param("resource", resource)
     }
 
-    /// Adds an audience that each token request asks for (RFC 8693 §2.1, and what some providers have for a resource).
+    /// Adds an `audience` parameter (RFC 8693 §2.1), used by some providers instead of `resource`.
     pub fn audience(self, audience: impl Into<String>) -> Self {
         self.extra_param("audience", audience)
     }
 
-    /// Adds a parameter that each token request carries.
+    /// Adds a parameter to each token request.
     pub fn extra_param(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
-        self.pinned.push((name.into(), Secret::new(value.into())));
+        self.extra_params.push((name.into(), Secret::new(value.into())));
         self
     }
 
-    /// Asks for the claims that a server missed when it refused a token (`error="insufficient_claims"`), in the parameter
-    /// `claims`, as Microsoft's continuous access evaluation wants it. Default: they are not asked for. A server's text
-    /// goes to the token endpoint then: allow the layer's origins.
+    /// Requests the claims listed in a claims challenge (`error="insufficient_claims"`), as in Microsoft's
+    /// continuous access evaluation.
+    ///
+    /// Default: off. This forwards text from a server to the token endpoint, so restrict the layer's origins.
     pub fn request_missing_claims(mut self) -> Self {
-        self.answers_claims = true;
+        self.requests_missing_claims = true;
         self
     }
 
-    /// Sets where an answer says how long its token lives. Default: `expires_in`, in seconds (RFC 6749 §5.1).
+    /// Sets where a response states the token's lifetime.
+    ///
+    /// Default: `expires_in`, in seconds (RFC 6749 §5.1).
     pub fn lifetime(mut self, lifetime: Lifetime) -> Self {
-        self.exchange.shape.lifetime = lifetime;
+        self.exchange.format.lifetime = lifetime;
         self
     }
 
-    /// Sets the scheme that tokens are sent with, whatever `token_type` says. Default: `Bearer`, and an answer with
-    /// another type is refused.
+    /// Sets the scheme of the tokens, whatever their `token_type`.
+    ///
+    /// Default: `Bearer`, and any other type is an error.
     pub fn scheme(mut self, scheme: impl Into<Cow<'static, str>>) -> Self {
-        self.exchange.shape.scheme = Some(scheme.into());
+        self.exchange.format.scheme = Some(scheme.into());
         self
     }
 
-    /// Adds what this provider means by its error codes and statuses.
-    pub fn error_classifier(mut self, verdicts: ErrorClassifier) -> Self {
-        self.exchange.verdicts.add(verdicts);
+    /// Adds provider-specific error codes and statuses.
+    pub fn error_classifier(mut self, errors: ErrorClassifier) -> Self {
+        self.exchange.errors.add(errors);
         self
     }
 
-    /// Sets how long an exchange may take. Default: 10 s, so that the repeat of one that was not answered falls within
-    /// the time in which servers tolerate it.
-    pub fn timeout(mut self, limit: Duration) -> Self {
-        self.exchange.timeout = limit;
+    /// Sets the timeout of an exchange.
+    ///
+    /// Default: 10 s, so that a repeated exchange is still tolerated by rotating servers.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.exchange.timeout = timeout;
         self
     }
 
-    /// Sets how long an answer may be, in bytes. Default: 256 KiB.
+    /// Sets the maximum response size in bytes.
+    ///
+    /// Default: 256 KiB.
     pub fn max_response_size(mut self, bytes: usize) -> Self {
         self.exchange.max_response_size = bytes;
         self
     }
 
-    /// One token request, made anew for each sending.
+    /// Builds a token request. Called again for each attempt.
     pub(super) fn token_request(
         &self,
         url: &EndpointUrl,
         grant: &[(&str, &str)],
         cx: &RefreshContext,
     ) -> Result<Request<Bytes>, BoxError> {
-        let scopes = self.exchange.shape.scopes.join(" ");
+        let scopes = self.exchange.format.scopes.join(" ");
         let scope = (!scopes.is_empty()).then_some(("scope", scopes.as_str()));
-        let pinned = self.pinned.iter().map(|(name, value)| (&**name, value.expose()));
-        let claims = self.answers_claims.then(|| claims::asked_for(cx.challenges())).flatten();
+        let extra = self.extra_params.iter().map(|(name, value)| (&**name, value.expose()));
+        let claims = self.requests_missing_claims.then(|| claims::missing_claims(cx.challenges())).flatten();
         let claims = claims.as_deref().map(|claims| ("claims", claims));
-        self.request(url, grant.iter().copied().chain(scope).chain(pinned).chain(claims))
+        self.request(url, grant.iter().copied().chain(scope).chain(extra).chain(claims))
     }
 
     pub(super) fn request<'a>(
@@ -203,14 +222,15 @@ impl Client {
         params: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> Result<Request<Bytes>, BoxError> {
         let mut request = Request::post(url.uri().clone()).body(Bytes::new())?;
-        let mut form = Form::new();
-        params.for_each(|(name, value)| form.add(name, value));
+        // RFC 6749 appendix B
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.extend_pairs(params);
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        // Some answer with a form unless they are asked for JSON.
+        // Some servers return a form unless JSON is requested.
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        self.auth.put_on(&self.client_id, headers, &mut form)?;
-        *request.body_mut() = form.into_bytes();
+        self.auth.authenticate(&self.client_id, headers, &mut form)?;
+        *request.body_mut() = Bytes::from_owner(Zeroizing::new(form.finish()));
         Ok(request)
     }
 }

@@ -1,67 +1,59 @@
-//! How a client shows who it is (RFC 6749 §2.3).
+//! Client authentication (RFC 6749 §2.3).
 
 use std::{fmt, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bytes::Bytes;
+use form_urlencoded::Serializer;
 use http::{HeaderMap, HeaderValue, header};
 use zeroize::Zeroizing;
 
-use super::form::{ENCODED, Form};
-use crate::error::BoxError;
-use crate::token::Secret;
+use crate::{error::BoxError, token::Secret};
 
 #[derive(Clone)]
 pub(super) enum ClientAuth {
-    /// A public client: it says its name, and proves nothing.
+    /// A public client.
     None,
     SecretBasic(Secret),
     SecretPost(Secret),
-    /// RFC 7521 §4.2, with an assertion made for each request.
+    /// RFC 7521 §4.2, with a new assertion for each request.
     Assertion(Arc<dyn Fn() -> Result<String, BoxError> + Send + Sync>),
 }
 
 // === impl ClientAuth ===
 
 impl ClientAuth {
-    /// Adds to one request what shows who the client is. Called anew for each sending.
-    pub(super) fn put_on(
+    /// Adds the client's credentials to a request. Called again for each attempt.
+    pub(super) fn authenticate(
         &self,
         client_id: &str,
         headers: &mut HeaderMap,
-        form: &mut Form,
+        form: &mut Serializer<'_, String>,
     ) -> Result<(), BoxError> {
         match self {
-            Self::None => form.add("client_id", client_id),
+            Self::None => {
+                form.append_pair("client_id", client_id);
+            }
             Self::SecretBasic(secret) => {
                 headers.insert(header::AUTHORIZATION, basic(client_id, secret.expose())?);
             }
             Self::SecretPost(secret) => {
-                form.add("client_id", client_id);
-                form.add("client_secret", secret.expose());
+                form.append_pair("client_id", client_id).append_pair("client_secret", secret.expose());
             }
             Self::Assertion(make) => {
-                form.add("client_id", client_id);
-                form.add("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
-                form.add("client_assertion", &Zeroizing::new(make()?));
+                form.append_pair("client_id", client_id)
+                    .append_pair("client_assertion_type", ASSERTION_TYPE)
+                    .append_pair("client_assertion", &Zeroizing::new(make()?));
             }
         }
         Ok(())
     }
 }
 
-/// RFC 6749 §2.3.1: both are form-encoded before they are joined, so that neither can hold a colon.
+/// RFC 6749 §2.3.1: both are form-encoded before they are joined, so that neither contains a colon.
 fn basic(client_id: &str, secret: &str) -> Result<HeaderValue, BoxError> {
-    // Sized at once: a buffer that grows leaves unwiped copies behind.
-    let mut pair = Zeroizing::new(String::with_capacity(ENCODED * (client_id.len() + secret.len()) + 1));
-    pair.extend(form_urlencoded::byte_serialize(client_id.as_bytes()));
-    pair.push(':');
-    pair.extend(form_urlencoded::byte_serialize(secret.as_bytes()));
-    let mut value = Zeroizing::new(vec![0; SCHEME.len() + pair.len().div_ceil(3) * 4]);
-    value[..SCHEME.len()].copy_from_slice(SCHEME);
-    let encoded = STANDARD.encode_slice(pair.as_bytes(), &mut value[SCHEME.len()..]);
-    encoded.expect("four bytes for each three, begun or whole");
-    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(value))?;
+    let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let pair = format!("{}:{}", encode(client_id), encode(secret));
+    let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair)))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -77,7 +69,7 @@ impl fmt::Debug for ClientAuth {
     }
 }
 
-const SCHEME: &[u8] = b"Basic ";
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 #[cfg(test)]
 mod tests {
@@ -85,7 +77,7 @@ mod tests {
 
     #[test]
     fn basic_is_form_encoded_first() {
-        // Id and secret of RFC 6749 §2.3.1's rule: blank, colon, plus, percent, a letter beyond ASCII.
+        // A space, a colon, a plus, a percent sign, and a letter outside ASCII.
         let value = basic("my client:1", "a+b%c é&=").unwrap();
         let text = value.to_str().unwrap().strip_prefix("Basic ").unwrap();
         let pair = STANDARD.decode(text).unwrap();

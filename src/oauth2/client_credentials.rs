@@ -6,9 +6,9 @@ use crate::{
     token::Token,
 };
 
-/// Asks for a token for the client itself; made by [`Client::client_credentials_grant`].
+/// The client credentials grant (RFC 6749 §4.4). Created by [`Client::client_credentials_grant`].
 ///
-/// There is no grant that could end: a refusal, `invalid_grant` included, is one of the configuration.
+/// It has no grant that could end: errors, even `invalid_grant`, count as misconfiguration.
 #[derive(Clone, Debug)]
 pub struct ClientCredentialsGrant {
     client: Client,
@@ -17,10 +17,10 @@ pub struct ClientCredentialsGrant {
 // === impl Client ===
 
 impl Client {
-    /// Makes a refresher that asks for the client itself (RFC 6749 §4.4).
+    /// Creates a refresher for an application that acts on its own behalf (RFC 6749 §4.4).
     pub fn client_credentials_grant(&self) -> ClientCredentialsGrant {
         let mut client = self.clone();
-        client.exchange.never_ends = true;
+        client.exchange.has_no_grant = true;
         ClientCredentialsGrant { client }
     }
 }

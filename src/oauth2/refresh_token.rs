@@ -7,9 +7,9 @@ use crate::{
     token::Token,
 };
 
-/// Exchanges the session's refresh token; made by [`Client::refresh_token_grant`].
+/// The refresh token grant (RFC 6749 §6). Created by [`Client::refresh_token_grant`].
 ///
-/// Without one it fails as *ended*, and nothing is sent.
+/// Without a refresh token it fails as *grant ended*, without a request.
 #[derive(Clone, Debug)]
 pub struct RefreshTokenGrant {
     client: Client,
@@ -18,7 +18,7 @@ pub struct RefreshTokenGrant {
 // === impl Client ===
 
 impl Client {
-    /// Makes a refresher that exchanges the session's refresh token (RFC 6749 §6).
+    /// Creates a refresher that exchanges the session's refresh token (RFC 6749 §6).
     pub fn refresh_token_grant(&self) -> RefreshTokenGrant {
         RefreshTokenGrant { client: self.clone() }
     }
@@ -29,7 +29,7 @@ impl Client {
 impl Refresher for RefreshTokenGrant {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
         let Some(refresh_token) = cx.presentable() else {
-            return Err(RefreshError::grant_ended(EndpointError::no_refresh_token()));
+            return Err(RefreshError::grant_ended(EndpointError::missing_refresh_token()));
         };
         let grant = [("grant_type", "refresh_token"), ("refresh_token", refresh_token)];
         self.client.exchange.run(&cx, &|url| self.client.token_request(url, &grant, &cx)).await

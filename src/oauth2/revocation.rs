@@ -1,15 +1,13 @@
-//! Takes tokens back (RFC 7009).
-
-use std::{future::Future, pin::Pin};
+//! Token revocation (RFC 7009).
 
 use super::client::Client;
 use crate::{
-    endpoint::{EndpointError, EndpointUrl, InvalidEndpointUrl},
+    endpoint::{EndpointError, EndpointUrl, InvalidEndpointUrl, RevokeFuture, RevokeHook},
     rt::SystemClock,
-    token::{RevocableTokens, Token},
+    token::RevocableTokens,
 };
 
-/// Revokes tokens at a revocation endpoint (RFC 7009); made by [`Client::revocation`].
+/// Token revocation (RFC 7009). Created by [`Client::revocation`].
 ///
 /// # Examples
 ///
@@ -18,11 +16,11 @@ use crate::{
 /// # async fn example(client: oauth2::Client) -> Result<(), Box<dyn std::error::Error>> {
 /// let revocation = client.revocation("https://id.example.com/revoke")?;
 /// let session = Session::builder(client.refresh_token_grant())
-///     // What a refresh brings after the user signed out.
+///     // Revokes a token that arrives after sign-out.
 ///     .revoke_with(revocation.clone().into_hook())
 ///     .build();
 ///
-/// // Signing out, and taking back what the session had.
+/// // Signs out and revokes the session's tokens.
 /// revocation.revoke(session.sign_out()).await?;
 /// # Ok(())
 /// # }
@@ -35,11 +33,11 @@ pub struct Revocation {
 // === impl Client ===
 
 impl Client {
-    /// Makes what revokes this client's tokens at a revocation endpoint (RFC 7009).
+    /// Creates a revoker for this client's tokens (RFC 7009).
     ///
     /// # Errors
     ///
-    /// As the constructors'.
+    /// [`InvalidEndpointUrl`] if the URL is invalid or insecure.
     pub fn revocation<U>(&self, revocation_endpoint: U) -> Result<Revocation, InvalidEndpointUrl>
     where
         U: TryInto<EndpointUrl>,
@@ -54,37 +52,38 @@ impl Client {
 // === impl Revocation ===
 
 impl Revocation {
-    /// Revokes a credential: its refresh token first, then its access token, which not each server takes back with it.
-    /// An empty one is left as it is.
+    /// Revokes the refresh token, then the access token, which some servers keep valid.
+    ///
+    /// Does nothing if there is neither.
     ///
     /// # Errors
     ///
-    /// [`EndpointError`] where the endpoint couldn't be asked or refused; not where it can't revoke access tokens
-    /// (`unsupported_token_type`). A token that is dead already is no error (RFC 7009 §2.2).
+    /// [`EndpointError`] if a request failed or was refused, except with `unsupported_token_type` for the
+    /// access token. An already invalid token is not an error (RFC 7009 §2.2).
     ///
     /// # Cancel safety
     ///
-    /// A future that is dropped may have revoked or not.
-    pub async fn revoke(&self, credential: impl Into<RevocableTokens>) -> Result<(), EndpointError> {
-        let credential = credential.into();
-        let refresh_token = match credential.refresh_token() {
+    /// After a drop the tokens may or may not be revoked.
+    pub async fn revoke(&self, tokens: impl Into<RevocableTokens>) -> Result<(), EndpointError> {
+        let tokens = tokens.into();
+        let refresh_token = match tokens.refresh_token() {
             Some(refresh_token) => self.revoke_one(refresh_token, "refresh_token").await,
             None => Ok(()),
         };
-        // Also where that failed: the less is left alive, the better.
-        let Some(access_token) = credential.access_token() else { return refresh_token };
+        // Even if that failed: the fewer tokens stay valid, the better.
+        let Some(access_token) = tokens.access_token() else { return refresh_token };
         match self.revoke_one(access_token, "access_token").await {
             Err(error) if error.code() == Some("unsupported_token_type") => refresh_token,
             access_token => refresh_token.and(access_token),
         }
     }
 
-    /// For [`SessionBuilder::revoke_with`](crate::SessionBuilder::revoke_with).
-    pub fn into_hook(self) -> impl Fn(Token) -> RevokeFuture + Send + Sync + 'static {
-        move |token| {
+    /// Converts it into a hook for [`SessionBuilder::revoke_with`](crate::SessionBuilder::revoke_with).
+    pub fn into_hook(self) -> RevokeHook {
+        Box::new(move |token| {
             let this = self.clone();
-            Box::pin(async move { this.revoke(token).await })
-        }
+            RevokeFuture::new(async move { this.revoke(token).await })
+        })
     }
 
     async fn revoke_one(&self, token: &str, hint: &str) -> Result<(), EndpointError> {
@@ -96,5 +95,3 @@ impl Revocation {
             .await
     }
 }
-
-type RevokeFuture = Pin<Box<dyn Future<Output = Result<(), EndpointError>> + Send>>;

@@ -99,7 +99,7 @@ impl RefreshContext {
 
     /// The refresh token without surrounding whitespace (one that was read from a file ends with a newline).
     /// `None` if nothing is left.
-    #[cfg(any(feature = "json", feature = "oauth2"))]
+    #[cfg(feature = "__endpoint")]
     pub(crate) fn presentable(&self) -> Option<&str> {
         self.refresh_token().map(str::trim).filter(|token| !token.is_empty())
     }

@@ -22,8 +22,8 @@ use crate::token::{InvalidToken, Secret};
 pub struct RefreshError {
     kind: FailureKind,
     retry_after: Option<Duration>,
-    /// The least delay that follows; unlike a server's own word it ends with a token that stayed in use.
-    pause: Option<Duration>,
+    /// A refusal that can't be interpreted. It may last, so the session slows down after several in a row.
+    unexplained: bool,
     successor: Option<Secret>,
     log_message: Option<Arc<str>>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
@@ -76,7 +76,7 @@ impl RefreshError {
         Self {
             kind,
             retry_after: inner.and_then(|inner| inner.retry_after),
-            pause: inner.and_then(|inner| inner.pause),
+            unexplained: inner.is_some_and(|inner| inner.unexplained),
             successor,
             log_message: inner.and_then(|inner| inner.log_message.clone()),
             source: Some(error.into()),
@@ -106,8 +106,8 @@ impl RefreshError {
     }
 
     #[cfg(feature = "__endpoint")]
-    pub(crate) fn pause(mut self, least: Duration) -> Self {
-        self.pause = Some(least);
+    pub(crate) fn unexplained(mut self) -> Self {
+        self.unexplained = true;
         self
     }
 
@@ -153,8 +153,8 @@ impl RefreshError {
         self.kind
     }
 
-    pub(crate) fn least_delay(&self) -> Option<Duration> {
-        self.pause
+    pub(crate) fn is_unexplained(&self) -> bool {
+        self.unexplained
     }
 
     pub(crate) fn has_successor(&self) -> bool {
@@ -177,7 +177,7 @@ impl fmt::Debug for RefreshError {
         f.debug_struct("RefreshError")
             .field("kind", &self.kind)
             .field("retry_after", &self.retry_after)
-            .field("pause", &self.pause)
+            .field("unexplained", &self.unexplained)
             .field("source", &self.source)
             .finish()
     }

@@ -1,7 +1,7 @@
 //! Refusals of which nothing is known: three at the backoff's pace, then one in ten minutes.
 
 use tower_reauth::{
-    Refresher, Session,
+    Refresher, Session, refresh_fn,
     rt::{Clock, TestClock},
 };
 
@@ -92,4 +92,16 @@ async fn c50_each_refresher_counts_for_itself() {
     let server = Server::in_memory([]);
     let endpoint = server.json();
     check(server, endpoint.clone(), endpoint).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn d76_a_grant_that_is_built_for_each_call_is_slowed_down() {
+    let server = Server::in_memory([refused()]);
+    let session = session(refresh_fn(move |cx| {
+        let grant = server.client().refresh_token_grant();
+        async move { grant.refresh(cx).await }
+    }));
+    for leisurely in [false, false, false, true, true] {
+        assert_eq!(is_leisurely(&session).await, leisurely);
+    }
 }

@@ -19,6 +19,7 @@ use tower_reauth::{
     json::JsonEndpoint,
     oauth2::Client,
     refresh_fn,
+    rt::Clock,
 };
 
 use crate::{
@@ -65,16 +66,20 @@ async fn p07_leisure_ends_with_the_token_that_stayed_in_use() {
 
 #[tokio::test(start_paused = true)]
 async fn p07_a_clone_of_a_grant_counts_for_itself() {
+    let clock = clock();
     let grant = client(403, "<html>").refresh_token_grant();
-    let (one, other) = (grant.clone(), grant);
-    let failed = |count| RefreshContext::builder().refresh_token("R1").consecutive_failures(count).build();
-    let wait = |error: RefreshError| format!("{error:?}").contains("600s");
-    for failures in 0..3 {
-        assert!(!wait(one.refresh(failed(failures)).await.unwrap_err()));
+    let [one, other] = [grant.clone(), grant]
+        .map(|grant| Session::builder(grant).refresh_token("R1").jitter(false).clock(clock.clone()).build());
+    let wait = async |session: &Session| {
+        let retry_at = session.refresh().await.unwrap_err().retry_at().unwrap();
+        session.reset_backoff();
+        retry_at.duration_since(clock.now().wall()).unwrap()
+    };
+    for _ in 0..3 {
+        assert!(wait(&one).await < Duration::from_secs(60));
     }
-    // The other session failed thrice for other reasons.
-    assert!(!wait(other.refresh(failed(3)).await.unwrap_err()));
-    assert!(wait(one.refresh(failed(3)).await.unwrap_err()));
+    assert!(wait(&other).await < Duration::from_secs(60));
+    assert_eq!(wait(&one).await, Duration::from_secs(600));
 }
 
 #[tokio::test]
@@ -169,7 +174,7 @@ fn what_users_keep_can_be_shared() {
     shared::<tower_reauth::json::Revocation>();
     shared::<ErrorClassifier>();
     shared::<RefreshError>();
-    sent::<EndpointError>();
+    shared::<EndpointError>();
     sent::<RequestBody>();
     shared::<tower_reauth::refresh::ConfirmGrantEnded<tower_reauth::oauth2::RefreshTokenGrant>>();
     static CLIENT: std::sync::OnceLock<Client> = std::sync::OnceLock::new();

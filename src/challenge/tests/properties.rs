@@ -1,4 +1,4 @@
-//! What holds for any field.
+//! Properties of the parser.
 
 use proptest::{prelude::*, sample::select};
 
@@ -32,9 +32,9 @@ const FRAGMENTS: &[&str] = &[
     "error_description='d e'",
 ];
 
-/// A challenge, and its spelling.
+/// A challenge and how it is written.
 #[derive(Clone, Debug)]
-struct Spelt {
+struct Written {
     challenge: Challenge,
     text: String,
 }
@@ -47,7 +47,7 @@ fn space() -> impl Strategy<Value = String> {
     "[ \t]{0,2}"
 }
 
-/// A value and how it is written: as it is, or quoted with some more escapes than are needed.
+/// A value and how it is written: unquoted, or quoted with redundant escapes.
 fn value() -> impl Strategy<Value = (String, String)> {
     let quoted = prop::collection::vec(("[\t -~]", any::<bool>()), 0..12).prop_map(|chars| {
         let value: String = chars.iter().map(|(char, _)| char.as_str()).collect();
@@ -64,42 +64,42 @@ fn value() -> impl Strategy<Value = (String, String)> {
     prop_oneof![token().prop_map(|value| (value.clone(), value)), quoted]
 }
 
-fn with_params() -> impl Strategy<Value = Spelt> {
+fn with_params() -> impl Strategy<Value = Written> {
     let param = (token(), value(), space(), space(), "[ \t]{0,2},[ \t,]{0,2}");
     (token(), prop::collection::vec(param, 0..4)).prop_map(|(scheme, params)| {
         let mut challenge = Challenge::new(&scheme);
         let mut text = scheme;
-        for (at, (name, (value, spelt), before, after, separator)) in params.into_iter().enumerate() {
+        for (at, (name, (value, written), before, after, separator)) in params.into_iter().enumerate() {
             text.push_str(if at == 0 { " " } else { &separator });
-            text.push_str(&format!("{name}{before}={after}{spelt}"));
+            text.push_str(&format!("{name}{before}={after}{written}"));
             challenge.params.push((name, value));
         }
-        Spelt { challenge, text }
+        Written { challenge, text }
     })
 }
 
-fn with_token68() -> impl Strategy<Value = Spelt> {
+fn with_token68() -> impl Strategy<Value = Written> {
     (token(), "[A-Za-z0-9._~+/-]{1,9}={0,2}").prop_map(|(scheme, token68)| {
         let text = format!("{scheme} {token68}");
         let challenge = Challenge { token68: Some(token68), ..Challenge::new(&scheme) };
-        Spelt { challenge, text }
+        Written { challenge, text }
     })
 }
 
-/// Fields that keep to the grammar, each with some challenges.
-fn fields(challenge: impl Strategy<Value = Spelt>) -> impl Strategy<Value = (Vec<Challenge>, Vec<String>)> {
+/// Conforming fields, each with some challenges.
+fn fields(challenge: impl Strategy<Value = Written>) -> impl Strategy<Value = (Vec<Challenge>, Vec<String>)> {
     let field = prop::collection::vec((challenge, "[ \t]{0,2},[ \t,]{0,2}"), 1..4);
     prop::collection::vec(field, 0..3).prop_map(|fields| {
         let mut challenges = Vec::new();
         let mut texts = Vec::new();
         for field in fields {
             let mut text = String::new();
-            for (at, (spelt, separator)) in field.into_iter().enumerate() {
+            for (at, (written, separator)) in field.into_iter().enumerate() {
                 if at > 0 {
                     text.push_str(&separator);
                 }
-                text.push_str(&spelt.text);
-                challenges.push(spelt.challenge);
+                text.push_str(&written.text);
+                challenges.push(written.challenge);
             }
             texts.push(text);
         }
@@ -107,21 +107,21 @@ fn fields(challenge: impl Strategy<Value = Spelt>) -> impl Strategy<Value = (Vec
     })
 }
 
-fn lenient(text: &str) -> Reading {
-    let mut reading = Reading::default();
-    reading.lenient(text);
-    reading
+fn lenient(text: &str) -> Parser {
+    let mut parser = Parser::default();
+    parser.lenient(text);
+    parser
 }
 
-/// What must hold whatever was sent.
+/// What holds for any field.
 fn check(field: &[u8]) -> Result<(), TestCaseError> {
     let text = String::from_utf8_lossy(field);
     let challenges = read(&[field]);
     let all: Vec<&Challenge> = challenges.iter().collect();
-    prop_assert!(all.len() <= MOST_CHALLENGES);
+    prop_assert!(all.len() <= MAX_CHALLENGES);
     for challenge in &all {
         prop_assert!(text.contains(challenge.scheme()));
-        prop_assert!(challenge.params.len() <= MOST_PARAMS);
+        prop_assert!(challenge.params.len() <= MAX_PARAMS);
         prop_assert!(!challenge.scheme.is_empty() || !challenge.params.is_empty());
         prop_assert!(challenge.token68().is_none_or(|token68| text.contains(token68)));
         for (name, value) in challenge.params() {
@@ -145,7 +145,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_bytes_are_read(field in prop::collection::vec(
+    fn any_bytes_are_parsed(field in prop::collection::vec(
         prop_oneof![Just(b'\t'), 0x20..=0x7e_u8, 0x80..=0xff_u8, select(b"\"'=,; \\".as_slice())],
         0..200,
     )) {
@@ -153,31 +153,31 @@ proptest! {
     }
 
     #[test]
-    fn any_mixture_of_fragments_is_read(fragments in prop::collection::vec(select(FRAGMENTS), 0..24)) {
+    fn any_mixture_of_fragments_is_parsed(fragments in prop::collection::vec(select(FRAGMENTS), 0..24)) {
         check(fragments.concat().as_bytes())?;
     }
 
-    /// So that a slip in one challenge of a field doesn't change how the others are read.
+    /// So an error in one challenge of a field doesn't change how the others are read.
     #[test]
-    fn what_keeps_to_the_grammar_is_read_alike_by_both((challenges, texts) in fields(with_params())) {
+    fn both_parsers_read_conforming_fields_alike((challenges, texts) in fields(with_params())) {
         prop_assert!(texts.iter().all(|text| http_auth::parse_challenges(text).is_ok()));
         let read = read(&texts);
         prop_assert!(!read.is_unreadable());
         prop_assert_eq!(&*read.all, &*challenges);
         let both = texts.iter().map(|text| lenient(text));
-        prop_assert!(both.clone().all(|reading| !reading.unreadable));
-        prop_assert_eq!(both.flat_map(|reading| reading.all).collect::<Vec<_>>(), challenges);
+        prop_assert!(both.clone().all(|parser| !parser.unreadable));
+        prop_assert_eq!(both.flat_map(|parser| parser.challenges).collect::<Vec<_>>(), challenges);
     }
 
     #[test]
-    fn well_formed_challenges_come_back((challenges, texts) in fields(prop_oneof![with_params(), with_token68()])) {
+    fn conforming_challenges_are_parsed_exactly((challenges, texts) in fields(prop_oneof![with_params(), with_token68()])) {
         let read = read(&texts);
         prop_assert!(!read.is_unreadable());
         prop_assert_eq!(&*read.all, &*challenges);
     }
 }
 
-/// With quadratic time this would take an hour.
+/// In quadratic time this would take an hour.
 #[test]
 fn time_is_linear() {
     let patterns = [
@@ -188,7 +188,7 @@ fn time_is_linear() {
     for pattern in patterns.iter().chain(FRAGMENTS) {
         for before in ["", "Bearer ", "Bearer a=", "Bearer a='", "Bearer a=\""] {
             let text = format!("{before}{}", pattern.repeat((1 << 17) / pattern.len()));
-            assert!(Pieces::of(&text).count() <= text.len(), "{before} and many {pattern}");
+            assert!(Lexemes::new(&text).count() <= text.len(), "{before} and many {pattern}");
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use super::read;
 
-/// What a status 401 with these challenges says of the token. Another status is a matter for the rule.
+/// What a status 401 with these challenges says about the token.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Says {
-    Refused,
+enum Meaning {
+    Rejected,
     StepUp,
     Nonce,
 }
@@ -14,8 +14,8 @@ struct Row {
     number: &'static str,
     status: u16,
     fields: &'static [&'static str],
-    says: Says,
-    /// Each challenge that is to be read, with each parameter.
+    meaning: Meaning,
+    /// The challenges to be parsed, with all their parameters.
     challenges: &'static [(&'static str, &'static [(&'static str, &'static str)])],
 }
 
@@ -23,28 +23,28 @@ const fn row(
     number: &'static str,
     status: u16,
     fields: &'static [&'static str],
-    says: Says,
+    meaning: Meaning,
     challenges: &'static [(&'static str, &'static [(&'static str, &'static str)])],
 ) -> Row {
-    Row { number, status, fields, says, challenges }
+    Row { number, status, fields, meaning, challenges }
 }
 
 #[test]
-fn the_zoo_is_read_and_judged() {
+fn field_reports_are_parsed_and_interpreted() {
     let mut failures = Vec::new();
-    for Row { number, status, fields, says, challenges } in ZOO {
+    for Row { number, status, fields, meaning, challenges } in REPORTS {
         let read = read(fields);
-        let said = match (read.is_step_up(), read.is_use_dpop_nonce()) {
-            (true, false) => Says::StepUp,
-            (false, true) => Says::Nonce,
-            (false, false) => Says::Refused,
+        let found = match (read.is_step_up(), read.is_use_dpop_nonce()) {
+            (true, false) => Meaning::StepUp,
+            (false, true) => Meaning::Nonce,
+            (false, false) => Meaning::Rejected,
             (true, true) => panic!("{number}: step-up and nonce"),
         };
         let seen: Vec<(&str, Vec<(&str, &str)>)> =
             read.iter().map(|challenge| (challenge.scheme(), challenge.params().collect())).collect();
         let expected: Vec<_> = challenges.iter().map(|(scheme, params)| (*scheme, params.to_vec())).collect();
-        if said != *says {
-            failures.push(format!("{number} ({status}): said {said:?}, not {says:?}"));
+        if found != *meaning {
+            failures.push(format!("{number} ({status}): meant {found:?}, not {meaning:?}"));
         }
         if seen != expected {
             failures.push(format!("{number} ({status}):\n  read     {seen:?}\n  expected {expected:?}"));
@@ -57,27 +57,27 @@ fn the_zoo_is_read_and_judged() {
 }
 
 #[test]
-fn h46_an_opaque_text_is_read() {
+fn h46_a_token68_value_is_parsed() {
     let negotiate = read(&["Negotiate YIIB/wYJKoZIhvcSAQICAQBuggFtMIIB=="]);
     let token68 = negotiate.find("negotiate").and_then(|challenge| challenge.token68());
     assert_eq!(token68, Some("YIIB/wYJKoZIhvcSAQICAQBuggFtMIIB=="));
 }
 
 #[test]
-fn the_zoo_is_complete() {
-    let numbers: Vec<&str> = ZOO.iter().map(|row| row.number).collect();
+fn all_field_reports_are_listed() {
+    let numbers: Vec<&str> = REPORTS.iter().map(|row| row.number).collect();
     let expected: Vec<String> = (1..=49).map(|number| format!("H{number:02}")).collect();
     assert_eq!(numbers, expected);
 }
 
-const ZOO: &[Row] = &[
+const REPORTS: &[Row] = &[
     row(
         "H01",
         401,
         &[
             r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:alpine:pull""#,
         ],
-        Says::Refused,
+        Meaning::Rejected,
         &[(
             "Bearer",
             &[
@@ -93,7 +93,7 @@ const ZOO: &[Row] = &[
         &[
             r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:<repo>:pull",error="insufficient_scope""#,
         ],
-        Says::StepUp,
+        Meaning::StepUp,
         &[(
             "Bearer",
             &[
@@ -110,7 +110,7 @@ const ZOO: &[Row] = &[
         &[
             r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:ratelimitpreview/test:pull",error="invalid_token""#,
         ],
-        Says::Refused,
+        Meaning::Rejected,
         &[(
             "Bearer",
             &[
@@ -125,7 +125,7 @@ const ZOO: &[Row] = &[
         "H04",
         401,
         &[r#"Bearer realm="https://reg.example:5000/auth",service="my docker reg",error="invalid_token""#],
-        Says::Refused,
+        Meaning::Rejected,
         &[(
             "Bearer",
             &[
@@ -139,21 +139,21 @@ const ZOO: &[Row] = &[
         "H05",
         401,
         &[r#"Bearer realm="https://accounts.google.com/", error="invalid_token""#],
-        Says::Refused,
+        Meaning::Rejected,
         &[("Bearer", &[("realm", "https://accounts.google.com/"), ("error", "invalid_token")])],
     ),
     row(
         "H06",
         401,
         &[r#"Bearer realm="https://accounts.google.com/", error=invalid_token"#],
-        Says::Refused,
+        Meaning::Rejected,
         &[("Bearer", &[("realm", "https://accounts.google.com/"), ("error", "invalid_token")])],
     ),
     row(
         "H07",
         401,
         &[r#"Bearer realm="https://accounts.google.com/""#],
-        Says::Refused,
+        Meaning::Rejected,
         &[("Bearer", &[("realm", "https://accounts.google.com/")])],
     ),
     row(
@@ -162,7 +162,7 @@ const ZOO: &[Row] = &[
         &[
             r#"Bearer realm="https://accounts.google.com/", error="insufficient_scope", scope="https://www.googleapis.com/auth/generative-language https://www.googleapis.com/auth/generative-language.tuning""#,
         ],
-        Says::StepUp,
+        Meaning::StepUp,
         &[(
             "Bearer",
             &[
@@ -181,7 +181,7 @@ const ZOO: &[Row] = &[
         &[
             r#"Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", error="insufficient_claims", claims="eyJhY2Nlc3NfdG9rZW4iOnsibmJmIjp7ImVzc2VudGlhbCI6dHJ1ZSwidmFsdWUiOiIxNzI2MDc3NTk1In0sInhtc19jYWVlcnJvciI6eyJ2YWx1ZSI6IjEwMDEyIn19fQ==""#,
         ],
-        Says::Refused,
+        Meaning::Rejected,
         &[(
             "Bearer",
             &[
@@ -201,7 +201,7 @@ const ZOO: &[Row] = &[
         &[
             r#"PoP realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", client_id="00000003-0000-0000-c000-000000000000", nonce="ey==", Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", error="insufficient_claims", claims="eyJhIjoxfQ==""#,
         ],
-        Says::Refused,
+        Meaning::Rejected,
         &[
             (
                 "PoP",
@@ -229,7 +229,7 @@ const ZOO: &[Row] = &[
         &[
             r#"Bearer realm="", authorization_uri="https://localhost", client_id="00", error="insufficient_claims", claims="eyJhIjoxfQ==",Bearer authorization_uri="https://login.windows-ppe.net/", error="invalid_token", error_description="User session has been revoked", claims="eyJiIjoyfQ==""#,
         ],
-        Says::Refused,
+        Meaning::Rejected,
         &[
             (
                 "Bearer",
@@ -258,7 +258,7 @@ const ZOO: &[Row] = &[
         &[
             r#"Bearer authorization_uri="https://login.window.net/contoso.com/oauth2/authorize",  error="invalid_token",  error_description="The access token is missing.","#,
         ],
-        Says::Refused,
+        Meaning::Rejected,
         &[(
             "Bearer",
             &[
@@ -272,7 +272,7 @@ const ZOO: &[Row] = &[
         "H13",
         302,
         &[r#"Bearer authorization_uri="https://login.microsoftonline.com/{tenant}/oauth2/authorize""#],
-        Says::Refused,
+        Meaning::Rejected,
         &[(
             "Bearer",
             &[("authorization_uri", "https://login.microsoftonline.com/{tenant}/oauth2/authorize")],
@@ -284,7 +284,7 @@ const ZOO: &[Row] = &[
         &[
             r#"Bearer authorization_uri="https://login.microsoftonline.com/{tenant}", resource_id="https://api.advisor.powerapps.com/""#,
         ],
-        Says::Refused,
+        Meaning::Rejected,
         &[(
             "Bearer",
             &[
@@ -297,7 +297,7 @@ const ZOO: &[Row] = &[
         "H15",
         401,
         &[r#"Bearer error="invalid_token", error_description="The token expired at '05/20/2026 11:26:55'""#],
-        Says::Refused,
+        Meaning::Rejected,
         &[(
             "Bearer",
             &[
@@ -310,7 +310,7 @@ const ZOO: &[Row] = &[
         "H16",
         401,
         &[r#"Bearer error="invalid_token",error_description="The token expired at '08/21/2026 09:11:54'""#],
-        Says::Refused,
+        Meaning::Rejected,
         &[(
             "Bearer",
             &[
@@ -323,7 +323,7 @@ const ZOO: &[Row] = &[
         "H17",
         401,
         &[r#"Bearer realm="myrealm", error="invalid_token", error_description="Token verification failed""#],
-        Says::Refused,
+        Meaning::Rejected,
         &[(
             "Bearer",
             &[
@@ -339,7 +339,7 @@ const ZOO: &[Row] = &[
         &[
             r#"Bearer error="invalid_token", error_description="An error occurred while attempting to decode the Jwt: Jwt expired at 2023-01-01T07:00:00Z", error_uri="https://tools.ietf.org/html/rfc6750#section-3.1""#,
         ],
-        Says::Refused,
+        Meaning::Rejected,
         &[(
             "Bearer",
             &[
@@ -358,7 +358,7 @@ const ZOO: &[Row] = &[
         &[
             r#"Bearer error="invalid_token", error_description="An error occurred while attempting to decode the Jwt: The aud claim is not valid", error_uri="https://tools.ietf.org/html/rfc6750#section-3.1""#,
         ],
-        Says::Refused,
+        Meaning::Rejected,
         &[(
             "Bearer",
             &[
@@ -377,7 +377,7 @@ const ZOO: &[Row] = &[
         &[
             r#"Bearer error="insufficient_scope", error_description="The request requires higher privileges than provided by the access token.", error_uri="https://tools.ietf.org/html/rfc6750#section-3.1""#,
         ],
-        Says::StepUp,
+        Meaning::StepUp,
         &[(
             "Bearer",
             &[
@@ -396,7 +396,7 @@ const ZOO: &[Row] = &[
         &[
             r#"Bearer scope="" error="invalid_token" error_description="the token does not have a valid audience""#,
         ],
-        Says::Refused,
+        Meaning::Rejected,
         &[(
             "Bearer",
             &[
@@ -412,7 +412,7 @@ const ZOO: &[Row] = &[
         &[
             r#"OAuth2 realm="WSO2 API Manager", error="invalid_token", error_description="The access token expired""#,
         ],
-        Says::Refused,
+        Meaning::Rejected,
         &[(
             "OAuth2",
             &[
@@ -428,7 +428,7 @@ const ZOO: &[Row] = &[
         &[
             r#"null Bearer realm="WSO2 API Manager", error="invalid_token", error_description="The provided token is invalid""#,
         ],
-        Says::Refused,
+        Meaning::Rejected,
         &[(
             "Bearer",
             &[
@@ -442,14 +442,14 @@ const ZOO: &[Row] = &[
         "H24",
         401,
         &["Bearer, error=access_denied, error_description=foobar"],
-        Says::Refused,
+        Meaning::Rejected,
         &[("Bearer", &[("error", "access_denied"), ("error_description", "foobar")])],
     ),
     row(
         "H25",
         401,
         &[r#"Bearer, error="invalid_token", error_description="Invalid or expired access token""#],
-        Says::Refused,
+        Meaning::Rejected,
         &[(
             "Bearer",
             &[("error", "invalid_token"), ("error_description", "Invalid or expired access token")],
@@ -459,14 +459,14 @@ const ZOO: &[Row] = &[
         "H26",
         401,
         &[r#"Bearer, realm="/1.0/library/book""#],
-        Says::Refused,
+        Meaning::Rejected,
         &[("Bearer", &[("realm", "/1.0/library/book")])],
     ),
     row(
         "H27",
         401,
         &[r#"Bearer error="invalid_token" error_description="Access token is expired""#],
-        Says::Refused,
+        Meaning::Rejected,
         &[("Bearer", &[("error", "invalid_token"), ("error_description", "Access token is expired")])],
     ),
     row(
@@ -475,7 +475,7 @@ const ZOO: &[Row] = &[
         &[
             r#"Bearer realm="Starburst-OAuth-Client" error="invalid_client" error_description="No description""#,
         ],
-        Says::Refused,
+        Meaning::Rejected,
         &[(
             "Bearer",
             &[
@@ -489,21 +489,21 @@ const ZOO: &[Row] = &[
         "H29",
         401,
         &[r#"Bearer error="invalid_token",error_description="Credenciales no vÃ¡lidas.""#],
-        Says::Refused,
+        Meaning::Rejected,
         &[("Bearer", &[("error", "invalid_token"), ("error_description", "Credenciales no vÃ¡lidas.")])],
     ),
     row(
         "H30",
         401,
         &[r#"Bearer error="invalid_token", error_description="Unexpected "foo" value""#],
-        Says::Refused,
+        Meaning::Rejected,
         &[("Bearer", &[("error", "invalid_token"), ("error_description", r#"Unexpected "foo" value"#)])],
     ),
     row(
         "H31",
         401,
         &[r#"Bearer error="invalid_token", error_description="Missing Authorization header""#],
-        Says::Refused,
+        Meaning::Rejected,
         &[("Bearer", &[("error", "invalid_token"), ("error_description", "Missing Authorization header")])],
     ),
     row(
@@ -512,7 +512,7 @@ const ZOO: &[Row] = &[
         &[
             r#"Bearer resource_metadata="https://resource.example.com/some/path/.well-known/oauth-protected-resource""#,
         ],
-        Says::Refused,
+        Meaning::Rejected,
         &[(
             "Bearer",
             &[(
@@ -527,7 +527,7 @@ const ZOO: &[Row] = &[
         &[
             r#"Bearer error="insufficient_scope", scope="files:read files:write user:profile", resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource", error_description="Additional file write permission required""#,
         ],
-        Says::StepUp,
+        Meaning::StepUp,
         &[(
             "Bearer",
             &[
@@ -542,28 +542,28 @@ const ZOO: &[Row] = &[
         "H34",
         401,
         &[r#"DPoP error="use_dpop_nonce""#],
-        Says::Nonce,
+        Meaning::Nonce,
         &[("DPoP", &[("error", "use_dpop_nonce")])],
     ),
     row(
         "H35",
         401,
         &[r#"DPoP realm="Solid", Bearer realm="Solid""#],
-        Says::Refused,
+        Meaning::Rejected,
         &[("DPoP", &[("realm", "Solid")]), ("Bearer", &[("realm", "Solid")])],
     ),
     row(
         "H36",
         401,
         &[r#"DPoP algs="ES256", Bearer scope="files""#],
-        Says::Refused,
+        Meaning::Rejected,
         &[("DPoP", &[("algs", "ES256")]), ("Bearer", &[("scope", "files")])],
     ),
     row(
         "H37",
         401,
         &[r#"Bearer scope="say \"hi, there\"""#],
-        Says::Refused,
+        Meaning::Rejected,
         &[("Bearer", &[("scope", r#"say "hi, there""#)])],
     ),
     row(
@@ -572,7 +572,7 @@ const ZOO: &[Row] = &[
         &[
             r#"Basic realm="myrealm", Bearer authorization_uri="https://login.example/", error="invalid_token""#,
         ],
-        Says::Refused,
+        Meaning::Rejected,
         &[
             ("Basic", &[("realm", "myrealm")]),
             ("Bearer", &[("authorization_uri", "https://login.example/"), ("error", "invalid_token")]),
@@ -582,33 +582,33 @@ const ZOO: &[Row] = &[
         "H39",
         401,
         &[r#"Bearer realm="http://example1.com""#, r#"Bearer realm="http://example2.com""#],
-        Says::Refused,
+        Meaning::Rejected,
         &[("Bearer", &[("realm", "http://example1.com")]), ("Bearer", &[("realm", "http://example2.com")])],
     ),
     row(
         "H40",
         401,
         &[r#"Newauth realm="apps", type=1, title="Login to \"apps\"", Basic realm="simple""#],
-        Says::Refused,
+        Meaning::Rejected,
         &[
             ("Newauth", &[("realm", "apps"), ("type", "1"), ("title", r#"Login to "apps""#)]),
             ("Basic", &[("realm", "simple")]),
         ],
     ),
-    row("H41", 401, &["Token"], Says::Refused, &[("Token", &[])]),
-    row("H42", 401, &[r#"Basic realm="GitHub""#], Says::Refused, &[("Basic", &[("realm", "GitHub")])]),
+    row("H41", 401, &["Token"], Meaning::Rejected, &[("Token", &[])]),
+    row("H42", 401, &[r#"Basic realm="GitHub""#], Meaning::Rejected, &[("Basic", &[("realm", "GitHub")])]),
     row(
         "H43",
         401,
         &[r#"Basic realm="kubernetes-master""#],
-        Says::Refused,
+        Meaning::Rejected,
         &[("Basic", &[("realm", "kubernetes-master")])],
     ),
     row(
         "H44",
         401,
         &["Basic realm='Sandstorm API'"],
-        Says::Refused,
+        Meaning::Rejected,
         &[("Basic", &[("realm", "Sandstorm API")])],
     ),
     row(
@@ -617,7 +617,7 @@ const ZOO: &[Row] = &[
         &[
             r#"Digest realm="me@example.com", nonce="fff", qop="auth", opaque="aaa", algorithm=MD5, stale=FALSE"#,
         ],
-        Says::Refused,
+        Meaning::Rejected,
         &[(
             "Digest",
             &[
@@ -630,14 +630,20 @@ const ZOO: &[Row] = &[
             ],
         )],
     ),
-    row("H46", 401, &["Negotiate YIIB/wYJKoZIhvcSAQICAQBuggFtMIIB=="], Says::Refused, &[("Negotiate", &[])]),
+    row(
+        "H46",
+        401,
+        &["Negotiate YIIB/wYJKoZIhvcSAQICAQBuggFtMIIB=="],
+        Meaning::Rejected,
+        &[("Negotiate", &[])],
+    ),
     row(
         "H47",
         401,
         &[r#"Bearer   realm =   "something"   ,error="bad_token" ,  error_description = " spaced ""#],
-        Says::Refused,
+        Meaning::Rejected,
         &[("Bearer", &[("realm", "something"), ("error", "bad_token"), ("error_description", " spaced ")])],
     ),
-    row("H48", 401, &[], Says::Refused, &[]),
-    row("H49", 401, &["Bearer"], Says::Refused, &[("Bearer", &[])]),
+    row("H48", 401, &[], Meaning::Rejected, &[]),
+    row("H49", 401, &["Bearer"], Meaning::Rejected, &[("Bearer", &[])]),
 ];

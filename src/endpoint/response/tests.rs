@@ -1,11 +1,11 @@
-//! What holds for any body.
+//! Properties of the parser.
 
 use proptest::{prelude::*, sample::select};
 
 use super::*;
 
-fn shape() -> Shape {
-    Shape {
+fn format() -> ResponseFormat {
+    ResponseFormat {
         access_token: "access_token".into(),
         refresh_token: "refresh_token".into(),
         lifetime: Lifetime::seconds("expires_in"),
@@ -15,43 +15,45 @@ fn shape() -> Shape {
     }
 }
 
-/// Shapes that look in each place there is.
-fn shapes() -> Vec<Shape> {
-    let shape = shape();
+/// Formats that together use every kind of field.
+fn formats() -> Vec<ResponseFormat> {
+    let format = format();
     vec![
-        Shape { lifetime: Lifetime::jwt_exp(), ..shape.clone() },
-        Shape { lifetime: Lifetime::unix_time("expires_in"), ..shape.clone() },
-        Shape {
+        ResponseFormat { lifetime: Lifetime::jwt_exp(), ..format.clone() },
+        ResponseFormat { lifetime: Lifetime::unix_time("expires_in"), ..format.clone() },
+        ResponseFormat {
             lifetime: Lifetime::milliseconds("/a/expires_in"),
             access_token: "/a/b".into(),
-            ..shape.clone()
+            ..format.clone()
         },
-        Shape {
+        ResponseFormat {
             scheme: Some("Own".into()),
             codes: vec!["/error/code".into(), "code".into()],
-            ..shape.clone()
+            ..format.clone()
         },
-        shape,
+        format,
     ]
 }
 
-fn read(status: u16, body: impl AsRef<[u8]>) -> Answer {
-    shape().read(StatusCode::from_u16(status).unwrap(), &mut body.as_ref().to_vec())
+fn parse(status: u16, body: impl AsRef<[u8]>) -> ParsedResponse {
+    format().parse(StatusCode::from_u16(status).unwrap(), &mut body.as_ref().to_vec())
 }
 
-/// Reads it in each way; whatever comes of it is fit to be printed.
-fn read_in_each_way(body: &[u8]) {
-    for shape in shapes() {
+/// Parses it in every format. Whatever comes of it can be printed.
+fn parse_in_every_format(body: &[u8]) {
+    for format in formats() {
         for status in [200, 400, 500] {
-            let answer = shape.read(StatusCode::from_u16(status).unwrap(), &mut body.to_vec());
-            match answer {
-                Answer::Token(token) => {
+            let response = format.parse(StatusCode::from_u16(status).unwrap(), &mut body.to_vec());
+            match response {
+                ParsedResponse::Token(token) => {
                     assert!(!token.access_token().is_empty());
                     assert!(token.refresh_token().is_none_or(|text| !text.trim_ascii().is_empty()));
                 }
-                Answer::Error(codes) => assert!(codes.iter().all(|code| !code.trim_ascii().is_empty())),
-                Answer::Unusable(Flaw::OfAnotherType(name), _) => {
-                    let name = shown(&name);
+                ParsedResponse::Error(codes) => {
+                    assert!(codes.iter().all(|code| !code.trim_ascii().is_empty()))
+                }
+                ParsedResponse::Unusable(TokenFlaw::UnsupportedType(name), _) => {
+                    let name = printable(&name);
                     assert!(name.len() <= 64 && name.bytes().all(|b| b.is_ascii_graphic()), "{name:?}");
                 }
                 _ => {}
@@ -60,7 +62,7 @@ fn read_in_each_way(body: &[u8]) {
     }
 }
 
-/// Pieces of answers, right and wrong.
+/// Fragments of responses, valid and invalid.
 const FRAGMENTS: &[&str] = &[
     "{",
     "}",
@@ -106,12 +108,12 @@ const FRAGMENTS: &[&str] = &[
 ];
 
 fn fragments() -> impl Strategy<Value = Vec<u8>> {
-    prop::collection::vec(select(FRAGMENTS), 0..24).prop_map(|pieces| pieces.concat().into_bytes())
+    prop::collection::vec(select(FRAGMENTS), 0..24).prop_map(|fragments| fragments.concat().into_bytes())
 }
 
-/// Any JSON value, with numbers and texts of all kinds.
+/// Any JSON value, with numbers and strings of all kinds.
 fn json() -> impl Strategy<Value = String> {
-    let text = any::<String>().prop_map(|text| serde_json::to_string(&text).expect("it is a text"));
+    let text = any::<String>().prop_map(|text| serde_json::to_string(&text).expect("a string serialises"));
     let escape = any::<u16>().prop_map(|unit| format!("\"\\u{unit:04x}\""));
     let number = "-?(0|[1-9][0-9]{0,40})(\\.[0-9]{1,5})?([eE][+-]?[0-9]{1,4})?";
     let scalar =
@@ -130,98 +132,103 @@ fn name() -> impl Strategy<Value = String> {
     prop_oneof![select(known.map(str::to_owned).to_vec()), any::<String>()]
 }
 
-fn object(members: Vec<(String, String)>) -> String {
-    let members: Vec<_> = members
+fn object(fields: Vec<(String, String)>) -> String {
+    let fields: Vec<_> = fields
         .into_iter()
-        .map(|(name, value)| format!("{}:{value}", serde_json::to_string(&name).expect("it is a text")))
+        .map(|(name, value)| {
+            format!("{}:{value}", serde_json::to_string(&name).expect("a string serialises"))
+        })
         .collect();
-    format!("{{{}}}", members.join(","))
+    format!("{{{}}}", fields.join(","))
 }
 
 proptest! {
     #[test]
-    fn any_bytes_are_read_without_a_panic(body in prop::collection::vec(any::<u8>(), 0..512)) {
-        read_in_each_way(&body);
+    fn any_bytes_are_parsed_without_a_panic(body in prop::collection::vec(any::<u8>(), 0..512)) {
+        parse_in_every_format(&body);
     }
 
     #[test]
-    fn any_pieces_of_answers_are_read_without_a_panic(body in fragments()) {
-        read_in_each_way(&body);
+    fn any_fragments_are_parsed_without_a_panic(body in fragments()) {
+        parse_in_every_format(&body);
     }
 
     #[test]
-    fn any_json_is_read_without_a_panic(members in prop::collection::vec((name(), json()), 0..12)) {
-        let body = object(members);
-        read_in_each_way(body.as_bytes());
-        prop_assert!(!matches!(read(200, &body), Answer::Unreadable(_)), "{}", body);
+    fn any_json_is_parsed_without_a_panic(fields in prop::collection::vec((name(), json()), 0..12)) {
+        let body = object(fields);
+        parse_in_every_format(body.as_bytes());
+        prop_assert!(!matches!(parse(200, &body), ParsedResponse::Malformed(_)), "{}", body);
     }
 
     #[test]
-    fn any_life_gives_a_token(life in json()) {
-        let body = format!(r#"{{"access_token":"A2","expires_in":{life}}}"#);
-        prop_assert!(matches!(read(200, &body), Answer::Token(_)), "{}", body);
+    fn any_lifetime_yields_a_token(lifetime in json()) {
+        let body = format!(r#"{{"access_token":"A2","expires_in":{lifetime}}}"#);
+        prop_assert!(matches!(parse(200, &body), ParsedResponse::Token(_)), "{}", body);
     }
 
     #[test]
-    fn one_that_is_cut_anywhere_is_known_to_be_cut(
-        members in prop::collection::vec((name(), json()), 0..6), cut in any::<prop::sample::Index>(),
+    fn a_body_truncated_anywhere_is_recognised(
+        fields in prop::collection::vec((name(), json()), 0..6), cut in any::<prop::sample::Index>(),
     ) {
-        let body = object(members);
+        let body = object(fields);
         let cut = &body.as_bytes()[..cut.index(body.len() - 1) + 1];
-        let answer = read(200, cut);
-        prop_assert!(matches!(answer, Answer::Unreadable(Malformed::Truncated)), "{:?} {:?}", body, answer);
-        // Of a refusal nothing is missed.
-        prop_assert!(matches!(read(400, cut), Answer::Error(codes) if codes.is_empty()));
+        let response = parse(200, cut);
+        prop_assert!(matches!(response, ParsedResponse::Malformed(Malformed::Truncated)), "{:?} {:?}", body, response);
+        // An error response needs no body.
+        prop_assert!(matches!(parse(400, cut), ParsedResponse::Error(codes) if codes.is_empty()));
     }
 
     #[test]
-    fn wrong_bytes_in_a_message_hide_nothing(message in prop::collection::vec(any::<u8>(), 0..64)) {
+    fn invalid_bytes_in_a_message_hide_nothing(message in prop::collection::vec(any::<u8>(), 0..64)) {
         let message: Vec<u8> = message.into_iter().filter(|b| *b >= b' ' && *b != b'"' && *b != b'\\').collect();
         let around = |before: &str, after: &str| [before.as_bytes(), &message, after.as_bytes()].concat();
-        let answer = read(200, around(r#"{"m":""#, r#"","access_token":"A2"}"#));
-        prop_assert!(matches!(answer, Answer::Token(token) if token.access_token() == "A2"));
-        let answer = read(400, around(r#"{"error":"invalid_grant","m":""#, r#""}"#));
-        prop_assert!(matches!(answer, Answer::Error(codes) if codes[0].as_str() == "invalid_grant"));
+        let response = parse(200, around(r#"{"m":""#, r#"","access_token":"A2"}"#));
+        prop_assert!(matches!(response, ParsedResponse::Token(token) if token.access_token() == "A2"));
+        let response = parse(400, around(r#"{"error":"invalid_grant","m":""#, r#""}"#));
+        prop_assert!(matches!(response, ParsedResponse::Error(codes) if codes[0].as_str() == "invalid_grant"));
     }
 
     #[test]
-    fn a_token_is_given_as_it_came_or_not_at_all(text in prop::collection::vec(any::<u8>(), 1..40)) {
+    fn a_token_is_unchanged_or_missing(text in prop::collection::vec(any::<u8>(), 1..40)) {
         let text: Vec<u8> = text.into_iter().filter(|b| *b >= b' ' && *b != b'"' && *b != b'\\').collect();
         let body = [br#"{"access_token":""#, &text[..], br#""}"#].concat();
-        if let Answer::Token(token) = read(200, body) {
+        if let ParsedResponse::Token(token) = parse(200, body) {
             prop_assert_eq!(token.access_token().as_bytes(), text.trim_ascii());
         }
     }
 }
 
 #[test]
-fn c97_deep_nesting_is_read_without_a_panic() {
+fn c97_deep_nesting_is_parsed_without_a_panic() {
     for (open, close) in [("[", "]"), (r#"{"a":"#, "}"), (r#"{"error":"#, "}"), (r#"[{"a":["#, "]}]")] {
         let deep = format!("{}1{}", open.repeat(100_000), close.repeat(100_000));
         let body = format!(r#"{{"access_token":"A2","x":{deep},"expires_in":{deep}}}"#);
-        assert!(matches!(read(200, &body), Answer::Token(_)), "{open}");
+        assert!(matches!(parse(200, &body), ParsedResponse::Token(_)), "{open}");
         assert!(
-            matches!(read(400, format!(r#"{{"error":{deep}}}"#)), Answer::Error(codes) if codes.is_empty()),
+            matches!(parse(400, format!(r#"{{"error":{deep}}}"#)), ParsedResponse::Error(codes) if codes.is_empty()),
             "{open}"
         );
-        read_in_each_way(&body.as_bytes()[..100_000]);
+        parse_in_every_format(&body.as_bytes()[..100_000]);
     }
 }
 
 #[test]
 fn c52_unpaired_surrogates_hide_nothing() {
     let body = r#"{"hint":"\ud83d","access_token":"A2","refresh_token":"\udc00"}"#;
-    assert!(matches!(read(200, body), Answer::Token(token) if token.refresh_token().is_none()));
-    assert!(matches!(read(200, r#"{"access_token":"\ud800"}"#), Answer::Unusable(Flaw::Missing, None)));
+    assert!(matches!(parse(200, body), ParsedResponse::Token(token) if token.refresh_token().is_none()));
+    assert!(matches!(
+        parse(200, r#"{"access_token":"\ud800"}"#),
+        ParsedResponse::Unusable(TokenFlaw::Missing, None)
+    ));
     assert!(
-        matches!(read(400, r#"{"error_description":"\ud800","error":"x"}"#), Answer::Error(codes) if codes.len() == 1)
+        matches!(parse(400, r#"{"error_description":"\ud800","error":"x"}"#), ParsedResponse::Error(codes) if codes.len() == 1)
     );
 }
 
 #[test]
-fn c97_of_a_crowd_of_members_some_are_kept() {
-    let crowd: String = (0..1000).map(|n| format!(r#""m{n}":"v{n}","#)).collect();
-    let Answer::Token(token) = read(200, format!(r#"{{{crowd}"access_token":"A2"}}"#)) else {
+fn c97_only_some_of_many_fields_are_kept() {
+    let many: String = (0..1000).map(|n| format!(r#""m{n}":"v{n}","#)).collect();
+    let ParsedResponse::Token(token) = parse(200, format!(r#"{{{many}"access_token":"A2"}}"#)) else {
         panic!("a token")
     };
     let kept: Vec<_> = (0..1000).filter(|n| token.extra(&format!("m{n}")).is_some()).collect();
@@ -229,8 +236,8 @@ fn c97_of_a_crowd_of_members_some_are_kept() {
 }
 
 #[test]
-fn c52_codes_are_looked_for_in_their_order() {
-    let shape = Shape { codes: vec!["/a/b".into(), "error".into(), "code".into()], ..shape() };
+fn c52_codes_are_searched_in_order() {
+    let format = ResponseFormat { codes: vec!["/a/b".into(), "error".into(), "code".into()], ..format() };
     for (body, expected) in [
         (r#"{"code":"3","error":"2","a":{"b":"1"}}"#, Some("1")),
         (r#"{"code":"3","error":"2","a":{}}"#, Some("2")),
@@ -238,10 +245,10 @@ fn c52_codes_are_looked_for_in_their_order() {
         (r#"{"code":7}"#, Some("7")),
         (r#"{"code":true}"#, None),
     ] {
-        let answer = shape.read(StatusCode::BAD_REQUEST, &mut body.as_bytes().to_vec());
+        let response = format.parse(StatusCode::BAD_REQUEST, &mut body.as_bytes().to_vec());
         assert!(
-            matches!(&answer, Answer::Error(codes) if codes.first().map(|code| code.as_str()) == expected),
-            "{body}: {answer:?}"
+            matches!(&response, ParsedResponse::Error(codes) if codes.first().map(|code| code.as_str()) == expected),
+            "{body}: {response:?}"
         );
     }
 }

@@ -13,6 +13,8 @@ pub(crate) struct Delays {
 #[derive(Default)]
 pub(super) struct Pace {
     pub(super) failures: u32,
+    /// Refusals in a row that can't be interpreted. Reset with `failures`, so never more than those.
+    pub(super) unexplained: u32,
     backoff: Option<Backoff>,
     trial: Option<Span>,
 }
@@ -34,6 +36,8 @@ struct Backoff {
 
 const FACTOR: f64 = 1.6;
 const JITTER: f64 = 0.2;
+const MAX_UNEXPLAINED: u32 = 3;
+const SLOW_RETRY: Nanos = 600 * 1_000_000_000;
 const LONGEST_RETRY_AFTER: Nanos = 3600 * 1_000_000_000;
 
 // === impl Delays ===
@@ -72,6 +76,16 @@ impl Pace {
         if self.backoff.as_ref().is_some_and(|backoff| backoff.left(now) <= 0) {
             self.backoff = None;
         }
+    }
+
+    /// The least delay after one more failure. Unexplained ones may last: three in a row are retried with the
+    /// normal backoff, further ones slowly.
+    pub(super) fn least_delay(&mut self, is_unexplained: bool) -> Nanos {
+        if !is_unexplained {
+            return 0;
+        }
+        self.unexplained = self.unexplained.saturating_add(1);
+        if self.unexplained > MAX_UNEXPLAINED { SLOW_RETRY } else { 0 }
     }
 
     /// One more useless refresh; the next isn't before `length` counted from `from`, nor before the end of a backoff

@@ -114,6 +114,7 @@ impl State {
             self.emit(EventKind::Warning { warning: notice.clone() }, fx);
         }
         self.unknown = false;
+        self.pace.unexplained = 0;
         // The verdict was for the refresh token that this answer has replaced.
         fx.trash.extend(self.ended.take().map(Trash::Error));
         self.remember(Last::Good, fx);
@@ -181,6 +182,9 @@ impl State {
         waiters: usize,
         fx: &mut Effects,
     ) -> Verdict {
+        if !error.is_unexplained() {
+            self.pace.unexplained = 0;
+        }
         let kind = match error.kind() {
             FailureKind::OutcomeUnknown => {
                 return self.not_known(flight, ErrorKind::OutcomeUnknown, Some(error), now, waiters, fx);
@@ -249,7 +253,7 @@ impl State {
         self.pace.spoil_trial();
         let cut = self.cut(now);
         let retry_after = source.as_ref().and_then(RefreshError::retry_after).map(rt::nanos);
-        let least = source.as_ref().and_then(RefreshError::least_delay).map_or(0, rt::nanos);
+        let least = self.pace.least_delay(source.as_ref().is_some_and(RefreshError::is_unexplained));
         self.back_off(now, least, retry_after, cut, now);
         let error = Error::with_details(kind, self.retry_at(now), source.map(|error| Arc::new(error) as _));
         self.remember(Last::Failed(error.clone()), fx);
