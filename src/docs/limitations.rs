@@ -13,25 +13,23 @@
 //!
 //! A session holds one credential, and a layer has one session. For many users keep a map of sessions. Don't
 //! drop a session during a refresh and load the same user again from storage: the stored refresh token may be
-//! in use. Wait for
-//! [`Session::idle`](crate::Session::idle) first.
+//! in use. Wait for [`Session::idle`](crate::Session::idle) first.
 //!
 //! # A held 401 holds its connection
 //!
 //! A request that waits after a 401 keeps that response, with its body unread, as it is returned if no newer
 //! token can be obtained. Over HTTP/1 it holds a connection for that time; over HTTP/2 it holds a part of the
-//! connection's flow-control window. Many large 401s at once can exhaust the pool or the window. So
+//! connection's flow-control window. Many large 401s at once can exhaust the pool or the window. Therefore:
 //!
-//! - send refreshes through a client with connections of its own, or they wait behind the held responses;
-//! - set a [`wait_timeout`](crate::SessionBuilder::wait_timeout) that the connections can be held for.
+//! - Send refreshes through a client with its own connections. Otherwise they wait behind the held responses.
+//! - Set a short [`wait_timeout`](crate::SessionBuilder::wait_timeout) if responses to rejected requests are large.
 //!
 //! # Requests that can't be replayed
 //!
 //! A request is retried only if its body can be replayed: see [`Replay`](crate::replay::Replay). With
 //! [`Buffered`](crate::replay::Buffered), a body larger than the limit (64 KiB by default) isn't retried;
-//! with
-//! [`NoReplay`](crate::replay::NoReplay) no request is. The caller then gets the original 401. The token is
-//! marked as rejected, so the next request waits for a refresh.
+//! with [`NoReplay`](crate::replay::NoReplay) no request is. The caller then gets the original 401. The token
+//! is marked as rejected, so the next request waits for a refresh.
 //!
 //! # Rejections in a response's body
 //!
@@ -63,8 +61,7 @@
 //! A refresh is always started by a call. An idle session never refreshes, and time alone doesn't wake a
 //! [`Watch`](crate::Watch). A program that needs a fresh token without calls, such as one with a long-lived
 //! connection, calls [`Session::token`](crate::Session::token) from a task of its own, at an interval shorter
-//! than the
-//! [`refresh_window`](crate::SessionBuilder::refresh_window).
+//! than the [`refresh_window`](crate::SessionBuilder::refresh_window).
 //!
 //! # Shutdown
 //!

@@ -13,8 +13,8 @@
 //!
 //! `storm` starts one task for each caller, lets all of them wait for one refresh, and measures the time from
 //! the token endpoint's response until the last request is sent. It compares the layer with a bare vector of
-//! wakers (a lower bound, which is unsafe to cancel), a `tokio::sync::watch` channel, and an async mutex with
-//! a second check.
+//! wakers (a lower bound, without support for cancellation or errors), a `tokio::sync::watch` channel, and an
+//! async mutex with a second check.
 //!
 //! Compare ratios within one run only: times differ between machines, and between two builds of the same
 //! code.

@@ -46,7 +46,7 @@
 //!   the HTTP client and of TLS hold the same bytes.
 //! - A request's headers that are kept for a replay are in a buffer that isn't wiped, unless their values are
 //!   marked sensitive ([`HeaderValue::set_sensitive`](http::HeaderValue::set_sensitive)).
-//! - Copies made by inner services are outside its control.
+//! - Copies made by inner services are outside the crate's control.
 //!
 //! # Token reuse
 //!
