@@ -1,14 +1,14 @@
-//! A token from an OAuth 2.0 provider, and a call that carries it.
+//! Obtains a token from an OAuth 2.0 provider, and makes a call with it.
 //!
 //! ```sh
-//! cargo run --features client,oauth2 --example oauth2 -- \
+//! cargo run --features https-ring,oauth2 --example oauth2 -- \
 //!     --token-url https://id.example.com/token --client-id my-client --client-secret my-secret \
 //!     --call https://api.example.com/items
 //! ```
 //!
-//! With `--refresh-token R` it exchanges that, else it asks for the client itself (client credentials).
+//! With `--refresh-token R` it uses the refresh token grant, otherwise it uses the client credentials grant.
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "to print is what it is for")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is the purpose of the example")]
 
 use std::{env, process::ExitCode};
 
@@ -46,7 +46,7 @@ async fn main() -> ExitCode {
     let options = match Options::parse(env::args().skip(1)) {
         Ok(options) => options,
         Err(error) => {
-            eprintln!("{error}\n{USAGE}");
+            eprintln!("error: {error}\n{USAGE}");
             return ExitCode::from(2);
         }
     };
@@ -68,7 +68,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
         Some(refresh_token) => Session::builder(client.refresh_token_grant()).refresh_token(refresh_token),
         None => Session::builder(client.client_credentials_grant()),
     };
-    let session = session.on_event(tell).build();
+    let session = session.on_event(log).build();
 
     let token = session.token().await?;
     println!("token: generation {}, {} characters", token.generation(), token.secret().len());
@@ -78,13 +78,16 @@ async fn run(options: Options) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// One call through the layer.
+/// Makes a call through the layer.
 async fn call(session: &Session, url: Uri) -> Result<(), BoxError> {
     let provider = rustls::crypto::ring::default_provider();
     let https =
         HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?.https_or_http().enable_http1();
-    let origin =
-        format!("{}://{}", url.scheme_str().unwrap_or("https"), url.authority().ok_or("no host to call")?);
+    let origin = format!(
+        "{}://{}",
+        url.scheme_str().unwrap_or("https"),
+        url.authority().ok_or("--call requires an absolute URL")?
+    );
     let client = ServiceBuilder::new()
         .layer(AuthLayer::from_session(session.clone()).restrict_to_origin(origin.parse()?))
         .service(Client::builder(TokioExecutor::new()).build(https.build()));
@@ -95,10 +98,10 @@ async fn call(session: &Session, url: Uri) -> Result<(), BoxError> {
     Ok(())
 }
 
-fn tell(event: &Event) {
+fn log(event: &Event) {
     match &event.kind {
-        EventKind::Refreshed { elapsed, .. } => println!("renewed after {elapsed:.0?}"),
-        EventKind::Warning { warning, .. } => println!("noticed: {warning}"),
+        EventKind::Refreshed { elapsed, .. } => println!("refreshed after {elapsed:.0?}"),
+        EventKind::Warning { warning, .. } => println!("warning: {warning}"),
         _ => {}
     }
 }
@@ -110,7 +113,7 @@ fn explain(error: &(dyn std::error::Error + 'static)) {
         next = error.source();
     }
     if let Some(code) = EndpointError::find(error).and_then(EndpointError::code) {
-        eprintln!("the provider's code: {code}");
+        eprintln!("error code of the provider: {code}");
     }
 }
 
@@ -120,7 +123,7 @@ impl Options {
     fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut options = Self::default();
         while let Some(name) = args.next() {
-            let value = args.next().ok_or(format!("{name} needs a value"))?;
+            let value = args.next().ok_or(format!("{name} requires a value"))?;
             match name.as_str() {
                 "--token-url" => options.token_url = value,
                 "--client-id" => options.client_id = value,
@@ -128,11 +131,11 @@ impl Options {
                 "--refresh-token" => options.refresh_token = Some(value),
                 "--scope" => options.scopes.push(value),
                 "--call" => options.call = Some(value),
-                _ => return Err(format!("{name} is not known")),
+                _ => return Err(format!("unknown option {name}")),
             }
         }
         if options.token_url.is_empty() || options.client_id.is_empty() {
-            return Err("--token-url and --client-id are needed".into());
+            return Err("--token-url and --client-id are required".into());
         }
         Ok(options)
     }

@@ -1,5 +1,7 @@
-//! Essays: what doesn't belong to one type.
+//! Guides.
 
 pub mod cancellation;
 pub mod layer_order;
+pub mod limitations;
+pub mod performance;
 pub mod security;

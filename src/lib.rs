@@ -1,13 +1,14 @@
-//! A [tower] layer that keeps an expiring token valid: **one refresh for any number of callers, nobody fails, nobody
-//! is signed out.**
+//! A [tower] layer that keeps requests authorized: **one token refresh for any number of callers; no call
+//! fails, no user is signed out.**
 //!
-//! A token expires, three calls notice at once, each refreshes. The server rotates its refresh token on the first
-//! and refuses the other two; a strict one takes that for theft and revokes what the first one got (RFC 9700
-//! §4.14.2). The user is signed out. [`AuthLayer`] makes the three wait for one refresh, and then go on.
+//! A token expires, three concurrent calls notice, and each refreshes it. The server rotates the refresh
+//! token for the first and refuses the other two; a strict server treats that as theft and revokes the first
+//! one's tokens as well (RFC 9700 §4.14.2). The user is signed out. [`AuthLayer`] lets all three wait for a
+//! single refresh.
 //!
-//! # A first look
+//! # Example
 //!
-//! A [`Refresher`] says how a new token is got; the layer does the rest:
+//! A [`Refresher`] obtains a new token; the layer does the rest:
 //!
 //! ```
 //! use std::time::Duration;
@@ -18,7 +19,7 @@
 //!
 //! impl Refresher for MyEndpoint {
 //!     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
-//!         // Present cx.refresh_token() to your token endpoint; its answer:
+//!         // Send cx.refresh_token() to your token endpoint. Its response:
 //!         # let _ = cx;
 //!         let token = Token::builder("A2").refresh_token("R2").expires_in(Duration::from_secs(3600));
 //!         Ok(token.build()?)
@@ -29,7 +30,7 @@
 //! # let http_client = service_fn(|request: http::Request<String>| async move {
 //! #     Ok::<_, std::convert::Infallible>(http::Response::new(request.headers()["authorization"].clone()))
 //! # });
-//! // Signed in earlier: an access token that has expired, and the refresh token.
+//! // From an earlier sign-in: an access token that has expired, and the refresh token.
 //! let stored = Token::builder("A1").refresh_token("R1").expires_in(Duration::ZERO).build()?;
 //! let session = Session::builder(MyEndpoint).token(stored).build();
 //! let layer = AuthLayer::from_session(session.clone()).restrict_to_origin("https://api.example.com".parse()?);
@@ -42,18 +43,29 @@
 //! # }).unwrap();
 //! ```
 //!
-//! `http_client` is any clonable `tower::Service<http::Request<B>>`: a hyper-util client, a stack of other layers. A
-//! service that can't be cloned goes behind a `tower::buffer::Buffer`.
+//! `http_client` can be any `Clone` service of `http::Request<B>`: a hyper-util client or a stack of layers.
+//! Wrap other services in `tower::buffer::Buffer`.
+//!
+//! # Terminology
+//!
+//! - A **session** is the shared state of one credential. All clones share it, as do all clients whose layers
+//!   share it. See [`Session`].
+//! - Its token is **fresh** (it is used), **stale** (it is used, and refreshed in the background),
+//!   **expired** (callers wait for a refresh), or **rejected** by a server that turned down a request with
+//!   it.
+//! - A **flight** is a refresh in progress; a session has at most one. Callers that need its result **wait**
+//!   for it, for at most their **wait timeout**.
+//! - The **generation** is a counter that increases with each new token.
 //!
 //! # Where tokens come from
 //!
-//! | source | with |
+//! | source | use |
 //! |---|---|
-//! | an OAuth 2.0 provider, for a user or for the program itself | the module `oauth2` (feature `oauth2`) |
-//! | a backend that takes and gives JSON, such as simplejwt | the module `json` (feature `json`) |
-//! | anything else | a [`Refresher`] of your own, or a closure: [`refresh_fn`] |
+//! | an OAuth 2.0 provider, for a user or for the application itself | the module `oauth2` (feature `oauth2`) |
+//! | a JSON backend, such as simplejwt | the module `json` (feature `json`) |
+//! | anything else | your own [`Refresher`], or a closure: [`refresh_fn`] |
 //!
-//! With an ordinary provider that is one line (features `oauth2` and `client`):
+//! For a typical provider this is one line (features `oauth2` and `https-ring`):
 //!
 //! ```
 //! # #[cfg(all(feature = "oauth2", feature = "https-ring"))]
@@ -65,86 +77,62 @@
 //! # }
 //! ```
 //!
-//! [`RefresherExt`] has what can be put around any of them: a time limit, another meaning of an error.
+//! [`RefresherExt`] wraps any of them with a timeout or an error mapping.
 //!
-//! # When a server refuses a token
+//! # Rejected tokens
 //!
-//! An expiry is only a hint. A 401 to a request that carried the token makes the layer refresh, once for all who were
-//! refused, and send each request again, once. Another [`RejectionRule`](rejection::RejectionRule) can be set, and how a body is had a second
-//! time: see [`Replay`](replay::Replay). Where no newer token can be had, the caller gets the server's own answer, whole, with the
-//! reason in its extensions: [`AuthReport`](future::AuthReport).
+//! An expiry time is only a hint. If a request that carried the token gets a 401, the layer refreshes once
+//! for all rejected requests and retries each of them once. [`RejectionRule`](rejection::RejectionRule)
+//! changes what counts as a rejection, [`Replay`](replay::Replay) how bodies are replayed. If no newer token
+//! can be obtained, the caller gets the original response, with the reason in its extensions:
+//! [`AuthReport`](future::AuthReport).
 //!
-//! # Words
+//! # Guarantees
 //!
-//! - A **session** is the shared state of one credential. All its clones are one, as are all clients whose layers
-//!   share it. See [`Session`].
-//! - Its token is **fresh** (used), **stale** (used, and refreshed in the background), **expired** (callers wait for a
-//!   refresh), or **refused** by a server.
-//! - A **flight** is one refresh that runs. A session has at most one. Who needs its outcome **waits**, for as long as
-//!   its **patience**.
-//! - A **generation** is a number that goes up with each new token.
+//! [`docs::promises`](docs/promises/index.html) lists them. Tests for a guarantee start with its number there
+//! (`p01_`).
 //!
-//! # What it promises
+//! While the token is fresh, the layer neither blocks nor allocates; making a request replayable costs a copy
+//! of its head. See the README and [`docs::performance`] for measurements, and [`docs::limitations`] for what
+//! the crate doesn't do.
 //!
-//! - **One flight.** However many tasks, threads, clones and clients need a token at once, the refresher is called
-//!   once, and all get what it brought.
-//! - **A refresh token is presented once at a time, and never again once its successor arrived.** An answer without
-//!   one keeps the old one.
-//! - **Late rejections are harmless.** A 401 for an older token starts no refresh; the request is sent again, once, with
-//!   the current token.
-//! - **No loops, no storms.** Refreshes that bring nothing usable are paced by a growing delay, successes included.
-//! - **Dropping callers cancels no refresh.** It runs in a task of its own to its end, and its token is kept and saved.
-//! - **A stale token makes nobody wait**, and a failed early refresh takes nothing away.
-//! - **A failed refresh is shared**: its waiters don't try one after another. Until a growing delay is over, callers
-//!   without a usable token fail at once. An idle session never refreshes.
-//! - **A grant that has ended ends the session once**: what token is left is used until it expires, then callers get
-//!   a typed error; the endpoint is asked no more. A wrong configuration signs nobody out.
-//! - **A lost answer is neither failure nor success**: the refresher is called once more, at once, as servers that
-//!   rotate tolerate that for seconds.
-//! - **Signing in or out wins over a refresh that runs.**
-//! - **No readiness is held while waiting**, so a refresher may use the same limited client, if its requests are
-//!   marked with [`SkipAuth`]. One that asks its own session for a token gets an error, not a hang.
-//! - **A machine that slept knows that its token has expired.**
-//! - **A token goes only where it belongs**: to `https` or this machine, and to the origins that you allow.
-//! - **Secrets stay secret**: no `Debug`, error or log line shows one; memory that held one is wiped.
+//! # Errors
 //!
-//! While a token is fresh the layer waits for no other thread and allocates nothing; a request that can be sent again
-//! costs the copy of its head besides. The README has figures.
-//!
-//! # How it fails
-//!
-//! A request that can't be given a token fails with an [`Error`], inside tower's `BoxError`; [`Error::find`] digs it
-//! out. It says whether trying again helps, and when.
+//! A request that can't be authorized fails with an [`Error`] inside tower's `BoxError`; [`Error::find`]
+//! extracts it. It says whether a retry can help, and when.
 //!
 //! | question | what to do |
 //! |---|---|
-//! | [`is_grant_ended`](Error::is_grant_ended), [`is_signed_out`](Error::is_signed_out) | the user signs in: [`Session::sign_in`] |
+//! | [`is_grant_ended`](Error::is_grant_ended), [`is_signed_out`](Error::is_signed_out) | ask the user to sign in: [`Session::sign_in`] |
 //! | [`is_retryable`](Error::is_retryable) | try again, not before [`retry_at`](Error::retry_at) |
-//! | [`is_misconfigured`](Error::is_misconfigured) | mend the client's set-up; [`Session::reset_backoff`] when it is done |
-//! | [`is_cleartext`](Error::is_cleartext), [`is_missing_host`](Error::is_missing_host) | mend the request's URI, or the layer's settings |
-//! | [`is_reentrant`](Error::is_reentrant) | mark the refresher's own requests with [`SkipAuth`] |
+//! | [`is_misconfigured`](Error::is_misconfigured) | fix the client configuration; [`Session::reset_backoff`] afterwards |
+//! | [`is_cleartext`](Error::is_cleartext), [`is_missing_host`](Error::is_missing_host) | fix the request URI or the layer's settings |
+//! | [`is_reentrant`](Error::is_reentrant) | mark requests made by the refresher with [`SkipAuth`] |
 //!
-//! # More uses
+//! # Recipes
 //!
-//! - Another HTTP library, a websocket: [`Session::token`], and [`Session::token_after_rejection`] on a 401.
-//! - Store each rotated token: [`SessionBuilder::save_with`].
-//! - Tell the user that they must sign in: [`Session::watch`].
-//! - A program that ends soon: [`SessionBuilder::refresh_early`] off, or [`Session::shutdown`] at its end.
+//! - Another HTTP library, or a WebSocket: [`Session::token`], and [`Session::token_after_rejection`] after a
+//!   401.
+//! - Store each new token: [`SessionBuilder::save_with`].
+//! - Ask the user to sign in again: [`Session::watch`].
+//! - Short-lived programs: disable [`refresh_early`](SessionBuilder::refresh_early), or call
+//!   [`Session::shutdown`] before exiting.
 //! - A public resource through the same client: [`SkipAuth`].
-//! - What ends when something is dropped, where to put the layer among others, what is protected from whom: [`docs`].
+//! - Cancellation, layer order and the security model: [`docs`].
 //!
 //! # Features
 //!
 //! None is on by default.
 //!
-//! - `oauth2`: refreshers for OAuth 2.0 token endpoints, and revocation, see the module `oauth2`.
-//! - `json`: a refresher for endpoints that take and give JSON, see the module `json`.
-//! - `client`: a ready HTTPS client for these two (hyper, rustls, the platform's root certificates), so that their
-//!   constructors need nothing but a URL. Without it they go over any tower service of yours.
-//! - `grpc`: [tonic](https://docs.rs/tonic) channels and generated clients, see the module `grpc`.
-//! - `tracing`: what happens to a session, as events of the [`tracing`](https://docs.rs/tracing) crate with the target
+//! - `oauth2`: refreshers for OAuth 2.0 token endpoints, and token revocation. See the module `oauth2`.
+//! - `json`: refreshers for JSON endpoints. See the module `json`.
+//! - `https-ring`: a built-in HTTPS client for these two (hyper, rustls with ring, the platform's root
+//!   certificates), so that they need only a URL. Without it, bring any tower service.
+//! - `grpc`: [tonic](https://docs.rs/tonic) channels and generated clients. See the module `grpc`.
+//! - `tracing`: session events for the [`tracing`](https://docs.rs/tracing) crate, with the target
 //!   `tower_reauth`.
 //! - `test-util`: `TestClock`, for tests with tokio's paused time.
+//! - `full`: all but `test-util`.
 //!
 //! [tower]: https://docs.rs/tower
 #![forbid(unsafe_code)]
@@ -192,7 +180,7 @@ pub use service::Auth;
 pub use session::{Session, SessionBuilder, Status, Watch};
 pub use token::{access::AccessToken, builder::TokenBuilder, value::Token};
 
-// Its parts need these features.
+// The README's examples need these features.
 #[cfg(all(doctest, feature = "https-ring", feature = "grpc", feature = "json", feature = "oauth2"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,4 +1,4 @@
-//! The four kinds of call, and how they went.
+//! The four kinds of calls.
 
 use std::fmt;
 
@@ -8,24 +8,24 @@ use tower_reauth::grpc;
 
 use crate::greeter::{Greeting, Name, greeter_client::GreeterClient};
 
-/// A generated client over a channel with the layer.
+/// A generated client on a channel with the layer.
 pub(crate) type Client = GreeterClient<grpc::Auth<Channel>>;
 
-/// Calls that were made.
+/// The number of calls so far.
 #[derive(Default)]
-pub(crate) struct Tally {
+pub(crate) struct Totals {
     pub(crate) calls: u32,
     pub(crate) failed: u32,
 }
 
-/// The four kinds at once.
-pub(crate) async fn each_kind(client: &Client, tally: &mut Tally) {
+/// Makes a call of each kind, concurrently.
+pub(crate) async fn each_kind(client: &Client, totals: &mut Totals) {
     let (unary, often, all, each) =
         tokio::join!(unary(client.clone()), often(client.clone()), all(client.clone()), each(client.clone()));
-    tally.note("unary", unary);
-    tally.note("server stream", often);
-    tally.note("client stream", all);
-    tally.note("both stream", each);
+    totals.add("unary", unary);
+    totals.add("server stream", often);
+    totals.add("client stream", all);
+    totals.add("bidi stream", each);
 }
 
 async fn unary(mut client: Client) -> Result<String, Status> {
@@ -58,11 +58,11 @@ async fn join(greetings: Streaming<Greeting>) -> Result<String, Status> {
     Ok(texts.into_iter().collect::<Result<Vec<_>, _>>()?.join(" "))
 }
 
-// === impl Tally ===
+// === impl Totals ===
 
-impl Tally {
-    /// Tells of a call.
-    pub(crate) fn note(&mut self, kind: &str, outcome: Result<impl fmt::Display, Status>) {
+impl Totals {
+    /// Counts a call, and prints its outcome.
+    pub(crate) fn add(&mut self, kind: &str, outcome: Result<impl fmt::Display, Status>) {
         self.calls += 1;
         match outcome {
             Ok(text) => println!("    {kind:13} {text}"),

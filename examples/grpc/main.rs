@@ -1,17 +1,17 @@
-//! tonic: calls of all four kinds go on across an expiry and a revocation.
+//! All four kinds of tonic calls, across an expiry and a revocation.
 //!
 //! ```sh
 //! cargo run --example grpc --features grpc
 //! ```
 //!
-//! The server's interceptor (`server.rs`) wants a current token of an authority (`tokens.rs`), whose tokens live for
-//! a second and a half. The client is a generated one over a channel with the layer. The client's code in
-//! `greeter.rs` was generated once, of `greeter.proto`.
+//! The server's interceptor (`server.rs`) requires a valid token. The authority (`tokens.rs`) issues tokens
+//! with a lifetime of 1.5 s. The client is a generated one on a channel with the layer; its code in
+//! `greeter.rs` is generated from `greeter.proto`.
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "to print is what it is for")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is the purpose of the example")]
 #![allow(
     clippy::disallowed_methods,
-    reason = "a rule for the crate's sources: a program has the system's clock and tokio's tasks"
+    reason = "the rule is for the crate: a program uses the system's clock and tokio's tasks"
 )]
 
 mod calls;
@@ -26,7 +26,7 @@ use tower::ServiceBuilder;
 use tower_reauth::{AuthLayer, Session};
 
 use crate::{
-    calls::{Client, Tally, each_kind},
+    calls::{Client, Totals, each_kind},
     greeter::{Name, greeter_client::GreeterClient},
     tokens::Authority,
 };
@@ -45,7 +45,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// How many calls failed.
+/// Returns the number of calls that failed.
 async fn run() -> Result<u32, BoxError> {
     let authority = Authority::default();
     let address = server::start(authority.clone()).await?;
@@ -53,51 +53,51 @@ async fn run() -> Result<u32, BoxError> {
 
     let session = Session::builder(authority.clone())
         .token(authority.sign_in()?)
-        // So that calls meet the expiry, and not the refresh that comes before it.
+        // Otherwise the token would be refreshed before it expires.
         .refresh_early(false)
         .build();
     let layer = AuthLayer::from_session(session.clone()).for_grpc();
     let client: Client = GreeterClient::new(ServiceBuilder::new().layer(layer).service(channel));
-    let mut tally = Tally::default();
+    let mut totals = Totals::default();
 
-    println!("a fresh token");
-    each_kind(&client, &mut tally).await;
+    println!("calls with a fresh token");
+    each_kind(&client, &mut totals).await;
 
     println!("a stream that outlives its token");
-    let outlived = outlive(client.clone(), &authority).await;
-    tally.note("server stream", outlived);
+    let outlived = outlive_token(client.clone(), &authority).await;
+    totals.add("server stream", outlived);
 
-    println!("calls after the expiry: they wait for one refresh");
-    each_kind(&client, &mut tally).await;
+    println!("calls after the expiry: all wait for one refresh");
+    each_kind(&client, &mut totals).await;
 
-    println!("a stream in whose middle the token is revoked");
-    let revoked = revoke_in_the_middle(client.clone(), &authority).await;
-    tally.note("server stream", revoked);
+    println!("a stream during which the token is revoked");
+    let revoked = revoke_mid_stream(client.clone(), &authority).await;
+    totals.add("server stream", revoked);
 
-    println!("calls with the revoked token: refused, and sent again after one refresh");
-    each_kind(&client, &mut tally).await;
+    println!("calls with the revoked token: rejected, and retried after one refresh");
+    each_kind(&client, &mut totals).await;
 
-    let Tally { calls, failed } = tally;
-    let (refreshes, refused) = (authority.refreshes(), authority.refused());
-    println!("\ngrpc: calls={calls} refreshes={refreshes} refused={refused} failed={failed}");
+    let Totals { calls, failed } = totals;
+    let (refreshes, rejected) = (authority.refreshes(), authority.rejected());
+    println!("\ngrpc: calls={calls} refreshes={refreshes} rejected={rejected} failed={failed}");
     Ok(failed)
 }
 
-/// The server looks at a token when a call begins: what has begun goes on.
-async fn outlive(mut client: Client, authority: &Authority) -> Result<String, Status> {
+/// The server checks a token when a call begins, so a stream isn't interrupted by the expiry.
+async fn outlive_token(mut client: Client, authority: &Authority) -> Result<String, Status> {
     let request = Name { name: "Fay".to_owned(), times: u32::MAX };
     let mut greetings = client.greet_often(request).await?.into_inner();
     let mut count = 0;
-    while authority.end().is_some_and(|end| Instant::now() < end) {
+    while authority.expires_at().is_some_and(|expires_at| Instant::now() < expires_at) {
         greetings.message().await?;
         count += 1;
     }
-    Ok(format!("{count} greetings until the token ended"))
+    Ok(format!("{count} greetings until the token expired"))
 }
 
-/// The token has been in use for a while by then: one that is refused as soon as it is there counts as useless, and
-/// the next refresh has to wait.
-async fn revoke_in_the_middle(mut client: Client, authority: &Authority) -> Result<String, Status> {
+/// Revokes the token after it has been in use for a while: if a new token is rejected at once, the refresh
+/// counts as ineffective, and the next one has to wait for the backoff.
+async fn revoke_mid_stream(mut client: Client, authority: &Authority) -> Result<String, Status> {
     let request = Name { name: "Gus".to_owned(), times: 20 };
     let mut greetings = client.greet_often(request).await?.into_inner();
     let mut count = 0;
@@ -107,5 +107,5 @@ async fn revoke_in_the_middle(mut client: Client, authority: &Authority) -> Resu
             authority.revoke();
         }
     }
-    Ok(format!("{count} greetings, the token was revoked after 15"))
+    Ok(format!("{count} greetings; the token was revoked after 15"))
 }

@@ -1,4 +1,4 @@
-//! A greeter on loopback, behind an interceptor that wants a current token.
+//! A greeter on loopback, behind an interceptor that requires a valid token.
 
 use std::{net::SocketAddr, pin::Pin, time::Duration};
 
@@ -19,12 +19,12 @@ use crate::{
     tokens::Authority,
 };
 
-struct Polite;
+struct GreeterService;
 
-/// Between two greetings of a stream.
+/// The time between two greetings of a stream.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Starts the server; its task ends with the runtime.
+/// Starts the server. It stops with the runtime.
 pub(crate) async fn start(authority: Authority) -> Result<SocketAddr, BoxError> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
@@ -33,23 +33,23 @@ pub(crate) async fn start(authority: Authority) -> Result<SocketAddr, BoxError> 
         if authority.accepts(authorization) {
             Ok(call)
         } else {
-            Err(Status::unauthenticated("the token has ended"))
+            Err(Status::unauthenticated("invalid token"))
         }
     };
-    let service = InterceptedService::new(GreeterServer::new(Polite), interceptor);
+    let service = InterceptedService::new(GreeterServer::new(GreeterService), interceptor);
     let server = Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(listener));
     tokio::spawn(async move {
         if let Err(error) = server.await {
-            eprintln!("the server ended: {error}");
+            eprintln!("the server failed: {error}");
         }
     });
     Ok(address)
 }
 
-// === impl Polite ===
+// === impl GreeterService ===
 
 #[tonic::async_trait]
-impl Greeter for Polite {
+impl Greeter for GreeterService {
     type GreetOftenStream = Pin<Box<dyn Stream<Item = Result<Greeting, Status>> + Send>>;
     type GreetEachStream = Pin<Box<dyn Stream<Item = Result<Greeting, Status>> + Send>>;
 
@@ -65,7 +65,7 @@ impl Greeter for Polite {
             for _ in 0..times {
                 ticks.tick().await;
                 if sender.send(Ok(greeting(&name))).await.is_err() {
-                    // The caller has gone.
+                    // The client cancelled the call.
                     return;
                 }
             }

@@ -1,4 +1,4 @@
-//! The authority: it issues tokens that live for a short time, and revokes them.
+//! The authority: issues short-lived tokens, and revokes them.
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,7 @@ use tower_reauth::{RefreshContext, RefreshError, Refresher, Token};
 
 use crate::BoxError;
 
-/// All clones are one authority.
+/// Clones share their state.
 #[derive(Clone, Default)]
 pub(crate) struct Authority {
     state: Arc<Mutex<State>>,
@@ -20,51 +20,50 @@ pub(crate) struct Authority {
 struct State {
     issued: u32,
     refreshes: u32,
-    refused: u32,
-    /// The one that has not been spent.
+    rejected: u32,
+    /// The one refresh token that is valid.
     refresh_token: String,
-    /// Access tokens, and when each ends.
-    ends: HashMap<String, Instant>,
+    /// The expiry of each access token.
+    access_tokens: HashMap<String, Instant>,
 }
 
-/// So long lives an access token.
-const LIFE: Duration = Duration::from_millis(1500);
+const LIFETIME: Duration = Duration::from_millis(1500);
 
 // === impl Authority ===
 
 impl Authority {
-    /// A user signs in.
+    /// Signs a user in.
     pub(crate) fn sign_in(&self) -> Result<Token, BoxError> {
         Ok(self.lock().issue()?)
     }
 
-    /// Whether a call may be made with what stands in its `authorization`.
+    /// Whether a call with this `authorization` is accepted.
     pub(crate) fn accepts(&self, authorization: Option<&str>) -> bool {
         let mut state = self.lock();
         let token = authorization.and_then(|value| value.strip_prefix("Bearer "));
-        let end = token.and_then(|token| state.ends.get(token));
-        let accepted = end.is_some_and(|end| Instant::now() < *end);
-        state.refused += u32::from(!accepted);
+        let expires_at = token.and_then(|token| state.access_tokens.get(token));
+        let accepted = expires_at.is_some_and(|expires_at| Instant::now() < *expires_at);
+        state.rejected += u32::from(!accepted);
         accepted
     }
 
-    /// All access tokens end now; the grant doesn't.
+    /// Revokes all access tokens, but not the grant.
     pub(crate) fn revoke(&self) {
-        self.lock().ends.clear();
+        self.lock().access_tokens.clear();
     }
 
-    /// When the newest access token ends, or ended.
-    pub(crate) fn end(&self) -> Option<Instant> {
-        self.lock().ends.values().max().copied()
+    /// The expiry of the newest access token.
+    pub(crate) fn expires_at(&self) -> Option<Instant> {
+        self.lock().access_tokens.values().max().copied()
     }
 
     pub(crate) fn refreshes(&self) -> u32 {
         self.lock().refreshes
     }
 
-    /// Calls that it didn't accept.
-    pub(crate) fn refused(&self) -> u32 {
-        self.lock().refused
+    /// The number of rejected calls.
+    pub(crate) fn rejected(&self) -> u32 {
+        self.lock().rejected
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -72,12 +71,12 @@ impl Authority {
     }
 }
 
-/// Each refresh token is spent by its first use.
+/// Each refresh token can be used once.
 impl Refresher for Authority {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
         let mut state = self.lock();
         if cx.refresh_token() != Some(state.refresh_token.as_str()) {
-            return Err(RefreshError::grant_ended("that refresh token was spent"));
+            return Err(RefreshError::grant_ended("the refresh token is invalid or was used before"));
         }
         state.refreshes += 1;
         println!("    refresh {}: {:?}", state.refreshes, cx.reason());
@@ -92,7 +91,7 @@ impl State {
         self.issued += 1;
         let access_token = format!("access-{}", self.issued);
         self.refresh_token = format!("refresh-{}", self.issued);
-        self.ends.insert(access_token.clone(), Instant::now() + LIFE);
-        Token::builder(access_token).refresh_token(&self.refresh_token).expires_in(LIFE).build()
+        self.access_tokens.insert(access_token.clone(), Instant::now() + LIFETIME);
+        Token::builder(access_token).refresh_token(&self.refresh_token).expires_in(LIFETIME).build()
     }
 }

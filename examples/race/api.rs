@@ -1,4 +1,4 @@
-//! The backend's routes, as its clients use them.
+//! The backend's routes, as a client uses them.
 
 use std::{collections::BTreeMap, fmt, time::SystemTime};
 
@@ -22,36 +22,36 @@ pub(crate) type Client = legacy::Client<HttpConnector, Full<Bytes>>;
 pub(crate) type Request = http::Request<Full<Bytes>>;
 pub(crate) type Response = http::Response<Incoming>;
 
-/// Where the backend is, with a client for what goes there without the layer.
+/// The backend, with a client for requests that don't go through the layer.
 #[derive(Clone)]
 pub(crate) struct Api {
     origin: String,
     client: Client,
 }
 
-/// A call of the application, which wants a valid access token.
+/// A call of the application, which needs a valid access token.
 pub(crate) struct Call {
     method: Method,
     path: &'static str,
 }
 
-/// What the token endpoint gives. How long the access token lives stands nowhere but in the token.
+/// The token endpoint's response. Only the access token itself states its expiry.
 #[derive(Clone, Deserialize, Serialize)]
 pub(crate) struct Pair {
     pub(crate) access: String,
     pub(crate) refresh: String,
 }
 
-/// What the server counted so far.
+/// The server's counts so far.
 #[derive(Deserialize, Serialize)]
 pub(crate) struct Counts {
-    /// Refreshes by the status that answered them.
+    /// Refreshes, by the status of their responses.
     pub(crate) refresh_calls: BTreeMap<u16, usize>,
-    /// Calls that were answered with success. Only the built-in server counts them.
+    /// Successful calls. Only the built-in server counts them.
     pub(crate) ok: Option<usize>,
 }
 
-/// The three calls of the report.
+/// The three concurrent calls.
 pub(crate) const CALLS: [Call; 3] = [
     Call { method: Method::POST, path: "/messages/" },
     Call { method: Method::GET, path: "/dashboard/stats/" },
@@ -67,7 +67,7 @@ where
     legacy::Client::builder(TokioExecutor::new()).build(connector())
 }
 
-/// All requests over one connection, without asking the server first whether it speaks HTTP/2.
+/// Sends all requests over one HTTP/2 connection, with prior knowledge.
 pub(crate) fn http2() -> Client {
     legacy::Client::builder(TokioExecutor::new()).http2_only(true).build(connector())
 }
@@ -97,17 +97,17 @@ impl Api {
     }
 
     pub(crate) async fn sign_in(&self) -> Result<Pair, BoxError> {
-        let who = json!({ "username": "alice", "password": "alice" });
-        self.fetch(self.json(Method::POST, "/auth/token/", who.to_string())).await
+        let user = json!({ "username": "alice", "password": "alice" });
+        self.fetch(self.json(Method::POST, "/auth/token/", user.to_string())).await
     }
 
-    /// Exchanges a refresh token by hand.
+    /// Exchanges a refresh token, without the crate.
     pub(crate) async fn refresh(&self, refresh: &str) -> Result<Pair, BoxError> {
         let body = json!({ "refresh": refresh });
         self.fetch(self.json(Method::POST, REFRESH, body.to_string())).await
     }
 
-    /// What exchanges refresh tokens for a session, through a client of its own, without the layer.
+    /// The refresher of a session, with a client of its own.
     pub(crate) fn refresher(&self) -> Result<JsonEndpoint, BoxError> {
         let url = format!("{}{REFRESH}", self.origin);
         Ok(JsonEndpoint::try_with_transport(url, http1())?.for_simplejwt())
@@ -117,13 +117,13 @@ impl Api {
         self.fetch(self.json(Method::GET, "/_counts", String::new())).await
     }
 
-    /// Makes a call with a token that the caller chose.
+    /// Makes a call with this token.
     pub(crate) async fn send(&self, call: &Call, access: &str) -> Result<StatusCode, BoxError> {
         let mut request = self.request(call);
         request.headers_mut().insert(header::AUTHORIZATION, format!("Bearer {access}").parse()?);
         let response = self.client.request(request).await?;
         let status = response.status();
-        // Read to its end, so that the connection can be used again.
+        // Read the body to its end, so that the connection can be reused.
         response.into_body().collect().await?;
         Ok(status)
     }
@@ -134,7 +134,7 @@ impl Api {
             .uri(format!("{}{path}", self.origin))
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::from(body))
-            .expect("the origin was taken from a URI, and the paths are constants")
+            .expect("the origin is from a URI, the paths are constants")
     }
 
     async fn fetch<T: DeserializeOwned>(&self, request: Request) -> Result<T, BoxError> {
@@ -171,6 +171,6 @@ impl Counts {
 
 impl Pair {
     pub(crate) fn expires_at(&self) -> Result<SystemTime, BoxError> {
-        jwt::expires_at(&self.access).ok_or_else(|| "the access token is no JWT with an `exp`".into())
+        jwt::expires_at(&self.access).ok_or_else(|| "the access token isn't a JWT with an `exp`".into())
     }
 }

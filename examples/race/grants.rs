@@ -1,4 +1,4 @@
-//! What the built-in server knows of its tokens, and its rules.
+//! The built-in server's tokens, and its rules.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -7,90 +7,92 @@ use std::{
 
 use crate::{api::Pair, jwt};
 
-/// All that was issued. Refresh tokens rotate: each is spent by its first use (RFC 9700 §4.14.2).
+/// All issued tokens. Refresh tokens rotate: each can be used once (RFC 9700 §4.14.2).
 pub(crate) struct Grants {
-    revoke_family: bool,
+    revoke_on_reuse: bool,
     access: HashMap<String, Issued>,
-    refresh: HashMap<String, Family>,
-    spent: HashMap<String, Family>,
-    revoked: HashSet<Family>,
-    families: Family,
+    refresh: HashMap<String, GrantId>,
+    used: HashMap<String, GrantId>,
+    revoked: HashSet<GrantId>,
+    last: GrantId,
 }
 
-/// What became of a refresh token that was presented.
-pub(crate) enum Verdict {
-    /// It is spent now, and this is what it bought.
-    Exchanged(Pair),
-    /// It had been spent before, or is unknown.
+/// The result of a refresh.
+pub(crate) enum Exchange {
+    /// The refresh token was valid, and is used now.
+    Granted(Pair),
+    /// The refresh token was used before, or is unknown.
     Refused,
-    /// It had been spent before, so all that came of it is dead, too.
-    FamilyRevoked,
+    /// The refresh token was used before, so the whole grant is revoked.
+    GrantRevoked,
 }
 
-/// A sign-in, with all tokens that came of it.
-type Family = u64;
+/// One sign-in, with all tokens that were issued for it since.
+type GrantId = u64;
 
 struct Issued {
-    family: Family,
-    end: Duration,
+    grant: GrantId,
+    expires_at: Duration,
 }
 
-/// A sign-in's access token ends soon, as its end is what the example waits for; up to a second later, as `exp` is
-/// in whole seconds.
-const FIRST_LIFE: Duration = Duration::from_millis(500);
-/// One that a refresh brought outlasts the example, on a slow machine, too.
-const LIFE: Duration = Duration::from_secs(300);
-const REFRESH_LIFE: Duration = Duration::from_secs(86_400);
+/// A sign-in's access token expires soon, as the example waits for that. It takes up to a second longer, as
+/// `exp` is in whole seconds.
+const FIRST_LIFETIME: Duration = Duration::from_millis(500);
+/// An access token from a refresh outlasts the example, even on a slow machine.
+const LIFETIME: Duration = Duration::from_secs(300);
+const REFRESH_LIFETIME: Duration = Duration::from_secs(86_400);
 
 // === impl Grants ===
 
 impl Grants {
-    pub(crate) fn new(revoke_family: bool) -> Self {
+    pub(crate) fn new(revoke_on_reuse: bool) -> Self {
         Self {
-            revoke_family,
+            revoke_on_reuse,
             access: HashMap::new(),
             refresh: HashMap::new(),
-            spent: HashMap::new(),
+            used: HashMap::new(),
             revoked: HashSet::new(),
-            families: 0,
+            last: 0,
         }
     }
 
     pub(crate) fn sign_in(&mut self) -> Pair {
-        self.families += 1;
-        self.issue(self.families, FIRST_LIFE)
+        self.last += 1;
+        self.issue(self.last, FIRST_LIFETIME)
     }
 
-    pub(crate) fn exchange(&mut self, refresh: &str) -> Verdict {
-        if let Some(family) = self.refresh.remove(refresh) {
-            self.spent.insert(refresh.to_owned(), family);
-            if !self.revoked.contains(&family) {
-                return Verdict::Exchanged(self.issue(family, LIFE));
+    pub(crate) fn exchange(&mut self, refresh: &str) -> Exchange {
+        if let Some(grant) = self.refresh.remove(refresh) {
+            self.used.insert(refresh.to_owned(), grant);
+            if !self.revoked.contains(&grant) {
+                return Exchange::Granted(self.issue(grant, LIFETIME));
             }
         }
-        match self.spent.get(refresh) {
-            Some(family) if self.revoke_family => {
-                self.revoked.insert(*family);
-                Verdict::FamilyRevoked
+        match self.used.get(refresh) {
+            Some(grant) if self.revoke_on_reuse => {
+                self.revoked.insert(*grant);
+                Exchange::GrantRevoked
             }
-            _ => Verdict::Refused,
+            _ => Exchange::Refused,
         }
     }
 
     pub(crate) fn accepts(&self, access: &str) -> bool {
-        self.access.get(access).is_some_and(|it| now() < it.end && !self.revoked.contains(&it.family))
+        let issued = self.access.get(access);
+        issued.is_some_and(|issued| now() < issued.expires_at && !self.revoked.contains(&issued.grant))
     }
 
-    /// An access token is dead before its time; its refresh token is good.
+    /// Revokes an access token before it expires. Its refresh token stays valid.
     pub(crate) fn revoke(&mut self, access: &str) {
         self.access.remove(access);
     }
 
-    fn issue(&mut self, family: Family, life: Duration) -> Pair {
-        let end = whole_seconds(now() + life);
-        let pair = Pair { access: jwt::issue(end), refresh: jwt::issue(whole_seconds(now() + REFRESH_LIFE)) };
-        self.access.insert(pair.access.clone(), Issued { family, end });
-        self.refresh.insert(pair.refresh.clone(), family);
+    fn issue(&mut self, grant: GrantId, lifetime: Duration) -> Pair {
+        let expires_at = whole_seconds(now() + lifetime);
+        let refresh = jwt::issue(whole_seconds(now() + REFRESH_LIFETIME));
+        let pair = Pair { access: jwt::issue(expires_at), refresh };
+        self.access.insert(pair.access.clone(), Issued { grant, expires_at });
+        self.refresh.insert(pair.refresh.clone(), grant);
         pair
     }
 }
@@ -100,6 +102,7 @@ fn now() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
+/// Rounds up.
 fn whole_seconds(instant: Duration) -> Duration {
     Duration::from_secs(instant.as_secs() + u64::from(instant.subsec_nanos() > 0))
 }

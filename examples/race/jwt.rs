@@ -1,4 +1,4 @@
-//! As much of JSON Web Tokens as the example needs.
+//! A minimal JSON Web Token.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,17 +11,19 @@ struct Claims {
     exp: u64,
 }
 
-/// Makes a token that ends so long after 1970 began.
+/// Makes a token with this expiry (since 1970).
 ///
-/// In the signature's place stand random bytes: the server compares with what it issued, and nobody else checks it.
-pub(crate) fn issue(end: Duration) -> String {
+/// The signature is random: the server looks the token up among those it issued, and nothing else verifies
+/// it.
+pub(crate) fn issue(expires_at: Duration) -> String {
     let encode = |json: &[u8]| URL_SAFE_NO_PAD.encode(json);
-    let claims = serde_json::to_vec(&Claims { exp: end.as_secs() }).expect("a number can be written as JSON");
+    let claims =
+        serde_json::to_vec(&Claims { exp: expires_at.as_secs() }).expect("a number is serializable as JSON");
     let signature: [u8; 32] = std::array::from_fn(|_| fastrand::u8(..));
     format!("{}.{}.{}", encode(br#"{"alg":"HS256","typ":"JWT"}"#), encode(&claims), encode(&signature))
 }
 
-/// When a token ends. The client believes it without a look at the signature: it came from the token endpoint.
+/// The expiry of a token. A client needs no signature check for it: the token comes from the token endpoint.
 pub(crate) fn expires_at(token: &str) -> Option<SystemTime> {
     let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
     let Claims { exp } = serde_json::from_slice(&claims).ok()?;

@@ -1,4 +1,4 @@
-//! The second part: the same calls through the layer.
+//! The second run: the same calls through the layer.
 
 use http::{StatusCode, header};
 use http_body_util::BodyExt;
@@ -13,117 +13,120 @@ use tower_reauth::{
 use crate::{
     BoxError,
     api::{self, Api, CALLS, Pair, Request, Response},
-    hold::Hold,
-    stage::Stage,
+    counts::{Run, Totals},
+    response_order::RespondAfter,
+    setup::Setup,
     step::Step,
-    tally::{Part, Tally},
     timeline::{Timeline, Who},
 };
 
-/// Where new tokens come from: the crate's own refresher for this backend, which here tells what it does.
+/// The crate's refresher for this backend, with a log.
 pub(crate) struct TokenEndpoint {
     endpoint: JsonEndpoint,
     timeline: Timeline,
 }
 
-/// Which of the calls a request is.
+/// The index of a request's call in [`CALLS`].
 #[derive(Clone, Copy)]
 struct CallNumber(usize);
 
 task_local! {
-    /// The call that this task makes: an event doesn't say who caused it, but it is told in the caller's task.
+    /// The call that this task makes. An event doesn't name its caller, but listeners run in the caller's
+    /// task.
     static CALLER: Who;
 }
 
-const TITLE: &str = "With the layer: one refresh for the three calls";
-const CAPTION: &str = "The server holds its answer for 300 ms, in case another refresh comes. None does.";
+const TITLE: &str = "With the layer: one refresh for all three calls";
+const CAPTION: &str = "The server delays its response by 300 ms, in case of further refreshes. None arrives.";
 
-pub(crate) async fn run(stage: &Stage) -> Result<Part, BoxError> {
+pub(crate) async fn run(setup: &Setup) -> Result<Run, BoxError> {
     let timeline = Timeline::new(TITLE);
-    let pair = stage.sign_in(&timeline).await?;
+    let pair = setup.sign_in(&timeline).await?;
 
-    let session = Session::builder(TokenEndpoint::try_new(&stage.api, &timeline)?)
+    let session = Session::builder(TokenEndpoint::try_new(&setup.api, &timeline)?)
         .token(pair.token()?)
         .on_event({
             let timeline = timeline.clone();
-            move |event| tell(&timeline, event)
+            move |event| log(&timeline, event)
         })
         .build();
     let client = ServiceBuilder::new()
-        .layer(AuthLayer::from_session(session.clone()).restrict_to_origin(stage.api.origin().parse()?))
-        // Beneath the layer, to see what it put on.
+        .layer(AuthLayer::from_session(session.clone()).restrict_to_origin(setup.api.origin().parse()?))
+        // Inside the layer, where the token is attached.
         .map_request({
             let timeline = timeline.clone();
-            move |request| tell_sent(&timeline, request)
+            move |request| log_sent(&timeline, request)
         })
         .service(api::http1());
 
-    let before = stage.begin(&timeline, &pair, Hold::Refreshes(CALLS.len())).await?;
+    let before = setup.begin(&timeline, &pair, RespondAfter::Refreshes(CALLS.len())).await?;
     let mut calls = JoinSet::new();
     for (number, call) in CALLS.iter().enumerate() {
-        let mut request = stage.api.request(call);
+        let mut request = setup.api.request(call);
         request.extensions_mut().insert(CallNumber(number));
         let (client, timeline, who) = (client.clone(), timeline.clone(), Who::Call(number));
         calls.spawn(CALLER.scope(who, async move {
             let (step, ok) = match status(client.oneshot(request)).await {
-                Ok(status) => (Step::Answered { status }, status.is_success()),
-                Err(error) => (Step::Failed { why: error.to_string() }, false),
+                Ok(status) => (Step::Receives { status }, status.is_success()),
+                Err(error) => (Step::Fails { reason: error.to_string() }, false),
             };
-            timeline.tell(who, step);
+            timeline.log(who, step);
             ok
         }));
     }
     let ok = calls.join_all().await.into_iter().filter(|ok| *ok).count();
 
-    let tally = stage.tally("layer", CALLS.len(), &before, ok).await?;
-    let signed_in = stage.accepts(session.try_token().as_ref().map(|token| token.secret())).await?;
-    Ok(Part {
+    let totals = setup.totals("layer", CALLS.len(), &before, ok).await?;
+    let signed_in = setup.accepts(session.try_token().as_ref().map(|token| token.secret())).await?;
+    Ok(Run {
         title: TITLE,
-        caption: stage.caption(CAPTION),
+        caption: setup.caption(CAPTION),
         is_layered: true,
         timeline,
-        tally: Tally { signed_in, ..tally },
+        totals: Totals { signed_in, ..totals },
     })
 }
 
-/// Waits for an answer and reads it to its end, so that its connection can be used again.
+/// Reads a response to its end, so that its connection can be reused, and returns its status.
 pub(crate) async fn status(
-    answer: impl Future<Output = Result<Response, BoxError>>,
+    response: impl Future<Output = Result<Response, BoxError>>,
 ) -> Result<StatusCode, BoxError> {
-    let (head, body) = answer.await?.into_parts();
+    let (head, body) = response.await?.into_parts();
     body.collect().await?;
     Ok(head.status)
 }
 
-fn tell(timeline: &Timeline, event: &Event) {
+fn log(timeline: &Timeline, event: &Event) {
     let caller = || CALLER.try_with(|who| *who).unwrap_or(Who::Session);
     match &event.kind {
-        EventKind::RefreshStarted { reason, .. } => timeline.tell(caller(), Step::starts(*reason)),
+        EventKind::RefreshStarted { reason, .. } => timeline.log(caller(), Step::starts_refresh(*reason)),
         EventKind::RefreshJoined { waiters, .. } => {
-            timeline.tell(caller(), Step::Joins { waiting: *waiters })
+            timeline.log(caller(), Step::JoinsRefresh { waiters: *waiters });
         }
-        _ => tell_outcome(timeline, event),
+        _ => log_outcome(timeline, event),
     }
 }
 
-/// Tells how a refresh ended.
-pub(crate) fn tell_outcome(timeline: &Timeline, event: &Event) {
+/// Logs how a refresh ended.
+pub(crate) fn log_outcome(timeline: &Timeline, event: &Event) {
     match &event.kind {
         EventKind::Refreshed { elapsed, waiters, .. } => {
-            timeline.tell(Who::Session, Step::Renewed { took: *elapsed, waiting: *waiters });
+            timeline.log(Who::Session, Step::Refreshed { elapsed: *elapsed, waiters: *waiters });
         }
         EventKind::RefreshFailed { error, .. } | EventKind::GrantEnded { error, .. } => {
-            timeline.tell(Who::Session, Step::NotRenewed { why: error.to_string() });
+            timeline.log(Who::Session, Step::RefreshFailed { reason: error.to_string() });
         }
         _ => {}
     }
 }
 
-fn tell_sent(timeline: &Timeline, request: Request) -> Request {
+fn log_sent(timeline: &Timeline, request: Request) -> Request {
     let number = request.extensions().get::<CallNumber>();
-    let credential = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if let (Some(number), Some(access)) = (number, credential.and_then(|it| it.strip_prefix("Bearer "))) {
-        timeline.tell(Who::Call(number.0), Step::Sends { access: timeline.names().access(access) });
+    let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if let (Some(number), Some(access)) =
+        (number, authorization.and_then(|value| value.strip_prefix("Bearer ")))
+    {
+        timeline.log(Who::Call(number.0), Step::Sends { access: timeline.names().access(access) });
     }
     request
 }
@@ -140,7 +143,7 @@ impl Refresher for TokenEndpoint {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
         if let Some(refresh_token) = cx.refresh_token() {
             let presented = self.timeline.names().refresh(refresh_token);
-            self.timeline.tell(Who::Refresher, Step::Presents { presented });
+            self.timeline.log(Who::Refresher, Step::PresentsRefreshToken { presented });
         }
         self.endpoint.refresh(cx).await
     }
@@ -149,7 +152,7 @@ impl Refresher for TokenEndpoint {
 // === impl Pair ===
 
 impl Pair {
-    /// The pair as a session takes it.
+    /// The pair as the crate's token.
     pub(crate) fn token(&self) -> Result<Token, BoxError> {
         let token =
             Token::builder(&*self.access).refresh_token(&*self.refresh).expires_at(self.expires_at()?);

@@ -1,15 +1,16 @@
-//! Three calls find the access token expired at once: what becomes of them, with and without the layer.
+//! Three calls find the access token expired at once, with and without the layer.
 //!
 //! ```sh
 //! cargo run --release --example race -- --help
 //! ```
 //!
-//! A server on loopback (`server.rs`) spends a refresh token by its first use, as a server that rotates refresh tokens
-//! does. Against it the same calls are made three times over: by a client whose calls refresh by themselves
-//! (`naive.rs`), by one with the layer (`layered.rs`), and with the layer by thousands of callers (`crowd.rs`). With
-//! `--revoke N` the server also revokes a token in mid-traffic (`revoked.rs`).
+//! The server on loopback (`server.rs`) accepts each refresh token once, as a server that rotates refresh
+//! tokens does. The same calls are made by a client that refreshes in each call (`naive.rs`), through the
+//! layer (`layered.rs`), and by thousands of callers through the layer (`many_callers.rs`). With
+//! `--revoke-mid-traffic N` the server also revokes a valid token while N calls are being made
+//! (`revoked.rs`).
 //!
-//! Against Django REST framework with simplejwt, where this was first seen:
+//! The example also runs against Django REST framework with simplejwt:
 //!
 //! ```sh
 //! python3 -m venv v && v/bin/pip install -r tests/servers/requirements.txt
@@ -17,49 +18,49 @@
 //! cargo run --release --example race -- --server http://127.0.0.1:8000
 //! ```
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "to print is what it is for")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is the purpose of the example")]
 #![allow(
     clippy::disallowed_methods,
-    reason = "a rule for the crate's sources: a program has the system's clock and tokio's tasks"
+    reason = "the rule is for the crate: a program uses the system's clock and tokio's tasks"
 )]
 
 mod api;
-mod crowd;
+mod counts;
 mod grants;
-mod hold;
 mod jwt;
 mod layered;
+mod many_callers;
 mod naive;
 mod options;
+mod response_order;
 mod revoked;
 mod server;
-mod stage;
+mod setup;
 mod step;
 mod svg;
-mod tally;
 mod timeline;
 
 use std::process::ExitCode;
 
 use crate::{
-    options::{Asked, Options},
-    stage::Stage,
-    tally::Tally,
+    counts::Totals,
+    options::{Options, Parsed},
+    setup::Setup,
 };
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let done = match options::parse(std::env::args().skip(1)) {
-        Ok(Asked::Help) => {
+    let result = match options::parse(std::env::args().skip(1)) {
+        Ok(Parsed::Help) => {
             print!("{}", options::HELP);
             return ExitCode::SUCCESS;
         }
-        Ok(Asked::Run(options)) => run(&options).await,
+        Ok(Parsed::Run(options)) => run(&options).await,
         Err(error) => Err(error),
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -69,31 +70,31 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: &Options) -> Result<(), BoxError> {
-    let stage = Stage::set(options).await?;
-    let naive = naive::run(&stage).await?;
-    let layered = layered::run(&stage).await?;
-    let crowd = crowd::run(&stage, options.callers()).await?;
+    let setup = Setup::start(options).await?;
+    let naive = naive::run(&setup).await?;
+    let layered = layered::run(&setup).await?;
+    let many_callers = many_callers::run(&setup, options.callers()).await?;
 
-    let revoked = match options.revoke {
-        Some(callers) => Some(revoked::run(&stage, callers).await?),
+    let revoked = match options.revoke_mid_traffic {
+        Some(callers) => Some(revoked::run(&setup, callers).await?),
         None => None,
     };
 
-    let parts = [naive, layered, crowd];
+    let runs = [naive, layered, many_callers];
     if let Some(file) = &options.svg {
-        std::fs::write(file, svg::draw(&parts))?;
+        std::fs::write(file, svg::draw(&runs))?;
     }
     println!();
-    for part in &parts {
-        println!("{}", part.tally);
+    for run in &runs {
+        println!("{}", run.totals);
     }
-    if let Some(tally) = &revoked {
-        println!("{tally}");
+    if let Some(totals) = &revoked {
+        println!("{totals}");
     }
-    // What the naive client suffers is the backend's choice; what the layer promises holds on each.
-    let layered = parts.iter().filter(|part| part.is_layered).map(|part| &part.tally);
-    if !layered.chain(&revoked).all(Tally::is_one_for_all) {
-        return Err("the layer should have let all calls succeed by one refresh".into());
+    // How the naive client fails depends on the backend. The layer has to succeed with each.
+    let layered = runs.iter().filter(|run| run.is_layered).map(|run| &run.totals);
+    if !layered.chain(&revoked).all(Totals::is_single_refresh) {
+        return Err("expected all calls to succeed with a single refresh".into());
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What is asked on the command line.
+//! Command line options.
 
 use std::path::PathBuf;
 
@@ -6,44 +6,44 @@ use http::Uri;
 
 use crate::BoxError;
 
-/// What to show, and against which server.
 #[derive(Debug, Default)]
 pub(crate) struct Options {
     callers: Option<usize>,
-    pub(crate) revoke_family: bool,
-    /// How many callers a fourth part has.
-    pub(crate) revoke: Option<usize>,
+    pub(crate) revoke_grant_on_reuse: bool,
+    /// The number of callers of the fourth run.
+    pub(crate) revoke_mid_traffic: Option<usize>,
     pub(crate) svg: Option<PathBuf>,
     pub(crate) server: Option<Uri>,
 }
 
 #[derive(Debug)]
-pub(crate) enum Asked {
+pub(crate) enum Parsed {
     Help,
     Run(Options),
 }
 
 pub(crate) const HELP: &str = "\
-Three calls find the access token expired at once: naively, with the layer, and with the layer by N callers.
+Three calls find the access token expired at once: without the layer, with it, and with it and N callers.
 
 Usage: cargo run --release --example race -- [OPTIONS]
 
 Options:
-  --callers N       how many callers the third part has [default: 10000; with --server: 200]
-  --revoke-family   the server also revokes the new tokens when a spent refresh token is presented
-                    (RFC 9700, section 4.14.2)
-  --revoke N        a fourth part: N callers with a valid token, which the server revokes in mid-traffic
-  --svg FILE        draw the timelines into FILE
-  --server URL      run against this backend instead of the built-in one. It needs the routes of
-                    tests/servers/simplejwt_server.py: /auth/token/, /auth/token/refresh/, /messages/,
-                    /dashboard/stats/, /tickets/ and /_counts
-  --help            print this
+  --callers N               number of callers of the third run [default: 10000; with --server: 200]
+  --revoke-grant-on-reuse   when a used refresh token is presented again, the server revokes the whole grant
+                            (RFC 9700, section 4.14.2)
+  --revoke-mid-traffic N    adds a fourth run: while N callers use a valid token, the server revokes it
+  --svg FILE                draws the timelines into FILE
+  --server URL              uses this backend instead of the built-in one. It needs the routes of
+                            tests/servers/simplejwt_server.py: /auth/token/, /auth/token/refresh/, /messages/,
+                            /dashboard/stats/, /tickets/ and /_counts
+  --help                    prints this help
 
-It exits with a failure if the layer needed more than one refresh, or a call through it failed.
+The exit status is non-zero if a call through the layer failed or the layer needed more than one refresh.
 ";
 
 const CALLERS: usize = 10_000;
-/// A backend that isn't made for the example may answer one request at a time, within the life of one token.
+/// A backend that wasn't made for this example may serve one request at a time, and the token has to stay
+/// valid until the last one.
 const CALLERS_ELSEWHERE: usize = 200;
 
 // === impl Options ===
@@ -54,38 +54,39 @@ impl Options {
     }
 }
 
-pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Asked, BoxError> {
+pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Parsed, BoxError> {
     let mut options = Options::default();
     while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or_else(|| format!("{word} wants a value, see --help"));
+        let mut value = || words.next().ok_or_else(|| format!("{word} requires a value, see --help"));
         match word.as_str() {
-            "--help" | "-h" => return Ok(Asked::Help),
-            "--revoke-family" => options.revoke_family = true,
+            "--help" | "-h" => return Ok(Parsed::Help),
+            "--revoke-grant-on-reuse" => options.revoke_grant_on_reuse = true,
             "--svg" => options.svg = Some(value()?.into()),
             "--callers" => options.callers = Some(callers(&word, &value()?)?),
-            "--revoke" => options.revoke = Some(callers(&word, &value()?)?),
+            "--revoke-mid-traffic" => options.revoke_mid_traffic = Some(callers(&word, &value()?)?),
             "--server" => options.server = Some(server(&value()?)?),
-            _ => return Err(format!("{word} is no option, see --help").into()),
+            _ => return Err(format!("unknown option {word}, see --help").into()),
         }
     }
-    if (options.revoke_family || options.revoke.is_some()) && options.server.is_some() {
+    if (options.revoke_grant_on_reuse || options.revoke_mid_traffic.is_some()) && options.server.is_some() {
         return Err(
-            "--revoke-family and --revoke are for the built-in server: another one has its own rules".into(),
+            "--revoke-grant-on-reuse and --revoke-mid-traffic need the built-in server: remove --server"
+                .into(),
         );
     }
-    Ok(Asked::Run(options))
+    Ok(Parsed::Run(options))
 }
 
-fn callers(option: &str, text: &str) -> Result<usize, BoxError> {
-    match text.parse() {
+fn callers(option: &str, value: &str) -> Result<usize, BoxError> {
+    match value.parse() {
         Ok(callers) if callers > 0 => Ok(callers),
-        _ => Err(format!("{option} wants a number above 0, not {text:?}").into()),
+        _ => Err(format!("{option} expects a positive number, got {value:?}").into()),
     }
 }
 
-fn server(text: &str) -> Result<Uri, BoxError> {
-    match text.parse::<Uri>() {
+fn server(value: &str) -> Result<Uri, BoxError> {
+    match value.parse::<Uri>() {
         Ok(uri) if uri.scheme_str() == Some("http") && uri.authority().is_some() => Ok(uri),
-        _ => Err(format!("--server wants a URL like http://127.0.0.1:8000, not {text:?}").into()),
+        _ => Err(format!("--server expects a URL like http://127.0.0.1:8000, got {value:?}").into()),
     }
 }

@@ -1,4 +1,4 @@
-//! The fourth part, if it is asked for: the server revokes a token that hasn't expired, in the middle of the traffic.
+//! The fourth run (`--revoke-mid-traffic`): the server revokes a valid token while it is in use.
 
 use tokio::task::JoinSet;
 use tower::ServiceBuilder;
@@ -7,44 +7,44 @@ use tower_reauth::{AuthLayer, Session};
 use crate::{
     BoxError,
     api::{self, CALLS},
-    crowd::{CLONES, Meter, UNDER_WAY, drive},
+    counts::Totals,
     layered::TokenEndpoint,
-    stage::Stage,
-    tally::Tally,
+    many_callers::{CLONES, CONCURRENT_REQUESTS, Progress, send_all},
+    setup::Setup,
     timeline::{Timeline, grouped},
 };
 
-const TITLE: &str = "With the layer: the server revokes the token in mid-traffic";
+const TITLE: &str = "With the layer: the server revokes the token mid-traffic";
 
-/// Makes `callers` calls; once half of them were answered, the server revokes the token that they carry.
-pub(crate) async fn run(stage: &Stage, callers: usize) -> Result<Tally, BoxError> {
-    let timeline = Timeline::new(&format!("{TITLE}: {} callers", grouped(callers)));
-    let pair = stage.sign_in_for_long(&timeline).await?;
-    let meter = Meter::new(timeline.clone(), callers);
-    let session = Session::builder(TokenEndpoint::try_new(&stage.api, &timeline)?)
+/// Makes `callers` calls. After half of them the server revokes their token.
+pub(crate) async fn run(setup: &Setup, callers: usize) -> Result<Totals, BoxError> {
+    let timeline = Timeline::new(&format!("{TITLE} ({} callers)", grouped(callers)));
+    let pair = setup.sign_in_for_minutes(&timeline).await?;
+    let progress = Progress::new(timeline.clone(), callers);
+    let session = Session::builder(TokenEndpoint::try_new(&setup.api, &timeline)?)
         .token(pair.token()?)
         .on_event({
-            let meter = meter.clone();
-            move |event| meter.listen(event)
+            let progress = progress.clone();
+            move |event| progress.on_event(event)
         })
         .build();
     let client = ServiceBuilder::new()
-        .layer(AuthLayer::from_session(session.clone()).restrict_to_origin(stage.api.origin().parse()?))
-        .concurrency_limit(UNDER_WAY)
+        .layer(AuthLayer::from_session(session.clone()).restrict_to_origin(setup.api.origin().parse()?))
+        .concurrency_limit(CONCURRENT_REQUESTS)
         .service(api::http2());
 
-    let before = stage.begin_revocation(&timeline, &pair, callers / 2).await?;
-    let mut drivers = JoinSet::new();
+    let before = setup.begin_revocation(&timeline, &pair, callers / 2).await?;
+    let mut clones = JoinSet::new();
     for clone in 0..CLONES {
         let requests = (clone..callers).step_by(CLONES).map(|caller| &CALLS[caller % CALLS.len()]);
-        let requests = requests.map(|call| stage.api.request(call)).collect();
-        drivers.spawn(drive(client.clone(), requests, meter.clone()));
+        let requests = requests.map(|call| setup.api.request(call)).collect();
+        clones.spawn(send_all(client.clone(), requests, progress.clone()));
     }
-    for result in drivers.join_all().await {
+    for result in clones.join_all().await {
         result?;
     }
 
-    let tally = stage.tally("revoked", callers, &before, meter.ok()).await?;
-    let signed_in = stage.accepts(session.try_token().as_ref().map(|token| token.secret())).await?;
-    Ok(Tally { signed_in, ..tally })
+    let totals = setup.totals("revoked", callers, &before, progress.ok()).await?;
+    let signed_in = setup.accepts(session.try_token().as_ref().map(|token| token.secret())).await?;
+    Ok(Totals { signed_in, ..totals })
 }

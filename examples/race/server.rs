@@ -1,4 +1,4 @@
-//! The backend of the problem, as a real hyper server on loopback: HTTP/1 and HTTP/2.
+//! The backend: a hyper server on loopback, for HTTP/1 and HTTP/2.
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -21,13 +21,13 @@ use tokio::net::TcpListener;
 use crate::{
     BoxError,
     api::Counts,
-    grants::{Grants, Verdict},
-    hold::{Hold, Round},
+    grants::{Exchange, Grants},
+    response_order::{RespondAfter, Traffic},
     step::Step,
     timeline::{Timeline, Who},
 };
 
-/// A running server. Its tasks end with the runtime.
+/// A running server. It stops with the runtime.
 #[derive(Clone)]
 pub(crate) struct Server {
     address: SocketAddr,
@@ -41,26 +41,31 @@ struct Backend {
 struct State {
     grants: Grants,
     counts: Counts,
-    round: Option<Arc<Round>>,
-    /// An access token, and after how many more calls it is revoked.
-    doomed: Option<(String, usize)>,
+    /// The current run, if refreshes are to be logged and their responses delayed.
+    traffic: Option<Arc<Traffic>>,
+    /// An access token to revoke, and the number of calls until then.
+    to_revoke: Option<(String, usize)>,
 }
 
 #[derive(Deserialize)]
-struct Presented {
+struct RefreshRequest {
     refresh: String,
 }
 
-type Answer = Response<Full<Bytes>>;
+type Response = http::Response<Full<Bytes>>;
 
 // === impl Server ===
 
 impl Server {
-    pub(crate) async fn start(revoke_family: bool) -> Result<Self, BoxError> {
+    pub(crate) async fn start(revoke_grant_on_reuse: bool) -> Result<Self, BoxError> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let counts = Counts { refresh_calls: BTreeMap::new(), ok: Some(0) };
-        let state = State { grants: Grants::new(revoke_family), counts, round: None, doomed: None };
+        let state = State {
+            grants: Grants::new(revoke_grant_on_reuse),
+            counts: Counts { refresh_calls: BTreeMap::new(), ok: Some(0) },
+            traffic: None,
+            to_revoke: None,
+        };
         let backend = Arc::new(Backend { state: Mutex::new(state) });
         tokio::spawn(accept(listener, Arc::clone(&backend)));
         Ok(Self { address, backend })
@@ -70,30 +75,30 @@ impl Server {
         self.address
     }
 
-    /// From now on refreshes are told in `timeline`, and their answers held.
-    pub(crate) fn begin(&self, timeline: Timeline, hold: Hold) {
-        self.backend.lock().round = Some(Arc::new(Round::new(timeline, hold)));
+    /// From now on, refreshes are logged in `timeline` and their responses delayed.
+    pub(crate) fn begin_run(&self, timeline: Timeline, respond_after: RespondAfter) {
+        self.backend.lock().traffic = Some(Arc::new(Traffic::new(timeline, respond_after)));
     }
 
-    /// What comes from now on is no part's affair.
-    pub(crate) fn end_round(&self) {
-        self.backend.lock().round = None;
+    /// From now on, refreshes belong to no run.
+    pub(crate) fn end_run(&self) {
+        self.backend.lock().traffic = None;
     }
 
-    /// Once `calls` more calls were answered, `access` is refused.
+    /// Revokes `access` after `calls` more successful calls.
     pub(crate) fn revoke_after(&self, access: &str, calls: usize) {
-        self.backend.lock().doomed = Some((access.to_owned(), calls));
+        self.backend.lock().to_revoke = Some((access.to_owned(), calls));
     }
 }
 
 async fn accept(listener: TcpListener, backend: Arc<Backend>) {
     while let Ok((stream, _)) = listener.accept().await {
-        // Without it the kernel may hold a small answer for its own reasons.
+        // Otherwise the kernel may delay small responses.
         let _ = stream.set_nodelay(true);
         let backend = Arc::clone(&backend);
         tokio::spawn(async move {
-            let service = service_fn(move |request| Arc::clone(&backend).answer(request));
-            // A connection that breaks is its client's affair.
+            let service = service_fn(move |request| Arc::clone(&backend).respond(request));
+            // The client notices a broken connection.
             let _ = auto::Builder::new(TokioExecutor::new())
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
@@ -104,7 +109,7 @@ async fn accept(listener: TcpListener, backend: Arc<Backend>) {
 // === impl Backend ===
 
 impl Backend {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Answer, BoxError> {
+    async fn respond(self: Arc<Self>, request: Request<Incoming>) -> Result<Response, BoxError> {
         let (head, body) = request.into_parts();
         let body = body.collect().await?.to_bytes();
         Ok(match (&head.method, head.uri.path()) {
@@ -118,48 +123,44 @@ impl Backend {
         })
     }
 
-    async fn refresh(&self, body: &[u8]) -> Answer {
-        let Ok(Presented { refresh }) = serde_json::from_slice(body) else {
+    async fn refresh(&self, body: &[u8]) -> Response {
+        let Ok(RefreshRequest { refresh }) = serde_json::from_slice(body) else {
             return json(StatusCode::BAD_REQUEST, &json!({ "refresh": ["This field is required."] }));
         };
-        let (verdict, round) = {
+        let (exchange, traffic) = {
             let mut state = self.lock();
-            let verdict = state.grants.exchange(&refresh);
-            let status = if matches!(verdict, Verdict::Exchanged(_)) { 200 } else { 401 };
+            let exchange = state.grants.exchange(&refresh);
+            let status = if matches!(exchange, Exchange::Granted(_)) { 200 } else { 401 };
             *state.counts.refresh_calls.entry(status).or_default() += 1;
-            (verdict, state.round.clone())
+            (exchange, state.traffic.clone())
         };
-        if let Some(round) = &round {
-            let timeline = &round.timeline;
-            let presented = timeline.names().refresh(&refresh);
-            timeline.tell(
-                Who::Server,
-                match &verdict {
-                    Verdict::Exchanged(pair) => {
-                        Step::Spends { presented, bought: timeline.names().pair(pair) }
-                    }
-                    Verdict::Refused => Step::FindsSpent { presented },
-                    Verdict::FamilyRevoked => Step::RevokesFamily { presented },
-                },
-            );
-            round.refresh_came();
-            match &verdict {
-                Verdict::Exchanged(_) => round.winners_turn().await,
-                Verdict::Refused | Verdict::FamilyRevoked => round.losers_turn().await,
+        if let Some(traffic) = &traffic {
+            let names = traffic.timeline.names();
+            let presented = names.refresh(&refresh);
+            let step = match &exchange {
+                Exchange::Granted(pair) => Step::Grants { presented, issued: names.pair(pair) },
+                Exchange::Refused => Step::Refuses { presented },
+                Exchange::GrantRevoked => Step::RevokesGrant { presented },
+            };
+            traffic.timeline.log(Who::Server, step);
+            traffic.refresh_received();
+            match &exchange {
+                Exchange::Granted(_) => traffic.before_grant().await,
+                Exchange::Refused | Exchange::GrantRevoked => traffic.before_refusal().await,
             }
         }
-        match verdict {
-            Verdict::Exchanged(pair) => json(StatusCode::OK, &pair),
-            Verdict::Refused | Verdict::FamilyRevoked => unauthorized("Token is blacklisted"),
+        match exchange {
+            Exchange::Granted(pair) => json(StatusCode::OK, &pair),
+            Exchange::Refused | Exchange::GrantRevoked => unauthorized("Token is blacklisted"),
         }
     }
 
-    fn call(&self, headers: &HeaderMap) -> Answer {
+    fn call(&self, headers: &HeaderMap) -> Response {
         let access =
             headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
         let mut state = self.lock();
-        if let Some(round) = &state.round {
-            round.call_came();
+        if let Some(traffic) = &state.traffic {
+            traffic.call_received();
         }
         if !access.is_some_and(|access| state.grants.accepts(access)) {
             return unauthorized("Given token not valid for any token type");
@@ -177,33 +178,34 @@ impl Backend {
 // === impl State ===
 
 impl State {
-    /// One more call was answered.
+    /// Counts a successful call, and revokes the token if it is time.
     fn count_down(&mut self) {
-        let Some((access, left)) = &mut self.doomed else { return };
+        let Some((access, left)) = &mut self.to_revoke else { return };
         *left = left.saturating_sub(1);
         if *left == 0 {
             self.grants.revoke(access);
-            if let Some(round) = &self.round {
-                let access = round.timeline.names().access(access);
-                round.timeline.tell(Who::Server, Step::Revokes { access });
+            if let Some(traffic) = &self.traffic {
+                let access = traffic.timeline.names().access(access);
+                traffic.timeline.log(Who::Server, Step::RevokesAccessToken { access });
             }
-            self.doomed = None;
+            self.to_revoke = None;
         }
     }
 }
 
-fn unauthorized(detail: &str) -> Answer {
-    let mut answer = json(StatusCode::UNAUTHORIZED, &json!({ "detail": detail, "code": "token_not_valid" }));
+fn unauthorized(detail: &str) -> Response {
+    let mut response =
+        json(StatusCode::UNAUTHORIZED, &json!({ "detail": detail, "code": "token_not_valid" }));
     let challenge = header::HeaderValue::from_static(r#"Bearer realm="api""#);
-    answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-    answer
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    response
 }
 
-fn json(status: StatusCode, body: &impl Serialize) -> Answer {
-    let body = serde_json::to_vec(body).expect("its own answers can be written as JSON");
-    let mut answer = Response::new(Full::from(body));
-    *answer.status_mut() = status;
+fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    let body = serde_json::to_vec(body).expect("the server's own types are serializable as JSON");
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
     let json = header::HeaderValue::from_static("application/json");
-    answer.headers_mut().insert(header::CONTENT_TYPE, json);
-    answer
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
 }

@@ -1,4 +1,4 @@
-//! What a timeline tells of, and in which words.
+//! Timeline entries.
 
 use std::{fmt, time::Duration};
 
@@ -7,146 +7,143 @@ use tower_reauth::refresh::RefreshReason;
 
 use crate::timeline::grouped;
 
-/// One thing that happened. Tokens go by their names: `A1` is the first access token, `R1` the first refresh token.
+/// One event. Tokens are shown by name: `A1` is the first access token, `R1` the first refresh token.
 pub(crate) enum Step {
-    /// A naive call refreshes.
-    RefreshesItself {
+    // Of a naive call:
+    /// Starts a refresh of its own.
+    RefreshesAlone {
         expired: String,
         presented: String,
     },
-    /// The naive call's refresh worked.
-    Stores {
+    StoresTokens {
         pair: String,
     },
-    /// The naive call's refresh was refused.
+    /// Its refresh failed.
     SignsOut {
-        why: String,
+        reason: String,
     },
-    /// A naive call finds that there are no tokens any more.
+    /// Another call has signed the user out.
     FindsNoToken,
-    /// A call through the layer is the first to need a token.
-    Starts {
-        /// It has not expired, a server refused it.
-        refused: bool,
+
+    // Of a call through the layer:
+    StartsRefresh {
+        rejected: bool,
     },
-    /// Another one comes while that refresh runs.
-    Joins {
-        waiting: usize,
+    JoinsRefresh {
+        waiters: usize,
     },
-    /// The refresher asks the token endpoint.
-    Presents {
-        presented: String,
-    },
-    /// The session has a new token.
-    Renewed {
-        took: Duration,
-        waiting: usize,
-    },
-    /// It has none.
-    NotRenewed {
-        why: String,
-    },
-    /// The server's verdicts on a refresh token.
-    Spends {
-        presented: String,
-        bought: String,
-    },
-    FindsSpent {
-        presented: String,
-    },
-    RevokesFamily {
-        presented: String,
-    },
-    /// The server refuses an access token from now on.
-    Revokes {
-        access: String,
-    },
-    /// A call is on its way.
+
+    // Of each call:
     Sends {
         access: String,
     },
-    Answered {
+    Receives {
         status: StatusCode,
     },
-    Failed {
-        why: String,
+    Fails {
+        reason: String,
     },
-    /// How many of the crowd wait for the refresh.
+
+    // Of the refresher and the session:
+    PresentsRefreshToken {
+        presented: String,
+    },
+    Refreshed {
+        elapsed: Duration,
+        waiters: usize,
+    },
+    RefreshFailed {
+        reason: String,
+    },
+    /// The session's status counts all callers as waiting.
+    AllWaiting {
+        callers: usize,
+    },
+
+    // Of the server:
+    Grants {
+        presented: String,
+        issued: String,
+    },
+    Refuses {
+        presented: String,
+    },
+    RevokesGrant {
+        presented: String,
+    },
+    RevokesAccessToken {
+        access: String,
+    },
+
+    // Of many callers:
     Waiting {
         callers: usize,
-        of: usize,
+        total: usize,
     },
-    /// The session's status says that all wait.
-    AllWait {
-        callers: usize,
-    },
-    /// How many of the crowd have been answered with success.
     Succeeded {
         callers: usize,
-        of: usize,
+        total: usize,
     },
 }
 
 // === impl Step ===
 
 impl Step {
-    pub(crate) fn starts(reason: RefreshReason) -> Self {
-        Self::Starts { refused: reason == RefreshReason::Rejected }
+    pub(crate) fn starts_refresh(reason: RefreshReason) -> Self {
+        Self::StartsRefresh { rejected: reason == RefreshReason::Rejected }
     }
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::RefreshesItself { expired, presented } => {
-                write!(f, "{expired} has expired: refreshes by itself, presents {presented}")
+            Self::RefreshesAlone { expired, presented } => {
+                write!(f, "{expired} has expired: starts its own refresh with {presented}")
             }
-            Self::Stores { pair } => write!(f, "its refresh is answered: stores {pair}"),
-            Self::SignsOut { why } => {
-                write!(f, "its refresh failed ({why}): clears the tokens, SIGNED OUT; the call FAILS")
+            Self::StoresTokens { pair } => write!(f, "its refresh succeeded: stores {pair}"),
+            Self::SignsOut { reason } => {
+                write!(f, "its refresh failed ({reason}): clears the tokens, SIGNED OUT; the call FAILS")
             }
-            Self::FindsNoToken => f.write_str("there is no token any more: the call FAILS"),
-            Self::Starts { refused: false } => {
-                f.write_str("the token has expired: starts a refresh, waiting for it")
+            Self::FindsNoToken => f.write_str("finds no token: the call FAILS"),
+            Self::StartsRefresh { rejected: false } => {
+                f.write_str("the token has expired: starts a refresh and waits for it")
             }
-            Self::Starts { refused: true } => {
-                f.write_str("the token was refused: starts a refresh, waiting for it")
+            Self::StartsRefresh { rejected: true } => {
+                f.write_str("the token was rejected: starts a refresh and waits for it")
             }
-            Self::Joins { waiting } => {
-                write!(f, "a refresh is already running, waiting for it ({} wait)", grouped(*waiting))
-            }
-            Self::Presents { presented } => write!(f, "presents {presented} to the token endpoint"),
-            Self::Renewed { took, waiting } => {
-                let (waiting, ms) = (grouped(*waiting), took.as_millis());
-                write!(f, "a new token after {ms} ms: the {waiting} that wait go on with it")
-            }
-            Self::NotRenewed { why } => write!(f, "the refresh failed: {why}"),
-            Self::Spends { presented, bought } => {
-                write!(f, "{presented} comes for the first time: it is spent now, and buys {bought}")
-            }
-            Self::FindsSpent { presented } => write!(f, "{presented} comes again: it is spent, so 401"),
-            Self::RevokesFamily { presented } => {
-                write!(
-                    f,
-                    "{presented} comes again: it is spent, so 401, and all that it ever bought is REVOKED"
-                )
-            }
-            Self::Revokes { access } => {
-                write!(f, "{access} is REVOKED, though it hasn't expired: 401 from now on")
+            Self::JoinsRefresh { waiters } => {
+                write!(f, "a refresh is already running: waits for it ({} waiting)", grouped(*waiters))
             }
             Self::Sends { access } => write!(f, "sent with {access}"),
-            Self::Answered { status } if status.is_success() => write!(f, "answered {status}"),
-            Self::Answered { status } => write!(f, "answered {status}: the call FAILS"),
-            Self::Failed { why } => write!(f, "the call FAILS: {why}"),
-            Self::Waiting { callers, of } => {
-                write!(f, "{} of {} callers wait for that refresh", grouped(*callers), grouped(*of))
+            Self::Receives { status } if status.is_success() => write!(f, "receives {status}"),
+            Self::Receives { status } => write!(f, "receives {status}: the call FAILS"),
+            Self::Fails { reason } => write!(f, "the call FAILS: {reason}"),
+            Self::PresentsRefreshToken { presented } => write!(f, "sends {presented} to the token endpoint"),
+            Self::Refreshed { elapsed, waiters } => {
+                let (waiters, ms) = (grouped(*waiters), elapsed.as_millis());
+                write!(f, "new token after {ms} ms: {waiters} waiting callers continue with it")
             }
-            Self::AllWait { callers } => {
+            Self::RefreshFailed { reason } => write!(f, "the refresh failed: {reason}"),
+            Self::AllWaiting { callers } => {
                 let callers = grouped(*callers);
-                write!(f, "its status says that {callers} wait: now the server answers the refresh")
+                write!(f, "{callers} callers are waiting: the server may respond to the refresh now")
             }
-            Self::Succeeded { callers, of } => {
-                write!(f, "{} of {} calls have succeeded", grouped(*callers), grouped(*of))
+            Self::Grants { presented, issued } => write!(f, "first use of {presented}: issues {issued}"),
+            Self::Refuses { presented } => write!(f, "{presented} was used before: responds with 401"),
+            Self::RevokesGrant { presented } => {
+                write!(
+                    f,
+                    "{presented} was used before: responds with 401 and REVOKES THE GRANT with all its tokens"
+                )
+            }
+            Self::RevokesAccessToken { access } => {
+                write!(f, "{access} is REVOKED before it expires: 401 from now on")
+            }
+            Self::Waiting { callers, total } => {
+                write!(f, "{} of {} callers are waiting for the refresh", grouped(*callers), grouped(*total))
+            }
+            Self::Succeeded { callers, total } => {
+                write!(f, "{} of {} calls have succeeded", grouped(*callers), grouped(*total))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! One part's course: printed as it happens, and kept for the picture.
+//! The timeline of one run: printed as it happens, and kept for the picture.
 
 use std::{
     fmt,
@@ -11,7 +11,7 @@ use crate::{
     step::Step,
 };
 
-/// What happens in one part. All clones are one.
+/// The events of one run. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Timeline {
     inner: Arc<Inner>,
@@ -32,16 +32,17 @@ pub(crate) struct Entry {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Who {
-    /// One of [`CALLS`], by its place there.
+    /// One of [`CALLS`], by its index.
     Call(usize),
-    /// All the callers of the last part.
-    Crowd,
+    /// All the callers of a run with many.
+    Callers,
     Session,
     Refresher,
     Server,
 }
 
-/// Short names for tokens, in the order in which they were first seen: readable, and no secret in the output.
+/// Short names for tokens, numbered in the order in which they are first seen. They keep secrets out of the
+/// output.
 #[derive(Default)]
 pub(crate) struct Names {
     access: Mutex<Vec<String>>,
@@ -51,7 +52,7 @@ pub(crate) struct Names {
 // === impl Timeline ===
 
 impl Timeline {
-    /// Begins with a headline.
+    /// Prints the headline.
     pub(crate) fn new(headline: &str) -> Self {
         println!("\n{headline}");
         let inner =
@@ -59,27 +60,28 @@ impl Timeline {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Tells of what goes before the calls.
+    /// Prints what happens before the calls.
     pub(crate) fn note(&self, text: &str) {
         println!("              {text}");
     }
 
-    /// The calls are made now.
+    /// Starts the clock: the calls are made now.
     pub(crate) fn start(&self) {
         *lock(&self.inner.start) = Instant::now();
     }
 
-    pub(crate) fn tell(&self, who: Who, step: Step) {
+    /// Prints a step, and keeps it for the picture.
+    pub(crate) fn log(&self, who: Who, step: Step) {
         self.push(who, step, true);
     }
 
-    /// As [`tell`](Self::tell), for the picture alone.
-    pub(crate) fn keep(&self, who: Who, step: Step) {
+    /// Keeps a step for the picture, without printing it.
+    pub(crate) fn record(&self, who: Who, step: Step) {
         self.push(who, step, false);
     }
 
     fn push(&self, who: Who, step: Step, print: bool) {
-        // The clock is read and the line printed under the lock: the lines are in the order of their times.
+        // Read the clock and print under the lock, so that the lines are in the order of their times.
         let mut entries = lock(&self.inner.entries);
         let at = lock(&self.inner.start).elapsed();
         if print {
@@ -101,11 +103,11 @@ impl Timeline {
 
 impl Names {
     pub(crate) fn access(&self, token: &str) -> String {
-        format!("A{}", place(&self.access, token))
+        format!("A{}", number(&self.access, token))
     }
 
     pub(crate) fn refresh(&self, token: &str) -> String {
-        format!("R{}", place(&self.refresh, token))
+        format!("R{}", number(&self.refresh, token))
     }
 
     pub(crate) fn pair(&self, pair: &Pair) -> String {
@@ -113,13 +115,13 @@ impl Names {
     }
 }
 
-fn place(seen: &Mutex<Vec<String>>, token: &str) -> usize {
+fn number(seen: &Mutex<Vec<String>>, token: &str) -> usize {
     let mut seen = lock(seen);
-    let at = seen.iter().position(|it| it == token).unwrap_or_else(|| {
+    let index = seen.iter().position(|known| known == token).unwrap_or_else(|| {
         seen.push(token.to_owned());
         seen.len() - 1
     });
-    at + 1
+    index + 1
 }
 
 // === impl Who ===
@@ -128,7 +130,7 @@ impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Call(call) => write!(f, "{}", CALLS[*call]),
-            Self::Crowd => f.write_str("callers"),
+            Self::Callers => f.write_str("callers"),
             Self::Session => f.write_str("session"),
             Self::Refresher => f.write_str("refresher"),
             Self::Server => f.write_str("server"),
@@ -136,17 +138,17 @@ impl fmt::Display for Who {
     }
 }
 
-/// `10000` as `10,000`.
+/// Formats `10000` as `10,000`.
 pub(crate) fn grouped(number: usize) -> String {
     let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
-            text.push(',');
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            grouped.push(',');
         }
-        text.push(digit);
+        grouped.push(digit);
     }
-    text
+    grouped
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,4 +1,4 @@
-//! What the three clients have in common.
+//! The interface of the three clients.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ pub(crate) trait Client: Send + Sync + Sized + 'static {
 
     fn new(server: Arc<Server>, grant: Grant) -> Self;
 
-    /// One call, with a new token if that is needed. Whether it succeeded.
+    /// Makes one call, with a new token if necessary. Returns whether it succeeded.
     fn call(&self) -> impl Future<Output = bool> + Send;
 
-    /// The access token that the client holds, if it is signed in.
+    /// The client's access token, if it is signed in.
     fn access(&self) -> impl Future<Output = Option<String>> + Send;
 }
 
-/// Whether the resource takes an access token.
-pub(crate) async fn takes(server: &Server, access: &str) -> bool {
+/// Whether the resource accepts an access token.
+pub(crate) async fn accepts(server: &Server, access: &str) -> bool {
     server.call(access).await == StatusCode::OK
 }

@@ -1,4 +1,4 @@
-//! The layer on a hyper client.
+//! A hyper client with the layer.
 
 use std::sync::Arc;
 
@@ -27,18 +27,20 @@ impl Client for Layered {
     const NAME: &'static str = "layer";
 
     fn new(server: Arc<Server>, grant: Grant) -> Self {
-        let token =
-            Token::builder(grant.access).refresh_token(grant.refresh).build().expect("the server made it");
+        let token = Token::builder(grant.access)
+            .refresh_token(grant.refresh)
+            .build()
+            .expect("the server issues valid tokens");
         let session = Session::builder(refresher(&server)).token(token).build();
         let layer = AuthLayer::from_session(session.clone())
-            .restrict_to_origin(server.url().parse().expect("it is the URL of a server"));
+            .restrict_to_origin(server.url().parse().expect("the server has a valid URL"));
         let client = legacy::Client::builder(TokioExecutor::new()).build_http();
         let client = ServiceBuilder::new().layer(layer).service(client);
         Self { session, client, resource: server.resource_url() }
     }
 
     async fn call(&self) -> bool {
-        let request = Request::get(&self.resource).body(Empty::new()).expect("it is a URL");
+        let request = Request::get(&self.resource).body(Empty::new()).expect("the server has a valid URL");
         let Ok(response) = self.client.clone().oneshot(request).await else { return false };
         let status = response.status();
         response.into_body().collect().await.is_ok() && status == StatusCode::OK
@@ -52,7 +54,7 @@ impl Client for Layered {
 fn refresher(server: &Server) -> AnyRefresher {
     let transport = legacy::Client::builder(TokioExecutor::new()).build_http();
     let url = server.token_url();
-    let valid = "it is a URL of this machine";
+    let valid = "the server has a URL on loopback";
     if server.kind == Kind::SimpleJwt {
         AnyRefresher::new(JsonEndpoint::try_with_transport(url, transport).expect(valid).for_simplejwt())
     } else {

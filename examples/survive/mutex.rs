@@ -1,11 +1,11 @@
-//! An async mutex with a second check, as most clients have it.
+//! Refreshes behind an async mutex with a second check, as most clients do.
 
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
 use crate::{
-    client::{Client, takes},
+    client::{Client, accepts},
     servers::{Grant, Server},
 };
 
@@ -23,11 +23,11 @@ impl Client for Locked {
 
     async fn call(&self) -> bool {
         let Some(access) = self.access().await else { return false };
-        if takes(&self.server, &access).await {
+        if accepts(&self.server, &access).await {
             return true;
         }
-        let Some(access) = self.newer_than(&access).await else { return false };
-        takes(&self.server, &access).await
+        let Some(access) = self.refresh(&access).await else { return false };
+        accepts(&self.server, &access).await
     }
 
     async fn access(&self) -> Option<String> {
@@ -36,11 +36,11 @@ impl Client for Locked {
 }
 
 impl Locked {
-    async fn newer_than(&self, access: &str) -> Option<String> {
+    async fn refresh(&self, rejected: &str) -> Option<String> {
         let mut held = self.grant.lock().await;
         let grant = held.as_ref()?;
-        if grant.access == access {
-            // The flaw: whoever gives up here takes the new refresh token with them.
+        if grant.access == rejected {
+            // The bug: a caller that is cancelled here loses the new refresh token.
             let new = self.server.refresh(&grant.refresh).await.ok();
             *held = new;
         }

@@ -1,9 +1,9 @@
-//! Check, refresh, no lock.
+//! Refreshes in each call, without a lock.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
-    client::{Client, takes},
+    client::{Client, accepts},
     servers::{Grant, Server},
 };
 
@@ -21,15 +21,15 @@ impl Client for Naive {
 
     async fn call(&self) -> bool {
         let Some(grant) = self.grant().clone() else { return false };
-        if takes(&self.server, &grant.access).await {
+        if accepts(&self.server, &grant.access).await {
             return true;
         }
-        // The flaw: each call that was refused comes here, with the same refresh token.
+        // The bug: each rejected call gets here, with the same refresh token.
         let new = self.server.refresh(&grant.refresh).await.ok();
         let signed_in = new.clone();
         *self.grant() = new;
         match signed_in {
-            Some(grant) => takes(&self.server, &grant.access).await,
+            Some(grant) => accepts(&self.server, &grant.access).await,
             None => false,
         }
     }

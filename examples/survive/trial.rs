@@ -1,4 +1,4 @@
-//! One client's life: expiry after expiry, until it is signed out.
+//! Runs one client through expiries until it is signed out.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use crate::{
-    client::{Client, takes},
+    client::{Client, accepts},
     servers::{Kind, Server},
 };
 
@@ -16,32 +16,34 @@ pub(crate) struct Survival {
     client: &'static str,
     expiries: u32,
     pub(crate) survived: u32,
-    /// The expiry after which the server took nothing of what the client held.
+    /// The expiry after which the server no longer accepted the client's token.
     pub(crate) signed_out_at: Option<u32>,
 }
 
 const CALLERS: u64 = 10;
-/// How long the server holds its answer to a refresh back, as a network would: else nobody has the time to give up.
-pub(crate) const ANSWER_DELAY_MS: u64 = 20;
-/// How long those wait who give up, at most.
-const MOST_PATIENCE_MS: u64 = 2 * ANSWER_DELAY_MS;
-/// Access tokens live for two seconds. One that is refused within the first tenth of that counts as one that never was
-/// good, and the layer doesn't ask for the next at once.
+/// The server delays its response to a refresh, as a network would. Otherwise no caller could be cancelled
+/// meanwhile.
+pub(crate) const RESPONSE_DELAY_MS: u64 = 20;
+/// The latest time at which a call is cancelled.
+const MAX_CANCEL_MS: u64 = 2 * RESPONSE_DELAY_MS;
+/// The access tokens' lifetime in seconds.
 pub(crate) const LIFETIME: &str = "2";
-const GOOD_FOR: Duration = Duration::from_millis(250);
+/// Longer than a token's trial, a tenth of its lifetime: after a rejection within it, the layer would wait
+/// for the backoff.
+const USED_FOR: Duration = Duration::from_millis(250);
 
-/// Makes one client live through expiries, until it has lost its sign-in.
+/// Runs one client until it is signed out or has survived all expiries.
 pub(crate) async fn run<C: Client>(server: &Arc<Server>, expiries: u32) -> Survival {
     println!("\n{}: {CALLERS} calls at each of {expiries} expiries", C::NAME);
     let client = Arc::new(C::new(Arc::clone(server), server.sign_in().await));
     let mut survival = Survival { client: C::NAME, expiries, survived: 0, signed_out_at: None };
     for expiry in 1..=expiries {
         if let Some(access) = client.access().await {
-            end(server, &access).await;
+            expire(server, &access).await;
         }
         make_calls(&client, expiry).await;
         let is_signed_in = match client.access().await {
-            Some(access) => takes(server, &access).await,
+            Some(access) => accepts(server, &access).await,
             None => false,
         };
         if !is_signed_in {
@@ -51,33 +53,33 @@ pub(crate) async fn run<C: Client>(server: &Arc<Server>, expiries: u32) -> Survi
         }
         survival.survived = expiry;
         if expiry % expiries.div_ceil(10) == 0 {
-            println!("{}: signed in after {expiry} of {expiries} expiries", C::NAME);
+            println!("{}: still signed in after {expiry} of {expiries} expiries", C::NAME);
         }
     }
     survival
 }
 
-/// Returns when the server takes an access token no more.
-async fn end(server: &Server, access: &str) {
+/// Returns once the server no longer accepts an access token.
+async fn expire(server: &Server, access: &str) {
     if server.kind != Kind::SimpleJwt {
-        sleep(GOOD_FOR).await;
+        sleep(USED_FOR).await;
         return server.expire(access).await;
     }
-    while takes(server, access).await {
-        sleep(GOOD_FOR / 10).await;
+    while accepts(server, access).await {
+        sleep(USED_FOR / 10).await;
     }
 }
 
-/// All calls at once. A third of the callers wait for a moment only, which is as long for each client.
+/// Makes all calls at once and cancels a third of them, after the same times for each client.
 async fn make_calls<C: Client>(client: &Arc<C>, expiry: u32) {
     let mut random = fastrand::Rng::with_seed(expiry.into());
     let mut calls = JoinSet::new();
     for caller in 0..CALLERS {
-        let patience = Duration::from_millis(random.u64(1..=MOST_PATIENCE_MS));
+        let cancel_after = Duration::from_millis(random.u64(1..=MAX_CANCEL_MS));
         let client = Arc::clone(client);
         calls.spawn(async move {
             if caller % 3 == 0 {
-                drop(timeout(patience, client.call()).await);
+                drop(timeout(cancel_after, client.call()).await);
             } else {
                 client.call().await;
             }

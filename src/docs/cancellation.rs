@@ -1,22 +1,28 @@
-//! What ends when something is dropped.
+//! Cancellation.
 //!
-//! | dropped | ends | goes on |
+//! Dropping a caller cancels only that caller:
+//!
+//! | dropped | cancelled | continues |
 //! |---|---|---|
-//! | a request's future, a [`token()`](crate::Session::token), also the one that began the refresh | that caller | the refresh, the other callers |
-//! | all of them | the callers | the refresh, its save |
-//! | the last [`Session`](crate::Session) and layer | nothing | the refresh that runs, its save |
-//! | the runtime on which the refresh runs | the refresh: its callers get [`is_outcome_unknown`](crate::Error::is_outcome_unknown) at once | the session; the next demand starts a refresh on its own runtime, as the repeat |
-//! | the runtime, while a token is being saved | the save | the token is given to all and counts as unsaved |
-//! | a [`shutdown`](crate::Session::shutdown) | that wait | the refresh; the session stays shut down |
+//! | a request's future or a [`token()`](crate::Session::token), even the one that started the refresh | that caller | the refresh, the other callers |
+//! | all callers | all of them | the refresh, its save |
+//! | the last [`Session`](crate::Session) and layer | nothing | the refresh in progress, its save |
+//! | the runtime of the refresh | the refresh; callers get [`is_outcome_unknown`](crate::Error::is_outcome_unknown) immediately | the session; the next caller repeats the refresh on its own runtime |
+//! | the runtime, while a token is being saved | the save | all callers get the token, which is reported as unsaved |
+//! | a [`shutdown()`](crate::Session::shutdown) | that wait | the refresh; the session stays shut down |
 //!
-//! A refresh is a task of its own, with a limit (60 s unless set). A refresher that is still running then is dropped,
-//! and the outcome is unknown: the refresh token may be spent. Servers that rotate accept it once more for some
-//! seconds, so the next demand presents it once more, at once.
+//! # Timeouts
 //!
-//! Every waiter has a timer of its own, its patience. It needs nobody else to end: not the refresh, not the runtime on
-//! which that runs.
+//! A refresh runs in a task of its own, for at most
+//! [`refresh_timeout`](crate::SessionBuilder::refresh_timeout) (60 s by default). If it hasn't finished by
+//! then, the refresher is dropped and the outcome is unknown: the refresh token may be used up. Servers that
+//! rotate refresh tokens tolerate a repeat for some seconds, so the next caller presents the same token once
+//! more, immediately.
+//!
+//! Every waiter has its own timer and depends on nothing else to finish: neither on the refresh nor on the
+//! runtime that the refresh runs on.
 //!
 //! # Wakers
 //!
-//! The waiters of a refresh are woken from within a lock of [`futures`](https://docs.rs/futures)' `Shared`. A `Waker`
-//! must not poll or drop a session's future itself; those of runtimes don't.
+//! Waiters are woken while `Shared` of [`futures`](https://docs.rs/futures) holds its lock. Never poll or
+//! drop a session's future from inside a `Waker`. The wakers of async runtimes don't.

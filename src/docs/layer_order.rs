@@ -1,6 +1,6 @@
-//! Where to put the layer among others.
+//! Layer order.
 //!
-//! Written as with `ServiceBuilder`, the first being the outermost:
+//! In the order of a `ServiceBuilder`, outermost first:
 //!
 //! ```
 //! use std::time::Duration;
@@ -13,45 +13,64 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
 //! let client = ServiceBuilder::new()
-//!     .timeout(Duration::from_secs(30))           // the whole call, waits and second sending included
-//!     // .retry(policy)                           // each try asks for the token again
-//!     .layer(FollowRedirectLayer::new())
+//!     .timeout(Duration::from_secs(30))   // the whole call, including waits and the retry
+//!     // .retry(policy)                   // each try asks for the token again
 //!     .layer(AuthLayer::new(refresher).restrict_to_origin("https://api.example.com".parse()?))
-//!     .concurrency_limit(64)                      // not held while a request waits for a token
+//!     .timeout(Duration::from_secs(10))   // one attempt
+//!     .concurrency_limit(64)              // released while waiting for a token
+//!     .layer(FollowRedirectLayer::new())
 //!     .service(service_fn(send));
 //! # let _ = client;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! | layer | where | why |
+//! | layer | place | reason |
 //! |---|---|---|
-//! | tower `Timeout` for the whole call | outside | it bounds the wait for a token, both sendings and all |
-//! | tower `Timeout` for one sending | inside | a wait for a token isn't the server's slowness |
-//! | tower `Retry` | outside | each try asks for the token again. [`Error::is_retryable`](crate::Error::is_retryable) tells the policy whether to; [`AuthReport`](crate::future::AuthReport) how often a request went out already |
-//! | tower `ConcurrencyLimit`, `RateLimit`, `LoadShed` | inside | a request that waits for a token gives its permit back; a second sending takes one anew |
-//! | tower `Buffer` | inside | the same for its slots. It is also what makes a service clonable that isn't |
-//! | tower `Balance` | inside | the second sending may go to another server |
-//! | tower-http `FollowRedirect` | outside, *with* [`restrict_to_origin`](crate::AuthLayer::restrict_to_origin) | each hop is judged by its own URI: the token stays where it belongs. Without allowed origins it would go along to wherever a server redirects |
-//! | the same, or a client that follows redirects by itself | inside | the redirect layer strips the credential when a redirect leaves the origin. The layer sees only the last answer: a 401 of another host looks like one of ours, so a rule should look at where it came from |
-//! | tower-http `Decompression` | either | a held 401 isn't read |
-//! | tower-http `Trace` | outside for one span a call, inside for one a sending | the token is marked sensitive in both |
-//! | a layer that signs requests, or makes paths | inside | a second sending must be signed anew |
+//! | tower `Timeout` of the whole call | outside | it bounds everything: wait, request and retry |
+//! | tower `LoadShed` | outside | inside, it would shed every request that waits for a token. [`max_waiters`](crate::SessionBuilder::max_waiters) bounds those |
+//! | tower `Retry` | outside | each try asks for the token again. [`Error::is_retryable`](crate::Error::is_retryable) tells the policy whether to retry, [`AuthReport`](crate::future::AuthReport) how many attempts were made |
+//! | tower `Timeout` of one attempt | inside | waiting for a token isn't a slow server |
+//! | tower `ConcurrencyLimit`, `RateLimit` | inside | a request that waits for a token releases its permit; a retry acquires one again |
+//! | tower `Buffer` | inside | a request that waits releases its slot. `Buffer` also makes a service `Clone` |
+//! | tower `Balance` | inside | the retry may go to another server |
+//! | tower-http `FollowRedirect` | inside | it strips the token when a redirect leaves the origin; see [below](#redirects) |
+//! | tower-http `Decompression` | either | a 401 being held isn't read |
+//! | tower-http `Trace` | outside for one span per call, inside for one per attempt | the token is marked sensitive in both |
+//! | a layer that signs requests or rewrites URIs | inside | a retry must be signed again |
 //!
-//! # A client that follows redirects by itself
+//! tonic's `Endpoint::timeout` is inside the channel, so it bounds each attempt and not the wait. A deadline
+//! on the request (`Request::set_timeout`) bounds both.
 //!
-//! tower-http leaves the last hop's URI in the response's extensions. A rule that takes only the API's own refusals:
+//! # Redirects
+//!
+//! Place a layer that follows redirects inside, like a client that follows them by itself. It strips
+//! `Authorization`, `Cookie` and `Proxy-Authorization` when a redirect leaves the origin. The auth layer then
+//! sees only the last response, and a 401 from another host is indistinguishable from ours. tower-http leaves
+//! the URI of the last hop in the response's extensions, so a rule can accept only the API's own rejections:
 //!
 //! ```
 //! use tower_http::follow_redirect::RequestUri;
-//! use tower_reauth::rejection::{RejectionRule, StatusUnauthorized, Verdict, rejection_fn};
+//! use tower_reauth::rejection::{RejectionRule, ResponseHead, StatusUnauthorized, Verdict, rejection_fn};
 //!
-//! let from_our_api = rejection_fn(|head| match head.extensions().get::<RequestUri>() {
-//!     Some(RequestUri(uri)) if uri.host() != Some("api.example.com") => Verdict::Accept,
-//!     _ => StatusUnauthorized.judge(head),
-//! });
+//! fn only_from_api(head: &ResponseHead<'_>) -> Verdict {
+//!     match head.extensions().get::<RequestUri>() {
+//!         Some(RequestUri(uri)) if uri.host() != Some("api.example.com") => Verdict::Accept,
+//!         _ => StatusUnauthorized.judge(head),
+//!     }
+//! }
 //! # use tower_reauth::{AuthLayer, RefreshContext, Token, refresh_fn};
 //! # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
-//! let layer = AuthLayer::new(refresher).rejection_rule(from_our_api);
+//! let layer = AuthLayer::new(refresher).rejection_rule(rejection_fn(only_from_api));
 //! # let _ = layer;
 //! ```
+//!
+//! Outside, each hop is checked by its own URI. Without restricted origins the token follows every redirect,
+//! so this order needs [`restrict_to_origin`](crate::AuthLayer::restrict_to_origin). Use it if the token is
+//! in another header ([`header_name`](crate::AuthLayer::header_name)), which `FollowRedirect` doesn't strip.
+//! Then:
+//!
+//! - [`SkipAuth`](crate::SkipAuth) is lost when a redirect leaves the origin, unless the redirect policy is
+//!   `FilterCredentials::new().allow_extension::<SkipAuth>()`.
+//! - A foreign server can redirect a request to the API, and the layer adds the token. Use another client for
+//!   foreign servers.

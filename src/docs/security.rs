@@ -1,37 +1,54 @@
-//! What is protected from whom.
+//! Security model.
 //!
-//! # From the network
+//! # Network attackers
 //!
-//! A token goes over `https`, or to this machine (127.0.0.0/8, `::1`, `localhost`, `*.localhost`). Other destinations
-//! get a typed error, unless [`dangerous_allow_cleartext`](crate::AuthLayer::dangerous_allow_cleartext) is set.
+//! A token is sent over `https`, or to loopback (127.0.0.0/8, `::1`, `localhost` and names below it). A
+//! request to any other destination fails with a typed error, unless
+//! [`dangerous_allow_cleartext`](crate::AuthLayer::dangerous_allow_cleartext) is set.
 //!
-//! # From other servers
+//! A gRPC layer trusts its channel: a call whose URI names no host is sent with the token wherever the
+//! channel is connected to, over cleartext as well.
 //!
-//! Where [`restrict_to_origin`](crate::AuthLayer::restrict_to_origin) is set, a request to any other origin passes untouched. It is
-//! judged before *each* sending by the request's own URI. Where the *inner* service follows redirects by itself the
-//! layer doesn't see them: put the layer beneath that one, with allowed origins, or let a rule look at where the answer
-//! came from (see [the order of layers](crate::docs::layer_order)).
+//! # Other servers
 //!
-//! Challenges of a server reach the refresher ([`challenges`](crate::RefreshContext::challenges)). They come from
-//! whoever answered with a 401: a refresher that asks where a challenge says must know whom it trusts.
+//! With [`restrict_to_origin`](crate::AuthLayer::restrict_to_origin), a request to any other origin passes
+//! through untouched. The origin is that of the request's URI, and is checked before *each* attempt. A `Host`
+//! header isn't checked: a gateway that passes on its callers' `Host` headers should remove them.
 //!
-//! # From a token endpoint
+//! If the *inner* service follows redirects, the layer doesn't see them; see [layer
+//! order](super::layer_order#redirects).
 //!
-//! The refreshers of `oauth2` and `json` go to `https` or to this machine, and follow no redirect out of the endpoint's
-//! origin. An answer is read up to a limit, and costs at most twice that in memory, however it is built, or four times
-//! where most of it is one token. Nothing of its body reaches an error or a log but its error code, or a token type that
-//! can't be used, without control characters and cut to 64. A JWT is read for its end and not verified: it comes from
-//! the endpoint, and is for the server that it is sent to.
+//! The challenges of a 401 are passed to the refresher ([`challenges`](crate::RefreshContext::challenges)).
+//! They come from any server that responded with a 401: a refresher that follows them must check where it
+//! sends tokens.
 //!
-//! # From readers of logs and memory
+//! # Token endpoints
 //!
-//! No `Debug`, `Display`, log line or error of this crate shows a token or a part of it, and a panic's payload isn't
-//! copied. A refresher's own error is passed on as it is: it is the refresher's to keep secrets out of it.
-//! The header's value is marked sensitive, so HTTP/2 doesn't put it into its compression tables.
-//! Buffers of access and refresh tokens are overwritten when their last user is gone; copies that a client makes
-//! beneath the layer are the client's.
+//! The refreshers of `oauth2` and `json` send requests over `https` or to loopback, and don't follow
+//! cross-origin redirects. They read a response up to a size limit, which uses at most twice that memory, or
+//! four times if most of the response is one token.
 //!
-//! # From the client itself
+//! Only an error code, or an unusable token type, gets from a response's body into errors and logs, without
+//! control characters and cut to 64 characters.
 //!
-//! A refresh token whose successor has arrived is never presented again, as a server takes that for theft (RFC 9700
-//! §4.14.2).
+//! A JWT's expiry is read without verification: the token comes from the endpoint, and the server that it is
+//! sent to verifies it.
+//!
+//! # Logs and memory
+//!
+//! No `Debug`, `Display`, log line or error of this crate shows a token or part of it, and a panic's payload
+//! isn't copied. A refresher's own error is passed on as it is: keeping secrets out of it is the refresher's
+//! job. The header value is marked sensitive, so HTTP/2 doesn't add it to its compression tables.
+//!
+//! Tokens that the crate holds are wiped when they are last dropped. The rest isn't guaranteed:
+//!
+//! - Transient buffers, of a token request and its response, are wiped on a best-effort basis. The buffers of
+//!   the HTTP client and of TLS hold the same bytes.
+//! - A request's headers that are kept for a replay are in a buffer that isn't wiped, unless their values are
+//!   marked sensitive ([`HeaderValue::set_sensitive`](http::HeaderValue::set_sensitive)).
+//! - Copies made by inner services are outside the crate's control.
+//!
+//! # Token reuse
+//!
+//! A refresh token whose successor has arrived is never presented again, as a server treats that as theft
+//! (RFC 9700 §4.14.2).

@@ -1,4 +1,4 @@
-//! What a row of the picture shows, read from a timeline.
+//! Turns a timeline into the rows and curves of the picture.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::{
     timeline::{Entry, Who, grouped},
 };
 
-/// One row: what was done from when to when, and what came of it.
+/// One row: its bars, and the outcome.
 #[derive(Default)]
 pub(super) struct Row {
     pub(super) bars: Vec<Bar>,
@@ -33,7 +33,7 @@ pub(super) struct Outcome {
     pub(super) text: String,
 }
 
-/// How many of a crowd waited, and how many had succeeded, by time.
+/// The numbers of waiting and of successful callers over time.
 #[derive(Default)]
 pub(super) struct Curves {
     pub(super) waiting: Vec<(Duration, usize)>,
@@ -41,23 +41,23 @@ pub(super) struct Curves {
     pub(super) callers: usize,
 }
 
-/// Reads the row of those that `is_mine` picks.
+/// The row of the entries that `is_mine` selects.
 pub(super) fn row(entries: &[Entry], is_mine: impl Fn(Who) -> bool) -> Row {
     let mut row = Row::default();
     let mut open: Option<(Duration, Kind)> = None;
     for Entry { at, step, .. } in entries.iter().filter(|entry| is_mine(entry.who)) {
         let begins = match step {
-            Step::RefreshesItself { .. } | Step::Presents { .. } => Some(Kind::Refreshing),
-            Step::Starts { .. } | Step::Joins { .. } => Some(Kind::Waiting),
+            Step::RefreshesAlone { .. } | Step::PresentsRefreshToken { .. } => Some(Kind::Refreshing),
+            Step::StartsRefresh { .. } | Step::JoinsRefresh { .. } => Some(Kind::Waiting),
             Step::Sends { .. } => Some(Kind::Sent),
             _ => None,
         };
         let outcome = match step {
             Step::SignsOut { .. } => Some((false, "refresh refused: signed out".to_owned())),
-            Step::FindsNoToken | Step::Failed { .. } => Some((false, "failed".to_owned())),
-            Step::NotRenewed { .. } => Some((false, "no new token".to_owned())),
-            Step::Renewed { waiting, .. } => Some((true, format!("new token for {}", grouped(*waiting)))),
-            Step::Answered { status } => Some((status.is_success(), status.to_string())),
+            Step::FindsNoToken | Step::Fails { .. } => Some((false, "failed".to_owned())),
+            Step::RefreshFailed { .. } => Some((false, "no new token".to_owned())),
+            Step::Refreshed { waiters, .. } => Some((true, format!("new token for {}", grouped(*waiters)))),
+            Step::Receives { status } => Some((status.is_success(), status.to_string())),
             _ => None,
         };
         if begins.is_none() && outcome.is_none() {
@@ -76,15 +76,15 @@ pub(super) fn curves(entries: &[Entry]) -> Curves {
     let mut curves = Curves::default();
     for Entry { at, step, .. } in entries {
         match step {
-            Step::Starts { .. } => curves.waiting.extend([(*at, 0), (*at, 1)]),
+            Step::StartsRefresh { .. } => curves.waiting.extend([(*at, 0), (*at, 1)]),
             Step::Waiting { callers, .. } => climb(&mut curves.waiting, *at, *callers),
-            Step::Succeeded { callers, of } => {
+            Step::Succeeded { callers, total } => {
                 climb(&mut curves.succeeded, *at, *callers);
-                curves.callers = *of;
+                curves.callers = *total;
             }
-            // From here on nobody waits, and the first are on their way.
-            Step::Renewed { waiting, .. } => {
-                curves.waiting.extend([(*at, *waiting), (*at, 0)]);
+            // From here on no caller waits, and the first requests are being sent.
+            Step::Refreshed { waiters, .. } => {
+                curves.waiting.extend([(*at, *waiters), (*at, 0)]);
                 curves.succeeded.push((*at, 0));
             }
             _ => {}
@@ -93,7 +93,7 @@ pub(super) fn curves(entries: &[Entry]) -> Curves {
     curves
 }
 
-/// Adds a point. Callers in several threads count in one order and tell of it in another: what is behind is left out.
+/// Adds a point. Threads may log their counts in another order than they counted: lower counts are left out.
 fn climb(curve: &mut Vec<(Duration, usize)>, at: Duration, callers: usize) {
     if curve.last().is_none_or(|(_, highest)| callers > *highest) {
         curve.push((at, callers));

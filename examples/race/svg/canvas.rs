@@ -1,4 +1,4 @@
-//! As much of SVG as the picture needs.
+//! A minimal SVG writer.
 
 use std::fmt::Write as _;
 
@@ -24,7 +24,8 @@ impl Canvas {
         self.push(format_args!(r#"<line x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}" {style}/>"#));
     }
 
-    /// Writes text whose base line starts at the point; `class` is one of those in [`finish`](Self::finish).
+    /// Writes text whose baseline starts at the point. `class` is one of the classes in
+    /// [`finish`](Self::finish).
     pub(super) fn text(&mut self, (x, y): (f64, f64), class: &str, text: &str) {
         let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         self.push(format_args!(r#"<text x="{x:.1}" y="{y:.1}" class="{class}">{text}</text>"#));
@@ -33,13 +34,13 @@ impl Canvas {
     pub(super) fn polygon(&mut self, points: &[(f64, f64)], style: &str) {
         let mut list = String::new();
         for (x, y) in points {
-            write!(list, "{x:.1},{y:.1} ").expect("a string takes what is written");
+            write!(list, "{x:.1},{y:.1} ").expect("writing to a string can't fail");
         }
         self.push(format_args!(r#"<polygon points="{}" {style}/>"#, list.trim_end()));
     }
 
-    /// A tick or a cross in a disc. Drawn, as fonts differ in their signs.
-    pub(super) fn verdict(&mut self, (x, y): (f64, f64), is_good: bool) {
+    /// Draws a tick or a cross in a disc. It is drawn as fonts differ in these symbols.
+    pub(super) fn mark(&mut self, (x, y): (f64, f64), is_good: bool) {
         let (colour, path) = match is_good {
             true => ("#2b8a3e", "m-3.4 0.2 2.4 2.6 4.4-5.2"),
             false => ("#c92a2a", "m-2.8-2.8 5.6 5.6m0-5.6-5.6 5.6"),
@@ -49,7 +50,7 @@ impl Canvas {
         ));
     }
 
-    /// The whole picture. The colours are set, so that it is readable on a dark page, too.
+    /// The whole picture. It sets its colours, so that it is readable on a dark page, too.
     pub(super) fn finish(self, title: &str) -> String {
         let (body, height) = (self.body, self.y);
         format!(
@@ -58,10 +59,10 @@ impl Canvas {
 <style>
 text {{ font: 13px system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; fill: #343a40 }}
 .title {{ font-size: 18px; font-weight: 600 }}
-.part {{ font-size: 14px; font-weight: 600 }}
+.run {{ font-size: 14px; font-weight: 600 }}
 .small {{ font-size: 11px; fill: #868e96 }}
 .middle {{ font-size: 11px; fill: #868e96; text-anchor: middle }}
-.tally {{ font: 12px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; fill: #495057 }}
+.totals {{ font: 12px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; fill: #495057 }}
 .good {{ fill: #2b8a3e }}
 .bad {{ fill: #c92a2a }}
 </style>
@@ -74,6 +75,6 @@ text {{ font: 13px system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-
     }
 
     fn push(&mut self, element: std::fmt::Arguments<'_>) {
-        writeln!(self.body, "{element}").expect("a string takes what is written");
+        writeln!(self.body, "{element}").expect("writing to a string can't fail");
     }
 }

@@ -1,42 +1,42 @@
-//! What a part came to.
+//! Totals of a run.
 
 use std::fmt;
 
 use crate::timeline::Timeline;
 
-/// One part, once it has ended.
-pub(crate) struct Part {
+/// A finished run.
+pub(crate) struct Run {
     pub(crate) title: &'static str,
-    /// What makes the times what they are.
+    /// Explains the times in the picture.
     pub(crate) caption: &'static str,
     pub(crate) is_layered: bool,
     pub(crate) timeline: Timeline,
-    pub(crate) tally: Tally,
+    pub(crate) totals: Totals,
 }
 
-/// The last line of a part.
-pub(crate) struct Tally {
+/// The last line of a run.
+pub(crate) struct Totals {
     pub(crate) client: &'static str,
     pub(crate) callers: usize,
     /// Refreshes that reached the server.
     pub(crate) refreshes: usize,
-    /// Those of them that it answered with 401.
+    /// Refreshes that the server refused with a 401.
     pub(crate) refused: usize,
     pub(crate) ok: usize,
     /// The client holds a token that the server accepts.
     pub(crate) signed_in: bool,
 }
 
-// === impl Tally ===
+// === impl Totals ===
 
-impl Tally {
-    /// What the layer promises.
-    pub(crate) fn is_one_for_all(&self) -> bool {
+impl Totals {
+    /// Whether one refresh was enough for all calls, as the layer guarantees.
+    pub(crate) fn is_single_refresh(&self) -> bool {
         self.refreshes == 1 && self.refused == 0 && self.ok == self.callers && self.signed_in
     }
 }
 
-impl fmt::Display for Tally {
+impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { client, callers, refreshes, refused, ok, signed_in } = self;
         let failed = callers.saturating_sub(*ok);

@@ -1,4 +1,4 @@
-//! What all parts need: a backend, a token that has expired, and the server's counts.
+//! Shared setup.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,35 +7,37 @@ use tokio::time::sleep;
 use crate::{
     BoxError,
     api::{Api, CALLS, Counts, Pair},
-    hold::Hold,
+    counts::Totals,
     options::Options,
+    response_order::RespondAfter,
     server::Server,
-    tally::Tally,
     timeline::Timeline,
 };
 
-/// Where the parts are played.
-pub(crate) struct Stage {
+/// The backend of all runs.
+pub(crate) struct Setup {
     pub(crate) api: Api,
-    /// The built-in server; none if another backend is asked.
+    /// The built-in server; `None` with `--server`.
     server: Option<Server>,
 }
 
-// === impl Stage ===
+// === impl Setup ===
 
-impl Stage {
-    pub(crate) async fn set(options: &Options) -> Result<Self, BoxError> {
+impl Setup {
+    pub(crate) async fn start(options: &Options) -> Result<Self, BoxError> {
         if let Some(server) = &options.server {
-            println!("The backend: {server}");
+            println!("Backend: {server}");
             return Ok(Self { api: Api::new(server)?, server: None });
         }
-        let server = Server::start(options.revoke_family).await?;
+        let server = Server::start(options.revoke_grant_on_reuse).await?;
         let address = server.address();
         println!(
-            "A backend on http://{address}: it takes each refresh token once, and answers 401 to a spent one."
+            "Backend: http://{address}. It accepts each refresh token once, and responds with 401 after that."
         );
-        if options.revoke_family {
-            println!("If one is presented again, it revokes all that came of it (RFC 9700, section 4.14.2).");
+        if options.revoke_grant_on_reuse {
+            println!(
+                "If a used refresh token is presented again, it revokes the whole grant (RFC 9700, 4.14.2)."
+            );
         }
         Ok(Self { api: Api::new(&format!("http://{address}").parse()?)?, server: Some(server) })
     }
@@ -44,7 +46,7 @@ impl Stage {
         self.server.is_some()
     }
 
-    /// What the built-in server does to the times; another backend knows nothing of it.
+    /// The caption if the built-in server is used: only that one delays responses.
     pub(crate) fn caption(&self, built_in: &'static str) -> &'static str {
         if self.is_built_in() { built_in } else { "" }
     }
@@ -55,33 +57,33 @@ impl Stage {
         Ok(pair)
     }
 
-    /// As [`sign_in`](Self::sign_in), but with an access token that is good for minutes: one that a refresh brought.
-    pub(crate) async fn sign_in_for_long(&self, timeline: &Timeline) -> Result<Pair, BoxError> {
+    /// Signs in and refreshes once: the access token of a refresh is valid for minutes.
+    pub(crate) async fn sign_in_for_minutes(&self, timeline: &Timeline) -> Result<Pair, BoxError> {
         if let Some(server) = &self.server {
-            server.end_round();
+            server.end_run();
         }
         let first = self.api.sign_in().await?;
         let pair = self.api.refresh(&first.refresh).await?;
-        timeline.note(&format!("signed in with {}, good for minutes", timeline.names().pair(&pair)));
+        timeline.note(&format!("signed in with {}, valid for minutes", timeline.names().pair(&pair)));
         Ok(pair)
     }
 
-    /// Waits until the access token has expired, and makes all ready for the calls. Gives what was counted before.
+    /// Waits until the access token has expired, and starts the run. Returns the counts so far.
     pub(crate) async fn begin(
         &self,
         timeline: &Timeline,
         pair: &Pair,
-        hold: Hold,
+        respond_after: RespondAfter,
     ) -> Result<Counts, BoxError> {
         if let Some(server) = &self.server {
-            server.begin(timeline.clone(), hold);
+            server.begin_run(timeline.clone(), respond_after);
         }
         let before = self.api.counts().await?;
-        let end = pair.expires_at()?;
-        let left = || end.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO);
+        let expires_at = pair.expires_at()?;
+        let left = || expires_at.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO);
         let access = timeline.names().access(&pair.access);
-        timeline.note(&format!("waiting {:.1} s until {access} has expired", left().as_secs_f64()));
-        // By the wall clock, as `exp` is; the timer runs by another one.
+        timeline.note(&format!("waiting {:.1} s for {access} to expire", left().as_secs_f64()));
+        // `exp` is by the wall clock, the timer by the monotonic one.
         while !left().is_zero() {
             sleep(left()).await;
         }
@@ -89,33 +91,33 @@ impl Stage {
         Ok(before)
     }
 
-    /// Makes all ready for calls of which, after so many, the server revokes the token.
+    /// Starts a run in which the server revokes the token after this many calls. Returns the counts so far.
     pub(crate) async fn begin_revocation(
         &self,
         timeline: &Timeline,
         pair: &Pair,
         after: usize,
     ) -> Result<Counts, BoxError> {
-        let server = self.server.as_ref().ok_or("--revoke is for the built-in server")?;
-        // No other refresh is expected.
-        server.begin(timeline.clone(), Hold::Refreshes(1));
+        let server = self.server.as_ref().ok_or("--revoke-mid-traffic needs the built-in server")?;
+        server.begin_run(timeline.clone(), RespondAfter::Refreshes(1));
         server.revoke_after(&pair.access, after);
         let before = self.api.counts().await?;
         timeline.start();
         Ok(before)
     }
 
-    /// What was counted since `before`. `seen_ok` is what the client saw succeed: simplejwt_server.py doesn't count that.
-    pub(crate) async fn tally(
+    /// The totals since `before`. `client_ok` is the number of calls that the client saw succeed, for servers
+    /// that don't count them (simplejwt_server.py).
+    pub(crate) async fn totals(
         &self,
         client: &'static str,
         callers: usize,
         before: &Counts,
-        seen_ok: usize,
-    ) -> Result<Tally, BoxError> {
+        client_ok: usize,
+    ) -> Result<Totals, BoxError> {
         let after = self.api.counts().await?;
-        let ok = after.ok.zip(before.ok).map_or(seen_ok, |(after, before)| after - before);
-        Ok(Tally {
+        let ok = after.ok.zip(before.ok).map_or(client_ok, |(after, before)| after - before);
+        Ok(Totals {
             client,
             callers,
             refreshes: after.refreshes() - before.refreshes(),
@@ -125,7 +127,7 @@ impl Stage {
         })
     }
 
-    /// Whether the server accepts what the client holds at the end.
+    /// Whether the server accepts the token that the client holds after the run.
     pub(crate) async fn accepts(&self, access: Option<&str>) -> Result<bool, BoxError> {
         match access {
             Some(access) => Ok(self.api.send(&CALLS[2], access).await?.is_success()),

@@ -1,0 +1,83 @@
+//! Limitations.
+//!
+//! What the crate doesn't do, and what to do instead.
+//!
+//! # Processes that share a refresh token
+//!
+//! A session coordinates callers within one process. If several processes use the same rotating refresh
+//! token, each of them presents it, and a strict server revokes the grant. Give each process a sign-in of its
+//! own, let one process refresh for the others, or write a [`Refresher`](crate::Refresher) that coordinates
+//! them.
+//!
+//! # One user per session
+//!
+//! A session holds one credential, and a layer has one session. For many users keep a map of sessions. Don't
+//! drop a session during a refresh and load the same user again from storage: the stored refresh token may be
+//! in use. Wait for [`Session::idle`](crate::Session::idle) first.
+//!
+//! # A held 401 holds its connection
+//!
+//! A request that waits after a 401 keeps that response, with its body unread, as it is returned if no newer
+//! token can be obtained. Over HTTP/1 it holds a connection for that time; over HTTP/2 it holds a part of the
+//! connection's flow-control window. Many large 401s at once can exhaust the pool or the window. Therefore:
+//!
+//! - Send refreshes through a client with its own connections. Otherwise they wait behind the held responses.
+//! - Set a short [`wait_timeout`](crate::SessionBuilder::wait_timeout) if responses to rejected requests are large.
+//!
+//! # Requests that can't be replayed
+//!
+//! A request is retried only if its body can be replayed: see [`Replay`](crate::replay::Replay). With
+//! [`Buffered`](crate::replay::Buffered), a body larger than the limit (64 KiB by default) isn't retried;
+//! with [`NoReplay`](crate::replay::NoReplay) no request is. The caller then gets the original 401. The token
+//! is marked as rejected, so the next request waits for a refresh.
+//!
+//! # Rejections in a response's body
+//!
+//! A [`RejectionRule`](crate::rejection::RejectionRule) sees the head of a response, not its body. If a
+//! server reports an invalid token in the body, as GraphQL servers do with status 200, add an inner layer
+//! that reads the body and leaves a marker in the response's extensions. `RejectionRule` has an example.
+//!
+//! # gRPC: rejections in trailers
+//!
+//! A status 16 in the trailers, after the first message, comes too late for a retry.
+//! `grpc::TrailerRejectionLayer` marks the token, so that the next call gets a new one. A call that has sent
+//! more than 64 KiB before its rejection isn't retried, unless the limit is raised.
+//!
+//! # Redirects
+//!
+//! A layer that follows redirects belongs inside this one, where a 401 from another host is indistinguishable
+//! from ours without a rule. See [layer order](super::layer_order#redirects).
+//!
+//! # Runtime
+//!
+//! Timers and tasks need tokio. Other runtimes need their own [`Clock`](crate::rt::Clock) and
+//! [`Spawner`](crate::rt::Spawner).
+//!
+//! Save, revoke and event hooks must not block their thread: a blocked thread delays the waiters on it beyond
+//! their timeouts.
+//!
+//! # Idle sessions
+//!
+//! A refresh is always started by a call. An idle session never refreshes, and time alone doesn't wake a
+//! [`Watch`](crate::Watch). A program that needs a fresh token without calls, such as one with a long-lived
+//! connection, calls [`Session::token`](crate::Session::token) from a task of its own, at an interval shorter
+//! than the [`refresh_window`](crate::SessionBuilder::refresh_window).
+//!
+//! # Shutdown
+//!
+//! After [`Session::shutdown`](crate::Session::shutdown) no refresh begins, so a request that needs one
+//! fails. Make the last requests first.
+//!
+//! # Proxies
+//!
+//! The built-in HTTPS client (feature `https-ring`) ignores `HTTPS_PROXY` and the like. Use a client of your
+//! own with `try_with_transport`.
+//!
+//! A token for a forward proxy (`Proxy-Authorization`, status 407) is checked against the request's URI, not
+//! against the proxy's. For `http` requests through a proxy, this needs
+//! [`dangerous_allow_cleartext`](crate::AuthLayer::dangerous_allow_cleartext).
+//!
+//! # `panic = "abort"`
+//!
+//! A panic in a refresher or a hook is an error for its waiters only if it unwinds. With `panic = "abort"` it
+//! ends the process.
