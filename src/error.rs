@@ -28,13 +28,13 @@ pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 /// ```
 #[derive(Clone)]
 pub struct Error {
-    inner: Arc<ErrorInner>,
+    pub(crate) inner: Arc<ErrorInner>,
 }
 
-struct ErrorInner {
-    kind: ErrorKind,
-    retry_at: Option<SystemTime>,
-    source: Option<Arc<dyn StdError + Send + Sync>>,
+pub(crate) struct ErrorInner {
+    pub(crate) kind: ErrorKind,
+    pub(crate) retry_at: Option<SystemTime>,
+    pub(crate) source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,24 +81,8 @@ impl Error {
         Self { inner: Arc::new(ErrorInner { kind, retry_at, source }) }
     }
 
-    #[cfg(feature = "grpc")]
-    pub(crate) fn kind(&self) -> ErrorKind {
-        self.inner.kind
-    }
-
     fn is(&self, kind: ErrorKind) -> bool {
         self.inner.kind == kind
-    }
-
-    #[cfg(feature = "grpc")]
-    pub(crate) fn shared_source(&self) -> Option<Arc<dyn StdError + Send + Sync>> {
-        self.inner.source.clone()
-    }
-
-    /// The same error with another source.
-    #[cfg(feature = "grpc")]
-    pub(crate) fn over(&self, source: Arc<dyn StdError + Send + Sync>) -> Self {
-        Self::with_details(self.inner.kind, self.inner.retry_at, Some(source))
     }
 
     /// The same error with another time of the next refresh.

@@ -2,11 +2,15 @@
 
 use std::{
     error::Error as StdError,
+    fmt,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use crate::{error::Error, refresh::RefreshReason};
+use crate::{
+    error::{BoxError, Error},
+    refresh::RefreshReason,
+};
 
 pub use crate::token::warning::Warning;
 
@@ -90,14 +94,14 @@ pub enum EventKind {
     /// Saving a token failed; it will be handed to the hook again.
     #[non_exhaustive]
     TokenSaveFailed {
-        /// The hook's own error. `None`: it panicked or timed out.
-        error: Option<Arc<dyn StdError + Send + Sync>>,
+        /// Why.
+        error: HookError,
     },
     /// Revoking a discarded token failed; it isn't retried.
     #[non_exhaustive]
     TokenRevokeFailed {
-        /// The hook's own error. `None`: it panicked or timed out.
-        error: Option<Arc<dyn StdError + Send + Sync>>,
+        /// Why.
+        error: HookError,
     },
     /// A token was set.
     TokenSet,
@@ -120,3 +124,77 @@ pub enum Ineffective {
     /// The token is the one that the session already had.
     Unchanged,
 }
+
+/// Why a save or revoke hook didn't succeed.
+///
+/// The hook's own error, if it returned one, is its [`source`](StdError::source).
+#[derive(Clone, Debug)]
+pub struct HookError {
+    kind: HookErrorKind,
+}
+
+#[derive(Clone, Debug)]
+enum HookErrorKind {
+    Failed(Arc<dyn StdError + Send + Sync>),
+    Panicked,
+    TimedOut,
+    Dropped,
+}
+
+/// The session of a [`Watch`](crate::Watch) is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed(pub(crate) ());
+
+// === impl HookError ===
+
+impl HookError {
+    pub(crate) const PANICKED: Self = Self { kind: HookErrorKind::Panicked };
+    pub(crate) const TIMED_OUT: Self = Self { kind: HookErrorKind::TimedOut };
+    pub(crate) const DROPPED: Self = Self { kind: HookErrorKind::Dropped };
+
+    pub(crate) fn failed(error: BoxError) -> Self {
+        Self { kind: HookErrorKind::Failed(error.into()) }
+    }
+
+    /// The hook panicked.
+    pub fn is_panic(&self) -> bool {
+        matches!(self.kind, HookErrorKind::Panicked)
+    }
+
+    /// The hook didn't finish within its timeout.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.kind, HookErrorKind::TimedOut)
+    }
+}
+
+impl fmt::Display for HookError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            HookErrorKind::Failed(_) => "the hook failed",
+            HookErrorKind::Panicked => "the hook panicked",
+            HookErrorKind::TimedOut => "the hook timed out",
+            HookErrorKind::Dropped => {
+                "the hook was dropped before it finished, or there was no runtime for it"
+            }
+        })
+    }
+}
+
+impl StdError for HookError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.kind {
+            HookErrorKind::Failed(error) => Some(&**error),
+            _ => None,
+        }
+    }
+}
+
+// === impl Closed ===
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the session is gone")
+    }
+}
+
+impl StdError for Closed {}

@@ -1,39 +1,44 @@
 //! gRPC: tonic channels and generated clients. Needs the feature `grpc`, and Rust 1.88 as tonic does.
 //!
-//! [`AuthLayer::grpc`] makes a layer for a tonic `Channel`, and [`AuthLayer::for_grpc`] any layer into one. Such a layer
+//! [`AuthLayer::grpc`] creates a layer for a tonic `Channel`, and [`AuthLayer::for_grpc`] turns any layer into one. Such a
+//! layer:
 //!
-//! - takes `grpc-status: 16` (`UNAUTHENTICATED`) in a response's *headers* for a refused token: what a server sends
-//!   that refuses a call before its first message; and HTTP 401, from a proxy in front;
-//! - sends a call again if its messages so far, up to a limit, can be had again;
-//! - trusts the channel's origin, as a call's URI doesn't always name it;
-//! - counts its waits against the call's own deadline (`grpc-timeout`), and lets the second sending carry what is left;
-//! - gives its errors a [`tonic::Status`], without which tonic shows each as `UNKNOWN`: `UNAVAILABLE` where trying
-//!   again helps, `DEADLINE_EXCEEDED`, else `UNAUTHENTICATED`.
+//! - treats `grpc-status: 16` (`UNAUTHENTICATED`) in a response's *headers* as a rejection, which is how a server rejects a
+//!   call before its first message; and HTTP 401, from a proxy in front;
+//! - retries a call if its messages so far fit into a buffer;
+//! - trusts the channel's origin, since call URIs don't always have one;
+//! - counts waiting against the call's deadline (`grpc-timeout`), and sends what is left with the retry;
+//! - attaches a [`tonic::Status`] to its errors, which tonic would otherwise report as `UNKNOWN`: `UNAVAILABLE` if a retry
+//!   may help, `DEADLINE_EXCEEDED`, or `UNAUTHENTICATED`.
 //!
-//! A status 16 that comes in *trailers*, after messages, can't be undone: [`TrailerRejectionLayer`], put *above* this
-//! one, marks the token then, so that the next call has a new one.
+//! A status 16 in *trailers*, after messages, comes too late for a retry. [`TrailerRejectionLayer`], placed *outside* this
+//! layer, marks the token then, so that the next call gets a new one.
 //!
 //! # Examples
 //!
 //! ```
 //! use tonic::body::Body;
 //! use tower::{Layer, ServiceBuilder, service_fn};
-//! use tower_reauth::{AuthLayer, RefreshContext, Token, grpc, refresh_fn};
+//! use tower_reauth::{AuthLayer, RefreshContext, Token, grpc::GrpcAuth, refresh_fn};
 //!
 //! # let channel = service_fn(|_: http::Request<Body>| async { Ok::<_, tonic::Status>(http::Response::new(Body::empty())) });
 //! let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
 //! let service = ServiceBuilder::new().layer(AuthLayer::grpc(refresher)).service(channel);
 //! // let client = GreeterClient::new(service);
 //!
-//! /// A client in a struct of the user's: `Greeter<Channel>`.
+//! /// A client in a struct of yours: `Greeter<Channel>`.
 //! struct Greeter<S> {
-//!     service: grpc::Auth<S>,
+//!     service: GrpcAuth<S>,
 //! }
 //! # let _ = Greeter { service };
 //! ```
 
-pub(crate) mod status;
+mod protocol;
+mod status;
+mod timeout;
 mod trailers;
+
+use std::sync::Arc;
 
 use http::{HeaderName, StatusCode};
 use tonic::body::Body;
@@ -42,19 +47,21 @@ use crate::{
     challenge::Challenges,
     layer::AuthLayer,
     refresh::Refresher,
-    request::rejection::{RejectionRule, ResponseHead, StatusUnauthorized, Verdict},
-    request::replay::{Buffered, MapBody},
+    request::{
+        rejection::{RejectionRule, ResponseHead, StatusUnauthorized, Verdict},
+        replay::{Buffered, MapBody},
+    },
 };
 
-pub use trailers::{TrailerRejection, TrailerRejectionBody, TrailerRejectionLayer};
+pub use trailers::{TrailerRejection, TrailerRejectionBody, TrailerRejectionFuture, TrailerRejectionLayer};
 
-/// How a call is sent again: what went out of it, up to a limit, as tonic's own body.
-pub type Replay = MapBody<Body, Body>;
+/// Replays a call's buffered messages.
+pub type GrpcReplay = MapBody<Body, Body>;
 
-/// The service that a layer for gRPC makes of `S`.
-pub type Auth<S> = crate::service::Auth<S, Replay>;
+/// The service that a gRPC layer creates from `S`.
+pub type GrpcAuth<S> = crate::service::Auth<S, GrpcReplay>;
 
-/// Status 16 in the headers, or HTTP 401, refuses the token.
+/// The rule of a gRPC layer: status 16 in the headers, or HTTP 401, rejects the token.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StatusUnauthenticated;
 
@@ -62,8 +69,8 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 // === impl AuthLayer ===
 
-impl<R: Refresher> AuthLayer<R, Replay> {
-    /// Makes a layer for a tonic channel, with a session of its own: [`AuthLayer::new`] and
+impl<R: Refresher> AuthLayer<R, GrpcReplay> {
+    /// Creates a layer for a tonic channel, with a session of its own: [`AuthLayer::new`] and
     /// [`for_grpc`](AuthLayer::for_grpc).
     pub fn grpc(refresher: R) -> Self {
         AuthLayer::new(refresher).for_grpc()
@@ -71,18 +78,23 @@ impl<R: Refresher> AuthLayer<R, Replay> {
 }
 
 impl<R, P> AuthLayer<R, P> {
-    /// Sets the layer up for a tonic channel: what counts as a rejection, how a call is sent again, whom it trusts.
+    /// Configures the layer for a tonic channel: rejection rule, replay and trust.
     ///
-    /// What went out of a call is kept up to 64 KiB; for another limit see [`replay`].
-    pub fn for_grpc(self) -> AuthLayer<R, Replay> {
-        self.rejection_rule(StatusUnauthenticated).over_a_channel().with_replay(replay(Buffered::default()))
+    /// Up to 64 KiB of a call are buffered; see [`with_buffer_limit`](AuthLayer::with_buffer_limit).
+    pub fn for_grpc(self) -> AuthLayer<R, GrpcReplay> {
+        let layer = self.rejection_rule(StatusUnauthenticated).configure(|config| {
+            config.protocol = Some(Arc::new(protocol::Grpc));
+            config.destinations.trusts_connection = true;
+        });
+        layer.with_replay(Buffered::default().map_body(Body::new))
     }
 }
 
-/// Keeps what goes out of a call, within a limit, for
-/// [`with_replay`](AuthLayer::with_replay) after [`for_grpc`](AuthLayer::for_grpc).
-pub fn replay(buffered: Buffered) -> Replay {
-    buffered.map_body(Body::new)
+impl<R> AuthLayer<R, GrpcReplay> {
+    /// Sets how many bytes of a call are buffered for a retry. Default: 64 KiB.
+    pub fn with_buffer_limit(self, bytes: usize) -> Self {
+        self.with_replay(Buffered::new(bytes).map_body(Body::new))
+    }
 }
 
 // === impl StatusUnauthenticated ===
@@ -92,7 +104,7 @@ impl RejectionRule for StatusUnauthenticated {
         if head.status() != StatusCode::OK {
             return StatusUnauthorized.judge(head);
         }
-        let refused = head.headers().get(GRPC_STATUS).is_some_and(|status| status == "16");
-        if refused { Verdict::Reject(Challenges::from_headers(head.headers())) } else { Verdict::Accept }
+        let rejects = head.headers().get(GRPC_STATUS).is_some_and(|status| status == "16");
+        if rejects { Verdict::Reject(Challenges::from_headers(head.headers())) } else { Verdict::Accept }
     }
 }

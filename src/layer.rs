@@ -1,4 +1,4 @@
-//! The layer, and what belongs to its traffic.
+//! [`AuthLayer`] and its settings.
 
 use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
@@ -8,20 +8,19 @@ use tower_layer::Layer;
 use crate::{
     origin::Origin,
     refresh::{AnyRefresher, Refresher},
-    request::config::Traffic,
-    request::rejection::RejectionRule,
-    request::replay::CloneBody,
+    request::{config::Config, rejection::RejectionRule, replay::CloneBody},
     service::Auth,
     session::Session,
 };
 
-/// Gives each request of a service a valid token.
+/// Attaches a valid access token to every request.
 ///
-/// `R` is where its tokens come from. All services that it makes, and all their clones, share one [`Session`].
+/// `R` is the refresher that provides the tokens. All services that the layer creates, and all their clones, share one
+/// [`Session`].
 ///
 /// # Examples
 ///
-/// The one-line way in, over a client that sends nowhere but to this API:
+/// In one line, for a client that calls only this API:
 ///
 /// ```
 /// use tower::{ServiceBuilder, service_fn};
@@ -37,45 +36,61 @@ use crate::{
 /// # }
 /// ```
 ///
-/// What belongs to the credential is set on its session:
+/// Settings of the credential belong to its session. In a struct the layer is just `AuthLayer`:
 ///
 /// ```
 /// use std::time::Duration;
 /// use tower_reauth::{AuthLayer, RefreshContext, Session, Token, refresh_fn};
 ///
+/// struct Clients {
+///     interactive: AuthLayer,
+///     batch: AuthLayer,
+/// }
+///
 /// # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
 /// let session = Session::builder(refresher).wait_timeout(Duration::from_secs(5)).build();
-/// let one = AuthLayer::from_session(session.clone());
-/// let other = AuthLayer::from_session(session).wait_timeout(Duration::from_millis(200));
-/// # let _ = (one, other);
+/// let clients = Clients {
+///     interactive: session.layer().wait_timeout(Duration::from_millis(200)),
+///     batch: session.layer(),
+/// };
+/// # let _ = (clients.interactive, clients.batch);
 /// ```
 #[must_use]
-pub struct AuthLayer<R, P = CloneBody> {
+pub struct AuthLayer<R = AnyRefresher, P = CloneBody> {
     session: Session,
-    traffic: Arc<Traffic>,
+    config: Arc<Config>,
     replay: Arc<P>,
     refresher: PhantomData<fn() -> R>,
+}
+
+// === impl Session ===
+
+impl Session {
+    /// Creates a layer that uses this session, like [`AuthLayer::from_session`].
+    pub fn layer(&self) -> AuthLayer {
+        AuthLayer::from_session(self.clone())
+    }
 }
 
 // === impl AuthLayer ===
 
 impl<R: Refresher> AuthLayer<R> {
-    /// Makes a layer with a session of its own, which starts without a token: the first request fetches one.
+    /// Creates a layer with a session of its own, which starts without a token: the first request fetches one.
     pub fn new(refresher: R) -> Self {
-        Self::over(Session::builder(refresher).build())
+        Self::with_session(Session::builder(refresher).build())
     }
 }
 
-impl AuthLayer<AnyRefresher> {
-    /// Makes a layer that shares a session.
+impl AuthLayer {
+    /// Creates a layer that shares a session.
     pub fn from_session(session: Session) -> Self {
-        Self::over(session)
+        Self::with_session(session)
     }
 }
 
 impl<R> AuthLayer<R> {
-    fn over(session: Session) -> Self {
-        Self { session, traffic: Arc::default(), replay: Arc::new(CloneBody), refresher: PhantomData }
+    fn with_session(session: Session) -> Self {
+        Self { session, config: Arc::default(), replay: Arc::new(CloneBody), refresher: PhantomData }
     }
 }
 
@@ -87,85 +102,67 @@ impl<R, P> AuthLayer<R, P> {
 
     /// Sets the header that carries the token. Default: `authorization`.
     pub fn header_name(self, name: HeaderName) -> Self {
-        self.with(|traffic| traffic.header = name)
+        self.configure(|config| config.header = name)
     }
 
-    /// Sets what happens to a request that has that header already: replaced (`true`), or left alone and its answer
-    /// not judged (`false`, the default).
-    pub fn override_existing(self, overriding: bool) -> Self {
-        self.with(|traffic| traffic.overriding = overriding)
+    /// Sets whether a header that the request already has is replaced (`true`). If not (`false`, the default), the request
+    /// passes through untouched, and its response isn't checked for a rejection.
+    pub fn override_existing(self, override_existing: bool) -> Self {
+        self.configure(|config| config.override_existing = override_existing)
     }
 
-    /// Sets how long a request waits for a token. Default: the session's patience.
+    /// Sets how long a request waits for a token. Default: the session's wait timeout.
     ///
-    /// A request may have its own: [`WaitTimeout`](crate::WaitTimeout).
-    pub fn wait_timeout(self, patience: Duration) -> Self {
-        self.with(|traffic| traffic.patience = Some(patience))
+    /// A request can set its own: [`WaitTimeout`](crate::WaitTimeout).
+    pub fn wait_timeout(self, timeout: Duration) -> Self {
+        self.configure(|config| config.wait_timeout = Some(timeout))
     }
 
-    /// Sets how long a request waits for the refresh that follows somebody else's rejection, before it goes out with
-    /// the refused token. Default: the session's.
-    pub fn rejection_wait(self, wait: Duration) -> Self {
-        self.with(|traffic| traffic.after_rejection = Some(wait))
-    }
-
-    /// Sets over how many waiters of its session a request fails at once. Default: the session's.
-    pub fn max_waiters(self, most: usize) -> Self {
-        self.with(|traffic| traffic.max_waiters = Some(most))
-    }
-
-    /// Sets what happens to a request where there is no credential (signed out, or the grant has ended and the token
-    /// expired): sent without one (`true`), or failed with a typed error (`false`, the default).
+    /// Sets whether a request is sent unauthenticated when there is no credential (signed out, or the grant has ended and
+    /// the token expired), if `true`, instead of failing with a typed error (`false`, the default).
     ///
     /// A request that waited for a token isn't sent without one.
-    pub fn allow_unauthenticated(self, anonymous: bool) -> Self {
-        self.with(|traffic| traffic.bare = anonymous)
+    pub fn allow_unauthenticated(self, allow: bool) -> Self {
+        self.configure(|config| config.allow_unauthenticated = allow)
     }
 
-    /// Adds an origin that the token may be sent to. Requests to others then pass untouched.
+    /// Restricts the token to this origin; can be called several times. Requests to other origins pass through untouched.
     ///
-    /// Without any, each request gets the token, wherever it goes.
+    /// **By default the token is sent to any `https` host.**
     pub fn restrict_to_origin(self, origin: Origin) -> Self {
-        self.with(|traffic| traffic.destinations.allowed.push(origin))
+        self.configure(|config| config.destinations.allowed.push(origin))
     }
 
-    /// Sets where requests go whose URI names no host, as those over a single connection. Default: they fail.
+    /// Sets the origin of requests whose URI has no host, such as those on a single connection. By default they fail.
     pub fn default_origin(self, origin: Origin) -> Self {
-        self.with(|traffic| traffic.destinations.default = Some(origin))
+        self.configure(|config| config.destinations.default = Some(origin))
     }
 
-    /// Sets whether a token may go over cleartext `http` to another host, for all on the way to read. Default: such a
-    /// request fails with a typed error.
+    /// Sets whether the token may be sent over cleartext `http` to a non-loopback host, where anyone on the network can
+    /// read it (`true`). Otherwise such a request fails with a typed error (`false`, the default).
     pub fn dangerous_allow_cleartext(self, allow: bool) -> Self {
-        self.with(|traffic| traffic.destinations.allow_cleartext = allow)
+        self.configure(|config| config.destinations.allow_cleartext = allow)
     }
 
-    /// Sets what counts as a refused token. Default: [`StatusUnauthorized`](crate::request::rejection::StatusUnauthorized), status 401.
+    /// Sets what counts as a rejected token. Default:
+    /// [`StatusUnauthorized`](crate::rejection::StatusUnauthorized), status 401.
     pub fn rejection_rule(self, rule: impl RejectionRule) -> Self {
-        self.with(|traffic| traffic.rule = Arc::new(rule))
+        self.configure(|config| config.rule = Some(Arc::new(rule)))
     }
 
-    /// Sets how a request is sent again whose token was refused. Default: [`CloneBody`], for bodies that can be
-    /// cloned; see [`Replay`](crate::request::replay::Replay) for the others.
+    /// Sets how the body of a rejected request is replayed. Default: [`CloneBody`], for bodies that are `Clone`; see
+    /// [`Replay`](crate::replay::Replay) for the others.
     pub fn with_replay<Q>(self, replay: Q) -> AuthLayer<R, Q> {
         AuthLayer {
             session: self.session,
-            traffic: self.traffic,
+            config: self.config,
             replay: Arc::new(replay),
             refresher: PhantomData,
         }
     }
 
-    #[cfg(feature = "grpc")]
-    pub(crate) fn over_a_channel(self) -> Self {
-        self.with(|traffic| {
-            traffic.grpc = true;
-            traffic.destinations.trusts_connection = true;
-        })
-    }
-
-    fn with(mut self, set: impl FnOnce(&mut Traffic)) -> Self {
-        set(Arc::make_mut(&mut self.traffic));
+    pub(crate) fn configure(mut self, set: impl FnOnce(&mut Config)) -> Self {
+        set(Arc::make_mut(&mut self.config));
         self
     }
 }
@@ -174,7 +171,7 @@ impl<R, P, S: Clone> Layer<S> for AuthLayer<R, P> {
     type Service = Auth<S, P>;
 
     fn layer(&self, inner: S) -> Auth<S, P> {
-        Auth::new(inner, self.session.clone(), Arc::clone(&self.traffic), Arc::clone(&self.replay))
+        Auth::new(inner, self.session.clone(), Arc::clone(&self.config), Arc::clone(&self.replay))
     }
 }
 
@@ -183,7 +180,7 @@ impl<R, P> Clone for AuthLayer<R, P> {
     fn clone(&self) -> Self {
         Self {
             session: self.session.clone(),
-            traffic: Arc::clone(&self.traffic),
+            config: Arc::clone(&self.config),
             replay: Arc::clone(&self.replay),
             refresher: PhantomData,
         }
@@ -192,6 +189,6 @@ impl<R, P> Clone for AuthLayer<R, P> {
 
 impl<R, P> fmt::Debug for AuthLayer<R, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuthLayer").field("session", &self.session).field("traffic", &self.traffic).finish()
+        f.debug_struct("AuthLayer").field("session", &self.session).field("config", &self.config).finish()
     }
 }

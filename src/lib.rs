@@ -147,7 +147,6 @@ pub mod event;
 pub mod future;
 #[cfg(feature = "grpc")]
 pub mod grpc;
-mod grpc_timeout;
 #[cfg(feature = "json")]
 pub mod json;
 mod layer;
@@ -173,7 +172,7 @@ pub use refresh::{
     refresher::{Refresher, refresh_fn},
 };
 pub use request::{
-    config::{SkipAuth, WaitTimeout},
+    options::{SkipAuth, WaitTimeout},
     rejection, replay,
 };
 pub use service::Auth;

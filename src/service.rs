@@ -1,4 +1,4 @@
-//! The service that the layer makes.
+//! [`Auth`], the service that [`AuthLayer`](crate::AuthLayer) creates.
 
 use std::{
     fmt,
@@ -11,23 +11,27 @@ use tower_service::Service;
 
 use crate::{
     error::BoxError,
-    future::{Link, Links, ResponseFuture, Shared},
-    request::authorizer::Begin,
-    request::config::Traffic,
-    request::replay::{CloneBody, Replay},
+    future::{AuthShared, ResponseFuture},
+    request::{
+        attempt::Attempt,
+        authorizer::{Authorizer, Begin},
+        config::Config,
+        replay::{CloneBody, Replay},
+    },
     session::Session,
+    shard::SpreadArc,
 };
 
-/// A service whose requests carry a valid token. Made by [`AuthLayer`](crate::AuthLayer).
+/// Attaches a valid token to each request. Created by [`AuthLayer`](crate::AuthLayer).
 ///
-/// A request that finds a fresh token is passed on at once. One that has to wait for a token gives up its readiness
-/// of the inner service (its permit, its place in a buffer) while it waits, and gets it anew on a clone.
+/// With a fresh token a request is forwarded immediately. A request that has to wait releases the inner service's
+/// readiness (a permit, a buffer slot) and acquires it again on a clone.
 ///
 /// Its error is tower's `BoxError`: the inner service's, or an [`Error`](crate::Error).
 ///
 /// # Examples
 ///
-/// Its type doesn't name the refresher, so it goes into a struct:
+/// The type doesn't mention the refresher, so it fits into a struct:
 ///
 /// ```
 /// use bytes::Bytes;
@@ -47,33 +51,40 @@ use crate::{
 /// ```
 pub struct Auth<S, P = CloneBody> {
     inner: S,
-    links: Arc<Links<S, P>>,
+    shared: SpreadArc<AuthShared<S, P>>,
 }
 
 // === impl Auth ===
 
 impl<S: Clone, P> Auth<S, P> {
-    pub(crate) fn new(inner: S, session: Session, traffic: Arc<Traffic>, replay: Arc<P>) -> Self {
-        let shared = Shared::new(inner.clone(), session, traffic, replay);
-        Self { inner, links: Arc::new(Link::all_to(shared)) }
+    pub(crate) fn new(inner: S, session: Session, config: Arc<Config>, replay: Arc<P>) -> Self {
+        let authorizer = Authorizer::new(session, config, replay);
+        Self { shared: SpreadArc::new(AuthShared::new(inner.clone(), authorizer)), inner }
     }
 
-    /// Gives back the readiness that a request doesn't use: dropping it is the only way that tower has.
+    /// Releases the readiness that a request doesn't use: dropping it is tower's only way.
     #[cold]
-    fn give_back_readiness(&mut self) {
-        self.inner = self.links.mine().spare();
+    fn release_readiness(&mut self) {
+        self.inner = self.shared.handle().clone_inner();
     }
 }
 
 impl<S, P> Auth<S, P> {
     /// The session whose tokens the requests carry.
     pub fn session(&self) -> &Session {
-        self.links.mine().session()
+        self.shared.handle().authorizer.session()
     }
 
     /// The inner service.
+    ///
+    /// There is no `get_mut`: waiting requests and retries are sent on a clone, which wouldn't change with it.
     pub fn get_ref(&self) -> &S {
         &self.inner
+    }
+
+    /// Returns the inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
     }
 }
 
@@ -85,32 +96,40 @@ where
 {
     type Response = Response<ResBody>;
     type Error = BoxError;
-    type Future = ResponseFuture<S, P, B, P::Body, P::Retained, S::Future, S::Response>;
+    type Future = ResponseFuture<S, P, B, P::Retained, S::Future, S::Response>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let shared = Arc::clone(self.links.mine());
-        match shared.guide().begin(request) {
-            Begin::Send(request, course) => ResponseFuture::sending(self.inner.call(request), course, shared),
-            Begin::Wait(waiting) => {
-                self.give_back_readiness();
-                ResponseFuture::waiting(waiting, shared)
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let handle = self.shared.handle();
+        match handle.authorizer.begin(&mut request) {
+            Begin::Send(token) => {
+                let mut attempt = Attempt::new();
+                let request = handle.authorizer.split(request, token, &mut attempt);
+                let future = self.inner.call(request);
+                ResponseFuture::sending(future, attempt, handle.clone())
+            }
+            Begin::Wait(waiter, deadline) => {
+                let future =
+                    ResponseFuture::waiting(waiter, Attempt::pending(request, deadline), handle.clone());
+                self.release_readiness();
+                future
             }
             Begin::Fail(error) => {
-                self.give_back_readiness();
-                ResponseFuture::failed(error, shared)
+                let future = ResponseFuture::failed(error, handle.clone());
+                self.release_readiness();
+                future
             }
         }
     }
 }
 
-// By hand: the spare isn't cloned, and the clone isn't ready.
+// By hand: a derive would ask for `P: Clone`.
 impl<S: Clone, P> Clone for Auth<S, P> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), links: Arc::clone(&self.links) }
+        Self { inner: self.inner.clone(), shared: self.shared.clone() }
     }
 }
 

@@ -1,9 +1,10 @@
-//! The shared state of one credential.
+//! A credential that is shared and kept valid.
 
 mod builder;
 mod completion;
 mod driver;
 mod flight;
+mod hooks;
 #[cfg(feature = "tracing")]
 mod log;
 mod machine;
@@ -11,34 +12,41 @@ mod published;
 mod reentrancy;
 mod shared;
 mod waiter;
+mod watch;
 
-use std::{fmt, future::poll_fn, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::{Arc, TryLockError, atomic::Ordering},
+    task::Poll,
+    time::Duration,
+};
 
 use crate::{
     challenge::Challenges,
     error::{Error, ErrorKind},
     rt::Timestamp,
-    token::{AccessToken, RevocableTokens, Stamp, Token},
+    token::{AccessToken, Epoch, RevocableTokens, Token, TokenId},
 };
 
-use shared::Core;
+use reentrancy::is_entered;
+use shared::Shared;
 
 pub use builder::SessionBuilder;
-pub(crate) use machine::Demand;
 pub use machine::Status;
-pub(crate) use shared::WaitLimits;
-pub(crate) use waiter::{Asked, Waiter};
+pub use watch::Watch;
+pub(crate) use {driver::Demanded, machine::Demand, shared::WaitLimits, waiter::Waiter};
 
-/// The shared state of one credential. Cheap to clone; all clones are one.
+/// A credential that is shared and kept valid.
 ///
-/// It holds a token and knows how to get the next one. All its clones are one: whoever needs a token that
-/// isn't there waits for the one refresh that runs, and all get its outcome. The layer asks a session for each
-/// request; a program without tower asks it itself.
-/// See the [crate docs](crate) for what it promises.
+/// It holds a token and knows how to refresh it. Clones are cheap and share their state: callers that need a new token
+/// wait for a single refresh and share its result. [`AuthLayer`](crate::AuthLayer) uses a session for every request;
+/// code without tower can use it directly. [`docs::promises`](crate::docs::promises) has its guarantees.
 ///
 /// # Examples
 ///
-/// For a client without tower (another HTTP library, a websocket's handshake):
+/// For a client without tower (another HTTP library, a WebSocket handshake):
 ///
 /// ```
 /// use tower_reauth::{RefreshContext, Session, Token, refresh_fn};
@@ -49,7 +57,7 @@ pub(crate) use waiter::{Asked, Waiter};
 ///
 /// let token = session.token().await?;
 /// assert_eq!(token.header_value(), "Bearer A2");
-/// // The server answers 401: mark that token, and wait for a newer one.
+/// // The server responds with 401: report that, and wait for a newer token.
 /// # let session = Session::builder(refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A3")?) }))
 /// #     .token(Token::try_new("A2")?).build();
 /// # let token = session.token().await?;
@@ -60,308 +68,268 @@ pub(crate) use waiter::{Asked, Waiter};
 /// ```
 #[derive(Clone)]
 pub struct Session {
-    core: Arc<Core>,
-}
-
-/// Tells of changes of a session. Made by [`Session::watch`].
-#[derive(Clone)]
-pub struct Watch {
-    core: Arc<Core>,
-    seen: u64,
+    shared: Arc<Shared>,
 }
 
 // === impl Session ===
 
 impl Session {
-    /// Gives a token that is valid now, waiting for a refresh where that is needed.
+    /// Returns a valid token, refreshing it first if necessary.
     ///
-    /// A fresh or stale token comes at once; a stale one is refreshed in the background. Where there is none, it
-    /// waits as long as the session's patience. After a rejection it waits for the refresh for a short time, then
-    /// gives the refused token while that hasn't expired.
+    /// A fresh or stale token is returned immediately; a stale one is refreshed in the background. If there is none, the
+    /// call waits for at most the session's wait timeout. After a rejection it waits briefly for the refresh, then returns
+    /// the rejected token unless that has expired.
     ///
     /// # Errors
     ///
-    /// The refresh's error; at once in a backoff, and where the grant has ended, the session is signed out or shut
-    /// down, or there is no runtime.
+    /// The refresh's error. Fails immediately during a backoff, if the grant has ended, if the session is signed out or
+    /// shut down, and if there is no runtime.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future ends this wait, and nothing else: the refresh goes on.
+    /// Dropping the future only cancels the wait; the refresh continues.
     pub async fn token(&self) -> Result<AccessToken, Error> {
-        if let Some(token) = self.core.fast(self.core.clock.now(), AccessToken::clone) {
+        if let Some(token) = self.with_published(AccessToken::clone) {
             return Ok(token);
         }
-        self.ask(Demand::New).await
+        self.wait_for(Demand::New).await
     }
 
-    /// Marks `refused` as refused by a server, and gives a newer token.
+    /// Reports that a server rejected `rejected`, and returns a newer token.
     ///
-    /// What a client without tower calls after a 401. Where a newer one is there already it comes at once.
+    /// Call it after a 401 when not using the layer. Returns immediately if a newer token is already there.
     ///
     /// # Errors
     ///
-    /// As [`token`](Self::token), also while the refused token hasn't expired. Whoever comes late shares the failure of
-    /// the refresh that followed the token's refusal, for good: the way on is a new [`token`](Self::token). Signed out, if the session is another
-    /// credential's by now; [`is_same_token`](Error::is_same_token) if the refresh brought the refused token again.
+    /// As [`token`](Self::token), even if the rejected token hasn't expired. A late caller gets the error of the refresh
+    /// that followed the rejection; call [`token`](Self::token) to try again.
+    /// [`is_signed_out`](Error::is_signed_out) if the credential has changed; [`is_same_token`](Error::is_same_token) if
+    /// the refresh returned the same token.
     ///
     /// # Cancel safety
     ///
-    /// As [`token`](Self::token). The token stays marked.
-    pub async fn token_after_rejection(&self, refused: &AccessToken) -> Result<AccessToken, Error> {
-        self.ask(Demand::Refused(refused.stamp())).await
+    /// As [`token`](Self::token). The token stays marked as rejected.
+    pub async fn token_after_rejection(&self, rejected: &AccessToken) -> Result<AccessToken, Error> {
+        self.wait_for(Demand::Rejected(rejected.id())).await
     }
 
-    /// What [`token`](Self::token) would give at once. A pure read: it starts nothing and waits for nothing.
+    /// Returns the token that [`token`](Self::token) would return immediately. Never starts a refresh or waits.
     pub fn try_token(&self) -> Option<AccessToken> {
-        let now = self.core.clock.now();
-        if let Some(token) = self.core.fast(now, AccessToken::clone) {
+        let now = self.now();
+        if let Some(token) = self.shared.with_published(now, AccessToken::clone) {
             return Some(token);
         }
-        let can_start = self.core.spawn.is_ready();
-        self.core.lock().state.peek(now, can_start)
+        let can_start = self.shared.spawner.is_ready();
+        self.shared.lock().machine.try_token(now, can_start)
     }
 
-    /// Marks a token as refused by a server. It starts nothing: the next demand does.
+    /// Marks a token as rejected by a server.
     ///
-    /// Nothing happens if the session has another token by now.
-    pub fn mark_rejected(&self, refused: &AccessToken) {
-        let now = self.core.clock.now();
-        self.core.with_state(now, |shell, fx| shell.state.mark_rejected(refused.stamp(), now, fx));
+    /// Doesn't start a refresh; the next call does. No effect if the session already has another token.
+    pub fn mark_rejected(&self, rejected: &AccessToken) {
+        self.shared.turn(|turn| turn.mark_rejected(rejected.id()));
     }
 
-    /// Joins the refresh that runs, or starts one, also while the token is fresh.
+    /// Refreshes now, or joins the refresh in flight, even if the token is fresh.
     ///
     /// # Errors
     ///
-    /// The refresh's own error, also while the token is fresh; in a backoff its error at once.
+    /// The refresh's own error, even if the current token is still valid. Fails immediately during a backoff.
     ///
     /// # Cancel safety
     ///
     /// As [`token`](Self::token).
     pub async fn refresh(&self) -> Result<AccessToken, Error> {
-        self.ask(Demand::Asked).await
+        self.wait_for(Demand::Requested).await
     }
 
-    /// Ends the backoff that runs, a `Retry-After` too: the network is back, or the secret was mended.
+    /// Ends a running backoff, including a `Retry-After`.
     ///
-    /// It starts nothing, and the count of useless refreshes stays.
+    /// Call it when the network is back or the configuration was fixed. Doesn't start a refresh or reset the failure
+    /// count.
     pub fn reset_backoff(&self) {
-        let now = self.core.clock.now();
-        self.core.with_state(now, |shell, fx| shell.state.reset_backoff(now, fx));
+        self.shared.turn(|turn| turn.reset_backoff());
     }
 
-    /// Takes a newer token of the same credential, one that came by another way.
+    /// Replaces the token with one obtained elsewhere for the same credential.
     ///
-    /// New callers get it at once, and it isn't overwritten by a refresh that runs. Without a refresh token it keeps
-    /// the session's. It revives a session whose grant had ended. It isn't handed to the save hook.
+    /// It is used immediately and isn't overwritten by a refresh in flight. If it has no refresh token, the session keeps
+    /// its own. Revives a session whose grant had ended. Not passed to the save hook.
     ///
     /// # Errors
     ///
-    /// [`is_signed_out`](Error::is_signed_out): nothing but [`sign_in`](Self::sign_in) undoes a sign-out.
+    /// [`is_signed_out`](Error::is_signed_out): only [`sign_in`](Self::sign_in) undoes a sign-out.
     pub fn set_token(&self, token: Token) -> Result<(), Error> {
-        let now = self.core.clock.now();
-        self.core.with_state(now, |shell, fx| shell.state.set(token, now, fx))
+        self.shared.turn(|turn| turn.set(token))
     }
 
-    /// Takes another credential. All that was before it ends: whoever waits is told "signed out meanwhile" and never
-    /// gets the new token; what a running refresh still brings goes to the revoke hook.
+    /// Signs in with a new credential.
     ///
-    /// The save hook isn't called, as the caller has the token: store it before, or a restart takes the old one.
+    /// Callers waiting for the old one fail with [`is_signed_out`](Error::is_signed_out) and never get the new token; a
+    /// token still returned for the old one goes to the revoke hook. The save hook isn't called: store the token first, or
+    /// a restart uses the old one.
     pub fn sign_in(&self, token: Token) {
-        let now = self.core.clock.now();
-        self.core.with_state(now, |shell, fx| shell.state.sign_in(token, now, fx));
+        self.shared.turn(|turn| turn.sign_in(token));
     }
 
-    /// Forgets the credential. From now on demands fail at once, until a sign-in.
+    /// Signs out: calls fail until the next sign-in.
     ///
-    /// It gives back what the session had, so that it can be revoked. What a running refresh still brings goes to the
-    /// revoke hook.
-    ///
-    /// To erase a stored token as well, wait for [`idle`](Self::idle) first: a save may run.
+    /// Returns the session's tokens, so that they can be revoked. A token that a refresh in flight still returns goes to
+    /// the revoke hook. To erase a stored token as well, wait for [`idle`](Self::idle) first, as a save may be in progress.
     pub fn sign_out(&self) -> RevocableTokens {
-        let now = self.core.clock.now();
-        self.core.with_state(now, |shell, fx| shell.state.sign_out(fx))
+        self.shared.turn(|turn| turn.sign_out())
     }
 
-    /// How the session stands now.
+    /// The current status.
     pub fn status(&self) -> Status {
-        self.core.status().0
+        self.shared.status().0
     }
 
-    /// Tells of changes from now on.
+    /// Returns a [`Watch`] for changes from now on.
     ///
     /// # Examples
     ///
-    /// Tell the user that they must sign in:
+    /// Ask the user to sign in again:
     ///
     /// ```no_run
     /// # async fn example(session: tower_reauth::Session) {
     /// let mut watch = session.watch();
     /// while !watch.status().needs_sign_in() {
-    ///     watch.changed().await;
+    ///     if watch.changed().await.is_err() {
+    ///         return; // the session is gone
+    ///     }
     /// }
     /// println!("please sign in again");
     /// # }
     /// ```
     pub fn watch(&self) -> Watch {
-        let (_, seen) = self.core.status();
-        Watch { core: Arc::clone(&self.core), seen }
+        Watch::new(&self.shared)
     }
 
-    /// Waits for the refresh that runs and for its save, for a program that ends.
+    /// Waits for the refresh in flight and its save before the program exits.
     ///
-    /// From now on no refresh begins, for good. A demand joins the one that runs; a valid token goes on being served.
-    /// A token that could not be saved is handed to the hook once more.
+    /// No further refresh starts. Callers can still join the one in flight, and a valid token is still returned. An unsaved
+    /// token is passed to the hook once more.
     ///
     /// # Errors
     ///
-    /// [`is_shutdown_timeout`](Error::is_shutdown_timeout): the limit came first, and the refresh goes on.
-    /// [`is_unsaved`](Error::is_unsaved): the token could not be saved. [`is_reentrant`](Error::is_reentrant):
-    /// the refresher or a hook called it.
+    /// - [`is_shutdown_timeout`](Error::is_shutdown_timeout): timed out; the refresh continues.
+    /// - [`is_unsaved`](Error::is_unsaved): the token couldn't be saved.
+    /// - [`is_reentrant`](Error::is_reentrant): called from the refresher or a hook.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future ends the wait. The session stays shut down.
-    pub async fn shutdown(&self, limit: Duration) -> Result<(), Error> {
-        let core = &self.core;
-        let now = core.clock.now();
-        core.with_state(now, |shell, fx| shell.state.shut_down(fx));
-        if reentrancy::is_inside(core.id()) {
+    /// Dropping the future cancels the wait; the session stays shut down.
+    pub async fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
+        let shared = &self.shared;
+        shared.turn(|turn| turn.shut_down());
+        if is_entered(shared.id()) {
             return Err(Error::new(ErrorKind::Reentrant));
         }
-        let mut limit = core.clock.sleep(limit).map_err(|_| Error::new(ErrorKind::MissingRuntime))?;
-        let mut tried = false;
+        let mut timer = shared.clock.sleep(timeout).map_err(|_| Error::new(ErrorKind::MissingRuntime))?;
+        let mut has_retried = false;
         loop {
-            let changed = core.changed();
-            let now = core.clock.now();
-            let (idle, unsaved) = core.with_state(now, |shell, fx| {
-                let idle = shell.state.is_idle();
-                let saves = idle && !tried && shell.state.save_now(now, fx);
-                tried |= saves;
-                (idle && !saves, shell.state.is_unsaved())
-            });
-            if idle {
-                return if unsaved { Err(Error::new(ErrorKind::Unsaved)) } else { Ok(()) };
+            let mut changed = pin!(shared.changed());
+            let at_rest = shared.lock().machine.is_at_rest();
+            if at_rest && !has_retried && shared.turn(|turn| turn.save_now()) {
+                has_retried = true;
+                continue;
             }
-            let mut changed = std::pin::pin!(changed);
-            let over = poll_fn(|cx| match changed.as_mut().poll(cx) {
-                std::task::Poll::Ready(()) => std::task::Poll::Ready(false),
-                std::task::Poll::Pending => limit.as_mut().poll(cx).map(|()| true),
+            if at_rest {
+                let is_unsaved = shared.lock().machine.is_unsaved();
+                return if is_unsaved { Err(Error::new(ErrorKind::Unsaved)) } else { Ok(()) };
+            }
+            let timed_out = poll_fn(|cx| match changed.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(false),
+                Poll::Pending => timer.as_mut().poll(cx).map(|()| true),
             });
-            if over.await {
+            if timed_out.await {
                 return Err(Error::new(ErrorKind::ShutdownTimeout));
             }
         }
     }
 
-    /// Waits until no refresh, no save and no revocation runs.
+    /// Waits until no refresh, save or revocation is in progress.
+    ///
+    /// Returns immediately when called from the refresher or a hook.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future ends the wait.
-    /// Called from within the refresher or a hook it returns at once, as it would wait for itself.
+    /// Dropping the future cancels the wait.
     pub async fn idle(&self) {
-        while !reentrancy::is_inside(self.core.id()) {
-            let changed = self.core.changed();
-            if self.core.lock().state.is_settled() {
+        while !is_entered(self.shared.id()) {
+            let changed = self.shared.changed();
+            if self.shared.lock().machine.is_idle() {
                 return;
             }
             changed.await;
         }
     }
 
-    /// What can be used at once without the lock; the layer's fast path.
+    /// Reads the token that can be used at once, without the lock.
     #[inline]
-    pub(crate) fn fast<T>(&self, take: impl FnOnce(&AccessToken) -> T) -> Option<T> {
-        self.core.fast(self.core.clock.now(), take)
+    pub(crate) fn with_published<T>(&self, read: impl FnOnce(&AccessToken) -> T) -> Option<T> {
+        self.shared.with_published(self.now(), read)
     }
 
-    /// What can't be answered by [`fast`](Self::fast).
-    pub(crate) fn begin(&self, demand: Demand, limits: WaitLimits) -> Result<Asked, Error> {
-        Waiter::ask(&self.core, demand, limits, None)
+    /// The token that can be used at once; `None` if there is none, after a look at the machine.
+    pub(crate) fn current(&self) -> Option<AccessToken> {
+        self.shared.read_or_fill(self.now(), AccessToken::clone)
     }
 
-    /// A request's token was refused: a newer one, or a wait for it.
-    pub(crate) fn rejected(
+    /// Fails if the user has signed out, or in as somebody else, since `epoch`.
+    pub(crate) fn check(&self, epoch: Epoch) -> Result<(), Error> {
+        self.shared.lock().machine.check(epoch)
+    }
+
+    pub(crate) fn demand(
         &self,
-        stamp: Stamp,
-        challenges: Challenges,
+        demand: Demand,
         limits: WaitLimits,
-    ) -> Result<Asked, Error> {
-        Waiter::ask(&self.core, Demand::Refused(stamp), limits, Some(challenges))
+        challenges: Option<Challenges>,
+    ) -> Result<Demanded, Error> {
+        self.shared.demand(demand, limits, challenges)
     }
 
-    /// A request's token was refused, and the request isn't sent again.
-    pub(crate) fn mark(&self, stamp: Stamp, challenges: Challenges) {
-        let now = self.core.clock.now();
-        self.core.with_state(now, |shell, fx| {
-            shell.state.note_challenges(stamp, challenges);
-            shell.state.mark_rejected(stamp, now, fx);
+    /// A request's token was rejected, and the request isn't retried.
+    pub(crate) fn note_rejection(&self, id: TokenId, challenges: Challenges) {
+        self.shared.turn(|turn| {
+            turn.note_challenges(id, challenges);
+            turn.mark_rejected(id);
         });
     }
 
-    /// Whether a token's credential is still the session's.
-    pub(crate) fn is_signed_in_as(&self, stamp: Stamp) -> bool {
-        self.core.lock().state.is_signed_in_as(stamp)
-    }
-
+    #[inline]
     pub(crate) fn now(&self) -> Timestamp {
-        self.core.clock.now()
+        self.shared.clock.now()
     }
 
     pub(crate) fn limits(&self) -> WaitLimits {
-        self.core.limits
+        self.shared.limits
     }
 
-    async fn ask(&self, demand: Demand) -> Result<AccessToken, Error> {
-        let limits = self.core.limits;
-        match self.begin(demand, limits)? {
-            Asked::Use(token) => Ok(token),
-            Asked::Wait(mut waiter) => poll_fn(|cx| waiter.poll(cx, limits)).await,
+    async fn wait_for(&self, demand: Demand) -> Result<AccessToken, Error> {
+        match self.demand(demand, self.limits(), None)? {
+            Demanded::Use(token) => Ok(token),
+            Demanded::Wait(mut waiter) => poll_fn(|cx| waiter.poll(cx)).await,
         }
     }
 }
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let status = self.status();
-        f.debug_struct("Session")
-            .field("name", &self.core.name)
-            .field("status", &status)
-            .finish_non_exhaustive()
-    }
-}
-
-// === impl Watch ===
-
-impl Watch {
-    /// How the session stands now. Changes up to here are seen.
-    pub fn status(&mut self) -> Status {
-        let (status, version) = self.core.status();
-        self.seen = version;
-        status
-    }
-
-    /// Waits for a change since the last [`status`](Self::status); it returns at once if there was one.
-    ///
-    /// The passing of time is no change: a token that expires is not told of. Nor is one more or less who waits.
-    ///
-    /// # Cancel safety
-    ///
-    /// No change is lost by dropping the future.
-    pub async fn changed(&mut self) {
-        loop {
-            let changed = self.core.changed();
-            if self.core.lock().version != self.seen {
-                return;
-            }
-            changed.await;
-        }
-    }
-}
-
-impl fmt::Debug for Watch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch").finish_non_exhaustive()
+        let (now, waiters) = (self.now(), self.shared.waiters.load(Ordering::Relaxed));
+        let mut debug = f.debug_struct("Session");
+        debug.field("name", &self.shared.name);
+        let locked = match self.shared.locked.try_lock() {
+            Ok(locked) => Some(locked),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        match locked {
+            Some(locked) => debug.field("status", &locked.machine.status(now, waiters)),
+            None => debug.field("status", &format_args!("<locked>")),
+        };
+        debug.finish_non_exhaustive()
     }
 }

@@ -3,52 +3,108 @@
 use std::{
     array,
     cell::Cell,
-    sync::atomic::{AtomicUsize, Ordering},
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-/// One copy for each of a few threads; beyond that, threads share them in turn.
+/// A value for each of a few threads; beyond that, threads share.
 pub(crate) struct Sharded<T> {
-    copies: [Apart<T>; SHARDS],
+    shards: [T; SHARDS],
 }
 
-/// Lies in cache lines of its own (processors fetch them in pairs).
+/// An `Arc` with several reference counts: each thread clones the [`Handle`] of its own.
+pub(crate) struct SpreadArc<T> {
+    handles: Arc<Sharded<Handle<T>>>,
+}
+
+/// A reference to the value of a [`SpreadArc`].
+pub(crate) struct Handle<T> {
+    inner: Arc<Padded<T>>,
+}
+
+/// In cache lines of its own, with its reference count (processors fetch them in pairs).
 #[repr(align(128))]
-pub(crate) struct Apart<T>(pub(crate) T);
+struct Padded<T> {
+    value: Arc<T>,
+}
 
 const SHARDS: usize = 8;
 
 thread_local! {
-    static MINE: Cell<usize> = const { Cell::new(usize::MAX) };
+    static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
 // === impl Sharded ===
 
 impl<T> Sharded<T> {
     pub(crate) fn new(mut make: impl FnMut() -> T) -> Self {
-        Self { copies: array::from_fn(|_| Apart(make())) }
+        Self { shards: array::from_fn(|_| make()) }
     }
 
-    /// This thread's copy.
+    /// This thread's.
     #[inline]
-    pub(crate) fn mine(&self) -> &T {
-        &self.copies[index()].0
+    pub(crate) fn get(&self) -> &T {
+        &self.shards[index()]
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.copies.iter().map(|copy| &copy.0)
+        self.shards.iter()
+    }
+}
+
+// === impl SpreadArc ===
+
+impl<T> SpreadArc<T> {
+    pub(crate) fn new(value: T) -> Self {
+        let value = Arc::new(value);
+        let handle = || Handle { inner: Arc::new(Padded { value: Arc::clone(&value) }) };
+        Self { handles: Arc::new(Sharded::new(handle)) }
+    }
+
+    /// This thread's handle, to be cloned.
+    #[inline]
+    pub(crate) fn handle(&self) -> &Handle<T> {
+        self.handles.get()
+    }
+}
+
+impl<T> Clone for SpreadArc<T> {
+    fn clone(&self) -> Self {
+        Self { handles: Arc::clone(&self.handles) }
+    }
+}
+
+// === impl Handle ===
+
+impl<T> Clone for Handle<T> {
+    #[inline]
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<T> Deref for Handle<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.inner.value
     }
 }
 
 #[inline]
 fn index() -> usize {
-    let mine = MINE.get();
-    if mine < SHARDS { mine } else { choose() }
+    let index = SHARD.get();
+    if index < SHARDS { index } else { assign() }
 }
 
 #[cold]
-fn choose() -> usize {
+fn assign() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let mine = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
-    MINE.set(mine);
-    mine
+    let index = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
+    SHARD.set(index);
+    index
 }

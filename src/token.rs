@@ -19,7 +19,7 @@ pub use revocable::RevocableTokens;
 #[cfg(feature = "__endpoint")]
 pub(crate) use builder::TokenBuilder;
 pub(crate) use {
-    access::{AccessToken, Stamp},
+    access::{AccessToken, Epoch, TokenId},
     secret::Secret,
     value::{ReportedLifetime, Token},
     warning::Warning,

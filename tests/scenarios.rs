@@ -486,7 +486,7 @@ fn request(caller: usize, no_token: bool, own: bool, patience: Option<f64>) -> R
         request.headers_mut().insert(AUTHORIZATION, "Basic own".parse().unwrap());
     }
     if let Some(patience) = patience {
-        request.extensions_mut().insert(WaitTimeout(seconds(patience)));
+        request.extensions_mut().insert(WaitTimeout::new(seconds(patience)));
     }
     request
 }

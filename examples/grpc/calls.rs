@@ -9,7 +9,7 @@ use tower_reauth::grpc;
 use crate::greeter::{Greeting, Name, greeter_client::GreeterClient};
 
 /// A generated client on a channel with the layer.
-pub(crate) type Client = GreeterClient<grpc::Auth<Channel>>;
+pub(crate) type Client = GreeterClient<grpc::GrpcAuth<Channel>>;
 
 /// The number of calls so far.
 #[derive(Default)]

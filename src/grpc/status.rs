@@ -1,21 +1,30 @@
-//! Our errors as tonic's `Status`.
+//! Errors as tonic's `Status`.
 
-use std::sync::Arc;
+use std::{error::Error as StdError, sync::Arc};
 
 use tonic::{Code, Status};
 
 use crate::error::{Error, ErrorKind};
 
-/// Puts a status into the error's chain of sources, made anew for each caller.
-pub(crate) fn with_status(error: Error) -> Error {
-    let code = match error.kind() {
+/// Adds a status to the error's chain of sources, a new one for each caller.
+pub(super) fn with_status(error: Error) -> Error {
+    let code = match error.inner.kind {
         ErrorKind::Deadline => Code::DeadlineExceeded,
         _ if error.is_retryable() => Code::Unavailable,
         _ => Code::Unauthenticated,
     };
     let mut status = Status::new(code, error.to_string());
-    if let Some(source) = error.shared_source() {
-        status.set_source(source);
+    if let Some(source) = &error.inner.source {
+        status.set_source(Arc::clone(source));
     }
-    error.over(Arc::new(status))
+    error.with_source(Arc::new(status))
+}
+
+// === impl Error ===
+
+impl Error {
+    /// The same error with another source.
+    fn with_source(&self, source: Arc<dyn StdError + Send + Sync>) -> Self {
+        Self::with_details(self.inner.kind, self.inner.retry_at, Some(source))
+    }
 }

@@ -1,4 +1,4 @@
-//! Watching trailers.
+//! Rejections in trailers.
 
 use std::{
     fmt,
@@ -16,14 +16,14 @@ use tower_service::Service;
 use super::GRPC_STATUS;
 use crate::{
     challenge::Challenges,
-    request::authorizer::{Carried, LeaveStamp},
+    request::options::{ReportToken, SentToken},
     session::Session,
 };
 
-/// Marks the token of a call that its server refuses in trailers, after it had begun to answer.
+/// Detects rejections in trailers, after the response has started.
 ///
-/// Such a call can't be sent again, and its caller gets the status. The next call has a new token. Put it above the
-/// layer made for gRPC; it needs that layer's session.
+/// Such a call can't be retried and returns its status, but the next call gets a new token. Place it outside the gRPC
+/// layer, with the same session.
 ///
 /// # Examples
 ///
@@ -42,7 +42,7 @@ pub struct TrailerRejectionLayer {
     session: Session,
 }
 
-/// A service whose responses' trailers are watched. Made by [`TrailerRejectionLayer`].
+/// Detects rejections in trailers. Created by [`TrailerRejectionLayer`].
 #[derive(Clone, Debug)]
 pub struct TrailerRejection<S> {
     inner: S,
@@ -50,7 +50,7 @@ pub struct TrailerRejection<S> {
 }
 
 pin_project! {
-    /// The future of a response whose trailers are watched.
+    /// The response future of [`TrailerRejection`].
     #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct TrailerRejectionFuture<F> {
         #[pin]
@@ -60,19 +60,19 @@ pin_project! {
 }
 
 pin_project! {
-    /// A body whose trailers are watched.
+    /// The response body of [`TrailerRejection`].
     pub struct TrailerRejectionBody<B> {
         #[pin]
         body: B,
         session: Session,
-        carried: Option<Carried>,
+        sent: Option<SentToken>,
     }
 }
 
 // === impl TrailerRejectionLayer ===
 
 impl TrailerRejectionLayer {
-    /// Watches for the tokens of `session`.
+    /// Marks the tokens of `session`.
     pub fn new(session: Session) -> Self {
         Self { session }
     }
@@ -101,7 +101,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        request.extensions_mut().insert(LeaveStamp);
+        request.extensions_mut().insert(ReportToken);
         TrailerRejectionFuture { future: self.inner.call(request), session: self.session.clone() }
     }
 }
@@ -117,9 +117,9 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let response = ready!(this.future.poll(cx))?;
-        let carried = response.extensions().get::<Carried>().copied();
+        let sent = response.extensions().get::<SentToken>().copied();
         let session = this.session.clone();
-        Poll::Ready(Ok(response.map(|body| TrailerRejectionBody { body, session, carried })))
+        Poll::Ready(Ok(response.map(|body| TrailerRejectionBody { body, session, sent })))
     }
 }
 
@@ -144,8 +144,8 @@ impl<B: Body> Body for TrailerRejectionBody<B> {
         let trailers = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.trailers_ref());
         let status = trailers.and_then(|trailers| trailers.get(GRPC_STATUS));
         if status.is_some_and(|status| status == "16") {
-            if let Some(Carried(stamp)) = this.carried.take() {
-                this.session.mark(stamp, Challenges::default());
+            if let Some(SentToken(id)) = this.sent.take() {
+                this.session.note_rejection(id, Challenges::default());
             }
         }
         Poll::Ready(frame)

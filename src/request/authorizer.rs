@@ -1,444 +1,323 @@
-//! One request's course, from its token to its answer, without tower's types.
-//!
-//! It begins with a token, or a wait for one; it is sent; its answer is judged; and if the token was refused it waits
-//! for a newer one and is sent again, once.
+//! [`Authorizer`].
 
-use std::time::{Duration, SystemTime};
+use std::{mem, sync::Arc};
 
-use http::{HeaderMap, Request, Response};
+use http::{Extensions, HeaderMap, Request, Response};
 
 use crate::{
     challenge::Challenges,
     error::{Error, ErrorKind},
-    grpc_timeout,
-    request::config::{PutOn, Traffic},
-    request::rejection::{ResponseHead, Verdict},
-    request::replay::Replay,
-    request::report::AuthReport,
     rt::{self, Nanos},
-    session::{Asked, Demand, Session, WaitLimits, Waiter},
-    token::{AccessToken, Stamp},
+    session::{Demand, Demanded, Session, WaitLimits, Waiter},
+    token::{AccessToken, TokenId},
 };
 
-/// What is asked of the session, and how.
-pub(crate) struct Guide<'a, P> {
-    pub(crate) session: &'a Session,
-    pub(crate) traffic: &'a Traffic,
-    pub(crate) replay: &'a P,
+use super::{
+    attempt::{Attempt, Payload, Pending, Replayable},
+    config::Config,
+    head::Head,
+    inject::Injected,
+    options::{ReportToken, SentToken, WaitTimeout},
+    replay::Replay,
+};
+
+/// Decides what happens to requests.
+pub(crate) struct Authorizer<P> {
+    session: Session,
+    config: Arc<Config>,
+    replay: Arc<P>,
 }
 
-/// What there is to know of a request that is under way.
-pub(crate) struct Course<K> {
-    /// The token that it was sent with. None: its answer isn't judged.
-    stamp: Option<Stamp>,
-    /// When that token expires; known where the request waited.
-    expires_at: Option<SystemTime>,
-    /// What the second sending is made of.
-    again: Option<Again<K>>,
-    /// On the monotonic clock: when the whole call is to be over.
-    deadline: Option<Nanos>,
-    leave_stamp: bool,
-    /// How often the token expired while the request waited for readiness.
-    overtaken: u8,
-    report: AuthReport,
-}
-
-/// What a request does that has its token and is about to be sent.
-pub(crate) enum Look {
-    Send,
-    /// Its token expired while it waited for readiness.
-    Wait(Waiter, WaitLimits),
+/// How a request begins.
+pub(crate) enum Begin {
+    /// The token that it carries. `None`: none of ours.
+    Send(Option<TokenId>),
+    Wait(Waiter, Option<Nanos>),
     Fail(Error),
 }
 
-/// A request that can be sent again.
-pub(crate) struct Again<K> {
-    head: Request<()>,
-    body: K,
+/// What to do once the inner service is ready.
+pub(crate) enum Recheck {
+    Send(AccessToken),
+    /// The token expired meanwhile.
+    Wait(Waiter),
 }
 
-/// Asks, in a request's extensions, for a [`Carried`] in its response's.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LeaveStamp;
-
-/// Which token a request carried, in its response's extensions.
-#[derive(Clone, Copy, Debug)]
-#[cfg_attr(not(feature = "grpc"), expect(dead_code, reason = "read by the watcher of trailers"))]
-pub(crate) struct Carried(pub(crate) Stamp);
-
-/// What a request does first.
-pub(crate) enum Begin<B, P: Replay<B>> {
-    Send(Request<P::Body>, Course<P::Retained>),
-    Wait(Waiting<B>),
-    Fail(Error),
-}
-
-/// A request that waits for its first token.
-pub(crate) struct Waiting<B> {
-    pub(crate) waiter: Waiter,
-    pub(crate) limits: WaitLimits,
-    request: Request<B>,
-    deadline: Option<Nanos>,
-}
-
-/// What becomes of an answer.
-pub(crate) enum Judged<K> {
-    /// It is the caller's.
+/// What to do with a response.
+pub(crate) enum AfterResponse {
     Deliver,
-    /// It is held until there is a newer token.
-    Hold(Waiter, WaitLimits),
+    /// Keep it until there is a newer token.
+    WaitForToken(Waiter),
     /// There is a newer token.
-    Again(AccessToken, Again<K>),
+    Retry(AccessToken),
 }
 
-// === impl Guide ===
+/// How many times a request waits again for a token that expired while it waited for readiness.
+const MAX_EXPIRED_WHILE_READYING: u8 = 3;
 
-impl<P> Clone for Guide<'_, P> {
-    fn clone(&self) -> Self {
-        *self
+// === impl Authorizer ===
+
+impl<P> Authorizer<P> {
+    pub(crate) fn new(session: Session, config: Arc<Config>, replay: Arc<P>) -> Self {
+        Self { session, config, replay }
     }
-}
 
-impl<P> Copy for Guide<'_, P> {}
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
 
-impl<P> Guide<'_, P> {
-    /// Begins a request's course: puts a token on, or says why not.
-    #[inline]
-    pub(crate) fn begin<B>(self, request: Request<B>) -> Begin<B, P>
-    where
-        P: Replay<B>,
-    {
-        let mut request = request;
-        match self.traffic.concerns(&request) {
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Attaches a token to a request, or says why not.
+    pub(crate) fn begin<B>(&self, request: &mut Request<B>) -> Begin {
+        match self.config.applies_to(request) {
             Ok(true) => {}
-            Ok(false) => return self.send_untouched(request),
+            Ok(false) => return Begin::Send(None),
             Err(error) => return Begin::Fail(error),
         }
-        let mut stamp = None;
-        let fast = || {
-            self.session.fast(|token| {
-                stamp = Some(token.stamp());
-                token.header_value().clone()
-            })
-        };
-        match self.traffic.put_on(request.headers_mut(), fast) {
-            Ok(PutOn::Done) => {
-                let deadline = self.deadline(&request);
-                self.send(request, stamp, false, deadline)
-            }
-            Ok(PutOn::LeftAlone) => self.send_untouched(request),
-            Ok(PutOn::NoCredential) => self.begin_slowly(request),
-            Err(error) => Begin::Fail(error),
+        let headers = request.headers_mut();
+        match self.session.with_published(|token| self.config.inject(headers, token)) {
+            Some(injected) => injected.into(),
+            None => self.begin_slow(request),
         }
     }
 
     #[cold]
-    fn begin_slowly<B>(self, request: Request<B>) -> Begin<B, P>
-    where
-        P: Replay<B>,
-    {
-        let deadline = self.deadline(&request);
-        let limits = self.limits(&request, deadline);
-        match self.session.begin(Demand::New, limits) {
-            Ok(Asked::Use(token)) => self.go_on(request, &token, false, deadline),
-            Ok(Asked::Wait(waiter)) => Begin::Wait(Waiting { waiter, limits, request, deadline }),
-            Err(error) if self.traffic.bare && (error.is_signed_out() || error.is_grant_ended()) => {
-                self.send_untouched(request)
+    fn begin_slow<B>(&self, request: &mut Request<B>) -> Begin {
+        if self.config.keeps_existing(request.headers()) {
+            return Begin::Send(None);
+        }
+        let deadline = self.deadline(request.headers());
+        let limits = self.limits(request.extensions(), deadline);
+        match self.session.demand(Demand::New, limits, None) {
+            Ok(Demanded::Use(token)) => self.config.inject(request.headers_mut(), &token).into(),
+            Ok(Demanded::Wait(waiter)) => Begin::Wait(waiter, deadline),
+            Err(error)
+                if self.config.allow_unauthenticated && (error.is_signed_out() || error.is_grant_ended()) =>
+            {
+                Begin::Send(None)
             }
             Err(error) => Begin::Fail(error),
         }
     }
 
-    /// A request's wait for its first token has ended.
-    pub(crate) fn end_wait<B>(self, waiting: Waiting<B>, token: Result<AccessToken, Error>) -> Begin<B, P>
-    where
-        P: Replay<B>,
-    {
-        let Waiting { request, limits, deadline, .. } = waiting;
-        let token = match token {
-            Ok(token) => token,
-            Err(error) => return Begin::Fail(self.wait_failed(limits, error)),
-        };
-        self.go_on(request, &token, true, deadline)
-    }
-
-    /// Sends a request with the token that it asked for.
-    fn go_on<B>(
-        self,
-        mut request: Request<B>,
-        token: &AccessToken,
-        waited: bool,
-        deadline: Option<Nanos>,
-    ) -> Begin<B, P>
-    where
-        P: Replay<B>,
-    {
-        // Judged before each sending.
-        match self.traffic.concerns(&request) {
-            Ok(true) => {}
-            Ok(false) => return self.send_untouched(request),
-            Err(error) => return Begin::Fail(error),
-        }
-        match self.traffic.put_on(request.headers_mut(), || Some(token.header_value().clone())) {
-            Ok(_) => match self.send(request, Some(token.stamp()), waited, deadline) {
-                Begin::Send(request, mut course) => {
-                    course.take(token);
-                    Begin::Send(request, course)
-                }
-                other => other,
-            },
-            Err(error) => Begin::Fail(error),
-        }
-    }
-
+    /// Takes the request that is sent out of one that has its token, and keeps what a retry needs.
     #[inline]
-    fn send<B>(
-        self,
+    pub(crate) fn split<B>(
+        &self,
         request: Request<B>,
-        stamp: Option<Stamp>,
-        waited: bool,
-        deadline: Option<Nanos>,
-    ) -> Begin<B, P>
+        token: Option<TokenId>,
+        attempt: &mut Attempt<B, P::Retained>,
+    ) -> Request<P::Body>
     where
         P: Replay<B>,
     {
-        let leave_stamp = self.traffic.grpc && request.extensions().get::<LeaveStamp>().is_some();
-        let (head, body) = request.into_parts();
-        let (body, kept) = self.replay.split(body);
-        // With the credential on: the second sending replaces it.
-        let again = kept.map(|body| Again { head: Request::from_parts(head.clone(), ()), body });
-        let report = AuthReport { attempts: 1, waited, error: None };
-        Begin::Send(
-            Request::from_parts(head, body),
-            Course { stamp, expires_at: None, again, deadline, leave_stamp, overtaken: 0, report },
-        )
-    }
-
-    fn send_untouched<B>(self, request: Request<B>) -> Begin<B, P>
-    where
-        P: Replay<B>,
-    {
-        let request = request.map(|body| self.replay.split(body).0);
-        Begin::Send(request, Course::untouched())
-    }
-
-    /// Judges an answer, and asks for a newer token where it refuses the request's.
-    #[inline]
-    pub(crate) fn judge<B, R>(
-        self,
-        course: &mut Course<P::Retained>,
-        response: &mut Response<R>,
-    ) -> Judged<P::Retained>
-    where
-        P: Replay<B>,
-    {
-        let Some(stamp) = course.stamp else { return Judged::Deliver };
-        if course.leave_stamp {
-            response.extensions_mut().insert(Carried(stamp));
+        let mut retained = None;
+        let request = self.replay.split_request(request, &mut retained);
+        if token.is_none() {
+            return request;
         }
-        match self.traffic.rule.judge(&ResponseHead::new(response)) {
-            Verdict::Reject(challenges) => {
-                let judged = self.refused::<B>(course, stamp, challenges);
-                if let Judged::Deliver = judged {
-                    course.report.leave_in(response);
-                }
-                judged
-            }
-            Verdict::Accept => {
-                if course.report.waited || course.report.attempts > 1 {
-                    course.report.leave_in(response);
-                }
-                Judged::Deliver
-            }
+        attempt.token = token;
+        let extensions = request.extensions();
+        attempt.report_token = !extensions.is_empty() && extensions.get::<ReportToken>().is_some();
+        if let Some(body) = retained {
+            let deadline = self.deadline(request.headers());
+            let head = Head::pack(&request, &self.config.header);
+            attempt.payload = Payload::Replayable(Box::new(Replayable { head, body, deadline }));
         }
+        request
     }
 
-    #[cold]
-    fn refused<B>(
-        self,
-        course: &mut Course<P::Retained>,
-        stamp: Stamp,
-        challenges: Challenges,
-    ) -> Judged<P::Retained>
+    /// Acquiring readiness may have taken long: use the current token.
+    pub(crate) fn recheck<B>(
+        &self,
+        attempt: &mut Attempt<B, P::Retained>,
+        token: &AccessToken,
+    ) -> Result<Recheck, Error>
     where
         P: Replay<B>,
     {
-        let again = course.again.take().and_then(|Again { head, body }| {
-            let body = Replay::<B>::stop(self.replay, body)?;
-            Some(Again { head, body })
-        });
-        let Some(again) = again else {
-            self.session.mark(stamp, challenges);
-            return Judged::Deliver;
+        let epoch = token.id().epoch;
+        if let Some(current) = self.session.current() {
+            // A token of another sign-in is never this request's.
+            return match current.id().epoch.is_same_sign_in(epoch) {
+                true => Ok(Recheck::Send(current)),
+                false => Err(Error::new(ErrorKind::SignedOut)),
+            };
+        }
+        self.session.check(epoch)?;
+        let has_expired = token.expires_at().is_some_and(|expiry| self.session.now().wall() >= expiry);
+        if !has_expired || attempt.expired_while_readying == MAX_EXPIRED_WHILE_READYING {
+            return Ok(Recheck::Send(token.clone()));
+        }
+        attempt.expired_while_readying += 1;
+        let (limits, is_retry) = match &attempt.payload {
+            Payload::Pending(pending) => (self.limits(pending.request.extensions(), pending.deadline), false),
+            Payload::Replayable(retry) => (self.limits_of_retry(retry), true),
+            Payload::Nothing => (self.session.limits(), false),
         };
-        let limits = self.limits(&again.head, course.deadline);
-        match self.session.rejected(stamp, challenges, limits) {
-            Ok(Asked::Use(token)) => Judged::Again(token, again),
-            Ok(Asked::Wait(waiter)) => {
-                course.again = Some(again);
-                Judged::Hold(waiter, limits)
-            }
-            Err(error) => {
-                course.report.error = Some(error);
-                Judged::Deliver
-            }
+        match self.session.demand(Demand::New, limits, None) {
+            Ok(Demanded::Use(token)) if token.id().epoch.is_same_sign_in(epoch) => Ok(Recheck::Send(token)),
+            Ok(Demanded::Use(_)) => Err(Error::new(ErrorKind::SignedOut)),
+            Ok(Demanded::Wait(waiter)) => Ok(Recheck::Wait(waiter)),
+            // The rejected response has been dropped, so let the server decide again.
+            Err(_) if is_retry => Ok(Recheck::Send(token.clone())),
+            Err(error) => Err(error),
         }
     }
 
-    /// Makes the second sending.
-    pub(crate) fn send_again<B>(
-        self,
-        course: &mut Course<P::Retained>,
-        again: Again<P::Retained>,
+    /// Makes the request of an attempt that waited, or of a retry.
+    pub(crate) fn send_with<B>(
+        &self,
+        attempt: &mut Attempt<B, P::Retained>,
         token: &AccessToken,
     ) -> Result<Request<P::Body>, Error>
     where
         P: Replay<B>,
     {
-        let Again { mut head, body } = again;
-        // Judged before each sending. It was ours, and its head is the same.
-        self.traffic.concerns(&head)?;
-        self.traffic.replace(head.headers_mut(), token.header_value().clone())?;
-        course.take(token);
-        course.report.attempts += 1;
-        Ok(head.map(|()| Replay::<B>::replay(self.replay, body)))
-    }
-
-    /// A request that waited for its token has waited for readiness since, perhaps for long: it goes out with what is
-    /// current by now, and with what is left of its time.
-    pub(crate) fn look_again<B2, K>(self, request: &mut Request<B2>, course: &mut Course<K>) -> Look {
-        match self.look_at_token(request, course) {
-            Look::Send => self
-                .shrink_timeout(request.headers_mut(), course.deadline)
-                .map_or_else(Look::Fail, |()| Look::Send),
-            other => other,
-        }
-    }
-
-    fn look_at_token<B2, K>(self, request: &mut Request<B2>, course: &mut Course<K>) -> Look {
-        let Some(own) = course.stamp else { return Look::Send };
-        if let Some((stamp, value)) = self.session.fast(|token| (token.stamp(), token.header_value().clone()))
-        {
-            // Another credential's token is never this request's.
-            if stamp.sign_in != own.sign_in {
-                return Look::Fail(Error::new(ErrorKind::SignedOut));
+        match mem::replace(&mut attempt.payload, Payload::Nothing) {
+            Payload::Pending(pending) => {
+                // Moved first, then changed: copying what was just written stalls the processor.
+                let Pending { mut request, deadline } = *pending;
+                self.config.trusts(request.uri())?;
+                self.set_deadline(request.headers_mut(), deadline)?;
+                let id = match self.config.inject(request.headers_mut(), token) {
+                    Injected::Ours(id) => Some(id),
+                    Injected::Theirs => None,
+                    Injected::HeadersFull => return Err(Error::new(ErrorKind::TooManyHeaders)),
+                };
+                Ok(self.split(request, id, attempt))
             }
-            course.stamp = Some(stamp);
-            return self
-                .traffic
-                .replace(request.headers_mut(), value)
-                .map_or_else(Look::Fail, |()| Look::Send);
-        }
-        if !self.session.is_signed_in_as(own) {
-            return Look::Fail(Error::new(ErrorKind::SignedOut));
-        }
-        let expired = course.expires_at.is_some_and(|end| self.session.now().wall() >= end);
-        if !expired || course.overtaken == MOST_OVERTAKEN {
-            return Look::Send;
-        }
-        course.overtaken += 1;
-        let limits = self.limits(request, course.deadline);
-        match self.session.begin(Demand::New, limits) {
-            Ok(Asked::Use(token)) => match self.take_newer(request, course, &token) {
-                Ok(()) => Look::Send,
-                Err(error) => Look::Fail(error),
-            },
-            Ok(Asked::Wait(waiter)) => Look::Wait(waiter, limits),
-            // The server's refusal is gone: let it be the judge once more.
-            Err(_) if course.report.attempts > 1 => Look::Send,
-            Err(error) => Look::Fail(error),
-        }
-    }
-
-    /// Gives a request that wasn't sent yet a newer token than it had.
-    pub(crate) fn take_newer<B2, K>(
-        self,
-        request: &mut Request<B2>,
-        course: &mut Course<K>,
-        token: &AccessToken,
-    ) -> Result<(), Error> {
-        if course.stamp.is_some_and(|own| own.sign_in != token.stamp().sign_in) {
-            return Err(Error::new(ErrorKind::SignedOut));
-        }
-        course.take(token);
-        self.traffic.replace(request.headers_mut(), token.header_value().clone())
-    }
-
-    /// A sending that comes after a wait carries what is left of the call's time.
-    fn shrink_timeout(self, headers: &mut HeaderMap, deadline: Option<Nanos>) -> Result<(), Error> {
-        match deadline {
-            Some(deadline) => {
-                grpc_timeout::set(headers, deadline.saturating_sub(self.session.now().monotonic))
+            Payload::Replayable(retry) => {
+                let Replayable { head, body, deadline } = *retry;
+                let mut request = head.unpack();
+                self.config.trusts(request.uri())?;
+                self.config.replace(request.headers_mut(), token.header_value().clone())?;
+                self.set_deadline(request.headers_mut(), deadline)?;
+                attempt.token = Some(token.id());
+                attempt.attempts += 1;
+                Ok(request.map(|()| Replay::<B>::replay(&*self.replay, body)))
             }
-            None => Ok(()),
+            Payload::Nothing => unreachable!("an attempt that waits has something to send"),
         }
     }
 
-    /// The error of a wait, as its caller is to see it.
-    ///
-    /// Which limit it was is known from its begin: a clock that is read now may lag behind the timer that has ended.
-    pub(crate) fn wait_failed(self, limits: WaitLimits, error: Error) -> Error {
-        if limits.to_deadline && error.is_timeout() { Error::new(ErrorKind::Deadline) } else { error }
+    /// Checks a response, and demands a newer token if it rejects the request's.
+    #[inline]
+    pub(crate) fn judge<B, R>(
+        &self,
+        attempt: &mut Attempt<B, P::Retained>,
+        response: &mut Response<R>,
+    ) -> AfterResponse
+    where
+        P: Replay<B>,
+    {
+        let Some(id) = attempt.token else { return AfterResponse::Deliver };
+        if attempt.report_token {
+            response.extensions_mut().insert(SentToken(id));
+        }
+        if let Some(challenges) = self.config.judge(response) {
+            return self.rejected(attempt, id, challenges, response);
+        }
+        if attempt.attempts > 1 {
+            attempt.report(response, None);
+        }
+        AfterResponse::Deliver
+    }
+
+    #[cold]
+    fn rejected<B, R>(
+        &self,
+        attempt: &mut Attempt<B, P::Retained>,
+        id: TokenId,
+        challenges: Challenges,
+        response: &mut Response<R>,
+    ) -> AfterResponse
+    where
+        P: Replay<B>,
+    {
+        let retry = match mem::replace(&mut attempt.payload, Payload::Nothing) {
+            Payload::Replayable(retry) => {
+                let Replayable { head, body, deadline } = *retry;
+                let body = Replay::<B>::stop(&*self.replay, body);
+                body.map(|body| Box::new(Replayable { head, body, deadline }))
+            }
+            Payload::Pending(_) | Payload::Nothing => None,
+        };
+        let Some(retry) = retry else {
+            self.session.note_rejection(id, challenges);
+            attempt.report(response, None);
+            return AfterResponse::Deliver;
+        };
+        let limits = self.limits_of_retry(&retry);
+        match self.session.demand(Demand::Rejected(id), limits, Some(challenges)) {
+            Ok(demanded) => {
+                attempt.payload = Payload::Replayable(retry);
+                match demanded {
+                    Demanded::Use(token) => AfterResponse::Retry(token),
+                    Demanded::Wait(waiter) => AfterResponse::WaitForToken(waiter),
+                }
+            }
+            Err(error) => {
+                attempt.report(response, Some(error));
+                AfterResponse::Deliver
+            }
+        }
     }
 
     /// When the whole call is to be over, on the monotonic clock.
     #[inline]
-    fn deadline<B>(self, request: &Request<B>) -> Option<Nanos> {
-        if !self.traffic.grpc {
-            return None;
-        }
-        let timeout = grpc_timeout::get(request.headers())?;
+    fn deadline(&self, headers: &HeaderMap) -> Option<Nanos> {
+        let timeout = self.config.protocol.as_ref()?.deadline(headers)?;
         Some(self.session.now().monotonic.saturating_add(rt::nanos(timeout)))
     }
 
-    fn limits<B>(self, request: &Request<B>, deadline: Option<Nanos>) -> WaitLimits {
-        let mut limits = self.traffic.limits(self.session, request);
+    fn set_deadline(&self, headers: &mut HeaderMap, deadline: Option<Nanos>) -> Result<(), Error> {
+        match (&self.config.protocol, deadline) {
+            (Some(protocol), Some(deadline)) => protocol.set_deadline(headers, self.time_left(deadline)),
+            _ => Ok(()),
+        }
+    }
+
+    fn limits_of_retry<K>(&self, retry: &Replayable<K>) -> WaitLimits {
+        match retry.head.extensions() {
+            Some(extensions) => self.limits(extensions, retry.deadline),
+            None => self.limits(&Extensions::new(), retry.deadline),
+        }
+    }
+
+    fn limits(&self, extensions: &Extensions, deadline: Option<Nanos>) -> WaitLimits {
+        let mut limits = self.session.limits();
+        let own = extensions.get::<WaitTimeout>().map(|timeout| timeout.get());
+        if let Some(timeout) = own.or(self.config.wait_timeout) {
+            limits.timeout = rt::nanos(timeout);
+        }
         if let Some(deadline) = deadline {
-            let left: Duration = rt::duration(deadline.saturating_sub(self.session.now().monotonic));
-            if left <= limits.patience {
-                limits.patience = left;
-                limits.to_deadline = true;
+            let left = rt::nanos(self.time_left(deadline));
+            if left <= limits.timeout {
+                limits.timeout = left;
+                limits.until_deadline = true;
             }
         }
         limits
     }
+
+    fn time_left(&self, deadline: Nanos) -> std::time::Duration {
+        rt::duration(deadline.saturating_sub(self.session.now().monotonic))
+    }
 }
 
-/// So often a request waits anew for a token that expired while it waited for readiness.
-const MOST_OVERTAKEN: u8 = 3;
+// === impl Begin ===
 
-// === impl Course ===
-
-impl<K> Course<K> {
-    fn untouched() -> Self {
-        let report = AuthReport::default();
-        Self {
-            stamp: None,
-            expires_at: None,
-            again: None,
-            deadline: None,
-            leave_stamp: false,
-            overtaken: 0,
-            report,
+impl From<Injected> for Begin {
+    #[inline]
+    fn from(injected: Injected) -> Self {
+        match injected {
+            Injected::Ours(id) => Self::Send(Some(id)),
+            Injected::Theirs => Self::Send(None),
+            Injected::HeadersFull => Self::Fail(Error::new(ErrorKind::TooManyHeaders)),
         }
-    }
-
-    /// It goes out with this token.
-    fn take(&mut self, token: &AccessToken) {
-        self.stamp = Some(token.stamp());
-        self.expires_at = token.expires_at();
-    }
-
-    /// What the second sending is made of; the course's no more.
-    pub(crate) fn take_again(&mut self) -> Option<Again<K>> {
-        self.report.waited = true;
-        self.again.take()
-    }
-
-    /// No newer token came: the answer goes to the caller, with the reason.
-    pub(crate) fn give_up<R>(&mut self, error: Error, response: &mut Response<R>) {
-        self.report.waited = true;
-        self.report.error = Some(error);
-        self.report.leave_in(response);
     }
 }

@@ -7,6 +7,8 @@ mod state;
 
 use std::fmt;
 
+use http::Request;
+
 pub use body::{BufferedBody, UploadAborted};
 pub use buffered::{Buffered, Retained};
 pub use map_body::MapBody;
@@ -109,6 +111,21 @@ pub trait Replay<B>: Send + Sync + 'static + sealed::Sealed {
     #[doc(hidden)]
     fn split(&self, body: B) -> (Self::Body, Option<Self::Retained>);
 
+    /// Splits a request's body, without taking the request apart if it stays as it is.
+    #[doc(hidden)]
+    #[inline]
+    fn split_request(
+        &self,
+        request: Request<B>,
+        retained: &mut Option<Self::Retained>,
+    ) -> Request<Self::Body> {
+        request.map(|body| {
+            let (body, kept) = self.split(body);
+            *retained = kept;
+            body
+        })
+    }
+
     /// Stops an attempt that was rejected. `None`: its body can't be replayed.
     #[doc(hidden)]
     fn stop(&self, retained: Self::Retained) -> Option<Self::Retained>;
@@ -182,10 +199,15 @@ impl<B: Clone> Replay<B> for CloneBody {
     type Body = B;
     type Retained = B;
 
-    #[inline]
     fn split(&self, body: B) -> (B, Option<B>) {
         let retained = body.clone();
         (body, Some(retained))
+    }
+
+    #[inline]
+    fn split_request(&self, request: Request<B>, retained: &mut Option<B>) -> Request<B> {
+        *retained = Some(request.body().clone());
+        request
     }
 
     fn stop(&self, retained: B) -> Option<B> {
@@ -205,9 +227,13 @@ impl<B> Replay<B> for NoReplay {
     type Body = B;
     type Retained = std::convert::Infallible;
 
-    #[inline]
     fn split(&self, body: B) -> (B, Option<Self::Retained>) {
         (body, None)
+    }
+
+    #[inline]
+    fn split_request(&self, request: Request<B>, _: &mut Option<Self::Retained>) -> Request<B> {
+        request
     }
 
     fn stop(&self, retained: Self::Retained) -> Option<Self::Retained> {

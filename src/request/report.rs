@@ -1,7 +1,5 @@
 //! [`AuthReport`].
 
-use http::Response;
-
 use crate::error::Error;
 
 /// How a response was obtained; present if the request was retried or finally rejected.
@@ -41,11 +39,5 @@ impl AuthReport {
     /// Why the rejection was passed on instead of a retry: the error that prevented a newer token.
     pub fn error(&self) -> Option<&Error> {
         self.error.as_ref()
-    }
-
-    pub(crate) fn leave_in<R>(&self, response: &mut Response<R>) {
-        if self.waited || self.attempts > 1 || self.error.is_some() {
-            response.extensions_mut().insert(self.clone());
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! What belongs to a credential, set before its session begins.
+//! [`SessionBuilder`].
 
 use std::{
     fmt,
@@ -9,60 +9,60 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::error::BoxError;
 use crate::{
-    event::Event,
+    error::BoxError,
+    event::{Event, HookError},
     refresh::{AnyRefresher, Refresher},
-    rt::{Clock, SystemClock, nanos},
-    rt::{Spawner, TokioSpawner},
+    rt::{Clock, Nanos, Spawner, SystemClock, TokioSpawner, nanos},
     token::{Secret, Token},
 };
 
 use super::{
     Session,
-    machine::{Delays, Rules, State},
-    published::Snapshots,
-    shared::{Core, EventHook, Hook, HookFailed, Shell, WaitLimits},
+    machine::{Delays, Machine, Rules},
+    published::Published,
+    shared::{Hook, Listener, Locked, Shared, WaitLimits},
 };
 
 /// Builds a [`Session`].
 ///
-/// What isn't set has the default that its method names. Nonsense is clamped: a window longer than half of a token's
-/// life is half of it, a limit of zero is a millisecond.
+/// Each method documents its default. Out-of-range values are clamped: a refresh window is at most half the lifetime, a
+/// timeout at least 1 ms.
 #[must_use]
 pub struct SessionBuilder {
     refresher: AnyRefresher,
-    start: Start,
+    initial: InitialToken,
     rules: Rules,
     seed: Option<u64>,
     limits: WaitLimits,
-    limit: Duration,
+    refresh_timeout: Duration,
     save_timeout: Duration,
     name: Option<Arc<str>>,
     clock: Arc<dyn Clock>,
-    spawn: Arc<dyn Spawner>,
+    spawner: Arc<dyn Spawner>,
     save_hook: Option<Hook>,
     revoke_hook: Option<Hook>,
-    event_hook: Option<EventHook>,
+    listeners: Vec<Listener>,
 }
 
-enum Start {
-    Empty,
+enum InitialToken {
+    None,
     Token(Token),
     RefreshToken(Secret),
     SignedOut,
 }
 
-const SHORTEST_LIMIT: Duration = Duration::from_millis(1);
+const SECOND: Nanos = 1_000_000_000;
+const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 
 // === impl Session ===
 
 impl Session {
-    /// Starts to build a session. No runtime is needed for that.
+    /// Creates a builder. Needs no runtime.
     ///
     /// # Examples
     ///
-    /// A session that starts from a stored token and stores each new one:
+    /// Start from a stored token, and store each new one:
     ///
     /// ```
     /// use std::time::{Duration, SystemTime};
@@ -87,32 +87,32 @@ impl Session {
     pub fn builder(refresher: impl Refresher) -> SessionBuilder {
         SessionBuilder {
             refresher: AnyRefresher::new(refresher),
-            start: Start::Empty,
+            initial: InitialToken::None,
             rules: Rules {
                 early: true,
                 window: None,
                 margin: None,
                 jitter: true,
-                limit: 0,
-                save_timeout: 0,
-                delays: Delays { first: 1_000_000_000, most: 120_000_000_000, jitter: true },
+                refresh_timeout: 60 * SECOND,
+                save_timeout: 5 * SECOND,
+                delays: Delays { initial: SECOND, max: 120 * SECOND, jitter: true },
                 saves: false,
             },
             seed: None,
             limits: WaitLimits {
-                patience: Duration::from_secs(30),
-                to_deadline: false,
-                after_rejection: Duration::from_secs(2),
+                timeout: 30 * SECOND,
+                until_deadline: false,
+                rejection_wait: 2 * SECOND,
                 max_waiters: None,
             },
-            limit: Duration::from_secs(60),
+            refresh_timeout: Duration::from_secs(60),
             save_timeout: Duration::from_secs(5),
             name: None,
             clock: Arc::new(SystemClock),
-            spawn: Arc::new(TokioSpawner),
+            spawner: Arc::new(TokioSpawner),
             save_hook: None,
             revoke_hook: None,
-            event_hook: None,
+            listeners: Vec::new(),
         }
     }
 }
@@ -120,30 +120,29 @@ impl Session {
 // === impl SessionBuilder ===
 
 impl SessionBuilder {
-    /// Starts from a token, stored or just signed in with. Default: from nothing; the first demand fetches one.
+    /// Sets the initial token. Default: none; the first call fetches one.
     pub fn token(mut self, token: Token) -> Self {
-        self.start = Start::Token(token);
+        self.initial = InitialToken::Token(token);
         self
     }
 
-    /// Starts from a refresh token alone.
+    /// Sets an initial refresh token, without an access token.
     pub fn refresh_token(mut self, refresh_token: impl Into<String>) -> Self {
-        self.start = Start::RefreshToken(Secret::new(refresh_token.into()));
+        self.initial = InitialToken::RefreshToken(Secret::new(refresh_token.into()));
         self
     }
 
-    /// Starts signed out: demands fail at once until a [`sign_in`](Session::sign_in).
+    /// Starts signed out: calls fail until a [`sign_in`](Session::sign_in).
     pub fn signed_out(mut self) -> Self {
-        self.start = Start::SignedOut;
+        self.initial = InitialToken::SignedOut;
         self
     }
 
-    /// Hands each token that a refresh brings to `save`, before anybody uses it.
+    /// Calls `save` with each refreshed token before it is used.
     ///
-    /// The token has the refresh token that the next refresh presents, also where the answer brought none. One save
-    /// runs at a time, in the refresh's own task. One that fails, panics or is cut by its limit takes nothing away:
-    /// the status says so, and the token is handed over again by the first call after 1 s, 1.6 s and so on, and by
-    /// [`shutdown`](Session::shutdown).
+    /// The token always carries the refresh token to use next, even if the response had none. Saves run one at a time, in
+    /// the refresh task. If a save fails, panics or times out, the token is used anyway and reported by the status; it is
+    /// saved again by the first call after 1 s, 1.6 s and so on, and by [`shutdown`](Session::shutdown).
     ///
     /// `save` must not ask this session for a token.
     ///
@@ -176,7 +175,7 @@ impl SessionBuilder {
         self
     }
 
-    /// Hands a token to `revoke` that a refresh brought after its session was signed out, or in as another.
+    /// Calls `revoke` with a token that a refresh returned after the session was signed out or signed in as someone else.
     pub fn revoke_with<F, Fut, E>(mut self, revoke: F) -> Self
     where
         F: Fn(Token) -> Fut + Send + Sync + 'static,
@@ -187,148 +186,152 @@ impl SessionBuilder {
         self
     }
 
-    /// Tells `listen` of each event. It runs where the event happens, in the caller's own task for what a caller does,
-    /// and should be quick. Events of several threads may overtake one another.
-    pub fn on_event(mut self, listen: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.event_hook = Some(Arc::new(listen));
+    /// Adds a listener, which is called for each event, in the task that causes it; it should be fast.
+    ///
+    /// Events from different threads may arrive out of order.
+    pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.listeners.push(Box::new(listener));
         self
     }
 
-    /// Sets whether a token is refreshed in the background before it expires. Default: it is.
+    /// Sets whether a token is refreshed in the background before it expires (`true`, the default), or only once it has
+    /// expired (`false`).
     ///
-    /// Off is for a program that makes a call and ends: no refresh begins that it wouldn't wait for.
+    /// Disable it for short-lived programs, which would not wait for such a refresh.
     pub fn refresh_early(mut self, early: bool) -> Self {
         self.rules.early = early;
         self
     }
 
-    /// Sets how long before its expiry a token is refreshed early, at most half of its life.
-    /// Default: a quarter of its life, at most an hour.
+    /// Sets how long before expiry a token is refreshed, at most half its lifetime.
+    /// Default: a quarter of its lifetime, at most an hour.
     pub fn refresh_window(mut self, window: Duration) -> Self {
         self.rules.window = Some(nanos(window));
         self
     }
 
-    /// Sets how long before its told end a token counts as expired, at most a quarter of its life.
-    /// Default: a tenth of its life, at most 30 s.
+    /// Sets how long before its reported expiry a token is treated as expired, at most a quarter of its lifetime.
+    /// Default: a tenth of its lifetime, at most 30 s.
     pub fn expiry_margin(mut self, margin: Duration) -> Self {
         self.rules.margin = Some(nanos(margin));
         self
     }
 
-    /// Sets whether windows and delays are varied at random, so that many clients don't come at once. Default: yes.
+    /// Sets whether windows and delays are randomised, so that clients don't refresh in step (`true`, the default), or
+    /// exact (`false`).
     pub fn jitter(mut self, jitter: bool) -> Self {
         self.rules.jitter = jitter;
         self.rules.delays.jitter = jitter;
         self
     }
 
-    /// Makes what is random repeatable.
+    /// Seeds the randomisation.
+    #[cfg(feature = "test-util")]
     pub fn random_seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// Sets the delay after the first useless refresh and the longest one; each is 1.6 times the one before.
-    /// Default: 1 s, 120 s.
+    /// Sets the initial and the maximum backoff; each delay is 1.6 times the previous one. Default: 1 s, 120 s.
     ///
-    /// A refresh is useless if it failed, if its token was useless on arrival, or if a server refused that token within
-    /// its trial: a tenth of its life, 30 s at most. Ineffective ones are counted until a token has gone unrefused for its
-    /// trial; so a token that is revoked in its trial after an outage is replaced only after the delay that the outage
-    /// had brought about. Callers don't wait for the end of a delay: who has no usable token gets the error, and who was
-    /// refused the server's answer.
+    /// A refresh is ineffective if it failed, if its token didn't help on arrival, or if a server rejected that token
+    /// within its trial: a tenth of its lifetime, at most 30 s. Ineffective refreshes are counted until a token has survived
+    /// its trial. As a consequence, a token revoked during its trial right after an outage is replaced only after the
+    /// outage's backoff. Callers don't wait for it: without a usable token they get the error; if rejected, the server's
+    /// response.
     ///
-    /// A delay that begins while a valid token is in use ends with that token, unless the server asked for more
-    /// (`Retry-After`).
-    pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
-        let first = first.max(SHORTEST_LIMIT);
-        self.rules.delays.first = nanos(first);
-        self.rules.delays.most = nanos(longest.max(first));
+    /// A backoff that starts while a token is still valid ends when it expires, unless the server sent a longer
+    /// `Retry-After`.
+    pub fn backoff(mut self, initial: Duration, max: Duration) -> Self {
+        let initial = initial.max(MIN_TIMEOUT);
+        self.rules.delays.initial = nanos(initial);
+        self.rules.delays.max = nanos(max.max(initial));
         self
     }
 
-    /// Sets how long a caller waits for a refresh that runs. Default: 30 s. A layer or a request may have a patience of
-    /// its own. Nobody waits for the end of a [`backoff`](Self::backoff).
-    pub fn wait_timeout(mut self, patience: Duration) -> Self {
-        self.limits.patience = patience;
+    /// Sets how long a caller waits for a refresh. Default: 30 s. A layer or a request may set its own.
+    ///
+    /// Nobody waits for the end of a [`backoff`](Self::backoff).
+    pub fn wait_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.timeout = nanos(timeout);
         self
     }
 
-    /// Sets how long a new call waits for the refresh that follows somebody else's rejection, before it goes out with
-    /// the refused token. Default: 2 s.
+    /// Sets how long a new request waits for the refresh after another request's rejection, before it is sent with the
+    /// rejected token. Default: 2 s.
     pub fn rejection_wait(mut self, wait: Duration) -> Self {
-        self.limits.after_rejection = wait;
+        self.limits.rejection_wait = nanos(wait);
         self
     }
 
-    /// Sets how many callers may wait at once; whoever comes over it fails at once. Default: no limit.
-    pub fn max_waiters(mut self, most: usize) -> Self {
-        self.limits.max_waiters = Some(most);
+    /// Sets the maximum number of waiting callers; more fail immediately. Default: no maximum.
+    pub fn max_waiters(mut self, max: usize) -> Self {
+        self.limits.max_waiters = Some(max);
         self
     }
 
-    /// Sets how long a refresh may take, with its save. Default: 60 s. It should be longer than the patience, as its
-    /// answer may hold the only valid refresh token.
-    pub fn refresh_timeout(mut self, limit: Duration) -> Self {
-        self.limit = limit.max(SHORTEST_LIMIT);
+    /// Sets the timeout of a refresh, including its save. Default: 60 s.
+    ///
+    /// It should be longer than the wait timeout, as the response may contain the only valid refresh token.
+    pub fn refresh_timeout(mut self, timeout: Duration) -> Self {
+        self.refresh_timeout = timeout.max(MIN_TIMEOUT);
         self
     }
 
-    /// Sets how long a save may take. Default: 5 s.
-    pub fn save_timeout(mut self, limit: Duration) -> Self {
-        self.save_timeout = limit.max(SHORTEST_LIMIT);
+    /// Sets the timeout of a save. Default: 5 s.
+    pub fn save_timeout(mut self, timeout: Duration) -> Self {
+        self.save_timeout = timeout.max(MIN_TIMEOUT);
         self
     }
 
-    /// Names the session, for logs.
+    /// Sets a name for logs.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Sets where time comes from. Default: [`SystemClock`].
+    /// Sets the clock. Default: [`SystemClock`].
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// Sets where refreshes run. Default: [`TokioSpawner`], on the runtime of whoever needs one.
-    pub fn spawner(mut self, spawn: impl Spawner) -> Self {
-        self.spawn = Arc::new(spawn);
+    /// Sets the spawner. Default: [`TokioSpawner`], on the caller's runtime.
+    pub fn spawner(mut self, spawner: impl Spawner) -> Self {
+        self.spawner = Arc::new(spawner);
         self
     }
 
     /// Builds the session.
     pub fn build(mut self) -> Session {
-        self.rules.limit = nanos(self.limit);
+        self.rules.refresh_timeout = nanos(self.refresh_timeout);
         self.rules.save_timeout = nanos(self.save_timeout);
-        let now = self.clock.now();
-        let mut state = State::new(self.rules, self.seed);
-        match self.start {
-            Start::Empty => {}
-            Start::Token(token) => state.build_in(token, now),
-            Start::RefreshToken(refresh_token) => state.build_in_refresh_token(refresh_token),
-            Start::SignedOut => state.build_signed_out(),
+        let mut machine = Machine::new(self.rules, self.seed);
+        match self.initial {
+            InitialToken::None => machine.start_with_refresh_token(None),
+            InitialToken::RefreshToken(refresh_token) => {
+                machine.start_with_refresh_token(Some(refresh_token));
+            }
+            InitialToken::Token(token) => machine.start_with(token, self.clock.now()),
+            InitialToken::SignedOut => {}
         }
-        let snapshots = Snapshots::new();
-        snapshots.publish(state.quiet(now), now);
-        let core = Core {
+        let shared = Shared {
             name: self.name,
             refresher: self.refresher,
             clock: self.clock,
-            spawn: self.spawn,
+            spawner: self.spawner,
             save_hook: self.save_hook,
             revoke_hook: self.revoke_hook,
-            event_hook: self.event_hook,
+            listeners: self.listeners,
             limits: self.limits,
-            limit: self.limit,
+            refresh_timeout: self.refresh_timeout,
             save_timeout: self.save_timeout,
-            snapshots,
-            shell: Mutex::new(Shell { state, gates: Vec::new(), version: 0 }),
+            published: Published::new(),
+            locked: Mutex::new(Locked { machine, completions: Vec::new(), version: 0 }),
             waiters: AtomicUsize::new(0),
-            changed: Notify::new(),
+            changed: Arc::new(Notify::new()),
         };
-        Session { core: Arc::new(core) }
+        Session { shared: Arc::new(shared) }
     }
 }
 
@@ -346,6 +349,6 @@ where
 {
     Arc::new(move |token| {
         let call = hook(token);
-        Box::pin(async move { call.await.map_err(|error| HookFailed(Some(Arc::from(error.into())))) })
+        Box::pin(async move { call.await.map_err(|error| HookError::failed(error.into())) })
     })
 }

@@ -1,12 +1,11 @@
-//! Where a flight's waiters meet its outcome.
+//! The outcome of a flight, as its waiters await it.
 //!
-//! Waiters share a [`Shared`], not over the refresh but over a cell that is set once: such a future registers no waker
-//! of its own, so a poll that begins after the cell is set is ready whatever else happens.
+//! Waiters share a [`Shared`], not over the refresh but over a cell that is set once. That future registers no waker, so a
+//! poll that begins after the cell was set is ready.
 //!
-//! Who opens the gate sets the cell, and then polls a clone of the `Shared` until it is ready: a poll by somebody else
-//! that began before the cell was set may hold the `Shared` for a moment, and nobody would wake the others after it.
-//! It is a loop and no `await`, as an awaiting clone could itself be put to sleep by that poll
-//! (rust-lang/futures-rs#2706).
+//! Completing sets the cell and then polls a clone of the `Shared` until it is ready: a concurrent poll that started
+//! earlier may briefly hold the `Shared`, and its waiters would never be woken. It is a loop, not an `await`, because an
+//! awaiting clone could be lost to the same race (rust-lang/futures-rs#2706).
 
 use std::{
     future::Future,
@@ -20,48 +19,51 @@ use futures_util::{FutureExt, future::Shared};
 
 use super::machine::Outcome;
 
-/// The place where a flight's waiters meet its outcome.
+/// One waiter's share of a completion.
+pub(super) type Awaited = Shared<Completed>;
+
+/// The outcome of a flight, to be awaited by any number of waiters.
 #[derive(Clone)]
-pub(super) struct Gate {
+pub(super) struct Completion {
     cell: Arc<OnceLock<Arc<Outcome>>>,
-    shared: Shared<Landed>,
+    shared: Shared<Completed>,
 }
 
-/// Ready once the cell is set. Registers no waker: who sets the cell polls it.
-pub(super) struct Landed {
+/// Ready once the cell is set. Registers no waker: completing polls it.
+pub(super) struct Completed {
     cell: Arc<OnceLock<Arc<Outcome>>>,
 }
 
-// === impl Gate ===
+// === impl Completion ===
 
-impl Gate {
+impl Completion {
     pub(super) fn new() -> Self {
         let cell = Arc::default();
-        let landed = Landed { cell: Arc::clone(&cell) };
-        Self { cell, shared: landed.shared() }
+        let completed = Completed { cell: Arc::clone(&cell) };
+        Self { cell, shared: completed.shared() }
     }
 
-    pub(super) fn wait(&self) -> Shared<Landed> {
-        self.shared.clone()
+    pub(super) fn awaited(self) -> Awaited {
+        self.shared
     }
 
-    /// Lets the waiters go. Only the first outcome counts.
-    pub(super) fn open(self, outcome: Arc<Outcome>) {
+    /// Wakes the waiters. Only the first outcome counts.
+    pub(super) fn complete(self, outcome: Arc<Outcome>) {
         if self.cell.set(outcome).is_err() {
             return;
         }
         let mut shared = self.shared;
         let mut cx = Context::from_waker(Waker::noop());
-        // Each poll that begins from here on is ready; see the module docs for why this is a loop.
+        // Each poll that begins from here on is ready; the module docs say why this is a loop.
         while Pin::new(&mut shared).poll(&mut cx).is_pending() {
             thread::yield_now();
         }
     }
 }
 
-// === impl Landed ===
+// === impl Completed ===
 
-impl Future for Landed {
+impl Future for Completed {
     type Output = Arc<Outcome>;
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Arc<Outcome>> {

@@ -1,276 +1,239 @@
-//! Asks the state machine under the lock, and carries out what it decides once the lock is free.
+//! Runs the machine under the lock, and performs its effects after releasing it.
+//!
+//! NOTE: [`flight`](super::flight) and this file call each other: a start makes a flight, whose end comes back here.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
-
-use futures_util::future::Shared;
+use std::sync::{Arc, atomic::Ordering};
 
 use crate::{
     challenge::Challenges,
     error::{Error, ErrorKind},
     event::{Event, EventKind},
-    refresh::{RefreshContext, RefreshError},
-    rt::Task,
-    rt::{Nanos, Timestamp},
-    token::{AccessToken, Token},
+    refresh::RefreshContext,
+    rt::{Task, Timestamp},
+    token::AccessToken,
 };
 
 use super::{
-    completion::{Gate, Landed},
-    flight::{self, Guard},
-    machine::{After, Decision, Demand, Effects, Landing, Outcome, Ticket, Wait},
-    reentrancy::is_inside,
-    shared::{Core, HookFailed, Shell},
+    completion::Completion,
+    flight::{self, FlightGuard},
+    hooks,
+    machine::{Decision, Demand, Effects, FlightInfo, Outcome, Turn, Wait},
+    reentrancy::is_entered,
+    shared::{Locked, Shared, WaitLimits},
+    waiter::{Waiter, WaiterCount},
 };
 
-/// What the lock's holder leaves to be done once it is free.
-#[derive(Default)]
-struct Chores {
-    effects: Effects,
-    open: Vec<(Gate, Arc<Outcome>)>,
-    start: Option<(Ticket, RefreshContext, Gate)>,
-}
-
-/// A place among those who wait.
-pub(super) struct Place {
-    core: Arc<Core>,
-}
-
-pub(super) enum Begun {
+/// What a demand comes to.
+pub(crate) enum Demanded {
     Use(AccessToken),
-    Wait(Wait, Shared<Landed>, Place),
+    Wait(Waiter),
 }
 
-// === impl Core ===
+/// A decision, with what its waiter needs that only the lock gives.
+enum Placed {
+    Use(AccessToken),
+    Wait(Wait, Completion, WaiterCount),
+}
 
-impl Core {
-    /// Decides what someone who wants a token does.
-    pub(super) fn begin(
+/// What is left to do once the lock is free.
+#[derive(Default)]
+struct Resolved {
+    completed: Vec<(Completion, Arc<Outcome>)>,
+    start: Option<(FlightInfo, RefreshContext, Completion)>,
+    notifies: bool,
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// The only entry point of callers that want a token.
+    pub(super) fn demand(
         self: &Arc<Self>,
         demand: Demand,
-        now: Timestamp,
-        max_waiters: Option<usize>,
+        limits: WaitLimits,
         challenges: Option<Challenges>,
-    ) -> Result<Begun, Error> {
-        if is_inside(self.id()) {
+    ) -> Result<Demanded, Error> {
+        if is_entered(self.id()) {
             return Err(Error::new(ErrorKind::Reentrant));
         }
-        let can_start = self.spawn.is_ready();
-        self.with_state(now, |shell, fx| {
-            let waiters = self.waiters.load(Ordering::Relaxed);
-            if let (Demand::Refused(stamp), Some(challenges)) = (demand, challenges) {
-                shell.state.note_challenges(stamp, challenges);
+        let now = self.clock.now();
+        let can_start = self.spawner.is_ready();
+        let placed = self.update(now, |locked, waiters, effects| {
+            let has_room = limits.max_waiters.is_none_or(|max| waiters < max);
+            let mut turn = locked.machine.turn(now, waiters, effects);
+            if let (Demand::Rejected(id), Some(challenges)) = (demand, challenges) {
+                turn.note_challenges(id, challenges);
             }
-            let has_room = max_waiters.is_none_or(|most| waiters < most);
-            let decision = shell.state.demand(demand, now, has_room, can_start, fx);
-            fx.publish |= matches!(decision, Decision::Use(_));
-            self.seat(decision, shell, fx)
-        })
-    }
-
-    /// Decides anew for a waiter whose flight has ended; it keeps its place.
-    pub(super) fn begin_anew(
-        self: &Arc<Self>,
-        wait: &Wait,
-        now: Timestamp,
-    ) -> Result<Result<AccessToken, (Wait, Shared<Landed>)>, Error> {
-        let can_start = self.spawn.is_ready();
-        self.with_state(now, |shell, fx| match shell.state.demand_anew(wait, now, can_start, fx) {
-            Decision::Use(token) => Ok(Ok(token)),
-            Decision::Fail(error) => Err(error),
-            Decision::Wait(wait) => Ok(Err((wait, shell.gate(wait.flight).wait()))),
-        })
-    }
-
-    pub(super) fn brief_wait_over(&self, wait: &Wait) -> Option<Decision> {
-        let now = self.clock.now();
-        self.lock().state.brief_wait_over(wait, now)
-    }
-
-    pub(super) fn patience_over(&self, wait: &Wait) -> Decision {
-        let now = self.clock.now();
-        self.lock().state.patience_over(wait, now)
-    }
-
-    pub(super) fn failed(self: &Arc<Self>, ticket: &Ticket, error: &RefreshError) -> After {
-        let now = self.clock.now();
-        self.with_state(now, |shell, fx| shell.state.failed(ticket, error, now, fx))
-    }
-
-    pub(super) fn answered(&self, ticket: &Ticket, token: &Token) -> After {
-        let now = self.clock.now();
-        self.lock().state.answered(ticket, token, now)
-    }
-
-    pub(super) fn land(self: &Arc<Self>, ticket: &Ticket, landing: Landing, unsaved: Option<HookFailed>) {
-        let now = self.clock.now();
-        let waiters = self.waiters.load(Ordering::Relaxed);
-        self.with_state(now, |shell, fx| {
-            shell.state.land(ticket, landing, now, waiters, fx);
-            name_cause(fx, unsaved.as_ref());
-        });
-    }
-
-    pub(super) fn saved_again(self: &Arc<Self>, version: u64, saved: Result<(), HookFailed>) {
-        let now = self.clock.now();
-        self.with_state(now, |shell, fx| {
-            shell.state.saved_again(version, saved.is_ok(), now, fx);
-            name_cause(fx, saved.as_ref().err());
-        });
-    }
-
-    pub(super) fn tell_revoke_failed(&self, failed: HookFailed) {
-        let generation = self.status().0.generation();
-        self.tell(&Event { generation, kind: EventKind::TokenRevokeFailed { error: failed.0 } });
-    }
-
-    pub(super) fn revoked(&self) {
-        let mut shell = self.lock();
-        shell.state.revoked();
-        shell.version += 1;
-        drop(shell);
-        self.changed.notify_waiters();
-    }
-
-    /// Changes the state under the lock, and does what follows from it once the lock is free.
-    pub(super) fn with_state<T>(
-        self: &Arc<Self>,
-        now: Timestamp,
-        change: impl FnOnce(&mut Shell, &mut Effects) -> T,
-    ) -> T {
-        let mut chores = Chores::default();
-        let mut shell = self.lock();
-        let result = change(&mut shell, &mut chores.effects);
-        let told = shell.prepare(&mut chores);
-        if chores.effects.publish {
-            self.snapshots.publish(shell.state.quiet(now), now);
+            let decision = turn.demand(demand, has_room, can_start)?;
+            let placed = self.place(decision, locked, now, effects);
+            if let Placed::Wait(_, _, count) = &placed {
+                if effects.start.is_none() && self.listens() {
+                    locked.machine.turn(now, waiters, effects).joined(count.waiters());
+                }
+            }
+            Ok(placed)
+        })?;
+        match placed {
+            Placed::Use(token) => Ok(Demanded::Use(token)),
+            Placed::Wait(wait, completion, count) => {
+                Waiter::new(wait, completion, count, limits, now).map(Demanded::Wait)
+            }
         }
-        drop(shell);
-        self.carry_out(chores, told);
+    }
+
+    /// Decides again for a waiter whose flight has ended. `None`: it keeps waiting.
+    pub(super) fn demand_again(self: &Arc<Self>, waiter: &mut Waiter) -> Result<Option<AccessToken>, Error> {
+        let now = self.clock.now();
+        let can_start = self.spawner.is_ready();
+        let wait = waiter.wait();
+        let placed = self.update(now, |locked, waiters, effects| {
+            let decision = locked.machine.turn(now, waiters, effects).demand_again(&wait, can_start)?;
+            Ok(self.place(decision, locked, now, effects))
+        })?;
+        match placed {
+            Placed::Use(token) => Ok(Some(token)),
+            Placed::Wait(wait, completion, _) => waiter.renew(wait, completion, now).map(|()| None),
+        }
+    }
+
+    fn place(
+        self: &Arc<Self>,
+        decision: Decision,
+        locked: &mut Locked,
+        now: Timestamp,
+        effects: &Effects,
+    ) -> Placed {
+        match decision {
+            Decision::Use(token) => {
+                if !effects.publish {
+                    self.published.fill(locked.machine.snapshot(now));
+                }
+                Placed::Use(token)
+            }
+            Decision::Wait(wait) => {
+                Placed::Wait(wait, locked.completion(wait.flight).clone(), WaiterCount::new(self))
+            }
+        }
+    }
+
+    /// Takes one step of the machine.
+    pub(super) fn turn<T>(self: &Arc<Self>, step: impl FnOnce(&mut Turn<'_>) -> T) -> T {
+        let now = self.clock.now();
+        self.update(now, |locked, waiters, effects| step(&mut locked.machine.turn(now, waiters, effects)))
+    }
+
+    /// Reads the published token, or publishes it for this thread first.
+    pub(super) fn read_or_fill<T>(
+        self: &Arc<Self>,
+        now: Timestamp,
+        read: impl Fn(&AccessToken) -> T,
+    ) -> Option<T> {
+        if let Some(found) = self.with_published(now, &read) {
+            return Some(found);
+        }
+        let locked = self.lock();
+        let snapshot = locked.machine.snapshot(now)?;
+        let found = read(&snapshot.token);
+        self.published.fill(Some(snapshot));
+        Some(found)
+    }
+
+    /// Changes the machine under the lock, then performs what follows from it.
+    fn update<T>(
+        self: &Arc<Self>,
+        now: Timestamp,
+        change: impl FnOnce(&mut Locked, usize, &mut Effects) -> T,
+    ) -> T {
+        let mut effects = Effects::default();
+        let mut locked = self.lock();
+        let result = change(&mut locked, self.waiters.load(Ordering::Relaxed), &mut effects);
+        // A caller that joins a flight nearly always has none.
+        if effects.is_empty() {
+            return result;
+        }
+        let resolved = locked.resolve(&mut effects);
+        if effects.publish {
+            self.published.publish(locked.machine.snapshot(now));
+        }
+        drop(locked);
+        self.perform(effects, resolved);
         result
     }
 
-    fn seat(
-        self: &Arc<Self>,
-        decision: Decision,
-        shell: &mut Shell,
-        fx: &mut Effects,
-    ) -> Result<Begun, Error> {
-        match decision {
-            Decision::Use(token) => Ok(Begun::Use(token)),
-            Decision::Fail(error) => Err(error),
-            Decision::Wait(wait) => {
-                let joins = fx.start.is_none();
-                let shared = shell.gate(wait.flight).wait();
-                let waiters = self.waiters.fetch_add(1, Ordering::Relaxed) + 1;
-                if joins && self.listens() {
-                    shell.state.joined(waiters, fx);
-                }
-                Ok(Begun::Wait(wait, shared, Place { core: Arc::clone(self) }))
-            }
-        }
-    }
-
     fn listens(&self) -> bool {
-        self.event_hook.is_some() || cfg!(feature = "tracing")
+        !self.listeners.is_empty() || cfg!(feature = "tracing")
     }
 
-    fn carry_out(self: &Arc<Self>, mut chores: Chores, told: bool) {
-        for event in chores.effects.events.drain(..) {
-            self.tell(&event);
+    #[cold]
+    fn perform(self: &Arc<Self>, mut effects: Effects, resolved: Resolved) {
+        for event in effects.events.drain(..) {
+            self.emit(&event);
         }
-        for (gate, outcome) in chores.open.drain(..) {
-            gate.open(outcome);
+        for (completion, outcome) in resolved.completed {
+            completion.complete(outcome);
         }
-        if let Some((ticket, cx, gate)) = chores.start.take() {
-            let guard = Guard::new(Arc::clone(self), gate, ticket);
-            self.run(Box::pin(flight::fly(guard, cx)));
+        if let Some((info, cx, completion)) = resolved.start {
+            let guard = FlightGuard::new(Arc::clone(self), completion, info);
+            self.run(Box::pin(flight::run(guard, cx)));
         }
-        if let Some(order) = chores.effects.save.take() {
-            self.run(Box::pin(flight::save_again(Arc::clone(self), order)));
+        if let Some(order) = effects.save.take() {
+            self.run(Box::pin(hooks::save(Arc::clone(self), *order)));
         }
-        for token in chores.effects.revoke.drain(..) {
-            self.run(Box::pin(flight::revoke(Arc::clone(self), token)));
+        for token in effects.revoke.drain(..) {
+            self.run(Box::pin(hooks::revoke(Arc::clone(self), token)));
         }
-        if told {
+        if resolved.notifies {
             self.changed.notify_waiters();
         }
     }
 
-    /// A task that can't be run is dropped, and its guard tells the session.
+    /// A task that can't be spawned is dropped; its guard reports that.
     fn run(&self, task: Task) {
-        let spawned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.spawn.spawn(task)));
+        let spawned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.spawner.spawn(task)));
         if let Err(panic) = spawned {
-            flight::forget(panic);
+            hooks::drop_panic(panic);
         }
     }
 
-    fn tell(&self, event: &Event) {
+    fn emit(&self, event: &Event) {
         #[cfg(feature = "tracing")]
-        super::log::write(event, self.name.as_deref(), self.clock.now().wall());
-        if let Some(hook) = &self.event_hook {
-            // A panic in the hook is nothing to the session.
-            let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| hook(event)));
-            told.unwrap_or_else(flight::forget);
+        super::log::log(event, self.name.as_deref(), self.clock.now().wall());
+        for listener in &self.listeners {
+            // A panic in a listener is nothing to the session, nor to the other listeners.
+            let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| listener(event)));
+            called.unwrap_or_else(hooks::drop_panic);
         }
     }
 }
 
-// === impl Shell ===
+// === impl Locked ===
 
-impl Shell {
-    /// Where the waiters of a flight meet.
-    fn gate(&mut self, flight: u64) -> &Gate {
-        let at = self.gates.iter().position(|(id, _)| *id == flight).unwrap_or_else(|| {
-            self.gates.push((flight, Gate::new()));
-            self.gates.len() - 1
+impl Locked {
+    /// Where the waiters of a flight await its outcome.
+    fn completion(&mut self, flight: u64) -> &Completion {
+        let at = self.completions.iter().position(|(id, _)| *id == flight).unwrap_or_else(|| {
+            self.completions.push((flight, Completion::new()));
+            self.completions.len() - 1
         });
-        &self.gates[at].1
+        &self.completions[at].1
     }
 
-    /// Takes from the effects what has to do with gates. Says whether watchers are to be told.
-    fn prepare(&mut self, chores: &mut Chores) -> bool {
-        for (flight, outcome) in chores.effects.land.drain(..) {
-            if let Some(at) = self.gates.iter().position(|(id, _)| *id == flight) {
-                chores.open.push((self.gates.swap_remove(at).1, outcome));
+    /// Resolves flights to their completions.
+    fn resolve(&mut self, effects: &mut Effects) -> Resolved {
+        let mut resolved = Resolved::default();
+        for (flight, outcome) in effects.ended.drain(..) {
+            if let Some(at) = self.completions.iter().position(|(id, _)| *id == flight) {
+                resolved.completed.push((self.completions.swap_remove(at).1, outcome));
             }
         }
-        if let Some((ticket, cx)) = chores.effects.start.take() {
-            let gate = self.gate(ticket.id).clone();
-            chores.start = Some((ticket, cx, gate));
+        if let Some(start) = effects.start.take() {
+            let (info, cx) = *start;
+            let completion = self.completion(info.id).clone();
+            resolved.start = Some((info, cx, completion));
         }
         let is_change = |event: &Event| !matches!(event.kind, EventKind::RefreshJoined { .. });
-        let tells = chores.effects.tell || chores.effects.events.iter().any(is_change);
-        self.version += u64::from(tells);
-        tells
+        resolved.notifies = effects.notify || effects.events.iter().any(is_change);
+        self.version += u64::from(resolved.notifies);
+        resolved
     }
-}
-
-// === impl Place ===
-
-impl Place {
-    pub(super) fn core(&self) -> &Arc<Core> {
-        &self.core
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.core.waiters.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The machine knows that a save failed, and not why.
-fn name_cause(fx: &mut Effects, failed: Option<&HookFailed>) {
-    for event in &mut fx.events {
-        if let EventKind::TokenSaveFailed { error } = &mut event.kind {
-            *error = failed.and_then(|failed| failed.0.clone());
-        }
-    }
-}
-
-pub(super) fn nanos_left(deadline: Nanos, now: Timestamp) -> Duration {
-    crate::rt::duration(deadline.saturating_sub(now.monotonic))
 }

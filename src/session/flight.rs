@@ -1,221 +1,113 @@
-//! One refresh, many waiters.
+//! One refresh as a task, its guard, and what it reports to the machine.
 //!
-//! The refresh is a task of its own, so that no caller's drop ends it. One guard in the task is the only path by which
-//! a flight ends: answered, failed, panicked, dropped with its runtime or never polled. It stores the outcome in the
-//! session, and then opens the [`gate`](super::completion) to the waiters.
+//! The task's guard is the only way a flight completes, whether it succeeded, failed, panicked, was dropped with its
+//! runtime or was never polled. It stores the outcome in the session, and then completes the
+//! [`completion`](super::completion).
+//!
+//! NOTE: [`driver`](super::driver) and this file call each other: a start makes a flight, whose end goes back there.
 
-use std::{any::Any, future::Future, panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
-use futures_util::{
-    FutureExt,
-    future::{Either, select},
-};
+use futures_util::future::{Either, select};
 
-use crate::{refresh::RefreshContext, rt::Sleep, token::Token};
+use crate::{event::HookError, refresh::RefreshContext, rt::Sleep, token::Token};
 
 use super::{
-    completion::Gate,
-    machine::{After, Landing, Lost, Outcome, SaveOrder, SaveResult, Ticket},
-    reentrancy::Inside,
-    shared::{Core, Hook, HookFailed},
+    completion::Completion,
+    hooks::{self, Ran},
+    machine::{FlightEnd, FlightInfo, Lost, Outcome, Save, Saving},
+    shared::Shared,
 };
 
-/// Owns a flight's end.
-pub(super) struct Guard {
-    core: Arc<Core>,
-    gate: Gate,
-    ticket: Ticket,
-    landing: Option<Landing>,
-    /// How its save failed, if it did.
-    unsaved: Option<HookFailed>,
-}
-
-struct SaveGuard {
-    core: Arc<Core>,
-    version: u64,
-    saved: Result<(), HookFailed>,
-}
-
-struct RevokeGuard {
-    core: Arc<Core>,
-}
-
-enum Ended<T> {
-    Done(T),
-    Panicked,
-    TimeoutElapsed,
+/// Completes a flight on its drop.
+pub(super) struct FlightGuard {
+    shared: Arc<Shared>,
+    completion: Completion,
+    info: FlightInfo,
+    /// `None`: the task was never polled.
+    end: Option<FlightEnd>,
 }
 
 /// Runs one refresh.
-pub(super) async fn fly(mut guard: Guard, mut cx: RefreshContext) {
-    let core = Arc::clone(&guard.core);
-    let Ok(mut limit) = core.clock.sleep(core.limit) else {
-        guard.landing = Some(Landing::Lost(Lost::NoTimer));
+pub(super) async fn run(mut guard: FlightGuard, mut cx: RefreshContext) {
+    let shared = Arc::clone(&guard.shared);
+    let Ok(mut timeout) = shared.clock.sleep(shared.refresh_timeout) else {
+        guard.end = Some(FlightEnd::Lost(Lost::NoTimer));
         return;
     };
     let token = loop {
-        guard.landing = Some(Landing::Lost(Lost::Gone));
-        let timed = cx.with_shared_clock(Arc::clone(&core.clock));
-        match bounded(&core, core.refresher.call(timed), &mut limit).await {
-            Ended::Done(Ok(token)) => break token,
-            Ended::Done(Err(error)) => match core.failed(&guard.ticket, &error) {
-                After::Repeat(ticket, again) => {
-                    guard.ticket = ticket;
+        guard.end = Some(FlightEnd::Lost(Lost::Dropped));
+        let call = shared.refresher.call(cx.with_shared_clock(Arc::clone(&shared.clock)));
+        match hooks::run_user_code(&shared, call, &mut timeout).await {
+            Ran::Done(Ok(token)) => break token,
+            Ran::Done(Err(error)) => match shared.turn(|turn| turn.on_failure(&guard.info, &error)) {
+                Some((info, again)) => {
+                    guard.info = info;
                     cx = again;
                 }
-                _ => {
-                    guard.landing = Some(Landing::Failed(error));
+                None => {
+                    guard.end = Some(FlightEnd::Failed(error));
                     return;
                 }
             },
-            Ended::Panicked => {
-                guard.landing = Some(Landing::Lost(Lost::Panic));
+            Ran::Panicked => {
+                guard.end = Some(FlightEnd::Lost(Lost::Panicked));
                 return;
             }
-            Ended::TimeoutElapsed => {
-                guard.landing = Some(Landing::Lost(Lost::Limit));
+            Ran::TimedOut => {
+                guard.end = Some(FlightEnd::Lost(Lost::TimedOut));
                 return;
             }
         }
     };
-    // In the guard before the hook is called: whatever ends the hook, the token is published.
-    guard.landing = Some(Landing::Answered(token.clone(), SaveResult::NotTried));
-    save(&core, &mut guard, &token, &mut limit).await;
+    // Stored first, so the token is published however the hook ends.
+    guard.end = Some(FlightEnd::Response(token.clone(), Save::NotTried));
+    save(&shared, &mut guard, token, &mut timeout).await;
 }
 
-async fn save(core: &Core, guard: &mut Guard, token: &Token, limit: &mut Sleep) {
+async fn save(shared: &Arc<Shared>, guard: &mut FlightGuard, token: Token, timeout: &mut Sleep) {
     loop {
-        let changed = core.changed();
-        match core.answered(&guard.ticket, token) {
-            After::Save(order) => {
-                let tried = |ok| Landing::Answered(token.clone(), SaveResult::Tried(order.clone(), ok));
-                guard.landing = Some(tried(false));
-                let saved = run_save_hook(core, order.clone(), Some(limit)).await;
-                guard.landing = Some(tried(saved.is_ok()));
-                guard.unsaved = saved.err();
+        let changed = shared.changed();
+        match shared.turn(|turn| turn.on_response(&guard.info, &token)) {
+            Saving::None => return,
+            Saving::Now(order) => {
+                let end =
+                    |result| Some(FlightEnd::Response(token.clone(), Save::Tried(*order.clone(), result)));
+                guard.end = end(Err(HookError::DROPPED));
+                guard.end = end(hooks::run_save_hook(shared, *order.clone(), Some(timeout)).await);
                 return;
             }
-            After::WaitForSave => {
-                // At its limit the other save is given up, if nobody drives it any more.
-                let Ok(pause) = core.clock.sleep(core.save_timeout) else { return };
+            Saving::After => {
+                // After its timeout a stuck save is abandoned.
+                let Ok(pause) = shared.clock.sleep(shared.save_timeout) else { return };
                 let ended = select(Box::pin(changed), pause);
-                if let Either::Right(_) = select(ended, &mut *limit).await {
-                    let unsaved = SaveResult::Tried(token.clone(), false);
-                    guard.landing = Some(Landing::Answered(token.clone(), unsaved));
+                if let Either::Right(_) = select(ended, &mut *timeout).await {
+                    let unsaved = Save::Tried(token.clone(), Err(HookError::TIMED_OUT));
+                    guard.end = Some(FlightEnd::Response(token, unsaved));
                     return;
                 }
             }
-            _ => return,
         }
     }
 }
 
-/// Hands a token to the save hook outside a flight.
-pub(super) fn save_again(core: Arc<Core>, order: SaveOrder) -> impl Future<Output = ()> + Send {
-    let guard = SaveGuard { core, version: order.version, saved: Err(HookFailed(None)) };
-    async move {
-        // As a whole: captured by fields, its flag would be a copy.
-        let mut guard = guard;
-        let core = Arc::clone(&guard.core);
-        guard.saved = run_save_hook(&core, order.token, None).await;
+// === impl FlightGuard ===
+
+impl FlightGuard {
+    pub(super) fn new(shared: Arc<Shared>, completion: Completion, info: FlightInfo) -> Self {
+        Self { shared, completion, info, end: None }
     }
 }
 
-/// Hands a token that nobody wants any more to the revoke hook.
-pub(super) fn revoke(core: Arc<Core>, token: Token) -> impl Future<Output = ()> + Send {
-    let guard = RevokeGuard { core };
-    async move {
-        let core = &guard.core;
-        if let (Some(hook), Ok(mut limit)) = (&core.revoke_hook, core.clock.sleep(core.limit)) {
-            if let Err(failed) = run_hook(core, hook, token, &mut limit).await {
-                core.tell_revoke_failed(failed);
-            }
-        }
-    }
-}
-
-async fn run_save_hook(
-    core: &Core,
-    token: Token,
-    refresh_timeout: Option<&mut Sleep>,
-) -> Result<(), HookFailed> {
-    let (Some(hook), Ok(mut limit)) = (&core.save_hook, core.clock.sleep(core.save_timeout)) else {
-        return Err(HookFailed(None));
-    };
-    let run = run_hook(core, hook, token, &mut limit);
-    match refresh_timeout {
-        None => run.await,
-        Some(refresh_timeout) => match select(Box::pin(run), refresh_timeout).await {
-            Either::Left((saved, _)) => saved,
-            Either::Right(_) => Err(HookFailed(None)),
-        },
-    }
-}
-
-async fn run_hook(core: &Core, hook: &Hook, token: Token, limit: &mut Sleep) -> Result<(), HookFailed> {
-    let hook = Arc::clone(hook);
-    // What the hook does before its future exists is within the panic guard, too.
-    let call = Box::pin(async move { hook(token).await });
-    match bounded(core, call, limit).await {
-        Ended::Done(result) => result,
-        Ended::Panicked | Ended::TimeoutElapsed => Err(HookFailed(None)),
-    }
-}
-
-/// Runs a future of the user's: its panic is caught, its time limited, and it counts as the session's own work.
-async fn bounded<F: Future + Unpin>(core: &Core, future: F, limit: &mut Sleep) -> Ended<F::Output> {
-    let inside = Inside { session: core.id(), future };
-    match select(AssertUnwindSafe(inside).catch_unwind(), limit).await {
-        Either::Left((Ok(output), _)) => Ended::Done(output),
-        Either::Left((Err(panic), _)) => {
-            forget(panic);
-            Ended::Panicked
-        }
-        Either::Right(_) => Ended::TimeoutElapsed,
-    }
-}
-
-/// Drops a panic's payload, which may panic in turn.
-pub(super) fn forget(panic: Box<dyn Any + Send>) {
-    let _ = std::panic::catch_unwind(AssertUnwindSafe(|| drop(panic)));
-}
-
-// === impl Guard ===
-
-impl Guard {
-    pub(super) fn new(core: Arc<Core>, gate: Gate, ticket: Ticket) -> Self {
-        Self { core, gate, ticket, landing: None, unsaved: None }
-    }
-}
-
-impl Drop for Guard {
+impl Drop for FlightGuard {
     fn drop(&mut self) {
-        let landing = self.landing.take().unwrap_or(Landing::Lost(Lost::NeverRan));
-        // User code runs there, the clock and the event hook: the waiters are let go though it panics.
-        let unsaved = self.unsaved.take();
-        let land = || self.core.land(&self.ticket, landing, unsaved);
-        let landed = std::panic::catch_unwind(AssertUnwindSafe(land));
-        if let Err(panic) = landed {
-            forget(panic);
+        let end = self.end.take().unwrap_or(FlightEnd::Lost(Lost::NeverPolled));
+        // User code runs there, the clock and the listeners: wake the waiters even if it panics.
+        let land = || self.shared.turn(|turn| turn.land(&self.info, end));
+        if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(land)) {
+            hooks::drop_panic(panic);
         }
-        // The session knew the flight no more, or could not be told.
-        self.gate.clone().open(Arc::new(Outcome::gone(&self.ticket)));
-    }
-}
-
-// === impl SaveGuard ===
-
-impl Drop for SaveGuard {
-    fn drop(&mut self) {
-        let saved = std::mem::replace(&mut self.saved, Ok(()));
-        self.core.saved_again(self.version, saved);
-    }
-}
-
-// === impl RevokeGuard ===
-
-impl Drop for RevokeGuard {
-    fn drop(&mut self) {
-        self.core.revoked();
+        // If the session had already abandoned this flight, or couldn't be reached, nobody else completes it.
+        self.completion.clone().complete(Arc::new(Outcome::gone(&self.info)));
     }
 }

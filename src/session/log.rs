@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use tracing::{debug, field::debug, trace, warn};
+use tracing::{debug, field::debug, info, trace, warn};
 
 use crate::{
     error::Error,
@@ -12,58 +12,59 @@ use crate::{
 
 const TARGET: &str = "tower_reauth";
 
-/// Writes an event to the log: steps as `trace`, changes of state as `debug`, what an operator must see as `warn`.
-pub(super) fn write(event: &Event, session: Option<&str>, now: SystemTime) {
-    let left =
+/// Logs an event: steps as `trace`, changes of state as `debug`, sign-ins and sign-outs as `info`, what an operator must
+/// see as `warn`.
+pub(super) fn log(event: &Event, session: Option<&str>, now: SystemTime) {
+    let until =
         |next: Option<SystemTime>| next.map(|next| debug(next.duration_since(now).unwrap_or_default()));
     let generation = event.generation;
     let session = session.unwrap_or_default();
     match &event.kind {
         EventKind::RefreshStarted { reason } => {
-            debug!(target: TARGET, session, generation, refresh.reason = ?reason, "token refresh starts");
+            debug!(target: TARGET, session, generation, refresh.reason = ?reason, "token refresh started");
         }
         EventKind::RefreshJoined { waiters } => {
-            trace!(target: TARGET, session, generation, waiters, "caller waits for the running refresh");
+            trace!(target: TARGET, session, generation, waiters, "waiting for token refresh");
         }
         EventKind::RefreshRepeated => {
-            warn!(target: TARGET, session, generation, "token refresh was not answered, it is sent once more");
+            warn!(target: TARGET, session, generation, "no response to token refresh, repeating it");
         }
         EventKind::Refreshed { elapsed, waiters } => {
-            debug!(target: TARGET, session, generation, refresh.elapsed = ?elapsed, waiters, "token renewed");
+            debug!(target: TARGET, session, generation, refresh.elapsed = ?elapsed, waiters, "token refreshed");
         }
         EventKind::RefreshIneffective { reason, retry_at } => {
-            warn!(target: TARGET, session, generation, refresh.useless = ?reason, refresh.next_in = left(*retry_at), "token refresh brought nothing usable");
+            warn!(target: TARGET, session, generation, refresh.ineffective = ?reason, refresh.next_in = until(*retry_at), "token refresh returned an unusable token");
         }
         EventKind::Warning { warning } => {
-            warn!(target: TARGET, session, generation, "token refresh gave an odd answer: {warning}");
+            warn!(target: TARGET, session, generation, "unusual token response: {warning}");
         }
         EventKind::RefreshFailed { error, elapsed, waiters } => {
-            // Not its source: what a user's error shows is not known to be free of secrets.
-            let (next, cause) = (left(error.retry_at()), cause(error));
+            // Not its source: a user's error may contain secrets.
+            let (next, cause) = (until(error.retry_at()), message(error));
             warn!(target: TARGET, session, generation, error = %error, refresh.cause = cause, refresh.elapsed = ?elapsed, waiters, refresh.next_in = next, "token refresh failed");
         }
         EventKind::GrantEnded { error } => {
-            warn!(target: TARGET, session, generation, refresh.cause = cause(error), "grant has ended, the user must sign in again");
+            warn!(target: TARGET, session, generation, refresh.cause = message(error), "grant no longer valid, user must sign in again");
         }
         EventKind::RefreshDiscarded => {
-            debug!(target: TARGET, session, generation, "token refresh ended, its outcome is not wanted any more");
+            debug!(target: TARGET, session, generation, "token refresh result discarded");
         }
-        EventKind::TokenRejected => debug!(target: TARGET, session, generation, "token refused by a server"),
+        EventKind::TokenRejected => debug!(target: TARGET, session, generation, "access token rejected"),
         EventKind::TokenSaved => debug!(target: TARGET, session, generation, "token saved"),
-        // Nor a hook's own error.
+        // Not a hook's own error either.
         EventKind::TokenRevokeFailed { .. } => {
-            warn!(target: TARGET, session, generation, "token could not be revoked");
+            warn!(target: TARGET, session, generation, "failed to revoke token");
         }
         EventKind::TokenSaveFailed { .. } => {
-            warn!(target: TARGET, session, generation, "token could not be saved, it is handed over again");
+            warn!(target: TARGET, session, generation, "failed to save token, will retry");
         }
         EventKind::TokenSet => debug!(target: TARGET, session, generation, "token set"),
-        EventKind::SignedIn => debug!(target: TARGET, session, generation, "signed in"),
-        EventKind::SignedOut => debug!(target: TARGET, session, generation, "signed out"),
+        EventKind::SignedIn => info!(target: TARGET, session, generation, "signed in"),
+        EventKind::SignedOut => info!(target: TARGET, session, generation, "signed out"),
     }
 }
 
-/// What the refresher says for the log.
-fn cause(error: &Error) -> Option<&str> {
+/// The refresher's log message.
+fn message(error: &Error) -> Option<&str> {
     RefreshError::find(error)?.log_message()
 }

@@ -1,458 +1,379 @@
 //! The rules of a session as a pure state machine: (state, event, now) to (state, effects).
 //!
-//! It reads no clock, spawns nothing, waits for nothing. The [`shell`](super::driver) around it holds it under a
-//! lock, tells it what happened, and carries out the [`Effects`].
+//! It reads no clock, spawns nothing and waits for nothing. The [`driver`](super::driver) holds it under a lock and
+//! performs its [`Effects`] once the lock is free. This file dispatches; the parts below it never call upward.
+//!
+//! # Demands
+//!
+//! | phase ↓ · demand → | `New` | `Rejected(id)` | `Requested` |
+//! |---|---|---|---|
+//! | fresh | use | newer than `id`: use | join or start, wait |
+//! | stale | use; start one if none is in flight | as fresh | join or start, wait |
+//! | rejected, the last refresh was good | join or start, wait *briefly*, then use the rejected token | join or start, wait | join or start, wait |
+//! | rejected, the last refresh was not good, or none can start | start one if permitted, use the rejected token at once (unless the grant ended and its expiry is unknown) | join or start, wait | join or start, wait |
+//! | expired, empty | join or start, wait | same | same |
+//! | signed out, other sign-in | `SignedOut` | `SignedOut` | `SignedOut` |
+//!
+//! *Join or start*: the first that holds. One is in flight → join · its batch failed already → that error · grant
+//! ended → that error · shut down → `ShutDown` · backoff → the last error, or `Backoff` · no runtime →
+//! `MissingRuntime` · start. If there is no flight to wait for, the reason why is the error; above `max_waiters` it
+//! is `Overloaded`, or the rejected token.
+//!
+//! # Ends of flights
+//!
+//! | flight ↓ · result → | token | transient, misconfigured | grant ended | outcome unknown | lost (timed out, panicked, dropped) | never ran |
+//! |---|---|---|---|---|---|---|
+//! | current | take, or if a token was set meanwhile: keep that one, give it the successor, discard; ineffective: back off | back off | end the session | first: the next is its repeat; second: back off | as unknown | doesn't count |
+//! | its refresh token was replaced | remember that it is spent, discard | discard; a successor beside it marks the token spent | same | same | report | report |
+//! | of another sign-in | revoke | discard | discard | discard | discard | discard |
+//! | abandoned (late) | take, if the session still has what it presented (else discard; after another sign-in: revoke) | take the successor, if any; else discard | same | same | discard | discard |
 
 mod backoff;
 mod demand;
+mod effects;
 mod flight;
+mod grant;
 mod held;
+mod in_flight;
 mod landing;
 mod late;
 mod outcome;
+mod rules;
 mod saves;
 mod status;
+mod turn;
 
-use std::{mem, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     challenge::Challenges,
     error::{Error, ErrorKind},
-    event::{Event, EventKind},
-    refresh::{RefreshContext, RefreshError},
-    rt::{self, Nanos, Timestamp},
-    token::{AccessToken, RevocableTokens, Secret, Stamp, Token},
+    event::{EventKind, HookError},
+    rt::{Nanos, Timestamp},
+    token::{AccessToken, Epoch, RevocableTokens, Secret, Token, TokenId},
 };
 
-use backoff::{Pace, Span};
-use held::Held;
-use saves::Saves;
+use flight::Flights;
+use grant::Grant;
+use held::Phase;
+use outcome::FlightResult;
+use saves::RunningSave;
 
-pub(crate) use backoff::Delays;
-pub(crate) use demand::{Decision, Demand, Wait};
-pub(crate) use flight::After;
-pub(crate) use held::Phase;
-pub(crate) use landing::{Landing, Lost, SaveResult};
-pub(crate) use outcome::{Outcome, Resume};
-pub(crate) use saves::SaveOrder;
 pub use status::Status;
+pub(crate) use {
+    backoff::Delays,
+    demand::{Decision, Demand, Wait},
+    effects::Effects,
+    flight::{FlightEnd, FlightInfo, Lost, Save, Saving},
+    outcome::Outcome,
+    rules::Rules,
+    saves::SaveOrder,
+    turn::{Machine, Turn},
+};
 
-/// What the user set.
-#[derive(Clone, Debug)]
-pub(crate) struct Rules {
-    pub(crate) early: bool,
-    pub(crate) window: Option<Nanos>,
-    pub(crate) margin: Option<Nanos>,
-    pub(crate) jitter: bool,
-    pub(crate) limit: Nanos,
-    pub(crate) save_timeout: Nanos,
-    pub(crate) delays: Delays,
-    /// There is a save hook.
-    pub(crate) saves: bool,
-}
-
-pub(crate) struct State {
-    rules: Rules,
-    rng: fastrand::Rng,
-    sign_in: u64,
-    generation: u64,
-    flights_begun: u64,
-    flights_ended: u64,
-    signed_out: bool,
-    shutting_down: bool,
-    held: Option<Held>,
-    refresh_token: Option<Secret>,
-    /// The refresh token that was exchanged last, and has a successor.
-    exchanged: Option<Secret>,
-    flight: Option<Flight>,
-    /// The outcome of the last exchange isn't known: the next flight is its repeat.
-    unknown: bool,
-    ended: Option<Error>,
-    last: Last,
-    /// A flight failed after the current generation was refused: its number, and its error.
-    batch_failure: Option<(u64, Error)>,
-    /// What the server said when it refused the current generation.
-    challenges: Challenges,
-    pace: Pace,
-    saves: Saves,
-    revoking: usize,
-}
-
-/// One refresh that runs.
-struct Flight {
-    ticket: Ticket,
-    /// It is a repeat, or has repeated in itself: another unknown outcome is the second.
-    repeat: bool,
-    /// The answer, while it is being saved.
-    answer: Option<Token>,
-}
-
-/// What a flight knows of its beginning; enough to judge its answer, however late.
-#[derive(Clone, Debug)]
-pub(crate) struct Ticket {
-    pub(crate) id: u64,
-    sign_in: u64,
-    generation: u64,
-    presented: Option<Secret>,
-    started: Timestamp,
-    /// When the refresher was called last: a new token's life counts from here.
-    called: Timestamp,
-}
-
-/// How the refresh ended that ended last for this sign-in.
-#[derive(Clone, Debug, Default)]
-enum Last {
-    #[default]
-    Good,
-    /// It worked, and its token was of no use.
-    Ineffective,
-    Failed(Error),
-}
-
-/// What the shell has to do once the lock is free.
-#[derive(Default)]
-pub(crate) struct Effects {
-    pub(crate) events: Vec<Event>,
-    pub(crate) land: Vec<(u64, Arc<Outcome>)>,
-    pub(crate) start: Option<(Ticket, RefreshContext)>,
-    pub(crate) save: Option<SaveOrder>,
-    pub(crate) revoke: Vec<Token>,
-    /// What fast callers see has changed.
-    pub(crate) publish: bool,
-    /// Watchers are told, though there is no event.
-    pub(crate) tell: bool,
-    /// What holds errors of the user's, whose drop is the user's code: to be dropped outside the lock.
-    trash: Vec<Trash>,
-}
-
-#[expect(dead_code, reason = "it is there to be dropped")]
-enum Trash {
-    Error(Error),
-    Refresh(RefreshError),
-}
-
-/// What fast callers may rely on without asking again.
-pub(crate) struct Quiet {
+/// A token, and until when it can be used without asking the machine again.
+pub(crate) struct Snapshot {
     pub(crate) token: AccessToken,
-    pub(crate) length: Nanos,
-    /// Inside the refresher it is an error to use it.
+    pub(crate) taken_at: Timestamp,
+    pub(crate) valid_until: Timestamp,
+    /// The refresher itself must not use it.
     pub(crate) stale: bool,
 }
 
-// === impl State ===
+// === impl Machine ===
 
-impl State {
+impl Machine {
+    /// Signed out.
     pub(crate) fn new(rules: Rules, seed: Option<u64>) -> Self {
         Self {
             rules,
             rng: seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
-            sign_in: 0,
-            generation: 0,
-            flights_begun: 0,
-            flights_ended: 0,
-            signed_out: false,
-            shutting_down: false,
-            held: None,
-            refresh_token: None,
-            exchanged: None,
-            flight: None,
-            unknown: false,
-            ended: None,
-            last: Last::Good,
-            batch_failure: None,
-            challenges: Challenges::default(),
-            pace: Pace::default(),
-            saves: Saves::default(),
+            epoch: Epoch::FIRST,
+            flights: Flights::default(),
+            grant: None,
+            running_save: None,
+            saves_marked: 0,
             revoking: 0,
+            shutting_down: false,
         }
     }
 
-    /// Gives a new session its token.
-    pub(crate) fn build_in(&mut self, token: Token, now: Timestamp) {
-        self.refresh_token = token.refresh_secret().cloned();
-        self.hold(token, now, &mut Effects::default());
+    /// Starts with a token.
+    pub(crate) fn start_with(&mut self, token: Token, now: Timestamp) {
+        self.start_with_refresh_token(token.refresh_secret().cloned());
+        self.turn(now, 0, &mut Effects::default()).adopt(token);
     }
 
-    pub(crate) fn build_in_refresh_token(&mut self, refresh_token: Secret) {
-        self.refresh_token = Some(refresh_token);
+    /// Starts without an access token.
+    pub(crate) fn start_with_refresh_token(&mut self, refresh_token: Option<Secret>) {
+        self.grant = Some(Grant { refresh_token, ..Grant::default() });
     }
 
-    pub(crate) fn build_signed_out(&mut self) {
-        self.signed_out = true;
+    /// No flight and no save is running.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.flights.current.is_none() && self.running_save.is_none()
     }
 
-    /// Marks a generation as refused by a server.
-    pub(crate) fn mark(&mut self, generation: u64, now: Timestamp, fx: &mut Effects) {
-        self.settle(now);
-        let Some(held) = self.held.as_mut().filter(|held| !held.refused) else { return };
-        if generation != self.generation {
-            return;
-        }
-        held.refused = true;
-        fx.publish = true;
-        let on_trial = now.since(held.arrived) < held.trial();
-        let counts = held.refreshed && !held.counted && on_trial;
-        held.counted |= counts;
-        let arrived = held.arrived;
-        self.pace.spoil_trial();
-        self.emit(EventKind::TokenRejected, fx);
-        if counts {
-            self.back_off(arrived, 0, None, None, now);
-            self.remember(Last::Ineffective, fx);
-        }
-    }
-
-    /// What a server said when it refused a token; told to the refresher while that token is the session's.
-    pub(crate) fn note_challenges(&mut self, stamp: Stamp, challenges: Challenges) {
-        if stamp.sign_in == self.sign_in && stamp.generation == self.generation {
-            self.challenges = challenges;
-        }
-    }
-
-    pub(crate) fn mark_rejected(&mut self, stamp: Stamp, now: Timestamp, fx: &mut Effects) {
-        if stamp.sign_in == self.sign_in {
-            self.mark(stamp.generation, now, fx);
-        }
-    }
-
-    /// Ends the backoff that runs; the count of useless refreshes stays.
-    pub(crate) fn reset_backoff(&mut self, now: Timestamp, fx: &mut Effects) {
-        self.settle(now);
-        self.pace.end_backoff();
-        fx.publish = true;
-        fx.tell = true;
-    }
-
-    /// A newer token of the same credential.
-    pub(crate) fn set(&mut self, token: Token, now: Timestamp, fx: &mut Effects) -> Result<(), Error> {
-        self.settle(now);
-        if self.signed_out {
-            return Err(Error::new(ErrorKind::SignedOut));
-        }
-        let given = token.refresh_secret().cloned();
-        let keeps = given.is_none() || given == self.refresh_token || given == self.exchanged;
-        if keeps {
-            let mut token = token;
-            token.replace_refresh_token(self.refresh_token.clone());
-            self.hold(token, now, fx);
-            if let Some(held) = &self.held {
-                self.saves.replace(&held.token);
-            }
-        } else {
-            self.refresh_token = given;
-            self.unknown = false;
-            self.saves.forget();
-            self.hold(token, now, fx);
-        }
-        if self.held.as_ref().is_some_and(|held| held.is_usable(now)) {
-            self.begin_trial();
-        } else {
-            // Nobody will use it: it can't prove itself.
-            self.pace.spoil_trial();
-        }
-        fx.trash.extend(self.ended.take().map(Trash::Error));
-        fx.publish = true;
-        self.emit(EventKind::TokenSet, fx);
-        Ok(())
-    }
-
-    /// Another credential.
-    pub(crate) fn sign_in(&mut self, token: Token, now: Timestamp, fx: &mut Effects) {
-        self.forget_credential(fx);
-        self.signed_out = false;
-        self.refresh_token = token.refresh_secret().cloned();
-        self.hold(token, now, fx);
-        self.emit(EventKind::SignedIn, fx);
-    }
-
-    /// Gives back what the session had, with the refresh token that it would have presented next.
-    pub(crate) fn sign_out(&mut self, fx: &mut Effects) -> RevocableTokens {
-        let held = self.held.take();
-        let had = RevocableTokens::new(held.as_ref().map(|held| &held.token), self.refresh_token.take());
-        self.forget_credential(fx);
-        self.signed_out = true;
-        self.emit(EventKind::SignedOut, fx);
-        had
-    }
-
-    /// From now on no flight begins.
-    pub(crate) fn shut_down(&mut self, fx: &mut Effects) {
-        self.shutting_down = true;
-        fx.publish = true;
-        fx.tell = true;
-    }
-
-    /// Hands over what is unsaved, without the delay; for a shutdown.
-    pub(crate) fn save_now(&mut self, now: Timestamp, fx: &mut Effects) -> bool {
-        self.saves.give_up_overdue(now, self.rules.save_timeout, &self.rules.delays);
-        self.hand_over(now, true, fx);
-        fx.save.is_some()
-    }
-
-    /// A save outside a flight has ended.
-    pub(crate) fn saved_again(&mut self, version: u64, ok: bool, now: Timestamp, fx: &mut Effects) {
-        let luck = self.luck();
-        self.saves.end_again(version, ok, now, &self.rules.delays, luck);
-        fx.publish = true;
-        self.emit(if ok { EventKind::TokenSaved } else { EventKind::TokenSaveFailed { error: None } }, fx);
-    }
-
-    pub(crate) fn joined(&mut self, waiters: usize, fx: &mut Effects) {
-        self.emit(EventKind::RefreshJoined { waiters }, fx);
-    }
-
-    pub(crate) fn revoked(&mut self) {
-        self.revoking = self.revoking.saturating_sub(1);
-    }
-
-    pub(crate) fn is_signed_in_as(&self, stamp: Stamp) -> bool {
-        stamp.sign_in == self.sign_in
-    }
-
-    /// No flight and no save runs.
+    /// No flight, save or revocation is running.
     pub(crate) fn is_idle(&self) -> bool {
-        self.flight.is_none() && !self.saves.is_running()
-    }
-
-    pub(crate) fn is_settled(&self) -> bool {
-        self.is_idle() && self.revoking == 0
+        self.is_at_rest() && self.revoking == 0
     }
 
     pub(crate) fn is_unsaved(&self) -> bool {
-        self.saves.is_unsaved()
+        matches!(self.running_save, Some(RunningSave::Flight))
+            || self.grant.as_ref().is_some_and(|grant| grant.saves.is_pending())
     }
 
-    /// What a fast caller may go on doing until when, if anything.
-    pub(crate) fn quiet(&self, now: Timestamp) -> Option<Quiet> {
-        let held = self.held.as_ref()?;
+    /// What the path without the lock may return, and for how long.
+    pub(crate) fn snapshot(&self, now: Timestamp) -> Option<Snapshot> {
+        let grant = self.grant.as_ref()?;
+        let held = grant.held.as_ref()?;
         let (stale, mut length) = match held.phase(now) {
-            Phase::Fresh => (false, held.left_fresh(now)),
-            Phase::Stale if self.ended.is_some() || self.shutting_down => (true, held.left(now)),
+            Phase::Fresh => (false, held.time_until_stale(now)),
+            Phase::Stale if grant.ended.is_some() || self.shutting_down => (true, held.time_left(now)),
             Phase::Stale => {
-                let until_slot_is_free = self.flight.as_ref().map(|flight| self.limit_left(flight, now));
-                let until_permitted = until_slot_is_free.or_else(|| self.pace.left(now))?;
-                (true, until_permitted.min(held.left(now)))
+                let timeout = self.rules.refresh_timeout;
+                let until_overdue =
+                    self.flights.current.as_ref().map(|flight| flight.time_left(timeout, now));
+                let until_permitted = until_overdue.or_else(|| grant.backoff.time_left(now))?;
+                (true, until_permitted.min(held.time_left(now)))
             }
-            Phase::Refused | Phase::Expired => return None,
+            Phase::Rejected | Phase::Expired => return None,
         };
-        if let Some(due) = self.saves.due_in(now).filter(|_| self.flight.is_none()) {
-            length = length.min(due);
+        if self.is_at_rest() {
+            if let Some(due) = grant.saves.due_in(now) {
+                length = length.min(due);
+            }
         }
-        (length > 0).then_some(Quiet { token: self.issue()?, length, stale })
-    }
-
-    fn settle(&mut self, now: Timestamp) {
-        if let Some(held) = &mut self.held {
-            held.received = now.anchor(held.received);
+        if length <= 0 {
+            return None;
         }
-        self.pace.settle(now);
-    }
-
-    fn phase(&self, now: Timestamp) -> Option<Phase> {
-        self.held.as_ref().map(|held| held.phase(now))
-    }
-
-    fn issue(&self) -> Option<AccessToken> {
-        let held = self.held.as_ref()?;
-        let end = held.end.filter(|_| held.has_known_end());
-        let expires_at = end.map(|end| rt::system_time(held.received.wall.saturating_add(end)));
-        Some(held.token.to_access_token(self.stamp(), expires_at))
-    }
-
-    fn stamp(&self) -> Stamp {
-        Stamp { sign_in: self.sign_in, generation: self.generation, flights_ended: self.flights_ended }
-    }
-
-    fn is_past_limit(&self, now: Timestamp) -> bool {
-        self.flight.as_ref().is_some_and(|flight| self.limit_left(flight, now) <= 0)
-    }
-
-    fn limit_left(&self, flight: &Flight, now: Timestamp) -> Nanos {
-        self.rules.limit.saturating_sub(now.since(flight.ticket.started))
-    }
-
-    /// A new generation, of a token that no refresh brought.
-    fn hold(&mut self, token: Token, now: Timestamp, fx: &mut Effects) {
-        let luck = self.luck();
-        self.install(Held::new(token, now, now, false, &self.rules, luck), fx);
-    }
-
-    fn forget_batch_failure(&mut self, fx: &mut Effects) {
-        fx.trash.extend(self.batch_failure.take().map(|(_, error)| Trash::Error(error)));
-    }
-
-    fn install(&mut self, held: Held, fx: &mut Effects) {
-        self.generation += 1;
-        self.held = Some(held);
-        self.forget_batch_failure(fx);
-        self.challenges = Challenges::default();
-    }
-
-    fn begin_trial(&mut self) {
-        if let Some(held) = &self.held {
-            self.pace.begin_trial(held.arrived, held.trial());
-        }
-    }
-
-    /// One more useless refresh in a row.
-    fn back_off(
-        &mut self,
-        from: Timestamp,
-        least: Nanos,
-        retry_after: Option<Nanos>,
-        cut: Option<Span>,
-        now: Timestamp,
-    ) {
-        self.pace.failures = self.pace.failures.saturating_add(1);
-        let luck = self.luck();
-        let delay = self.rules.delays.after(self.pace.failures, luck).max(least);
-        self.pace.back_off(from, delay, retry_after, cut, now);
-    }
-
-    fn forget_credential(&mut self, fx: &mut Effects) {
-        self.sign_in += 1;
-        self.held = None;
-        self.challenges = Challenges::default();
-        self.refresh_token = None;
-        self.exchanged = None;
-        self.unknown = false;
-        self.pace = Pace::default();
-        self.saves.forget();
-        fx.trash.extend(self.ended.take().map(Trash::Error));
-        self.forget_batch_failure(fx);
-        self.remember(Last::Good, fx);
-        fx.publish = true;
-    }
-
-    fn remember(&mut self, last: Last, fx: &mut Effects) {
-        if let Last::Failed(error) = mem::replace(&mut self.last, last) {
-            fx.trash.push(Trash::Error(error));
-        }
-    }
-
-    fn hand_over(&mut self, now: Timestamp, hurry: bool, fx: &mut Effects) {
-        if let Some(order) = self.saves.hand_over(now, hurry) {
-            fx.save = Some(order);
-            fx.publish = true;
-        }
-    }
-
-    fn emit(&self, kind: EventKind, fx: &mut Effects) {
-        fx.events.push(Event { generation: self.generation, kind });
-    }
-
-    fn luck(&mut self) -> f64 {
-        if self.rules.jitter { self.rng.f64() } else { 0.0 }
+        let after = |from: Nanos| from.saturating_add(length);
+        Some(Snapshot {
+            token: grant.access_token(self.token_id())?,
+            taken_at: now,
+            valid_until: Timestamp { wall: after(now.wall), monotonic: after(now.monotonic) },
+            stale,
+        })
     }
 }
 
-// === impl Flight ===
+// === impl Turn ===
 
-impl Flight {
-    /// Its answer is there, and brought a refresh token of its own.
-    fn has_brought_a_successor(&self) -> bool {
-        let answer = self.answer.as_ref().and_then(Token::refresh_secret);
-        answer.is_some() && answer != self.ticket.presented.as_ref()
+impl Turn<'_> {
+    /// Decides a demand. `has_room`: another caller may wait. `can_start`: there is a runtime.
+    pub(crate) fn demand(
+        &mut self,
+        demand: Demand,
+        has_room: bool,
+        can_start: bool,
+    ) -> Result<Decision, Error> {
+        self.advance();
+        if let Demand::Rejected(id) = demand {
+            self.machine.check(id.epoch)?;
+            self.mark(id.epoch);
+        }
+        self.machine.check(self.machine.epoch)?;
+        if self.machine.needs_refresh(demand, self.now) {
+            self.abandon_overdue_flight();
+        }
+        self.abandon_overdue_save();
+        let decision = self.decide(demand, has_room, can_start);
+        // A running flight saves its own.
+        if demand != Demand::Requested && can_start && self.machine.flights.current.is_none() {
+            self.retry_save(false);
+        }
+        decision
+    }
+
+    /// A waiter whose flight has ended demands again.
+    pub(crate) fn demand_again(&mut self, wait: &Wait, can_start: bool) -> Result<Decision, Error> {
+        self.machine.check(wait.epoch)?;
+        self.demand(wait.demand, true, can_start)
+    }
+
+    /// A flight has ended.
+    pub(crate) fn land(&mut self, info: &FlightInfo, end: FlightEnd) {
+        self.advance();
+        let Some(flight) = self.machine.flights.current.take_if(|flight| flight.info.id == info.id) else {
+            return self.land_late(info, end);
+        };
+        self.machine.flights.ended += 1;
+        if let Some(RunningSave::Flight) = self.machine.running_save {
+            self.machine.running_save = None;
+        }
+        self.effects.publish = true;
+        let is_presented =
+            self.machine.grant.as_ref().is_some_and(|grant| grant.is_presented_by(&flight.info));
+        let result = if !self.machine.epoch.is_same_sign_in(flight.info.epoch) {
+            self.land_foreign(&flight.info, end)
+        } else if !is_presented {
+            self.land_replaced(&flight.info, end)
+        } else {
+            self.land_current(&flight, end)
+        };
+        if let FlightResult::Failed(error) = &result {
+            self.remember_batch_failure(error);
+        }
+        let outcome = self.outcome(result);
+        self.effects.ended.push((flight.info.id, Arc::new(outcome)));
+    }
+
+    /// A newer token of the same credential.
+    pub(crate) fn set(&mut self, mut token: Token) -> Result<(), Error> {
+        self.advance();
+        let Some(grant) = &mut self.machine.grant else { return Err(Error::new(ErrorKind::SignedOut)) };
+        if grant.keeps_refresh_token(&token) {
+            token.replace_refresh_token(grant.refresh_token.clone());
+        } else {
+            grant.refresh_token = token.refresh_secret().cloned();
+            grant.outcome_unknown = false;
+            grant.saves.forget();
+        }
+        self.adopt(token);
+        self.forget_end();
+        self.machine.saves_marked += 1;
+        let (now, version) = (self.now, self.machine.saves_marked);
+        if let Some(grant) = &mut self.machine.grant {
+            if let Some(held) = &grant.held {
+                grant.saves.replace(version, &held.token);
+            }
+            if grant.held.as_ref().is_some_and(|held| held.is_usable(now)) {
+                grant.begin_trial();
+            } else {
+                // It won't be used, so it can't prove itself.
+                grant.backoff.cancel_trial();
+            }
+        }
+        self.effects.publish = true;
+        self.emit(EventKind::TokenSet);
+        Ok(())
+    }
+
+    /// Signs in with another credential.
+    pub(crate) fn sign_in(&mut self, token: Token) {
+        self.end_sign_in();
+        let refresh_token = token.refresh_secret().cloned();
+        self.machine.grant = Some(Grant { refresh_token, ..Grant::default() });
+        self.adopt(token);
+        self.emit(EventKind::SignedIn);
+    }
+
+    /// Returns what the session had, with the refresh token that it would have presented next.
+    pub(crate) fn sign_out(&mut self) -> RevocableTokens {
+        let tokens = self.machine.grant.as_ref().map(|grant| {
+            RevocableTokens::new(grant.held.as_ref().map(|held| &held.token), grant.refresh_token.clone())
+        });
+        self.end_sign_in();
+        self.emit(EventKind::SignedOut);
+        tokens.unwrap_or_default()
+    }
+
+    /// Marks a token as rejected, if it is the session's.
+    pub(crate) fn mark_rejected(&mut self, id: TokenId) {
+        if self.machine.check(id.epoch).is_ok() {
+            self.mark(id.epoch);
+        }
+    }
+
+    /// Keeps what a server said when it rejected the current token, for the refresher.
+    pub(crate) fn note_challenges(&mut self, id: TokenId, challenges: Challenges) {
+        if let Some(grant) = self.machine.grant.as_mut().filter(|_| id.epoch == self.machine.epoch) {
+            grant.challenges = challenges;
+        }
+    }
+
+    /// Ends the running backoff; the count of ineffective refreshes stays.
+    pub(crate) fn reset_backoff(&mut self) {
+        self.advance();
+        if let Some(grant) = &mut self.machine.grant {
+            grant.backoff.reset();
+        }
+        self.effects.publish = true;
+        self.effects.notify = true;
+    }
+
+    /// No flight starts from now on.
+    pub(crate) fn shut_down(&mut self) {
+        self.machine.shutting_down = true;
+        self.effects.publish = true;
+        self.effects.notify = true;
+    }
+
+    /// Passes what is unsaved to the hook immediately, for a shutdown. Returns whether there was something.
+    pub(crate) fn save_now(&mut self) -> bool {
+        self.abandon_overdue_save();
+        self.retry_save(true);
+        self.effects.save.is_some()
+    }
+
+    /// A save outside a flight has ended.
+    pub(crate) fn save_ended(&mut self, version: u64, result: Result<(), HookError>) {
+        let random = self.machine.random();
+        self.end_save_retry(version, result.is_ok(), random);
+        self.effects.publish = true;
+        self.emit(match result {
+            Ok(()) => EventKind::TokenSaved,
+            Err(error) => EventKind::TokenSaveFailed { error },
+        });
+    }
+
+    /// A revocation has ended.
+    pub(crate) fn revocation_ended(&mut self, result: Result<(), HookError>) {
+        self.machine.revoking = self.machine.revoking.saturating_sub(1);
+        self.effects.notify = true;
+        if let Err(error) = result {
+            self.emit(EventKind::TokenRevokeFailed { error });
+        }
+    }
+
+    pub(crate) fn joined(&mut self, waiters: usize) {
+        self.emit(EventKind::RefreshJoined { waiters });
+    }
+
+    fn end_sign_in(&mut self) {
+        self.machine.next_sign_in();
+        self.effects.drop_later(self.machine.grant.take());
+        self.effects.publish = true;
+    }
+
+    /// Abandons a flight that is past its timeout but hasn't ended by itself: nobody may be driving its runtime.
+    fn abandon_overdue_flight(&mut self) {
+        let timeout = self.machine.rules.refresh_timeout;
+        let saves = self.machine.rules.saves;
+        let Some(flight) = &mut self.machine.flights.current else { return };
+        if flight.time_left(timeout, self.now) > 0 {
+            return;
+        }
+        let info = flight.info.clone();
+        let end = match flight.response.take() {
+            Some(token) if saves => {
+                FlightEnd::Response(token.clone(), Save::Tried(token, Err(HookError::TIMED_OUT)))
+            }
+            Some(token) => FlightEnd::Response(token, Save::NotTried),
+            None => FlightEnd::Lost(Lost::TimedOut),
+        };
+        self.land(&info, end);
+    }
+
+    /// Late members of the batch whose token was rejected share this error.
+    fn remember_batch_failure(&mut self, error: &Error) {
+        self.forget_batch_failure();
+        let flight = self.machine.flights.ended;
+        if let Some(grant) = self.machine.grant.as_mut().filter(|grant| grant.is_rejected()) {
+            grant.batch_failure = Some((flight, error.clone()));
+        }
+    }
+
+    fn outcome(&self, result: FlightResult) -> Outcome {
+        let (now, id) = (self.now, self.machine.token_id());
+        let grant = self.machine.grant.as_ref();
+        Outcome {
+            epoch: self.machine.epoch,
+            token: grant.and_then(|grant| grant.sendable(now, id)),
+            usable: grant.is_some_and(|grant| grant.usable(now, id).is_some()),
+            result,
+        }
     }
 }
 

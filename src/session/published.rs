@@ -1,4 +1,4 @@
-//! What callers read without the lock: the token, and until when nothing but using it is called for.
+//! What callers read without the lock: the token, and how long it can be used without taking the lock.
 
 use std::sync::{
     Arc,
@@ -7,65 +7,64 @@ use std::sync::{
 
 use arc_swap::ArcSwapOption;
 
-use crate::{
-    rt::{Nanos, Timestamp},
-    shard::Sharded,
-    token::AccessToken,
-};
+use crate::{rt::Timestamp, shard::Sharded};
 
-use super::machine::Quiet;
+use super::machine::Snapshot;
 
-pub(super) struct Snapshots {
-    /// Each over a buffer of its own: the counter of a header's value is what threads would contend for.
-    copies: Sharded<ArcSwapOption<Snapshot>>,
-    /// Nothing is published: there is nothing to be taken back. Changed under the session's lock.
-    empty: AtomicBool,
+/// A snapshot for each of a few threads.
+///
+/// A thread's is made when that thread first needs it: an empty one is a miss, which takes the slow path and is filled
+/// there. Everything but `read` is called under the session's lock, so that an older snapshot can't replace a newer one,
+/// and nothing can be filled in after a sign-out.
+pub(super) struct Published {
+    /// Each over a header buffer of its own, to avoid contention on its reference count.
+    shards: Sharded<ArcSwapOption<Snapshot>>,
+    /// One shard has the machine's own buffer; the next ones need copies.
+    is_shared: AtomicBool,
 }
 
-pub(super) struct Snapshot {
-    pub(super) token: AccessToken,
-    from: Timestamp,
-    length: Nanos,
-    pub(super) stale: bool,
-}
+// === impl Published ===
 
-// === impl Snapshots ===
-
-impl Snapshots {
+impl Published {
     pub(super) fn new() -> Self {
-        Self { copies: Sharded::new(ArcSwapOption::empty), empty: AtomicBool::new(true) }
+        Self { shards: Sharded::new(ArcSwapOption::empty), is_shared: AtomicBool::new(false) }
     }
 
+    /// Reads this thread's snapshot, if there is a valid one.
     #[inline]
-    pub(super) fn read<T>(&self, take: impl FnOnce(&Snapshot) -> Option<T>) -> Option<T> {
-        self.copies.mine().load().as_deref().and_then(take)
+    pub(super) fn read<T>(&self, now: Timestamp, read: impl FnOnce(&Snapshot) -> Option<T>) -> Option<T> {
+        let snapshot = self.shards.get().load();
+        let snapshot = snapshot.as_deref().filter(|snapshot| snapshot.is_valid(now))?;
+        read(snapshot)
     }
 
-    /// Called under the session's lock, so that an older one never takes a newer one's place.
-    pub(super) fn publish(&self, quiet: Option<Quiet>, now: Timestamp) {
-        let was_empty = self.empty.swap(quiet.is_none(), Ordering::Relaxed);
-        if was_empty && quiet.is_none() {
-            return;
+    /// Replaces every thread's snapshot: this thread's with `snapshot`, the others with nothing.
+    pub(super) fn publish(&self, snapshot: Option<Snapshot>) {
+        for shard in self.shards.iter() {
+            shard.store(None);
         }
-        for copy in self.copies.iter() {
-            copy.store(quiet.as_ref().map(|Quiet { token, length, stale }| {
-                let old = copy.load();
-                let known = old.as_ref().filter(|old| {
-                    old.token.stamp() == token.stamp() && old.token.expires_at() == token.expires_at()
-                });
-                let token = known.map_or_else(|| token.deep_clone(), |old| old.token.clone());
-                Arc::new(Snapshot { token, from: now, length: *length, stale: *stale })
-            }));
+        self.is_shared.store(false, Ordering::Relaxed);
+        self.fill(snapshot);
+    }
+
+    /// Gives this thread its snapshot.
+    pub(super) fn fill(&self, snapshot: Option<Snapshot>) {
+        let Some(mut snapshot) = snapshot else { return };
+        if self.is_shared.swap(true, Ordering::Relaxed) {
+            snapshot.token = snapshot.token.deep_clone();
         }
+        self.shards.get().store(Some(Arc::new(snapshot)));
     }
 }
 
 // === impl Snapshot ===
 
 impl Snapshot {
+    /// If the wall clock is before the snapshot, the slow path re-anchors the token.
     #[inline]
-    pub(super) fn holds(&self, now: Timestamp) -> bool {
-        // A wall clock before the making of the snapshot: the slow path anchors the token anew.
-        now.wall >= self.from.wall && now.since(self.from) < self.length
+    fn is_valid(&self, now: Timestamp) -> bool {
+        now.wall >= self.taken_at.wall
+            && now.wall < self.valid_until.wall
+            && now.monotonic < self.valid_until.monotonic
     }
 }

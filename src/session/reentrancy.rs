@@ -1,7 +1,5 @@
-//! Tells whether the code that runs now is a session's own refresher or hook.
-//!
-//! A refresher that asks its own session for a token would wait for itself. While it is polled, the session stands in
-//! a list of this thread; a demand that is about to wait looks there.
+//! Detects re-entrancy. While a refresher or hook is polled, its session is on a thread-local stack, which is checked
+//! before anything waits.
 
 use std::{
     cell::RefCell,
@@ -14,40 +12,40 @@ thread_local! {
     static SESSIONS: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A future of the user's, polled as part of a session's work.
-pub(super) struct Inside<F> {
+/// A user's future, polled as part of a session's work.
+pub(super) struct Tracked<F> {
     pub(super) session: usize,
     pub(super) future: F,
 }
 
-struct Entered;
+struct EnterGuard;
 
-/// Whether the current code is polled as part of the work of `session`.
-pub(super) fn is_inside(session: usize) -> bool {
+/// Whether the current code runs as part of the work of `session`.
+pub(super) fn is_entered(session: usize) -> bool {
     SESSIONS.try_with(|sessions| sessions.borrow().contains(&session)).unwrap_or(false)
 }
 
-// === impl Inside ===
+// === impl Tracked ===
 
-impl<F: Future + Unpin> Future for Inside<F> {
+impl<F: Future + Unpin> Future for Tracked<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let _entered = Entered::new(self.session);
+        let _guard = EnterGuard::new(self.session);
         Pin::new(&mut self.future).poll(cx)
     }
 }
 
-// === impl Entered ===
+// === impl EnterGuard ===
 
-impl Entered {
+impl EnterGuard {
     fn new(session: usize) -> Self {
         SESSIONS.with_borrow_mut(|sessions| sessions.push(session));
         Self
     }
 }
 
-impl Drop for Entered {
+impl Drop for EnterGuard {
     fn drop(&mut self) {
         SESSIONS.with_borrow_mut(|sessions| sessions.pop());
     }

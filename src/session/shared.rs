@@ -1,12 +1,10 @@
-//! What all clones of a session share: the state machine under its lock, and what fast callers read without it.
+//! State shared by all clones: the machine behind its lock, and what is read without it.
 
 use std::{
-    error::Error as StdError,
-    fmt,
     future::Future,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -15,68 +13,66 @@ use std::{
 use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
-    event::Event,
+    event::{Event, HookError},
     refresh::AnyRefresher,
-    rt::Spawner,
-    rt::{Clock, Timestamp},
+    rt::{Clock, Nanos, Spawner, Timestamp},
+    sync,
     token::{AccessToken, Token},
 };
 
 use super::{
-    completion::Gate,
-    machine::{State, Status},
-    published::{Snapshot, Snapshots},
-    reentrancy::is_inside,
+    completion::Completion,
+    machine::{Machine, Status},
+    published::Published,
+    reentrancy::is_entered,
 };
 
 pub(super) type Hook = Arc<dyn Fn(Token) -> HookFuture + Send + Sync>;
-pub(super) type HookFuture = Pin<Box<dyn Future<Output = Result<(), HookFailed>> + Send>>;
-pub(super) type EventHook = Arc<dyn Fn(&Event) + Send + Sync>;
+pub(super) type HookFuture = Pin<Box<dyn Future<Output = Result<(), HookError>> + Send>>;
+pub(super) type Listener = Box<dyn Fn(&Event) + Send + Sync>;
 
-/// A hook failed: with its error, unless it panicked or took too long.
-pub(super) struct HookFailed(pub(super) Option<Arc<dyn StdError + Send + Sync>>);
-
-/// How long a caller waits, and among how many.
+/// A caller's limits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WaitLimits {
-    pub(crate) patience: Duration,
-    /// The patience is what is left of the call's own deadline.
-    pub(crate) to_deadline: bool,
-    /// A new request's patience after somebody else's rejection.
-    pub(crate) after_rejection: Duration,
+    pub(crate) timeout: Nanos,
+    /// The timeout is what is left until the call's own deadline.
+    pub(crate) until_deadline: bool,
+    /// How long a new request waits after another request's rejection.
+    pub(crate) rejection_wait: Nanos,
     pub(crate) max_waiters: Option<usize>,
 }
 
 /// What all clones of a session share.
-pub(super) struct Core {
+pub(super) struct Shared {
     pub(super) name: Option<Arc<str>>,
     pub(super) refresher: AnyRefresher,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) spawn: Arc<dyn Spawner>,
+    pub(super) spawner: Arc<dyn Spawner>,
     pub(super) save_hook: Option<Hook>,
     pub(super) revoke_hook: Option<Hook>,
-    pub(super) event_hook: Option<EventHook>,
+    pub(super) listeners: Vec<Listener>,
     pub(super) limits: WaitLimits,
-    pub(super) limit: Duration,
+    pub(super) refresh_timeout: Duration,
     pub(super) save_timeout: Duration,
-    pub(super) snapshots: Snapshots,
-    pub(super) shell: Mutex<Shell>,
+    pub(super) published: Published,
+    pub(super) locked: Mutex<Locked>,
     pub(super) waiters: AtomicUsize,
-    pub(super) changed: Notify,
+    /// Shared with watches, which don't keep the session alive.
+    pub(super) changed: Arc<Notify>,
 }
 
-pub(super) struct Shell {
-    pub(super) state: State,
-    /// The gate of the flight that runs; for a moment also that of one which was just abandoned.
-    pub(super) gates: Vec<(u64, Gate)>,
-    /// Goes up with each change that a watcher is told of.
+pub(super) struct Locked {
+    pub(super) machine: Machine,
+    /// That of the flight in progress; for a moment also that of one that was just abandoned.
+    pub(super) completions: Vec<(u64, Completion)>,
+    /// Increases with each change that watchers are notified of.
     pub(super) version: u64,
 }
 
-// === impl Core ===
+// === impl Shared ===
 
-impl Core {
-    /// Tells sessions apart.
+impl Shared {
+    /// Identifies the session.
     pub(super) fn id(&self) -> usize {
         std::ptr::from_ref(self) as usize
     }
@@ -85,29 +81,37 @@ impl Core {
         self.changed.notified()
     }
 
-    /// What can be used at once, without the lock.
+    /// Reads the token that can be used at once, without the lock.
     #[inline]
-    pub(super) fn fast<T>(&self, now: Timestamp, take: impl FnOnce(&AccessToken) -> T) -> Option<T> {
-        self.snapshots.read(|snapshot: &Snapshot| {
-            let holds = snapshot.holds(now) && !(snapshot.stale && is_inside(self.id()));
-            holds.then(|| take(&snapshot.token))
+    pub(super) fn with_published<T>(
+        &self,
+        now: Timestamp,
+        read: impl FnOnce(&AccessToken) -> T,
+    ) -> Option<T> {
+        self.published.read(now, |snapshot| {
+            if snapshot.stale && is_entered(self.id()) {
+                return None;
+            }
+            Some(read(&snapshot.token))
         })
     }
 
     pub(super) fn status(&self) -> (Status, u64) {
         let now = self.clock.now();
         let waiters = self.waiters.load(Ordering::Relaxed);
-        let mut shell = self.lock();
-        (shell.state.status(now, waiters), shell.version)
+        let mut locked = self.lock();
+        locked.machine.advance_to(now);
+        (locked.machine.status(now, waiters), locked.version)
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Shell> {
-        self.shell.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self) -> MutexGuard<'_, Locked> {
+        sync::lock(&self.locked)
     }
 }
 
-impl fmt::Debug for Core {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Core").field("name", &self.name).finish_non_exhaustive()
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Watches end.
+        self.changed.notify_waiters();
     }
 }

@@ -1,31 +1,28 @@
-//! Waiting for a flight, with patience.
+//! A caller that waits for a flight, with its timers.
 
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
-use futures_util::{FutureExt, future::Shared};
+use futures_util::FutureExt;
 
 use crate::{
-    challenge::Challenges,
     error::{Error, ErrorKind},
-    rt::{Nanos, Sleep, nanos},
+    rt::{Nanos, Sleep, Timestamp, duration},
     token::AccessToken,
 };
 
 use super::{
-    completion::Landed,
-    driver::{Begun, Place, nanos_left},
-    machine::{Decision, Demand, Resume, Wait},
-    reentrancy::is_inside,
-    shared::{Core, WaitLimits},
+    completion::{Awaited, Completion},
+    machine::Wait,
+    reentrancy::is_entered,
+    shared::{Shared, WaitLimits},
 };
 
-/// A caller who waits.
+/// A caller that waits.
 ///
 /// # Cancel safety
 ///
@@ -33,100 +30,94 @@ use super::{
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub(crate) struct Waiter {
     wait: Wait,
-    shared: Shared<Landed>,
+    awaited: Awaited,
     timer: Sleep,
     /// On the monotonic clock.
     deadline: Nanos,
-    place: Place,
+    rejection_wait: Nanos,
+    until_deadline: bool,
+    count: WaiterCount,
 }
 
-/// The first answer to a demand.
-pub(crate) enum Asked {
-    Use(AccessToken),
-    Wait(Waiter),
+/// Counts a waiter until dropped.
+pub(super) struct WaiterCount {
+    shared: Arc<Shared>,
 }
 
 // === impl Waiter ===
 
 impl Waiter {
-    /// Asks for a token by way of the lock.
-    pub(super) fn ask(
-        core: &Arc<Core>,
-        demand: Demand,
+    pub(super) fn new(
+        wait: Wait,
+        completion: Completion,
+        count: WaiterCount,
         limits: WaitLimits,
-        challenges: Option<Challenges>,
-    ) -> Result<Asked, Error> {
-        let now = core.clock.now();
-        match core.begin(demand, now, limits.max_waiters, challenges)? {
-            Begun::Use(token) => Ok(Asked::Use(token)),
-            Begun::Wait(wait, shared, place) => {
-                let patience = limits.patience;
-                let first = if wait.brief { limits.after_rejection.min(patience) } else { patience };
-                let deadline = now.monotonic.saturating_add(nanos(patience));
-                Ok(Asked::Wait(Self { wait, shared, timer: sleep(core, first)?, deadline, place }))
-            }
-        }
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        let WaitLimits { timeout, until_deadline, rejection_wait, .. } = limits;
+        let timer = count.sleep(if wait.short { rejection_wait.min(timeout) } else { timeout })?;
+        let deadline = now.monotonic.saturating_add(timeout);
+        Ok(Self {
+            wait,
+            awaited: completion.awaited(),
+            timer,
+            deadline,
+            rejection_wait,
+            until_deadline,
+            count,
+        })
     }
 
-    fn decide_anew(&mut self, limits: WaitLimits) -> Poll<Result<(), Result<AccessToken, Error>>> {
-        let core = self.place.core();
-        let now = core.clock.now();
-        match core.begin_anew(&self.wait, now) {
-            Err(error) => Poll::Ready(Err(Err(error))),
-            Ok(Ok(token)) => Poll::Ready(Err(Ok(token))),
-            Ok(Err((wait, shared))) => {
-                let left = nanos_left(self.deadline, now);
-                let first = if wait.brief { limits.after_rejection.min(left) } else { left };
-                match sleep(core, first) {
-                    Ok(timer) => self.timer = timer,
-                    Err(error) => return Poll::Ready(Err(Err(error))),
-                }
-                self.wait = wait;
-                self.shared = shared;
-                Poll::Ready(Ok(()))
-            }
-        }
+    pub(super) fn wait(&self) -> Wait {
+        self.wait
     }
 
-    /// Polls for the end of the wait; the limits are those that it began with.
-    pub(crate) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        limits: WaitLimits,
-    ) -> Poll<Result<AccessToken, Error>> {
+    /// Waits for another flight, until the same deadline.
+    pub(super) fn renew(&mut self, wait: Wait, completion: Completion, now: Timestamp) -> Result<(), Error> {
+        let left = self.deadline.saturating_sub(now.monotonic);
+        self.timer = self.count.sleep(if wait.short { self.rejection_wait.min(left) } else { left })?;
+        self.wait = wait;
+        self.awaited = completion.awaited();
+        Ok(())
+    }
+
+    /// Polls for the end of the wait.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<AccessToken, Error>> {
         loop {
-            if let Poll::Ready(outcome) = self.shared.poll_unpin(cx) {
-                match outcome.resume(&self.wait) {
-                    Resume::Use(token) => return Poll::Ready(Ok(token)),
-                    Resume::Fail(error) => return Poll::Ready(Err(error)),
-                    Resume::Anew => match ready!(self.decide_anew(limits)) {
-                        Ok(()) => continue,
-                        Err(result) => return Poll::Ready(result),
-                    },
+            if let Poll::Ready(outcome) = self.awaited.poll_unpin(cx) {
+                if let Some(result) = outcome.resume(&self.wait) {
+                    return Poll::Ready(result);
+                }
+                let shared = Arc::clone(&self.count.shared);
+                match shared.demand_again(self)? {
+                    Some(token) => return Poll::Ready(Ok(token)),
+                    None => continue,
                 }
             }
-            let core = self.place.core();
-            if is_inside(core.id()) {
+            let shared = &self.count.shared;
+            if is_entered(shared.id()) {
                 return Poll::Ready(Err(Error::new(ErrorKind::Reentrant)));
             }
             ready!(Pin::new(&mut self.timer).poll(cx));
-            if self.wait.brief {
-                match core.brief_wait_over(&self.wait) {
-                    Some(Decision::Use(token)) => return Poll::Ready(Ok(token)),
-                    Some(Decision::Fail(error)) => return Poll::Ready(Err(error)),
-                    Some(Decision::Wait(_)) | None => {}
-                }
-                self.wait.brief = false;
-                let left = nanos_left(self.deadline, core.clock.now());
-                self.timer = sleep(core, left)?;
-                continue;
+            if !self.wait.short {
+                return Poll::Ready(self.timed_out());
             }
-            return Poll::Ready(match core.patience_over(&self.wait) {
-                Decision::Use(token) => Ok(token),
-                Decision::Fail(error) => Err(error),
-                Decision::Wait(_) => Err(Error::new(ErrorKind::Timeout)),
-            });
+            if let Some(result) = shared.turn(|turn| turn.short_wait_over(&self.wait)) {
+                return Poll::Ready(result);
+            }
+            self.wait.short = false;
+            let left = self.deadline.saturating_sub(shared.clock.now().monotonic);
+            self.timer = self.count.sleep(left)?;
         }
+    }
+
+    fn timed_out(&self) -> Result<AccessToken, Error> {
+        let result = self.count.shared.turn(|turn| turn.timed_out(&self.wait));
+        // Decided up front, because a coarse clock may lag behind the timer.
+        result.map_err(|error| match error.is_timeout() && self.until_deadline {
+            true => Error::new(ErrorKind::Deadline),
+            false => error,
+        })
     }
 }
 
@@ -136,6 +127,25 @@ impl fmt::Debug for Waiter {
     }
 }
 
-fn sleep(core: &Core, duration: Duration) -> Result<Sleep, Error> {
-    core.clock.sleep(duration).map_err(|_| Error::new(ErrorKind::MissingRuntime))
+// === impl WaiterCount ===
+
+impl WaiterCount {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        shared.waiters.fetch_add(1, Ordering::Relaxed);
+        Self { shared: Arc::clone(shared) }
+    }
+
+    pub(super) fn waiters(&self) -> usize {
+        self.shared.waiters.load(Ordering::Relaxed)
+    }
+
+    fn sleep(&self, nanos: Nanos) -> Result<Sleep, Error> {
+        self.shared.clock.sleep(duration(nanos)).map_err(|_| Error::new(ErrorKind::MissingRuntime))
+    }
+}
+
+impl Drop for WaiterCount {
+    fn drop(&mut self) {
+        self.shared.waiters.fetch_sub(1, Ordering::Relaxed);
+    }
 }

@@ -1,6 +1,6 @@
 //! [`AccessToken`].
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{fmt, num::NonZeroU64, sync::Arc, time::SystemTime};
 
 use http::HeaderValue;
 
@@ -18,15 +18,23 @@ pub struct AccessToken {
 struct AccessTokenInner {
     header: HeaderValue,
     scheme_len: usize,
-    stamp: Stamp,
+    id: TokenId,
     expires_at: Option<SystemTime>,
+}
+
+/// Which sign-in, and which token of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Epoch {
+    /// Counts from 1, so that an `Option<TokenId>` is no larger than a `TokenId`.
+    pub(crate) sign_in: NonZeroU64,
+    /// Counts on across sign-ins.
+    pub(crate) generation: u64,
 }
 
 /// Which token it is, and how many flights had ended when it was handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    pub(crate) sign_in: u64,
-    pub(crate) generation: u64,
+pub(crate) struct TokenId {
+    pub(crate) epoch: Epoch,
     pub(crate) flights_ended: u64,
 }
 
@@ -45,7 +53,7 @@ impl AccessToken {
 
     /// The token's generation in its session, which increases with each new token.
     pub fn generation(&self) -> u64 {
-        self.inner.stamp.generation
+        self.inner.id.epoch.generation
     }
 
     /// When the session stops using it: the reported expiry minus a margin. `None`: unknown.
@@ -56,28 +64,27 @@ impl AccessToken {
     pub(super) fn new(
         header: HeaderValue,
         scheme_len: usize,
-        stamp: Stamp,
+        id: TokenId,
         expires_at: Option<SystemTime>,
     ) -> Self {
-        Self { inner: Arc::new(AccessTokenInner { header, scheme_len, stamp, expires_at }) }
+        Self { inner: Arc::new(AccessTokenInner { header, scheme_len, id, expires_at }) }
     }
 
-    pub(crate) fn stamp(&self) -> Stamp {
-        self.inner.stamp
+    pub(crate) fn id(&self) -> TokenId {
+        self.inner.id
     }
 
     /// A copy with a header buffer of its own, zeroed like the original's.
     pub(crate) fn deep_clone(&self) -> Self {
-        let AccessTokenInner { header, scheme_len, stamp, expires_at } = &*self.inner;
+        let AccessTokenInner { header, scheme_len, id, expires_at } = &*self.inner;
         let header = header_value(scheme(header, *scheme_len), after_scheme(header, *scheme_len));
-        Self::new(header, *scheme_len, *stamp, *expires_at)
+        Self::new(header, *scheme_len, *id, *expires_at)
     }
 }
 
 impl PartialEq for AccessToken {
     fn eq(&self, other: &Self) -> bool {
-        let id = |token: &Self| (token.inner.stamp.sign_in, token.inner.stamp.generation);
-        id(self) == id(other) && self.inner.header == other.inner.header
+        self.inner.id.epoch == other.inner.id.epoch && self.inner.header == other.inner.header
     }
 }
 
@@ -89,5 +96,19 @@ impl fmt::Debug for AccessToken {
             .field("generation", &self.generation())
             .field("expires_at", &self.expires_at())
             .finish_non_exhaustive()
+    }
+}
+
+// === impl Epoch ===
+
+impl Epoch {
+    pub(crate) const FIRST: Self = Self { sign_in: NonZeroU64::MIN, generation: 0 };
+
+    pub(crate) fn is_same_sign_in(self, other: Self) -> bool {
+        self.sign_in == other.sign_in
+    }
+
+    pub(crate) fn is_newer_than(self, other: Self) -> bool {
+        self.is_same_sign_in(other) && self.generation > other.generation
     }
 }

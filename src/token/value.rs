@@ -7,7 +7,7 @@ use http::HeaderValue;
 use crate::rt::{self, LONGEST, Nanos, Timestamp};
 
 use super::{
-    access::{AccessToken, Stamp},
+    access::{AccessToken, TokenId},
     builder::TokenBuilder,
     invalid::InvalidToken,
     secret::{Secret, after_scheme, scheme},
@@ -185,8 +185,8 @@ impl Token {
         }
     }
 
-    pub(crate) fn to_access_token(&self, stamp: Stamp, expires_at: Option<SystemTime>) -> AccessToken {
-        AccessToken::new(self.header.clone(), self.scheme_len, stamp, expires_at)
+    pub(crate) fn to_access_token(&self, id: TokenId, expires_at: Option<SystemTime>) -> AccessToken {
+        AccessToken::new(self.header.clone(), self.scheme_len, id, expires_at)
     }
 }
 

@@ -19,7 +19,7 @@ async fn p08_b78_the_end_of_a_grant_is_seen_once_by_each_watcher() {
     endpoint.call().await.fail(RefreshError::grant_ended("invalid_grant"));
     assert!(waiting.await.unwrap().unwrap_err().is_grant_ended());
     for watch in &mut watches {
-        watch.changed().await;
+        watch.changed().await.unwrap();
         assert!(watch.status().is_grant_ended());
         // No further change, however often it is asked for a token.
         for _ in 0..3 {
@@ -30,7 +30,7 @@ async fn p08_b78_the_end_of_a_grant_is_seen_once_by_each_watcher() {
     assert_eq!(endpoint.asked(), 1);
     session.set_token(token("A2 R2 600")).unwrap();
     for watch in &mut watches {
-        watch.changed().await;
+        watch.changed().await.unwrap();
         assert!(!watch.status().is_grant_ended());
     }
 }
@@ -65,10 +65,10 @@ async fn c105_a_watch_tells_of_a_new_token() {
     let mut watch = session.watch();
     clock.step(Duration::from_secs(450));
     session.token().await.unwrap();
-    watch.changed().await;
+    watch.changed().await.unwrap();
     assert!(watch.status().is_refreshing());
     endpoint.call().await.give("A2 R2 600");
     settle().await;
-    watch.changed().await;
+    watch.changed().await.unwrap();
     assert_eq!(watch.status().generation(), 2);
 }

@@ -106,7 +106,7 @@ async fn b89_a_patience_shorter_than_the_calls_time_is_unavailable() {
     let stage = Stage::set("A1 R1 0").await;
     let mut request = Request::new(name("Ada"));
     request.set_timeout(LONG);
-    request.extensions_mut().insert(WaitTimeout(Duration::from_millis(20)));
+    request.extensions_mut().insert(WaitTimeout::new(Duration::from_millis(20)));
     let status = timeout(LONG / 2, stage.client.clone().greet(request)).await.unwrap().unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(Error::find(&status).unwrap().is_timeout());

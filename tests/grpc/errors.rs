@@ -117,7 +117,7 @@ async fn b89_the_error_of_a_layer_has_a_status_as_its_source() {
         refresh_fn(|_: RefreshContext| async { Err(RefreshError::transient(TokenServerSaid("busy"))) });
     let session = Session::builder(refresher).build();
     let stage = Stage::set("A1 R1 600").await;
-    let mut service: grpc::Auth<_> = AuthLayer::from_session(session).for_grpc().layer(stage.channel.clone());
+    let mut service: grpc::GrpcAuth<_> = AuthLayer::from_session(session).for_grpc().layer(stage.channel.clone());
     for _ in 0..2 {
         let request = http::Request::new(tonic::body::Body::empty());
         let ready = tower::ServiceExt::<http::Request<tonic::body::Body>>::ready(&mut service).await.unwrap();

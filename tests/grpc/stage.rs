@@ -17,7 +17,7 @@ use crate::{
 /// No test waits that long, if all is well.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
-pub(crate) type Client = GreeterClient<grpc::Auth<Channel>>;
+pub(crate) type Client = GreeterClient<grpc::GrpcAuth<Channel>>;
 
 pub(crate) struct Stage {
     pub(crate) server: Server,
@@ -83,7 +83,7 @@ impl Stage {
 }
 
 /// The layer as most have it.
-pub(crate) fn layer(session: &Session) -> AuthLayer<tower_reauth::refresh::AnyRefresher, grpc::Replay> {
+pub(crate) fn layer(session: &Session) -> AuthLayer<tower_reauth::refresh::AnyRefresher, grpc::GrpcReplay> {
     AuthLayer::from_session(session.clone()).for_grpc()
 }
 

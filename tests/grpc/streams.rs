@@ -23,7 +23,7 @@ fn cut_after(times: u32) -> Name {
 }
 
 /// A client that watches trailers, too.
-fn watching(stage: &Stage) -> GreeterClient<TrailerRejection<grpc::Auth<Channel>>> {
+fn watching(stage: &Stage) -> GreeterClient<TrailerRejection<grpc::GrpcAuth<Channel>>> {
     let service = ServiceBuilder::new()
         .layer(TrailerRejectionLayer::new(stage.session.clone()))
         .layer(layer(&stage.session))
@@ -145,7 +145,7 @@ async fn c103_a_stream_both_ways_is_sent_again_whole() {
 async fn c103_a_clients_stream_over_the_limit_gets_the_servers_status() {
     let mut stage = Stage::set("A1 R1 600").await;
     stage.books().judge_after(1);
-    let layer = layer(&stage.session).with_replay(grpc::replay(Buffered::new(1024)));
+    let layer = layer(&stage.session).with_buffer_limit(1024);
     let mut client = GreeterClient::new(layer.layer(stage.channel.clone()));
     let large = name(&"x".repeat(4096));
     let call = client.greet_all(stream::iter([large, name("Bob")]));

@@ -93,16 +93,16 @@ fn outcome() -> Arc<Outcome> {
 
 #[test]
 fn p03_the_gate_wakes_whoever_waits_though_a_poll_was_held_up_and_dropped() {
-    let gate = Gate::new();
-    let held_up = HeldUp::poll(gate.wait());
-    let (mut b, woken) = (gate.wait(), Arc::<Woken>::default());
+    let gate = Completion::new();
+    let held_up = HeldUp::poll(gate.clone().awaited());
+    let (mut b, woken) = (gate.clone().awaited(), Arc::<Woken>::default());
     assert!(poll(&mut b, &woken).is_pending());
 
     let (ended, has_ended) = channel();
     let opener = {
         let gate = gate.clone();
         thread::spawn(move || {
-            gate.open(outcome());
+            gate.complete(outcome());
             ended.send(()).unwrap();
         })
     };
@@ -118,32 +118,32 @@ fn p03_the_gate_wakes_whoever_waits_though_a_poll_was_held_up_and_dropped() {
 
 #[test]
 fn p03_a_gate_opened_before_any_poll_is_ready() {
-    let gate = Gate::new();
-    let mut waiters = gate.wait();
-    gate.open(outcome());
+    let gate = Completion::new();
+    let mut waiters = gate.clone().awaited();
+    gate.complete(outcome());
     assert!(poll(&mut waiters, &Arc::default()).is_ready());
 }
 
 #[test]
 fn p03_only_the_first_outcome_counts() {
-    let gate = Gate::new();
+    let gate = Completion::new();
     let first = outcome();
-    gate.clone().open(Arc::clone(&first));
-    gate.clone().open(outcome());
-    let Poll::Ready(got) = poll(&mut gate.wait(), &Arc::default()) else { panic!("it is open") };
+    gate.clone().complete(Arc::clone(&first));
+    gate.clone().complete(outcome());
+    let Poll::Ready(got) = poll(&mut gate.clone().awaited(), &Arc::default()) else { panic!("it is open") };
     assert!(Arc::ptr_eq(&got, &first));
 }
 
 /// The same over a task that sets the cell and then *awaits* its clone: it is put to sleep by the poll that is held up.
 #[test]
 fn the_test_sees_the_fault_of_a_task_that_awaits_its_clone() {
-    let gate = Gate::new();
-    let held_up = HeldUp::poll(gate.wait());
-    let (mut b, woken) = (gate.wait(), Arc::<Woken>::default());
+    let gate = Completion::new();
+    let held_up = HeldUp::poll(gate.clone().awaited());
+    let (mut b, woken) = (gate.clone().awaited(), Arc::<Woken>::default());
     assert!(poll(&mut b, &woken).is_pending());
 
     gate.cell.set(outcome()).unwrap();
-    let (mut task, task_woken) = (gate.wait(), Arc::<Woken>::default());
+    let (mut task, task_woken) = (gate.clone().awaited(), Arc::<Woken>::default());
     assert!(poll(&mut task, &task_woken).is_pending());
     held_up.end();
     assert_eq!((woken.count(), task_woken.count()), (0, 0), "asleep for good, though the outcome is there");

@@ -1,106 +1,129 @@
-//! What a flight does while it is under way: repeat, save, or be given up.
+//! Flights: what the machine keeps of a running refresh, and what a refresh knows of its start.
 
 use crate::{
-    event::EventKind,
-    refresh::{FailureKind, RefreshContext, RefreshError, RefreshReason},
-    rt::Timestamp,
-    token::Token,
+    event::HookError,
+    refresh::RefreshError,
+    rt::{Nanos, Timestamp},
+    token::{Epoch, Secret, Token},
 };
 
-use super::{
-    Effects, State, Ticket,
-    landing::{Landing, Lost, SaveResult, carried_over},
-};
-
-/// What a flight does with the refresher's word.
-#[derive(Debug)]
-pub(crate) enum After {
-    /// Call the refresher once more.
-    Repeat(Ticket, RefreshContext),
-    /// Hand this to the save hook, then land.
-    Save(Token),
-    /// Another save runs: ask again at its end.
-    WaitForSave,
-    Land,
+#[derive(Default)]
+pub(super) struct Flights {
+    pub(super) started: u64,
+    pub(super) ended: u64,
+    pub(super) current: Option<Flight>,
 }
 
-// === impl State ===
+/// One running refresh.
+pub(super) struct Flight {
+    pub(super) info: FlightInfo,
+    /// It is a repeat, or has repeated itself: another unknown outcome is the second.
+    pub(super) repeat: bool,
+    /// The response, while it is being saved.
+    pub(super) response: Option<Token>,
+}
 
-impl State {
-    /// The refresher of a flight has failed; it may be called once more in the same flight.
-    pub(crate) fn failed(
+/// What a flight knows of its start; enough to interpret a late result.
+#[derive(Clone, Debug)]
+pub(crate) struct FlightInfo {
+    pub(crate) id: u64,
+    pub(super) epoch: Epoch,
+    pub(super) presented: Option<Secret>,
+    pub(super) started: Timestamp,
+    /// When the refresher was last called: a new token's lifetime counts from here.
+    pub(super) called: Timestamp,
+}
+
+/// How a flight ended.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one per flight, and most are responses")]
+pub(crate) enum FlightEnd {
+    Response(Token, Save),
+    Failed(RefreshError),
+    Lost(Lost),
+}
+
+/// A flight that ended without a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    TimedOut,
+    Panicked,
+    /// Its task was dropped.
+    Dropped,
+    /// Its task was dropped before the refresher was called.
+    NeverPolled,
+    /// No timer was available.
+    NoTimer,
+}
+
+/// What became of the save of a flight's response.
+#[derive(Debug)]
+pub(crate) enum Save {
+    NotTried,
+    /// The token that the hook was given, and what came of it.
+    Tried(Token, Result<(), HookError>),
+}
+
+/// What a flight does with a response before its waiters get it.
+#[derive(Debug)]
+pub(crate) enum Saving {
+    None,
+    /// Pass this to the save hook.
+    Now(Box<Token>),
+    /// Another save is running: ask again when it has ended.
+    After,
+}
+
+// === impl Flights ===
+
+impl Flights {
+    pub(super) fn start(
         &mut self,
-        ticket: &Ticket,
-        error: &RefreshError,
+        epoch: Epoch,
+        presented: Option<Secret>,
+        repeat: bool,
         now: Timestamp,
-        fx: &mut Effects,
-    ) -> After {
-        let ours = self.is_ours(ticket);
-        let past_limit = self.is_past_limit(now);
-        let Some(flight) = self.flight.as_mut().filter(|flight| flight.ticket.id == ticket.id) else {
-            return After::Land;
-        };
-        if error.kind() != FailureKind::OutcomeUnknown || flight.repeat || past_limit || !ours {
-            return After::Land;
-        }
-        flight.repeat = true;
-        flight.ticket.called = now;
-        let ticket = flight.ticket.clone();
-        self.emit(EventKind::RefreshRepeated, fx);
-        After::Repeat(ticket, self.context(RefreshReason::Repeated))
+    ) -> FlightInfo {
+        self.started += 1;
+        let info = FlightInfo { id: self.started, epoch, presented, started: now, called: now };
+        self.current = Some(Flight { info: info.clone(), repeat, response: None });
+        info
     }
 
-    /// The refresher of a flight has answered; the answer may have to be saved before anybody gets it.
-    pub(crate) fn answered(&mut self, ticket: &Ticket, token: &Token, now: Timestamp) -> After {
-        let ours = self.is_ours(ticket);
-        let Some(flight) = self.flight.as_mut().filter(|flight| flight.ticket.id == ticket.id) else {
-            return After::Land;
-        };
-        flight.answer = Some(token.clone());
-        if !ours || !self.rules.saves {
-            return After::Land;
-        }
-        self.saves.give_up_overdue(now, self.rules.save_timeout, &self.rules.delays);
-        if self.saves.is_running() {
-            return After::WaitForSave;
-        }
-        self.saves.begin_in_flight();
-        After::Save(self.to_be_saved(ticket, token))
+    pub(super) fn current_mut(&mut self, info: &FlightInfo) -> Option<&mut Flight> {
+        self.current.as_mut().filter(|flight| flight.info.id == info.id)
     }
 
-    /// Gives up a flight that is past its limit and has not ended by itself.
-    pub(super) fn abandon(&mut self, now: Timestamp, fx: &mut Effects) {
-        let Some(flight) = &mut self.flight else { return };
-        let ticket = flight.ticket.clone();
-        let landing = match flight.answer.take() {
-            Some(token) if self.rules.saves => {
-                let unsaved = SaveResult::Tried(token.clone(), false);
-                Landing::Answered(token, unsaved)
-            }
-            Some(token) => Landing::Answered(token, SaveResult::NotTried),
-            None => Landing::Lost(Lost::Limit),
-        };
-        self.land(&ticket, landing, now, 0, fx);
+    /// The current flight has a response with a refresh token of its own.
+    pub(super) fn has_successor(&self) -> bool {
+        self.current.as_ref().is_some_and(|flight| {
+            flight
+                .response
+                .as_ref()
+                .is_some_and(|response| flight.info.is_successor(response.refresh_secret()))
+        })
+    }
+}
+
+// === impl Flight ===
+
+impl Flight {
+    pub(super) fn time_left(&self, timeout: Nanos, now: Timestamp) -> Nanos {
+        timeout.saturating_sub(now.since(self.info.started))
+    }
+}
+
+// === impl FlightInfo ===
+
+impl FlightInfo {
+    /// Whether this is a refresh token other than the one that the flight presented.
+    pub(super) fn is_successor(&self, refresh_token: Option<&Secret>) -> bool {
+        refresh_token.is_some() && refresh_token != self.presented.as_ref()
     }
 
-    fn is_ours(&self, ticket: &Ticket) -> bool {
-        ticket.sign_in == self.sign_in && ticket.presented == self.refresh_token
-    }
-
-    /// What the session will hold once this answer is in.
-    fn to_be_saved(&self, ticket: &Ticket, token: &Token) -> Token {
-        let mut answer = carried_over(token.clone(), ticket.presented.as_ref());
-        let set_meanwhile = self.held.as_ref().filter(|_| self.generation != ticket.generation);
-        match set_meanwhile {
-            Some(current) => {
-                let mut token = current.token.clone();
-                token.replace_refresh_token(answer.refresh_secret().cloned());
-                token
-            }
-            None => {
-                answer.resolve_times(ticket.called);
-                answer
-            }
-        }
+    /// The token with the presented refresh token, if the response had none.
+    pub(super) fn with_refresh_token(&self, mut token: Token) -> Token {
+        token.inherit_refresh_token(self.presented.as_ref());
+        token
     }
 }

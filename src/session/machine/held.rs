@@ -1,4 +1,4 @@
-//! The token that a session holds, and the arithmetic of its life.
+//! The token that a session holds, and when it is due and expires.
 
 use crate::{
     event::Ineffective,
@@ -6,33 +6,34 @@ use crate::{
     token::{ReportedLifetime, Token},
 };
 
-use super::Rules;
+use super::rules::Rules;
 
-/// A token with its edges, each counted from the receipt.
+/// A token and its time limits, relative to its receipt.
 pub(super) struct Held {
     pub(super) token: Token,
     pub(super) received: Timestamp,
-    /// None: it has no known end.
-    pub(super) end: Option<Nanos>,
-    /// None: never refreshed early.
-    stale: Option<Nanos>,
-    told: Option<Nanos>,
-    /// When it came into the session; its trial counts from here.
-    pub(super) arrived: Timestamp,
+    /// `None`: unknown.
+    pub(super) expiry: Option<Nanos>,
+    /// `None`: never refreshed early.
+    stale_at: Option<Nanos>,
+    reported_lifetime: Option<Nanos>,
+    /// When the session adopted it; its trial counts from here.
+    pub(super) adopted_at: Timestamp,
+    /// It came from a refresh.
     pub(super) refreshed: bool,
-    /// It counted as a useless refresh already.
-    pub(super) counted: bool,
-    /// Refused by a server.
-    pub(super) refused: bool,
-    /// Expired on arrival: in use for want of another, and due at once.
-    pub(super) endless: bool,
+    /// It has counted as an ineffective refresh.
+    pub(super) already_counted: bool,
+    /// Rejected by a server.
+    pub(super) rejected: bool,
+    /// Expired on arrival, but used because there is no other; stale at once.
+    pub(super) no_known_end: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Fresh,
     Stale,
-    Refused,
+    Rejected,
     Expired,
 }
 
@@ -45,51 +46,51 @@ const SHORTEST_USEFUL: Nanos = SECOND / 2;
 // === impl Held ===
 
 impl Held {
-    /// `luck` shortens the window: from 0 (not at all) up to 1 (by half).
+    /// `random`, in [0, 1), shortens the refresh window: from not at all up to half.
     pub(super) fn new(
         mut token: Token,
         called: Timestamp,
         now: Timestamp,
         refreshed: bool,
         rules: &Rules,
-        luck: f64,
+        random: f64,
     ) -> Self {
-        let ReportedLifetime { received, reported: told, refresh_at, is_remaining: remainder } =
+        let ReportedLifetime { received, reported, refresh_at, is_remaining } =
             token.reported_lifetime(called, refreshed);
         token.resolve_times(received);
-        let margin = told.map_or(0, |told| {
-            let default = if remainder { MARGIN } else { MARGIN.min(told / 10) };
-            rules.margin.unwrap_or(default).clamp(0, told / 4)
+        let margin = reported.map_or(0, |reported| {
+            let default = if is_remaining { MARGIN } else { MARGIN.min(reported / 10) };
+            rules.margin.unwrap_or(default).clamp(0, reported / 4)
         });
-        let end = told.map(|told| told - margin);
-        let window = told.map(|told| {
-            let default = if remainder { told / 2 } else { WINDOW.min(told / 4) };
-            let window = rules.window.unwrap_or(default).clamp(0, told / 2);
-            window - (window as f64 * luck / 2.0) as Nanos
+        let expiry = reported.map(|reported| reported - margin);
+        let window = reported.map(|reported| {
+            let default = if is_remaining { reported / 2 } else { WINDOW.min(reported / 4) };
+            let window = rules.window.unwrap_or(default).clamp(0, reported / 2);
+            window - (window as f64 * random / 2.0) as Nanos
         });
-        let due = refresh_at.or_else(|| Some(end? - window.filter(|window| *window > 0)?));
-        let stale = due.filter(|due| rules.early && end.is_none_or(|end| *due < end));
+        let due = refresh_at.or_else(|| Some(expiry? - window.filter(|window| *window > 0)?));
+        let stale_at = due.filter(|due| rules.early && expiry.is_none_or(|expiry| *due < expiry));
         Self {
             token,
             received: now.anchor(received),
-            end,
-            stale,
-            told,
-            arrived: now,
+            expiry,
+            stale_at,
+            reported_lifetime: reported,
+            adopted_at: now,
             refreshed,
-            counted: false,
-            refused: false,
-            endless: false,
+            already_counted: false,
+            rejected: false,
+            no_known_end: false,
         }
     }
 
     pub(super) fn phase(&self, now: Timestamp) -> Phase {
         let age = now.since(self.received);
-        if !self.endless && self.end.is_some_and(|end| age >= end) {
+        if !self.no_known_end && self.expiry.is_some_and(|expiry| age >= expiry) {
             Phase::Expired
-        } else if self.refused {
-            Phase::Refused
-        } else if self.endless || self.stale.is_some_and(|stale| age >= stale) {
+        } else if self.rejected {
+            Phase::Rejected
+        } else if self.no_known_end || self.stale_at.is_some_and(|stale_at| age >= stale_at) {
             Phase::Stale
         } else {
             Phase::Fresh
@@ -100,47 +101,46 @@ impl Held {
         matches!(self.phase(now), Phase::Fresh | Phase::Stale)
     }
 
-    /// Usable, with an end to come.
+    /// Usable, and its expiry is to come.
     pub(super) fn is_usable_for_now(&self, now: Timestamp) -> bool {
-        !self.endless && self.is_usable(now)
+        !self.no_known_end && self.is_usable(now)
     }
 
     pub(super) fn has_known_end(&self) -> bool {
-        self.end.is_some() && !self.endless
+        self.expiry.is_some() && !self.no_known_end
     }
 
-    /// What is wrong with it as the answer of a refresh that ends now.
-    pub(super) fn flaw(&self, now: Timestamp, current: Option<&Held>) -> Option<Ineffective> {
+    /// Why this token, from a refresh that ends now, doesn't help.
+    pub(super) fn ineffective(&self, now: Timestamp, current: Option<&Held>) -> Option<Ineffective> {
         let age = now.since(self.received);
         if current.is_some_and(|current| current.token.access_token() == self.token.access_token()) {
             Some(Ineffective::Unchanged)
-        } else if self.end.is_some_and(|end| age >= end) {
+        } else if self.expiry.is_some_and(|expiry| age >= expiry) {
             Some(Ineffective::Expired)
-        } else if self.told.is_some_and(|told| told <= SHORTEST_USEFUL) {
+        } else if self.reported_lifetime.is_some_and(|reported| reported <= SHORTEST_USEFUL) {
             Some(Ineffective::TooShort)
-        } else if self.stale.is_some_and(|stale| age >= stale) {
+        } else if self.stale_at.is_some_and(|stale_at| age >= stale_at) {
             Some(Ineffective::AlreadyStale)
         } else {
             None
         }
     }
 
-    /// How long a new token must go unrefused until it counts as good.
+    /// How long a new token must survive unrejected to count as good.
     pub(super) fn trial(&self) -> Nanos {
-        self.told.map_or(TRIAL, |told| TRIAL.min(told / 10))
+        self.reported_lifetime.map_or(TRIAL, |reported| TRIAL.min(reported / 10))
     }
 
-    /// What is left until it expires.
-    pub(super) fn left(&self, now: Timestamp) -> Nanos {
-        match self.end {
-            Some(end) if !self.endless => end.saturating_sub(now.since(self.received)),
+    pub(super) fn time_left(&self, now: Timestamp) -> Nanos {
+        match self.expiry {
+            Some(expiry) if !self.no_known_end => expiry.saturating_sub(now.since(self.received)),
             _ => Nanos::MAX,
         }
     }
 
-    /// What is left until it is due.
-    pub(super) fn left_fresh(&self, now: Timestamp) -> Nanos {
-        let stale = self.stale.map_or(Nanos::MAX, |stale| stale.saturating_sub(now.since(self.received)));
-        stale.min(self.left(now))
+    pub(super) fn time_until_stale(&self, now: Timestamp) -> Nanos {
+        let due =
+            self.stale_at.map_or(Nanos::MAX, |stale_at| stale_at.saturating_sub(now.since(self.received)));
+        due.min(self.time_left(now))
     }
 }

@@ -1,126 +1,111 @@
-//! Outcomes that came too late, or that are another credential's.
+//! The end of any other flight: the other rows of the second table in [`machine`](super).
 
 use crate::{
     error::{Error, ErrorKind},
     event::EventKind,
-    rt::Timestamp,
+    token::Token,
 };
 
 use super::{
-    Effects, Flight, State, Ticket, Trash,
-    landing::{Landing, SaveResult, carried_over},
-    outcome::Verdict,
+    flight::{FlightEnd, FlightInfo, Save},
+    outcome::FlightResult,
+    turn::Turn,
 };
 
-// === impl State ===
+// === impl Turn ===
 
-impl State {
-    /// The user signed out, or in as another, while the flight was under way.
-    pub(super) fn drop_of_another_sign_in(
-        &mut self,
-        ticket: &Ticket,
-        landing: Landing,
-        fx: &mut Effects,
-    ) -> Verdict {
-        match landing {
-            Landing::Answered(token, save) => {
+impl Turn<'_> {
+    /// The user signed out, or in as another, while the flight was running.
+    pub(super) fn land_foreign(&mut self, flight: &FlightInfo, end: FlightEnd) -> FlightResult {
+        match end {
+            FlightEnd::Response(token, save) => {
                 self.repair_store(&save);
-                self.revoking += 1;
-                fx.revoke.push(carried_over(token, ticket.presented.as_ref()));
+                self.revoke(flight, token);
             }
-            Landing::Failed(error) => fx.trash.push(Trash::Refresh(error)),
-            Landing::Lost(_) => {}
+            FlightEnd::Failed(error) => self.effects.drop_later(Some(error)),
+            FlightEnd::Lost(_) => {}
         }
-        self.emit(EventKind::RefreshDiscarded, fx);
-        Verdict::Dropped
+        self.emit(EventKind::RefreshDiscarded);
+        FlightResult::Discarded
     }
 
-    /// Another refresh token was set, or came late, while the flight was under way.
-    pub(super) fn drop_replaced(
-        &mut self,
-        ticket: &Ticket,
-        landing: Landing,
-        now: Timestamp,
-        waiters: usize,
-        fx: &mut Effects,
-    ) -> Verdict {
-        match landing {
-            Landing::Answered(token, save) => {
-                if token.refresh_secret().is_some_and(|brought| Some(brought) != ticket.presented.as_ref()) {
-                    self.exchanged = ticket.presented.clone();
-                }
-                self.emit(EventKind::RefreshDiscarded, fx);
+    /// Another refresh token was set, or arrived late, while the flight was running.
+    pub(super) fn land_replaced(&mut self, flight: &FlightInfo, end: FlightEnd) -> FlightResult {
+        let is_spent = match &end {
+            FlightEnd::Response(token, _) => flight.is_successor(token.refresh_secret()),
+            FlightEnd::Failed(error) => error.has_successor(),
+            FlightEnd::Lost(_) => false,
+        };
+        if let Some(grant) = self.machine.grant.as_mut().filter(|_| is_spent) {
+            grant.previous_refresh_token = flight.presented.clone();
+        }
+        match end {
+            FlightEnd::Response(_, save) => {
+                self.emit(EventKind::RefreshDiscarded);
                 self.repair_store(&save);
             }
-            Landing::Failed(error) => {
-                if error.has_successor() {
-                    self.exchanged = ticket.presented.clone();
-                }
-                fx.trash.push(Trash::Refresh(error));
-                self.emit(EventKind::RefreshDiscarded, fx);
+            FlightEnd::Failed(error) => {
+                self.effects.drop_later(Some(error));
+                self.emit(EventKind::RefreshDiscarded);
             }
-            Landing::Lost(_) => {
-                self.tell_failure(ticket, &Error::new(ErrorKind::OutcomeUnknown), now, waiters, fx)
-            }
+            FlightEnd::Lost(_) => self.emit_failure(flight, &Error::new(ErrorKind::OutcomeUnknown)),
         }
-        Verdict::Dropped
+        FlightResult::Discarded
     }
 
-    /// What an abandoned flight brings after all.
-    pub(super) fn land_late(
-        &mut self,
-        ticket: &Ticket,
-        landing: Landing,
-        now: Timestamp,
-        waiters: usize,
-        fx: &mut Effects,
-    ) {
-        let token = match landing {
-            Landing::Answered(token, save) => {
+    /// An abandoned flight has ended after all.
+    pub(super) fn land_late(&mut self, flight: &FlightInfo, end: FlightEnd) {
+        match end {
+            FlightEnd::Response(token, save) => {
                 // Its hook may have written after that of a later token.
                 self.repair_store(&save);
-                fx.publish = true;
-                token
+                self.effects.publish = true;
+                self.land_late_response(flight, token);
             }
-            Landing::Failed(mut error) => {
-                let is_ours = ticket.sign_in == self.sign_in && ticket.presented == self.refresh_token;
-                if is_ours && !self.flight.as_ref().is_some_and(Flight::has_brought_a_successor) {
-                    self.take_successor(ticket, &mut error, now, fx);
-                    fx.publish = true;
+            FlightEnd::Failed(mut error) => {
+                if self.may_take_late(flight) {
+                    self.take_successor(flight, &mut error);
+                    self.effects.publish = true;
                 }
-                return fx.trash.push(Trash::Refresh(error));
+                self.effects.drop_later(Some(error));
             }
-            Landing::Lost(_) => return,
-        };
-        if ticket.sign_in != self.sign_in {
-            self.drop_of_another_sign_in(ticket, Landing::Answered(token, SaveResult::NotTried), fx);
-            return;
-        }
-        let brings_successor =
-            token.refresh_secret().is_some_and(|brought| Some(brought) != ticket.presented.as_ref());
-        let arrived_first = self.flight.as_ref().is_some_and(Flight::has_brought_a_successor);
-        let superseded = self.generation != ticket.generation;
-        if ticket.presented != self.refresh_token || arrived_first || superseded && !brings_successor {
-            self.emit(EventKind::RefreshDiscarded, fx);
-            return;
-        }
-        fx.publish = true;
-        self.accept(ticket, token, now, waiters, &SaveResult::NotTried, fx);
-        if let Some(held) = self.held.as_ref().filter(|_| self.rules.saves) {
-            self.saves.mark(held.token.clone(), None);
-            self.hand_over(now, false, fx);
+            FlightEnd::Lost(_) => {}
         }
     }
 
-    /// A hook wrote a token that is perhaps no longer the session's: the session's own is to be saved after it.
-    fn repair_store(&mut self, save: &SaveResult) {
-        if let (SaveResult::Tried(saved, _), Some(held), false) = (save, &self.held, self.saves.is_pending())
-        {
-            if held.token.refresh_secret() != saved.refresh_secret()
-                || held.token.access_token() != saved.access_token()
-            {
-                self.saves.mark(held.token.clone(), None);
-            }
+    fn land_late_response(&mut self, flight: &FlightInfo, token: Token) {
+        if !self.machine.epoch.is_same_sign_in(flight.epoch) {
+            self.revoke(flight, token);
+            self.emit(EventKind::RefreshDiscarded);
+            return;
+        }
+        let is_superseded = self.machine.epoch != flight.epoch;
+        if !self.may_take_late(flight) || is_superseded && !flight.is_successor(token.refresh_secret()) {
+            self.emit(EventKind::RefreshDiscarded);
+            return;
+        }
+        self.take(flight, token);
+        self.save_current();
+    }
+
+    /// The session still has what the flight presented, and no other flight has a successor for it.
+    fn may_take_late(&self, flight: &FlightInfo) -> bool {
+        self.machine.epoch.is_same_sign_in(flight.epoch)
+            && self.machine.grant.as_ref().is_some_and(|grant| grant.is_presented_by(flight))
+            && !self.machine.flights.has_successor()
+    }
+
+    fn revoke(&mut self, flight: &FlightInfo, token: Token) {
+        self.machine.revoking += 1;
+        self.effects.revoke.push(flight.with_refresh_token(token));
+    }
+
+    /// The hook may have saved an outdated token: the session's own is to be saved after it.
+    fn repair_store(&mut self, save: &Save) {
+        let Save::Tried(saved, _) = save else { return };
+        let is_pending = self.machine.grant.as_ref().is_some_and(|grant| grant.saves.is_pending());
+        if !is_pending && !self.is_current(saved) {
+            self.mark_unsaved(false);
         }
     }
 }

@@ -1,83 +1,73 @@
-//! What a flight's end means to those who waited for it.
+//! What the waiters of a flight get at its end.
 
 use crate::{
     error::{Error, ErrorKind},
-    token::AccessToken,
+    token::{AccessToken, Epoch},
 };
 
-use super::{Demand, Ticket, Wait};
+use super::{
+    demand::{Demand, Wait},
+    flight::FlightInfo,
+};
 
-/// What a flight's waiters are told at its end.
+/// What the waiters of a flight get at its end.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    pub(super) sign_in: u64,
-    pub(super) generation: u64,
-    /// What a new request gets, if anything: the usable token, or a refused one that hasn't expired.
+    pub(super) epoch: Epoch,
+    /// What a new request gets, if anything: the usable token, or a rejected one that hasn't expired.
     pub(super) token: Option<AccessToken>,
     pub(super) usable: bool,
-    pub(super) verdict: Verdict,
+    pub(super) result: FlightResult,
 }
 
 #[derive(Debug)]
-pub(super) enum Verdict {
-    Renewed,
-    Same,
+pub(super) enum FlightResult {
+    Refreshed,
+    /// The refresh returned the rejected token.
+    Unchanged,
     Failed(Error),
-    /// The result wasn't wanted any more.
-    Dropped,
-}
-
-/// What a waiter does at its flight's end.
-#[derive(Debug)]
-pub(crate) enum Resume {
-    Use(AccessToken),
-    Fail(Error),
-    /// Ask again, with the patience that is left.
-    Anew,
+    /// The result was no longer wanted.
+    Discarded,
 }
 
 // === impl Outcome ===
 
 impl Outcome {
     /// For the waiters of a flight of which nothing more is known.
-    pub(crate) fn gone(ticket: &Ticket) -> Self {
+    pub(crate) fn gone(flight: &FlightInfo) -> Self {
         Self {
-            sign_in: ticket.sign_in,
-            generation: ticket.generation,
+            epoch: flight.epoch,
             token: None,
             usable: false,
-            verdict: Verdict::Failed(Error::new(ErrorKind::TaskDropped)),
+            result: FlightResult::Failed(Error::new(ErrorKind::TaskDropped)),
         }
     }
 
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {
-        let verdict = Verdict::Dropped;
-        Self { sign_in: 0, generation: 0, token: None, usable: false, verdict }
+        Self { epoch: Epoch::FIRST, token: None, usable: false, result: FlightResult::Discarded }
     }
 
-    /// What a waiter of the flight does now.
-    pub(crate) fn resume(&self, wait: &Wait) -> Resume {
-        if wait.sign_in != self.sign_in {
-            return Resume::Fail(Error::new(ErrorKind::SignedOut));
+    /// What a waiter of the flight gets. `None`: it demands again.
+    pub(crate) fn resume(&self, wait: &Wait) -> Option<Result<AccessToken, Error>> {
+        if !self.epoch.is_same_sign_in(wait.epoch) {
+            return Some(Err(Error::new(ErrorKind::SignedOut)));
         }
-        let newer_than =
-            |generation| self.token.as_ref().filter(|_| self.usable && self.generation > generation);
-        let token = match wait.demand {
-            Demand::New => self.token.as_ref(),
-            Demand::Refused(stamp) => newer_than(stamp.generation),
-            Demand::Asked => match self.verdict {
-                Verdict::Failed(_) => None,
-                // No refresh of its own: one that was set since will do.
-                Verdict::Dropped => newer_than(wait.generation),
-                _ => self.token.as_ref().filter(|_| self.usable),
-            },
+        let usable = self.token.as_ref().filter(|_| self.usable);
+        let newer_than = |epoch| usable.filter(|_| self.epoch.is_newer_than(epoch));
+        let token = match (wait.demand, &self.result) {
+            (Demand::New, _) => self.token.as_ref(),
+            (Demand::Rejected(rejected), _) => newer_than(rejected.epoch),
+            (Demand::Requested, FlightResult::Failed(_)) => None,
+            // It had no refresh of its own: a token that was set meanwhile will do.
+            (Demand::Requested, FlightResult::Discarded) => newer_than(wait.epoch),
+            (Demand::Requested, _) => usable,
         };
-        match (token, &self.verdict) {
-            (Some(token), _) => Resume::Use(token.clone()),
-            (None, Verdict::Failed(error)) => Resume::Fail(error.clone()),
-            (None, Verdict::Same) => Resume::Fail(Error::new(ErrorKind::SameToken)),
-            (None, Verdict::Renewed | Verdict::Dropped) => Resume::Anew,
+        match (token, &self.result) {
+            (Some(token), _) => Some(Ok(token.clone())),
+            (None, FlightResult::Failed(error)) => Some(Err(error.clone())),
+            (None, FlightResult::Unchanged) => Some(Err(Error::new(ErrorKind::SameToken))),
+            (None, FlightResult::Refreshed | FlightResult::Discarded) => None,
         }
     }
 }

@@ -1,15 +1,12 @@
-//! What a session says of itself.
+//! [`Status`].
 
 use std::time::SystemTime;
 
-use crate::{
-    error::Error,
-    rt::{self, Timestamp},
-};
+use crate::{error::Error, rt::Timestamp};
 
-use super::{Last, Phase, State};
+use super::{grant::LastRefresh, held::Phase, turn::Machine};
 
-/// How a session stands at one instant. States overlap, so it answers questions.
+/// A snapshot of a session's status. States overlap, so it has methods instead of variants.
 #[derive(Clone, Debug)]
 pub struct Status {
     pub(super) generation: u64,
@@ -29,23 +26,22 @@ pub struct Status {
 // === impl Status ===
 
 impl Status {
-    /// How many tokens the session has had. 0: none yet.
+    /// The token's generation; 0 if there was none yet.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Signed out, and not signed in since.
+    /// The session is signed out.
     pub fn is_signed_out(&self) -> bool {
         self.signed_out
     }
 
-    /// The user has to sign in: the grant has ended, or the session is signed out. A token that is left may still be
-    /// valid.
+    /// The user has to sign in: the grant has ended, or the session is signed out. The current token may still be valid.
     pub fn needs_sign_in(&self) -> bool {
         self.ended || self.signed_out
     }
 
-    /// There is no access token yet: the first demand fetches one.
+    /// Whether there is an access token, valid or not. If not, and the session isn't signed out, the first call fetches one.
     pub fn has_token(&self) -> bool {
         self.phase.is_some()
     }
@@ -60,9 +56,9 @@ impl Status {
         self.phase == Some(Phase::Stale)
     }
 
-    /// A server refused the token, and it hasn't expired.
+    /// A server rejected the token, and it hasn't expired.
     pub fn is_rejected(&self) -> bool {
-        self.phase == Some(Phase::Refused)
+        self.phase == Some(Phase::Rejected)
     }
 
     /// The token has expired.
@@ -70,73 +66,75 @@ impl Status {
         self.phase == Some(Phase::Expired)
     }
 
-    /// The grant has ended: the user must sign in again. What token there is goes on being used until it expires.
+    /// The grant has ended: the user must sign in again. The current token is used until it expires.
     pub fn is_grant_ended(&self) -> bool {
         self.ended
     }
 
-    /// The session was shut down: no refresh begins any more.
+    /// The session was shut down: no further refresh starts.
     pub fn is_shut_down(&self) -> bool {
         self.shutting_down
     }
 
-    /// A refresh runs.
+    /// A refresh is in flight.
     pub fn is_refreshing(&self) -> bool {
         self.refreshing
     }
 
-    /// How many callers wait for it.
+    /// Number of callers waiting for it.
     pub fn waiters(&self) -> usize {
         self.waiters
     }
 
-    /// When the session stops using its token. `None`: no token, or no known end.
+    /// When the token is treated as expired. `None` if there is no token or its expiry is unknown.
     pub fn expires_at(&self) -> Option<SystemTime> {
         self.expires_at
     }
 
-    /// How many refreshes in a row were useless, as the backoff counts them: until a token has gone unrefused for its
-    /// trial, so also for a while after a refresh that worked. See [`SessionBuilder::backoff`](crate::SessionBuilder::backoff).
+    /// Consecutive ineffective refreshes.
+    ///
+    /// Reset once a token has survived its trial period, so not immediately after a successful refresh. See
+    /// [`SessionBuilder::backoff`](crate::SessionBuilder::backoff).
     pub fn consecutive_failures(&self) -> u32 {
         self.failures
     }
 
-    /// The first instant at which the next refresh is permitted. `None`: now.
+    /// When the next refresh is allowed. `None`: now.
     pub fn retry_at(&self) -> Option<SystemTime> {
         self.retry_at
     }
 
-    /// There is a token that the save hook hasn't saved.
+    /// The save hook hasn't saved the current token.
     pub fn is_unsaved(&self) -> bool {
         self.unsaved
     }
 
-    /// The error of the refresh that ended last, if it failed.
+    /// The error of the last refresh, if it failed.
     pub fn last_error(&self) -> Option<&Error> {
         self.last_error.as_ref()
     }
 }
 
-// === impl State ===
+// === impl Machine ===
 
-impl State {
-    pub(crate) fn status(&mut self, now: Timestamp, waiters: usize) -> Status {
-        self.settle(now);
-        let retry_at = self.pace.left(now).map(|left| rt::system_time(now.wall.saturating_add(left)));
+impl Machine {
+    /// Reads the status without changing the machine.
+    pub(crate) fn status(&self, now: Timestamp, waiters: usize) -> Status {
+        let grant = self.grant.as_ref();
         Status {
-            generation: self.generation,
-            phase: self.phase(now),
-            signed_out: self.signed_out,
+            generation: self.epoch.generation,
+            phase: grant.and_then(|grant| grant.phase(now)),
+            signed_out: grant.is_none(),
             shutting_down: self.shutting_down,
-            expires_at: self.issue().and_then(|token| token.expires_at()),
-            refreshing: self.flight.is_some(),
+            expires_at: grant.and_then(|grant| grant.access_token(self.token_id())?.expires_at()),
+            refreshing: self.flights.current.is_some(),
             waiters,
-            failures: self.pace.failures,
-            retry_at,
-            ended: self.ended.is_some(),
+            failures: grant.map_or(0, |grant| grant.backoff.failures),
+            retry_at: grant.and_then(|grant| grant.retry_at(now)),
+            ended: grant.is_some_and(|grant| grant.ended.is_some()),
             unsaved: self.is_unsaved(),
-            last_error: match &self.last {
-                Last::Failed(error) => Some(error.clone()),
+            last_error: match grant.map(|grant| &grant.last) {
+                Some(LastRefresh::Failed(error)) => Some(error.clone()),
                 _ => None,
             },
         }

@@ -14,13 +14,13 @@ use scenario::{
 use super::*;
 use crate::{
     event::Ineffective,
-    refresh::{RefreshError, RefreshReason},
+    refresh::{RefreshContext, RefreshError, RefreshReason},
     rt,
 };
 
-struct Machine {
+struct Harness {
     given: Given,
-    state: State,
+    machine: Machine,
     now: Timestamp,
     callers: Vec<Caller>,
     flights: Vec<Task>,
@@ -29,7 +29,7 @@ struct Machine {
     shutdowns: Vec<Shutdown>,
     settling: Vec<String>,
     revocations: usize,
-    published: Option<(Quiet, Timestamp)>,
+    published: Option<Snapshot>,
     seen: Seen,
 }
 
@@ -59,7 +59,7 @@ enum Course {
 }
 
 struct Task {
-    ticket: Ticket,
+    ticket: FlightInfo,
     phase: Phase,
     limit: Nanos,
     stalled: bool,
@@ -122,29 +122,29 @@ fn shown(token: &Token) -> String {
     format!("{} {}", token.access_token(), token.refresh_token().unwrap_or("-"))
 }
 
-impl Machine {
+impl Harness {
     fn new(given: &Given) -> Self {
         let rules = Rules {
             early: given.early,
             window: given.window.map(|window| rt::nanos(duration_of(window))),
             margin: given.margin.map(nanos_of),
             jitter: given.jitter,
-            limit: nanos_of(given.limit),
+            refresh_timeout: nanos_of(given.limit),
             save_timeout: nanos_of(given.save_timeout),
-            delays: Delays { first: 1_000_000_000, most: 120_000_000_000, jitter: given.jitter },
+            delays: Delays { initial: 1_000_000_000, max: 120_000_000_000, jitter: given.jitter },
             saves: given.save.is_some(),
         };
         let now = Timestamp { wall: WALL, monotonic: 0 };
-        let mut state = State::new(rules, Some(given.seed));
+        let mut machine = Machine::new(rules, Some(given.seed));
         match &given.start {
-            Start::Empty => {}
-            Start::RefreshToken(token) => state.build_in_refresh_token(Secret::new(token.clone())),
-            Start::SignedOut => state.build_signed_out(),
-            Start::Token(spec) => state.build_in(token_of(spec), now),
+            Start::Empty => machine.start_with_refresh_token(None),
+            Start::RefreshToken(token) => machine.start_with_refresh_token(Some(Secret::new(token.clone()))),
+            Start::SignedOut => {}
+            Start::Token(spec) => machine.start_with(token_of(spec), now),
         }
         Self {
             given: given.clone(),
-            state,
+            machine,
             now,
             callers: Vec::new(),
             flights: Vec::new(),
@@ -185,40 +185,48 @@ impl Machine {
     }
 
     fn ask(&mut self, caller: usize, demand: Demand, held: Option<u16>) {
-        let relied = self.published.as_ref().filter(|(quiet, from)| {
-            demand == Demand::New && self.now.wall >= from.wall && self.now.since(*from) < quiet.length
-        });
-        let relied = relied.map(|(quiet, _)| quiet.token.generation());
-        let has_room = self.given.max_waiters.is_none_or(|most| self.waiting() < most);
-        let mut fx = Effects::default();
-        let decision = self.state.demand(demand, self.now, has_room, self.given.runtime, &mut fx);
+        let now = self.now;
+        let is_valid = |snapshot: &&Snapshot| {
+            demand == Demand::New
+                && now.wall >= snapshot.taken_at.wall
+                && now.wall < snapshot.valid_until.wall
+                && now.monotonic < snapshot.valid_until.monotonic
+        };
+        let relied = self.published.as_ref().filter(is_valid).map(|snapshot| snapshot.token.generation());
+        let waiters = self.waiting();
+        let has_room = self.given.max_waiters.is_none_or(|most| waiters < most);
+        let can_start = self.given.runtime;
+        let mut effects = Effects::default();
+        let mut turn = self.machine.turn(now, waiters, &mut effects);
+        let decision = turn.demand(demand, has_room, can_start);
         if let Some(generation) = relied {
-            assert!(fx.start.is_none() && fx.save.is_none(), "the fast path would have missed something");
-            let Decision::Use(token) = &decision else { panic!("the fast path would have gone on") };
+            let does_nothing = effects.start.is_none() && effects.save.is_none();
+            assert!(does_nothing, "the fast path would have missed something");
+            let Ok(Decision::Use(token)) = &decision else { panic!("the fast path would have gone on") };
             assert_eq!(token.generation(), generation);
         }
-        fx.publish |= matches!(decision, Decision::Use(_));
-        if let Decision::Wait(_) = decision {
+        effects.publish |= matches!(decision, Ok(Decision::Use(_)));
+        if let Ok(Decision::Wait(_)) = decision {
             self.say(caller, "wait".into());
         }
         let patience = self.callers[caller].patience;
         self.decided(caller, decision, held, self.now.monotonic.saturating_add(patience), false);
-        self.carry_out(fx);
+        self.carry_out(effects);
     }
 
     fn decided(
         &mut self,
         caller: usize,
-        decision: Decision,
+        decision: Result<Decision, Error>,
         held: Option<u16>,
         deadline: Nanos,
         waited: bool,
     ) {
         match decision {
-            Decision::Use(token) => self.give(caller, token),
-            Decision::Fail(error) => self.fail(caller, &error, held, waited),
-            Decision::Wait(wait) => {
-                let brief = wait.brief.then(|| self.now.monotonic + nanos_of(self.given.new_wait));
+            Ok(Decision::Use(token)) => self.give(caller, token),
+            Err(error) => self.fail(caller, &error, held, waited),
+            Ok(Decision::Wait(wait)) => {
+                let brief = wait.short.then(|| self.now.monotonic + nanos_of(self.given.new_wait));
                 self.callers[caller].course = Course::Waiting { wait, deadline, brief, held };
             }
         }
@@ -264,27 +272,26 @@ impl Machine {
         let once = self.callers[caller].call == Call::Request { once: true };
         if once || self.callers[caller].sendings > 1 {
             self.say(caller, format!("answer {status}"));
-            let mut fx = Effects::default();
-            self.state.mark_rejected(token.stamp(), self.now, &mut fx);
-            return self.carry_out(fx);
+            return self.change(|turn| turn.mark_rejected(token.id()));
         }
-        self.ask(caller, Demand::Refused(token.stamp()), Some(status));
+        self.ask(caller, Demand::Rejected(token.id()), Some(status));
     }
 
-    fn carry_out(&mut self, mut fx: Effects) {
-        if fx.publish {
-            self.published = self.state.quiet(self.now).map(|quiet| (quiet, self.now));
+    fn carry_out(&mut self, mut effects: Effects) {
+        if effects.publish {
+            self.published = self.machine.snapshot(self.now);
         }
-        self.seen.events.extend(fx.events.drain(..).filter_map(|told| event(&told.kind)));
-        for (flight, outcome) in fx.land.drain(..) {
+        self.seen.events.extend(effects.events.drain(..).filter_map(|told| event(&told.kind)));
+        for (flight, outcome) in effects.ended.drain(..) {
             self.resume(flight, &outcome);
         }
-        if let Some((ticket, cx)) = fx.start.take() {
+        if let Some(start) = effects.start.take() {
+            let (ticket, cx) = *start;
             let limit = self.now.monotonic + nanos_of(self.given.limit);
             self.flights.push(Task { ticket: ticket.clone(), phase: Phase::Asking, limit, stalled: false });
             self.called(&ticket, &cx);
         }
-        if let Some(order) = fx.save.take() {
+        if let Some(order) = effects.save.take() {
             self.seen.saved.push(shown(&order.token));
             match self.given.save {
                 Some(Hook::Held) => {
@@ -293,20 +300,20 @@ impl Machine {
                 hook => self.end_save(order.version, hook == Some(Hook::Ok)),
             }
         }
-        for token in fx.revoke.drain(..) {
+        for token in effects.revoke.drain(..) {
             self.seen.revoked.push(shown(&token));
             match self.given.revoke {
                 Hook::Held => self.revocations += 1,
-                _ => self.state.revoked(),
+                _ => self.change(|turn| turn.revocation_ended(Ok(()))),
             }
         }
         self.look_after_endings();
     }
 
-    fn called(&mut self, ticket: &Ticket, cx: &RefreshContext) {
+    fn called(&mut self, ticket: &FlightInfo, cx: &RefreshContext) {
         self.seen.asked.push(format!("{} {}", cx.refresh_token().unwrap_or("-"), reason(cx.reason())));
         if let Some(auto) = self.given.auto_endpoint.clone() {
-            let next = self.state.generation + 1;
+            let next = self.machine.epoch.generation + 1;
             let action = match Action::parse(&auto) {
                 Action::Gives(spec) => Action::Gives(spec.fill(next)),
                 other => other,
@@ -325,16 +332,18 @@ impl Machine {
                 continue;
             }
             match outcome.resume(&wait) {
-                Resume::Use(token) => self.give(caller, token),
-                Resume::Fail(error) => self.fail(caller, &error, held, true),
-                Resume::Anew => {
-                    let mut fx = Effects::default();
-                    let decision = self.state.demand_anew(&wait, self.now, self.given.runtime, &mut fx);
-                    if let Decision::Wait(_) = decision {
+                Some(Ok(token)) => self.give(caller, token),
+                Some(Err(error)) => self.fail(caller, &error, held, true),
+                None => {
+                    let (now, can_start, waiters) = (self.now, self.given.runtime, self.waiting());
+                    let mut effects = Effects::default();
+                    let decision =
+                        self.machine.turn(now, waiters, &mut effects).demand_again(&wait, can_start);
+                    if let Ok(Decision::Wait(_)) = decision {
                         self.say(caller, "wait".into());
                     }
                     self.decided(caller, decision, held, deadline, true);
-                    self.carry_out(fx);
+                    self.carry_out(effects);
                 }
             }
         }
@@ -342,7 +351,7 @@ impl Machine {
 
     fn refresher_says(&mut self, at: usize, action: &Action) {
         let ticket = self.flights[at].ticket.clone();
-        let mut fx = Effects::default();
+        let mut effects = Effects::default();
         match action {
             Action::Gives(spec) => {
                 let token = token_of(spec);
@@ -350,27 +359,29 @@ impl Machine {
             }
             Action::Fails(failure) => {
                 let error = error_of(failure);
-                match self.state.failed(&ticket, &error, self.now, &mut fx) {
-                    After::Repeat(ticket, cx) => {
+                let again = self.machine.turn(self.now, 0, &mut effects).on_failure(&ticket, &error);
+                self.carry_out(effects);
+                match again {
+                    Some((ticket, cx)) => {
                         self.flights[at].ticket = ticket.clone();
-                        self.carry_out(fx);
                         self.called(&ticket, &cx);
                     }
-                    _ => {
-                        self.carry_out(fx);
-                        self.land(at, Landing::Failed(error));
-                    }
+                    None => self.land(at, FlightEnd::Failed(error)),
                 }
             }
-            Action::Panics => self.land(at, Landing::Lost(Lost::Panic)),
+            Action::Panics => self.land(at, FlightEnd::Lost(Lost::Panicked)),
             other => panic!("{other:?} is nothing that a refresher does"),
         }
     }
 
     fn save_in_flight(&mut self, at: usize, token: Token) {
         let ticket = self.flights[at].ticket.clone();
-        match self.state.answered(&ticket, &token, self.now) {
-            After::Save(order) => {
+        let mut effects = Effects::default();
+        let saving = self.machine.turn(self.now, 0, &mut effects).on_response(&ticket, &token);
+        self.carry_out(effects);
+        match saving {
+            Saving::Now(order) => {
+                let order = *order;
                 self.seen.saved.push(shown(&order));
                 match self.given.save {
                     Some(Hook::Held) => {
@@ -378,41 +389,39 @@ impl Machine {
                         self.flights[at].phase = Phase::Saving { answer: token, order, limit };
                     }
                     hook => {
-                        let result = SaveResult::Tried(order, hook == Some(Hook::Ok));
-                        self.land(at, Landing::Answered(token, result));
+                        let result = Save::Tried(order, result(hook == Some(Hook::Ok)));
+                        self.land(at, FlightEnd::Response(token, result));
                     }
                 }
             }
-            After::WaitForSave => self.flights[at].phase = Phase::WaitingForSave(token),
-            _ => self.land(at, Landing::Answered(token, SaveResult::NotTried)),
+            Saving::After => self.flights[at].phase = Phase::WaitingForSave(token),
+            Saving::None => self.land(at, FlightEnd::Response(token, Save::NotTried)),
         }
     }
 
-    fn land(&mut self, at: usize, landing: Landing) {
+    fn land(&mut self, at: usize, landing: FlightEnd) {
         let task = self.flights.remove(at);
-        let mut fx = Effects::default();
+        let mut effects = Effects::default();
         let waiters = self.waiting();
-        self.state.land(&task.ticket, landing, self.now, waiters, &mut fx);
-        self.carry_out(fx);
+        self.machine.turn(self.now, waiters, &mut effects).land(&task.ticket, landing);
+        self.carry_out(effects);
     }
 
     /// The flight that the session knows of.
     fn current(&self) -> usize {
-        let id = self.state.flight.as_ref().expect("a flight runs").ticket.id;
+        let id = self.machine.flights.current.as_ref().expect("a flight runs").info.id;
         self.flights.iter().position(|task| task.ticket.id == id).unwrap()
     }
 
     fn end_flight_save(&mut self, at: usize, ok: bool) {
         let Phase::Saving { answer, order, .. } = &self.flights[at].phase else { panic!("no save runs") };
-        let landing = Landing::Answered(answer.clone(), SaveResult::Tried(order.clone(), ok));
+        let landing = FlightEnd::Response(answer.clone(), Save::Tried(order.clone(), result(ok)));
         self.land(at, landing);
     }
 
     fn end_save(&mut self, version: u64, ok: bool) {
         self.saves.retain(|(running, _)| *running != version);
-        let mut fx = Effects::default();
-        self.state.saved_again(version, ok, self.now, &mut fx);
-        self.carry_out(fx);
+        self.change(|turn| turn.save_ended(version, result(ok)));
         let waits = |task: &Task| matches!(task.phase, Phase::WaitingForSave(_));
         if let Some(at) = self.flights.iter().position(waits) {
             let Phase::WaitingForSave(token) = std::mem::replace(&mut self.flights[at].phase, Phase::Asking)
@@ -435,22 +444,22 @@ impl Machine {
 
     fn look_after_endings(&mut self) {
         for mut shutdown in std::mem::take(&mut self.shutdowns) {
-            if self.state.is_idle() {
-                let mut fx = Effects::default();
-                let saves = !shutdown.tried && self.state.save_now(self.now, &mut fx);
+            if self.machine.is_at_rest() {
+                let mut effects = Effects::default();
+                let saves = !shutdown.tried && self.machine.turn(self.now, 0, &mut effects).save_now();
                 if saves {
                     shutdown.tried = true;
                     self.shutdowns.push(shutdown);
-                    self.carry_out(fx);
+                    self.carry_out(effects);
                 } else {
-                    let end = if self.state.is_unsaved() { "unsaved" } else { "done" };
+                    let end = if self.machine.is_unsaved() { "unsaved" } else { "done" };
                     self.say_of(&shutdown.who, end);
                 }
             } else {
                 self.shutdowns.push(shutdown);
             }
         }
-        if self.state.is_settled() {
+        if self.machine.is_idle() {
             for who in std::mem::take(&mut self.settling) {
                 self.say_of(&who, "done");
             }
@@ -477,12 +486,12 @@ impl Machine {
         if let Some(at) = self.flights.iter().position(due) {
             let task = &self.flights[at];
             let landing = match &task.phase {
-                Phase::Asking => Landing::Lost(Lost::Limit),
+                Phase::Asking => FlightEnd::Lost(Lost::TimedOut),
                 Phase::WaitingForSave(answer) => {
-                    Landing::Answered(answer.clone(), SaveResult::Tried(answer.clone(), false))
+                    FlightEnd::Response(answer.clone(), Save::Tried(answer.clone(), result(false)))
                 }
                 Phase::Saving { answer, order, .. } => {
-                    Landing::Answered(answer.clone(), SaveResult::Tried(order.clone(), false))
+                    FlightEnd::Response(answer.clone(), Save::Tried(order.clone(), result(false)))
                 }
             };
             return self.land(at, landing);
@@ -503,13 +512,15 @@ impl Machine {
             let Course::Waiting { wait, deadline, brief, held } = self.callers[caller].course.clone() else {
                 continue;
             };
+            let mut effects = Effects::default();
+            let mut turn = self.machine.turn(self.now, 0, &mut effects);
             if deadline <= now {
-                let decision = self.state.patience_over(&wait, self.now);
+                let decision = turn.timed_out(&wait).map(Decision::Use);
                 return self.decided(caller, decision, held, deadline, true);
             }
             if brief.is_some_and(|brief| brief <= now) {
-                return match self.state.brief_wait_over(&wait, self.now) {
-                    Some(decision) => self.decided(caller, decision, held, deadline, true),
+                return match turn.short_wait_over(&wait) {
+                    Some(result) => self.decided(caller, result.map(Decision::Use), held, deadline, true),
                     None => {
                         self.callers[caller].course = Course::Waiting { wait, deadline, brief: None, held }
                     }
@@ -522,14 +533,19 @@ impl Machine {
         (0..self.callers.len()).filter(|caller| self.callers[*caller].who == who).collect()
     }
 
-    fn change(&mut self, change: impl FnOnce(&mut State, Timestamp, &mut Effects)) {
-        let mut fx = Effects::default();
-        change(&mut self.state, self.now, &mut fx);
-        self.carry_out(fx);
+    fn change<T>(&mut self, step: impl FnOnce(&mut Turn<'_>) -> T) -> T {
+        let mut effects = Effects::default();
+        let result = step(&mut self.machine.turn(self.now, 0, &mut effects));
+        self.carry_out(effects);
+        result
     }
 }
 
-impl Driver for Machine {
+fn result(ok: bool) -> Result<(), HookError> {
+    if ok { Ok(()) } else { Err(HookError::TIMED_OUT) }
+}
+
+impl Driver for Harness {
     fn advance(&mut self, at: i64) {
         let at = at * 1_000_000;
         while let Some(next) = self.next_timer().filter(|next| *next <= at) {
@@ -566,18 +582,18 @@ impl Driver for Machine {
             }
             Action::RefreshNow(who) => {
                 let caller = self.join(&who, Call::Asked);
-                self.ask(caller, Demand::Asked, None);
+                self.ask(caller, Demand::Requested, None);
             }
             Action::Try(who) => {
-                let token = self.state.peek(self.now, self.given.runtime);
+                let token = self.machine.try_token(self.now, self.given.runtime);
                 let course = token.map_or("none".into(), |token| format!("use {}", token.secret()));
                 self.say_of(&who, &course);
             }
             Action::TokenAfter { who, of } => {
                 let of = self.members(&of)[0];
-                let stamp = self.callers[of].given.as_ref().expect("it was given a token").stamp();
+                let stamp = self.callers[of].given.as_ref().expect("it was given a token").id();
                 let caller = self.join(&who, Call::Token);
-                self.ask(caller, Demand::Refused(stamp), None);
+                self.ask(caller, Demand::Rejected(stamp), None);
             }
             Action::Inside(inner) => {
                 let (Action::Call { who, .. } | Action::Token(who) | Action::RefreshNow(who)) = *inner else {
@@ -604,7 +620,7 @@ impl Driver for Machine {
             Action::Gone => {
                 let at = self.current();
                 match &self.flights[at].phase {
-                    Phase::Asking => self.land(at, Landing::Lost(Lost::Gone)),
+                    Phase::Asking => self.land(at, FlightEnd::Lost(Lost::Dropped)),
                     _ => self.end_flight_save(at, false),
                 }
             }
@@ -617,27 +633,27 @@ impl Driver for Machine {
             Action::SaveFails | Action::SavePanics => self.save_ends(false),
             Action::RevokeEnds => {
                 self.revocations -= 1;
-                self.state.revoked();
-                self.look_after_endings();
+                self.change(|turn| turn.revocation_ended(Ok(())));
             }
             Action::Set(spec) => {
-                let mut fx = Effects::default();
-                if let Err(error) = self.state.set(token_of(&spec), self.now, &mut fx) {
+                if let Err(error) = self.change(|turn| turn.set(token_of(&spec))) {
                     self.say_of("set", &format!("error {}", kind(&error)));
                 }
-                self.carry_out(fx);
             }
             Action::SignIn(spec) => {
-                self.change(|state, now, fx| state.sign_in(token_of(&spec), now, fx));
+                self.change(|turn| turn.sign_in(token_of(&spec)));
             }
-            Action::SignOut => self.change(|state, _, fx| drop(state.sign_out(fx))),
-            Action::Invalidate(generation) => self.change(|state, now, fx| state.mark(generation, now, fx)),
-            Action::RetryNow => self.change(State::reset_backoff),
+            Action::SignOut => drop(self.change(|turn| turn.sign_out())),
+            Action::Invalidate(generation) => {
+                let epoch = Epoch { generation, ..self.machine.epoch };
+                self.change(|turn| turn.mark(epoch));
+            }
+            Action::RetryNow => self.change(|turn| turn.reset_backoff()),
             Action::Shutdown { who, limit } => {
                 self.say_of(&who, "wait");
                 let limit = self.now.monotonic + nanos_of(limit);
                 self.shutdowns.push(Shutdown { who, limit, tried: false });
-                self.change(|state, _, fx| state.shut_down(fx));
+                self.change(|turn| turn.shut_down());
             }
             Action::Settled(who) => {
                 self.say_of(&who, "wait");
@@ -654,15 +670,18 @@ impl Driver for Machine {
     }
 
     fn standing(&mut self) -> Standing {
-        let status = self.state.status(self.now, 0);
-        let next = self.state.pace.left(self.now).map(|left| (self.now.monotonic + left) as f64 / 1e9);
+        self.machine.advance_to(self.now);
+        let status = self.machine.status(self.now, 0);
+        let grant = self.machine.grant.as_ref();
+        let left = grant.and_then(|grant| grant.backoff.time_left(self.now));
+        let next = left.map(|left| (self.now.monotonic + left) as f64 / 1e9);
         Standing {
-            state: match self.state.phase(self.now) {
+            state: match grant.and_then(|grant| grant.phase(self.now)) {
                 _ if status.is_signed_out() => "signed_out",
                 None => "empty",
                 Some(super::Phase::Fresh) => "fresh",
                 Some(super::Phase::Stale) => "stale",
-                Some(super::Phase::Refused) => "refused",
+                Some(super::Phase::Rejected) => "refused",
                 Some(super::Phase::Expired) => "expired",
             },
             generation: status.generation(),
@@ -670,7 +689,9 @@ impl Driver for Machine {
             ended: status.is_grant_ended(),
             failures: status.consecutive_failures(),
             next,
-            refresh: Some(self.state.refresh_token.as_ref().map(|token| token.expose().to_owned())),
+            refresh: Some(
+                grant.and_then(|grant| grant.refresh_token.as_ref()).map(|token| token.expose().to_owned()),
+            ),
             unsaved: status.is_unsaved(),
         }
     }
@@ -688,8 +709,8 @@ fn every_scenario_of_the_table_holds() {
     for scenario in scenarios {
         let Scenario { name, rows, given, .. } = &scenario;
         let outcome = std::panic::catch_unwind(|| {
-            let mut machine = Machine::new(given);
-            scenario::run(&scenario, &mut machine)
+            let mut harness = Harness::new(given);
+            scenario::run(&scenario, &mut harness)
         });
         match outcome {
             Ok(Ok(())) => {}

@@ -4,7 +4,10 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
-use super::{super::*, Machine, WALL};
+use super::{
+    super::{held::Held, *},
+    Harness, WALL, result,
+};
 use crate::{
     refresh::{RefreshError, RefreshReason},
     rt,
@@ -60,9 +63,9 @@ fn event() -> impl Strategy<Value = Event> {
 
 /// A plain model beside the machine: what was asked, given out and taken away.
 struct Model {
-    state: State,
+    machine: Machine,
     now: Timestamp,
-    flights: Vec<(Ticket, Option<Token>)>,
+    flights: Vec<(FlightInfo, Option<Token>)>,
     saving: Option<u64>,
     given: Vec<AccessToken>,
     names: u32,
@@ -83,21 +86,23 @@ impl Model {
             window: None,
             margin: None,
             jitter: false,
-            limit: 60_000_000_000,
+            refresh_timeout: 60_000_000_000,
             save_timeout: 5_000_000_000,
-            delays: Delays { first: 1_000_000_000, most: 120_000_000_000, jitter: false },
+            delays: Delays { initial: 1_000_000_000, max: 120_000_000_000, jitter: false },
             saves: true,
         };
         let now = Timestamp { wall: WALL, monotonic: 0 };
+        let mut machine = Machine::new(rules, Some(1));
+        machine.start_with_refresh_token(None);
         Self {
-            state: State::new(rules, Some(1)),
+            machine,
             now,
             flights: Vec::new(),
             saving: None,
             given: Vec::new(),
             names: 0,
             generation: 0,
-            sign_in: 0,
+            sign_in: 1,
             signed_out: false,
             spent: Vec::new(),
             not_before: None,
@@ -118,25 +123,26 @@ impl Model {
     }
 
     fn demand(&mut self, demand: Demand) {
-        let mut fx = Effects::default();
-        let decision = self.state.demand(demand, self.now, true, true, &mut fx);
-        if let Decision::Use(token) = &decision {
+        let mut effects = Effects::default();
+        let decision = self.machine.turn(self.now, 0, &mut effects).demand(demand, true, true);
+        if let Ok(Decision::Use(token)) = &decision {
             assert!(!self.signed_out, "a signed-out session gave a token");
-            assert_eq!(token.stamp().sign_in, self.sign_in, "a token of another sign-in");
-            if let Demand::Refused(stamp) = demand {
-                assert!(token.generation() > stamp.generation, "the refused token again");
+            assert_eq!(token.id().epoch.sign_in.get(), self.sign_in, "a token of another sign-in");
+            if let Demand::Rejected(id) = demand {
+                assert!(token.generation() > id.epoch.generation, "the refused token again");
             }
             self.given.push(token.clone());
         }
-        if let Decision::Wait(wait) = &decision {
-            let flight = self.state.flight.as_ref().expect("whoever waits, waits for a flight");
-            assert_eq!(flight.ticket.id, wait.flight);
+        if let Ok(Decision::Wait(wait)) = &decision {
+            let flight = self.machine.flights.current.as_ref().expect("whoever waits, waits for a flight");
+            assert_eq!(flight.info.id, wait.flight);
         }
-        self.after(fx);
+        self.after(effects);
     }
 
-    fn after(&mut self, mut fx: Effects) {
-        if let Some((ticket, cx)) = fx.start.take() {
+    fn after(&mut self, mut effects: Effects) {
+        if let Some(start) = effects.start.take() {
+            let (ticket, cx) = *start;
             assert!(!self.shut_down, "a flight began after the shutdown");
             assert!(!self.signed_out);
             if let Some(refresh_token) = cx.refresh_token() {
@@ -147,58 +153,61 @@ impl Model {
             }
             self.flights.push((ticket, None));
         }
-        if let Some(order) = fx.save.take() {
+        if let Some(order) = effects.save.take() {
             assert!(self.saving.is_none(), "two saves at once");
             self.saving = Some(order.version);
         }
-        for (flight, _) in &fx.land {
+        for (flight, _) in &effects.ended {
             // An abandoned flight's task is still there, and may answer late.
-            let running = self.state.flight.as_ref().map(|flight| flight.ticket.id);
+            let running = self.machine.flights.current.as_ref().map(|flight| flight.info.id);
             assert_ne!(running, Some(*flight), "a flight that has landed still runs");
         }
-        for _ in &fx.revoke {
-            self.state.revoked();
+        for _ in &effects.revoke {
+            self.machine.turn(self.now, 0, &mut Effects::default()).revocation_ended(Ok(()));
         }
-        if let Some(quiet) = self.state.quiet(self.now) {
-            assert!(quiet.length > 0 && !self.signed_out);
-            assert_eq!(quiet.token.stamp().sign_in, self.sign_in);
+        if let Some(snapshot) = self.machine.snapshot(self.now) {
+            assert!(snapshot.valid_until.monotonic > self.now.monotonic && !self.signed_out);
+            assert_eq!(snapshot.token.id().epoch.sign_in.get(), self.sign_in);
         }
-        assert!(self.state.generation >= self.generation, "generations only go up");
-        self.generation = self.state.generation;
+        assert!(self.machine.epoch.generation >= self.generation, "generations only go up");
+        self.generation = self.machine.epoch.generation;
     }
 
     /// The current flight lands, or with `late` one that was abandoned.
-    fn land(&mut self, landing: impl FnOnce(&mut Self, &Ticket) -> Landing, late: bool) {
-        let running = self.state.flight.as_ref().map(|flight| flight.ticket.id);
+    fn land(&mut self, landing: impl FnOnce(&mut Self, &FlightInfo) -> FlightEnd, late: bool) {
+        let running = self.machine.flights.current.as_ref().map(|flight| flight.info.id);
         let Some(at) = self.flights.iter().position(|(ticket, _)| (Some(ticket.id) != running) == late)
         else {
             return;
         };
         let (ticket, answer) = self.flights.remove(at);
         let landing = match answer {
-            Some(answer) => Landing::Answered(answer.clone(), SaveResult::Tried(answer, false)),
+            Some(answer) => FlightEnd::Response(answer.clone(), Save::Tried(answer, result(false))),
             None => landing(self, &ticket),
         };
-        let ours = ticket.sign_in == self.sign_in && self.state.refresh_token == ticket.presented;
-        let had_brought = self.state.flight.as_ref().is_some_and(Flight::has_brought_a_successor);
-        let before = self.state.generation;
+        let ours = ticket.epoch.sign_in.get() == self.sign_in && self.refresh_token() == ticket.presented;
+        let had_brought = self.machine.flights.has_successor();
+        let before = self.machine.epoch.generation;
         let brought = match &landing {
-            Landing::Answered(token, _) => token.refresh_secret().cloned(),
+            FlightEnd::Response(token, _) => token.refresh_secret().cloned(),
             _ => None,
         };
-        let mut fx = Effects::default();
-        self.state.land(&ticket, landing, self.now, 0, &mut fx);
+        let mut effects = Effects::default();
+        self.machine.turn(self.now, 0, &mut effects).land(&ticket, landing);
         if !ours {
-            assert_eq!(self.state.generation, before, "a result that is not wanted changed the token");
+            assert_eq!(
+                self.machine.epoch.generation, before,
+                "a result that is not wanted changed the token"
+            );
         } else if brought.is_some() && brought != ticket.presented && !(late && had_brought) {
-            assert_eq!(self.state.refresh_token, brought, "a rotated token was lost");
+            assert_eq!(self.refresh_token(), brought, "a rotated token was lost");
             self.spent.extend(ticket.presented.as_ref().map(|spent| spent.expose().to_owned()));
         }
-        let left = self.state.pace.left(self.now);
+        let left = self.machine.grant.as_ref().and_then(|grant| grant.backoff.time_left(self.now));
         // But for the end of a valid token, which is known to the machine alone, as is what a late answer changes.
         self.not_before =
             left.map(|left| Timestamp { wall: self.now.wall + left, monotonic: self.now.monotonic + left });
-        self.after(fx);
+        self.after(effects);
     }
 
     fn apply(&mut self, event: Event) {
@@ -216,70 +225,71 @@ impl Model {
                 self.end_overdue_save(nanos);
             }
             Event::New => self.demand(Demand::New),
-            Event::Asked => self.demand(Demand::Asked),
+            Event::Asked => self.demand(Demand::Requested),
             Event::Refused(index) => {
                 if !self.given.is_empty() {
-                    let stamp = index.get(&self.given).stamp();
-                    if stamp.sign_in == self.sign_in && stamp.generation == self.generation {
+                    let id = index.get(&self.given).id();
+                    if id.epoch.sign_in.get() == self.sign_in && id.epoch.generation == self.generation {
                         self.not_before = None;
                     }
-                    self.demand(Demand::Refused(stamp));
+                    self.demand(Demand::Rejected(id));
                 }
             }
             Event::Answer { life, rotates, same } => self.answer(life, rotates, same),
             Event::Fail(kind) => self.fail(kind),
             Event::Lose(how) => {
-                let lost = [Lost::Limit, Lost::Panic, Lost::Gone, Lost::NeverRan][usize::from(how)];
-                self.land(|_, _| Landing::Lost(lost), false);
+                let lost =
+                    [Lost::TimedOut, Lost::Panicked, Lost::Dropped, Lost::NeverPolled][usize::from(how)];
+                self.land(|_, _| FlightEnd::Lost(lost), false);
             }
             Event::Late(seed) => self.land(
                 |model, _| match seed % 3 {
-                    0 => Landing::Failed(RefreshError::grant_ended("late")),
+                    0 => FlightEnd::Failed(RefreshError::grant_ended("late")),
                     rotates => {
                         let token = model.token(Some(600), rotates == 1);
-                        Landing::Answered(token, SaveResult::NotTried)
+                        FlightEnd::Response(token, Save::NotTried)
                     }
                 },
                 true,
             ),
             Event::Set { own_refresh_token } => {
                 let token = self.token(Some(600), own_refresh_token);
-                let mut fx = Effects::default();
-                assert_eq!(self.state.set(token, self.now, &mut fx).is_err(), self.signed_out);
+                let mut effects = Effects::default();
+                assert_eq!(self.machine.turn(self.now, 0, &mut effects).set(token).is_err(), self.signed_out);
                 self.not_before = None;
-                self.after(fx);
+                self.after(effects);
             }
             Event::SignIn => {
                 let token = self.token(Some(600), true);
-                let mut fx = Effects::default();
-                self.state.sign_in(token, self.now, &mut fx);
+                let mut effects = Effects::default();
+                self.machine.turn(self.now, 0, &mut effects).sign_in(token);
                 self.new_sign_in(false);
-                self.after(fx);
+                self.after(effects);
             }
             Event::SignOut => {
-                let mut fx = Effects::default();
-                let _ = self.state.sign_out(&mut fx);
+                let mut effects = Effects::default();
+                let _ = self.machine.turn(self.now, 0, &mut effects).sign_out();
                 self.new_sign_in(true);
-                self.after(fx);
-                assert!(self.state.refresh_token.is_none() && self.state.held.is_none());
+                self.after(effects);
+                assert!(self.machine.grant.is_none());
             }
             Event::RetryNow => {
-                let mut fx = Effects::default();
-                self.state.reset_backoff(self.now, &mut fx);
+                let mut effects = Effects::default();
+                self.machine.turn(self.now, 0, &mut effects).reset_backoff();
                 self.not_before = None;
-                self.after(fx);
+                self.after(effects);
             }
             Event::ShutDown => {
-                let mut fx = Effects::default();
-                self.state.shut_down(&mut fx);
+                let mut effects = Effects::default();
+                self.machine.turn(self.now, 0, &mut effects).shut_down();
                 self.shut_down = true;
-                self.after(fx);
+                self.after(effects);
             }
             Event::Saved(ok) => {
                 if let Some(version) = self.saving.take() {
-                    let mut fx = Effects::default();
-                    self.state.saved_again(version, ok, self.now, &mut fx);
-                    self.after(fx);
+                    let mut effects = Effects::default();
+                    self.machine.turn(self.now, 0, &mut effects).save_ended(version, result(ok));
+                    self.after(effects);
                 }
             }
         }
@@ -297,48 +307,56 @@ impl Model {
         self.signed_out = signed_out;
         self.spent.clear();
         self.not_before = None;
-        assert_eq!(self.state.pace.failures, 0);
+        assert!(self.machine.grant.as_ref().is_none_or(|grant| grant.backoff.failures == 0));
     }
 
     fn answer(&mut self, life: Option<u32>, rotates: bool, same: bool) {
-        let Some(flight) = &self.state.flight else { return };
-        let ticket = flight.ticket.clone();
+        let Some(flight) = &self.machine.flights.current else { return };
+        let ticket = flight.info.clone();
         let mut token = self.token(life, rotates);
-        match &self.state.held {
+        match self.machine.grant.as_ref().and_then(|grant| grant.held.as_ref()) {
             Some(held) if same => token = Token::builder(held.token.access_token()).build().unwrap(),
             _ => {}
         }
-        match self.state.answered(&ticket, &token, self.now) {
-            After::Save(order) => {
+        let mut effects = Effects::default();
+        let saving = self.machine.turn(self.now, 0, &mut effects).on_response(&ticket, &token);
+        self.after(effects);
+        match saving {
+            Saving::Now(order) => {
                 assert!(self.saving.is_none(), "two saves at once");
                 assert!(order.refresh_secret().is_some() || ticket.presented.is_none(), "carried over");
-                self.land(|_, _| Landing::Answered(token, SaveResult::Tried(order, rotates)), false);
+                self.land(|_, _| FlightEnd::Response(token, Save::Tried(*order, result(rotates))), false);
             }
-            After::WaitForSave => {
+            Saving::After => {
                 let at = self.flights.iter().position(|(known, _)| known.id == ticket.id).unwrap();
                 self.flights[at].1 = Some(token);
             }
-            _ => self.land(|_, _| Landing::Answered(token, SaveResult::NotTried), false),
+            Saving::None => self.land(|_, _| FlightEnd::Response(token, Save::NotTried), false),
         }
     }
 
+    fn refresh_token(&self) -> Option<Secret> {
+        self.machine.grant.as_ref()?.refresh_token.clone()
+    }
+
     fn fail(&mut self, kind: u8) {
-        let Some(flight) = &self.state.flight else { return };
-        let ticket = flight.ticket.clone();
+        let Some(flight) = &self.machine.flights.current else { return };
+        let ticket = flight.info.clone();
         let error = match kind {
             0 => RefreshError::transient("t").with_retry_after(std::time::Duration::from_secs(7)),
             1 => RefreshError::outcome_unknown("u"),
             2 => RefreshError::misconfigured("c"),
             _ => RefreshError::grant_ended("e"),
         };
-        let mut fx = Effects::default();
-        match self.state.failed(&ticket, &error, self.now, &mut fx) {
-            After::Repeat(again, cx) => {
+        let mut effects = Effects::default();
+        let again = self.machine.turn(self.now, 0, &mut effects).on_failure(&ticket, &error);
+        match again {
+            Some((again, cx)) => {
                 assert!(error.is_outcome_unknown());
                 assert_eq!(again.id, ticket.id);
                 assert_eq!(cx.reason(), RefreshReason::Repeated);
             }
-            _ => self.land(|_, _| Landing::Failed(error), false),
+            None => self.land(|_, _| FlightEnd::Failed(error), false),
         }
     }
 }
@@ -364,17 +382,17 @@ proptest! {
         luck in 0.0..1.0_f64,
         age in 0..=rt::LONGEST,
     ) {
-        let mut machine = Machine::new(&given());
-        machine.state.rules.window = window;
-        machine.state.rules.margin = margin;
+        let mut harness = Harness::new(&given());
+        harness.machine.rules.window = window;
+        harness.machine.rules.margin = margin;
         let mut builder = Token::builder("A1");
         if let Some(life) = life {
             builder = builder.expires_in(rt::duration(life));
         }
-        let start = machine.now;
-        let held = Held::new(builder.build().unwrap(), start, start, true, &machine.state.rules, luck);
+        let start = harness.now;
+        let held = Held::new(builder.build().unwrap(), start, start, true, &harness.machine.rules, luck);
         let later = Timestamp { wall: start.wall + age, monotonic: start.monotonic + age };
-        let (left, left_fresh) = (held.left(start), held.left_fresh(start));
+        let (left, left_fresh) = (held.time_left(start), held.time_until_stale(start));
         prop_assert!(left_fresh <= left);
         if let Some(life) = life {
             prop_assert!(left <= life && left >= life - life / 4, "the margin is at most a quarter");

@@ -4,15 +4,12 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::{
-    error::{Error, ErrorKind},
-    rt::Nanos,
-};
+use crate::error::{Error, ErrorKind};
 
 const NAME: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// Reads it: at most eight digits and a unit. `None`: there is none, or it can't be read.
-pub(crate) fn get(headers: &HeaderMap) -> Option<Duration> {
+/// Reads the header: at most eight digits and a unit. `None` if it is missing or malformed.
+pub(super) fn get(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(NAME)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
@@ -30,15 +27,17 @@ pub(crate) fn get(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// Writes what is left of it.
+/// Writes what is left.
 ///
 /// # Errors
 ///
 /// Nothing is left.
-pub(crate) fn set(headers: &mut HeaderMap, left: Nanos) -> Result<(), Error> {
-    let left =
-        u64::try_from(left).ok().filter(|left| *left > 0).ok_or_else(|| Error::new(ErrorKind::Deadline))?;
-    // The finest unit in which eight digits do, rounded up: not to zero.
+pub(super) fn set(headers: &mut HeaderMap, left: Duration) -> Result<(), Error> {
+    let left = left.as_nanos();
+    if left == 0 {
+        return Err(Error::new(ErrorKind::Deadline));
+    }
+    // The finest unit for which eight digits suffice; rounded up, so never to zero.
     let units = [(1, 'n'), (1_000, 'u'), (1_000_000, 'm'), (1_000_000_000, 'S'), (60_000_000_000, 'M')];
     let fits = units.iter().find(|(size, _)| left.div_ceil(*size) < 100_000_000);
     let (size, unit) = fits.copied().unwrap_or((3_600_000_000_000, 'H'));
@@ -59,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn each_unit_is_read_and_nonsense_is_none() {
+    fn each_unit_is_read_and_malformed_ones_are_ignored() {
         for (text, duration) in [
             ("1H", Duration::from_secs(3600)),
             ("2M", Duration::from_secs(120)),
@@ -84,15 +83,15 @@ mod tests {
             (100_000_001, "100001u"),
             (2_500_000_000, "2500000u"),
             (10_000 * 1_000_000_000, "10000000m"),
-            (i64::MAX, "2562048H"),
+            (i64::MAX as u64, "2562048H"),
         ] {
-            set(&mut headers, left).unwrap();
+            set(&mut headers, Duration::from_nanos(left)).unwrap();
             let written = headers.get(NAME).unwrap().to_str().unwrap();
             assert!(
-                written == text || get(&headers).unwrap().as_nanos() >= left as u128,
+                written == text || get(&headers).unwrap().as_nanos() >= u128::from(left),
                 "{left}: {written}"
             );
         }
-        assert!(set(&mut headers, 0).is_err() && set(&mut headers, -1).is_err());
+        assert!(set(&mut headers, Duration::ZERO).is_err());
     }
 }

@@ -1,0 +1,31 @@
+//! [`Grpc`].
+
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use crate::{
+    error::{BoxError, Error},
+    request::config::Protocol,
+};
+
+use super::{status, timeout};
+
+/// gRPC as a [`Protocol`]: deadlines, and errors as statuses.
+pub(super) struct Grpc;
+
+// === impl Grpc ===
+
+impl Protocol for Grpc {
+    fn deadline(&self, headers: &HeaderMap) -> Option<Duration> {
+        timeout::get(headers)
+    }
+
+    fn set_deadline(&self, headers: &mut HeaderMap, left: Duration) -> Result<(), Error> {
+        timeout::set(headers, left)
+    }
+
+    fn error(&self, error: Error) -> BoxError {
+        status::with_status(error).into()
+    }
+}

@@ -1,0 +1,74 @@
+//! [`Attempt`].
+
+use http::{Request, Response};
+
+use crate::{error::Error, rt::Nanos, token::TokenId};
+
+use super::{head::Head, report::AuthReport};
+
+/// The record of one request in progress.
+pub(crate) struct Attempt<B, K> {
+    /// The token that it carries. `None`: its response isn't checked.
+    pub(super) token: Option<TokenId>,
+    pub(super) payload: Payload<B, K>,
+    pub(super) waited: bool,
+    pub(super) attempts: u8,
+    /// How often its token expired while it waited for readiness.
+    pub(super) expired_while_readying: u8,
+    pub(super) report_token: bool,
+}
+
+/// What is left to send.
+pub(super) enum Payload<B, K> {
+    Nothing,
+    /// A request that wasn't sent yet.
+    Pending(Box<Pending<B>>),
+    Replayable(Box<Replayable<K>>),
+}
+
+pub(super) struct Pending<B> {
+    pub(super) request: Request<B>,
+    /// On the monotonic clock: when the whole call is to be over.
+    pub(super) deadline: Option<Nanos>,
+}
+
+/// What a retry is made of.
+pub(super) struct Replayable<K> {
+    pub(super) head: Head,
+    pub(super) body: K,
+    pub(super) deadline: Option<Nanos>,
+}
+
+// === impl Attempt ===
+
+impl<B, K> Attempt<B, K> {
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Self {
+            token: None,
+            payload: Payload::Nothing,
+            waited: false,
+            attempts: 1,
+            expired_while_readying: 0,
+            report_token: false,
+        }
+    }
+
+    pub(crate) fn pending(request: Request<B>, deadline: Option<Nanos>) -> Self {
+        Self { payload: Payload::Pending(Box::new(Pending { request, deadline })), ..Self::new() }
+    }
+
+    /// Its wait for a token has ended.
+    pub(crate) fn waited(&mut self) {
+        self.waited = true;
+    }
+
+    /// Tells the caller how a response was obtained, if it is worth telling.
+    #[cold]
+    pub(crate) fn report<R>(&self, response: &mut Response<R>, error: Option<Error>) {
+        if self.waited || self.attempts > 1 || error.is_some() {
+            let report = AuthReport { attempts: self.attempts, waited: self.waited, error };
+            response.extensions_mut().insert(report);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What a request's extensions can ask for.
+
+use std::time::Duration;
+
+use crate::token::TokenId;
+
+/// Request extension: send this request without a token and don't check its response.
+///
+/// For requests made by the refresher, public resources and pre-signed URLs.
+///
+/// # Examples
+///
+/// ```
+/// use tower_reauth::SkipAuth;
+///
+/// let mut request = http::Request::new(());
+/// request.extensions_mut().insert(SkipAuth);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SkipAuth;
+
+/// Request extension: how long this request waits for a token.
+///
+/// Takes precedence over the layer's and the session's setting.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_reauth::WaitTimeout;
+///
+/// let mut request = http::Request::new(());
+/// request.extensions_mut().insert(WaitTimeout::new(Duration::from_secs(1)));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitTimeout {
+    timeout: Duration,
+}
+
+/// Request extension: leave a [`SentToken`] in the response's extensions.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    not(feature = "grpc"),
+    expect(dead_code, reason = "an outer layer asks for it; gRPC's is the only one")
+)]
+pub(crate) struct ReportToken;
+
+/// Response extension: which token the request carried.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "grpc"), expect(dead_code, reason = "as above"))]
+pub(crate) struct SentToken(pub(crate) TokenId);
+
+// === impl WaitTimeout ===
+
+impl WaitTimeout {
+    /// Waits for at most `timeout`.
+    pub fn new(timeout: Duration) -> Self {
+        Self { timeout }
+    }
+
+    pub(super) fn get(self) -> Duration {
+        self.timeout
+    }
+}
+
+impl From<Duration> for WaitTimeout {
+    fn from(timeout: Duration) -> Self {
+        Self::new(timeout)
+    }
+}

@@ -1,0 +1,137 @@
+//! Everything that begins and ends with a sign-in.
+
+use crate::{
+    challenge::Challenges,
+    error::Error,
+    refresh::{RefreshContext, RefreshReason},
+    rt::{self, Nanos, Timestamp},
+    token::{AccessToken, Secret, Token, TokenId},
+};
+
+use super::{
+    backoff::{Backoff, Timespan},
+    flight::FlightInfo,
+    held::{Held, Phase},
+    saves::Saves,
+};
+
+#[derive(Default)]
+pub(super) struct Grant {
+    pub(super) held: Option<Held>,
+    pub(super) refresh_token: Option<Secret>,
+    /// The refresh token that was exchanged last, and has a successor.
+    pub(super) previous_refresh_token: Option<Secret>,
+    /// The outcome of the last exchange isn't known: the next flight is its repeat.
+    pub(super) outcome_unknown: bool,
+    pub(super) ended: Option<Error>,
+    pub(super) last: LastRefresh,
+    /// A flight failed after the current token was rejected: its number, and its error.
+    pub(super) batch_failure: Option<(u64, Error)>,
+    /// What the server said when it rejected the current token.
+    pub(super) challenges: Challenges,
+    pub(super) backoff: Backoff,
+    pub(super) saves: Saves,
+}
+
+/// The result of the last refresh.
+#[derive(Clone, Debug, Default)]
+pub(super) enum LastRefresh {
+    #[default]
+    Good,
+    /// It succeeded, but its token was ineffective.
+    Ineffective,
+    Failed(Error),
+}
+
+// === impl Grant ===
+
+impl Grant {
+    /// Applies the passing of time.
+    pub(super) fn advance_to(&mut self, now: Timestamp) {
+        if let Some(held) = &mut self.held {
+            held.received = now.anchor(held.received);
+        }
+        self.backoff.advance_to(now);
+    }
+
+    pub(super) fn phase(&self, now: Timestamp) -> Option<Phase> {
+        self.held.as_ref().map(|held| held.phase(now))
+    }
+
+    pub(super) fn is_rejected(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.rejected)
+    }
+
+    pub(super) fn access_token(&self, id: TokenId) -> Option<AccessToken> {
+        let held = self.held.as_ref()?;
+        let expiry = held.expiry.filter(|_| held.has_known_end());
+        let expires_at = expiry.map(|expiry| rt::system_time(held.received.wall.saturating_add(expiry)));
+        Some(held.token.to_access_token(id, expires_at))
+    }
+
+    /// What a new request can be sent with: a usable token, or a rejected one that hasn't expired.
+    pub(super) fn sendable(&self, now: Timestamp, id: TokenId) -> Option<AccessToken> {
+        let held = self.held.as_ref()?;
+        match held.phase(now) {
+            Phase::Fresh | Phase::Stale => self.access_token(id),
+            // If its expiry is unknown it would be used forever, although no successor can come.
+            Phase::Rejected if self.ended.is_none() || held.has_known_end() => self.access_token(id),
+            Phase::Rejected | Phase::Expired => None,
+        }
+    }
+
+    pub(super) fn usable(&self, now: Timestamp, id: TokenId) -> Option<AccessToken> {
+        self.access_token(id).filter(|_| self.held.as_ref().is_some_and(|held| held.is_usable(now)))
+    }
+
+    pub(super) fn context(&self, reason: RefreshReason) -> RefreshContext {
+        let token = self.held.as_ref().map(|held| held.token.clone());
+        let challenges = self.challenges.clone();
+        RefreshContext::new(token, self.refresh_token.clone(), reason, challenges, self.backoff.failures)
+    }
+
+    /// The rest of a valid token's lifetime, with which a backoff that begins now ends.
+    pub(super) fn token_end(&self, now: Timestamp) -> Option<Timespan> {
+        let held = self.held.as_ref().filter(|held| held.is_usable_for_now(now))?;
+        Some(Timespan { from: held.received, length: held.expiry? })
+    }
+
+    /// When the next refresh is permitted. `None`: now.
+    pub(super) fn retry_at(&self, now: Timestamp) -> Option<std::time::SystemTime> {
+        let left: Nanos = self.backoff.time_left(now)?;
+        Some(rt::system_time(now.wall.saturating_add(left)))
+    }
+
+    /// Takes the refresh token of a flight's response.
+    pub(super) fn take_refresh_token(&mut self, flight: &FlightInfo, refresh_token: Option<Secret>) {
+        if refresh_token != flight.presented {
+            self.previous_refresh_token = flight.presented.clone();
+            self.refresh_token = refresh_token;
+        }
+    }
+
+    /// Gives the held token the current refresh token, for whoever saves it.
+    pub(super) fn pass_on_refresh_token(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.token.replace_refresh_token(self.refresh_token.clone());
+        }
+    }
+
+    pub(super) fn begin_trial(&mut self) {
+        if let Some(held) = &self.held {
+            self.backoff.begin_trial(held.adopted_at, held.trial());
+        }
+    }
+
+    /// Whether a set token's refresh token is one of this grant: none, the current or the previous one.
+    pub(super) fn keeps_refresh_token(&self, token: &Token) -> bool {
+        let given = token.refresh_secret();
+        given.is_none()
+            || given == self.refresh_token.as_ref()
+            || given == self.previous_refresh_token.as_ref()
+    }
+
+    pub(super) fn is_presented_by(&self, flight: &FlightInfo) -> bool {
+        flight.presented == self.refresh_token
+    }
+}
