@@ -6,6 +6,7 @@
     reason = "tests fail by panics, have tokio's tasks and timers, and report"
 )]
 
+#[path = "support/scenario.rs"]
 mod scenario;
 
 use std::{

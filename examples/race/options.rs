@@ -35,7 +35,7 @@ Options:
   --revoke N        a fourth part: N callers with a valid token, which the server revokes in mid-traffic
   --svg FILE        draw the timelines into FILE
   --server URL      run against this backend instead of the built-in one. It needs the routes of
-                    tests/servers/simplejwt_server.py: /auth/token/, /auth/token/refresh/, /messages/,
+                    tests/support/servers/simplejwt_server.py: /auth/token/, /auth/token/refresh/, /messages/,
                     /dashboard/stats/, /tickets/ and /_counts
   --help            print this
 

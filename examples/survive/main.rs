@@ -25,7 +25,7 @@ mod layer;
 mod mutex;
 mod naive;
 mod options;
-#[path = "../../tests/servers/mod.rs"]
+#[path = "../../tests/support/servers/mod.rs"]
 #[allow(dead_code, reason = "tests use the rest")]
 mod servers;
 mod trial;

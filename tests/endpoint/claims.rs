@@ -6,8 +6,8 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_reauth::{AuthLayer, Session, oauth2};
 
 use crate::{
-    server::{Asked, Server, TOKEN, reply},
     support::{BoxError, clock, get, token},
+    token_endpoint::{Asked, Server, TOKEN, reply},
 };
 
 const CLAIMS: &str = r#"{"access_token":{"nbf":{"essential":true}}}"#;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use http::{HeaderName, HeaderValue};
 use tower_reauth::{Refresher, endpoint::EndpointError, oauth2};
 
-use crate::server::{Asked, Server, TOKEN, r1, reply};
+use crate::token_endpoint::{Asked, Server, TOKEN, r1, reply};
 
 async fn asked(set: impl FnOnce(oauth2::Client) -> oauth2::Client) -> Asked {
     let server = Server::on_loopback([reply(200, TOKEN)]).await;

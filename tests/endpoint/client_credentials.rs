@@ -8,8 +8,8 @@ use tower_reauth::{
 };
 
 use crate::{
-    server::{Server, TOKEN, error, r1, reply},
     support::{clock, token},
+    token_endpoint::{Server, TOKEN, error, r1, reply},
 };
 
 #[tokio::test(start_paused = true)]

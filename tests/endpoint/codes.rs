@@ -9,8 +9,8 @@ use tower_reauth::{
 };
 
 use crate::{
-    server::{Reply, Server, TOKEN, error, r1, reply},
-    verdict::session,
+    classifier::session,
+    token_endpoint::{Reply, Server, TOKEN, error, r1, reply},
 };
 
 async fn failure(answer: Reply) -> RefreshError {

@@ -8,8 +8,8 @@ use tower_reauth::{
 };
 
 use crate::{
-    server::{Server, error, r1, reply},
-    verdict::{Verdict, verdict},
+    classifier::{Verdict, verdict},
+    token_endpoint::{Server, error, r1, reply},
 };
 
 #[tokio::test(start_paused = true)]

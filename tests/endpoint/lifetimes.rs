@@ -14,9 +14,9 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_reauth::{AuthLayer, Refresher, Session, endpoint::Lifetime, event::Warning};
 
 use crate::{
-    server::{Server, TOKEN, r1, reply},
+    classifier::{Verdict, verdict},
     support::{BoxError, clock, get, token},
-    verdict::{Verdict, verdict},
+    token_endpoint::{Server, TOKEN, r1, reply},
 };
 
 const HUNDRED_YEARS: f64 = 100.0 * 365.0 * 86400.0;

@@ -1,6 +1,12 @@
 //! How much is read, and how long is waited for.
 
-use std::{future::pending, time::Duration};
+use std::{
+    convert::Infallible,
+    future::pending,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
@@ -20,8 +26,9 @@ use tower_reauth::{
 };
 
 use crate::{
-    server::{Reply, Server, TOKEN, error, r1, reply},
+    canned,
     support::{BoxError, clock},
+    token_endpoint::{Reply, Server, TOKEN, error, r1, reply},
 };
 
 /// An answer of so many bytes.
@@ -247,4 +254,36 @@ async fn c84_an_answer_that_comes_within_the_limit_is_taken() {
     tokio::time::advance(Duration::from_millis(9_990)).await;
     server.let_go();
     assert!(waiting.await.unwrap().unwrap_err().is_transient());
+}
+
+/// Frames of nothing, without an end, each there at once.
+struct Nothing;
+
+impl http_body::Body for Nothing {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(Some(Ok(Frame::data(Bytes::new()))))
+    }
+}
+
+#[tokio::test]
+async fn c97_a_body_of_nothing_without_an_end_is_response_limit() {
+    let transport = service_fn(|request: Request<RequestBody>| async move {
+        let _ = request.into_body().into_bytes();
+        Ok::<_, Infallible>(Response::new(Nothing))
+    });
+    let client = oauth2::Client::try_with_transport(canned::URL, "web", transport).unwrap();
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let client = client.timeout(Duration::from_secs(1));
+        let _ = done.send(runtime.block_on(client.refresh_token_grant().refresh(r1())));
+    });
+    let result = ended.recv_timeout(Duration::from_secs(10)).expect("it ends within its time limit");
+    assert!(result.is_err());
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tower_reauth::{RefreshError, Refresher, endpoint::EndpointError};
 
-use crate::server::{Reply, Server, TOKEN, r1, reply};
+use crate::token_endpoint::{Reply, Server, TOKEN, r1, reply};
 
 fn to(status: u16, location: &str) -> Reply {
     reply(status, "").header("location", location)

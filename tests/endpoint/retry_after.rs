@@ -6,8 +6,8 @@ use tokio::time::advance;
 use tower_reauth::{Session, endpoint::EndpointError, rt::Clock};
 
 use crate::{
-    server::{Reply, Server, TOKEN, error, reply},
     support::{clock, token},
+    token_endpoint::{Reply, Server, TOKEN, error, reply},
 };
 
 /// Twenty callers a second for 40 s; the second from which on they succeed.

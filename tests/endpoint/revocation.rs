@@ -6,8 +6,8 @@ use tower_reauth::{
 };
 
 use crate::{
-    server::{Server, TOKEN, error, reply},
     support::{clock, token},
+    token_endpoint::{Server, TOKEN, error, reply},
 };
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use tower_reauth::{
 };
 
 use crate::{
-    server::{Server, r1, reply},
     support::clock,
+    token_endpoint::{Server, r1, reply},
 };
 
 fn typed(token_type: &str) -> String {

@@ -15,8 +15,9 @@ use tower_reauth::{
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::{
-    server::{Reply, Server, reply},
+    canned,
     support::clock,
+    token_endpoint::{Reply, Server, reply},
 };
 
 const MARKER: &str = "SENTINEL";
@@ -190,4 +191,37 @@ async fn p14_what_is_sent_is_marked_sensitive_and_isnt_shown() {
     let header = HeaderValue::from_static(MARKER);
     let _ = endpoint.unwrap().header(HeaderName::from_static("x-api-key"), header).refresh(context()).await;
     printed.holds_no_secret();
+}
+
+#[tokio::test]
+async fn p14_a_token_that_is_echoed_as_a_code_is_not_shown() {
+    let secret = "R1-opaque-and-secret";
+    for body in [
+        r#"{"error":"R1-opaque-and-secret"}"#,
+        r#"{"error":"refresh token R1-opaque-and-secret is unknown"}"#,
+        r#"{"error":"this is a long way to say that there is no refresh token R1-opaque-and-secret"}"#,
+    ] {
+        for error in [
+            canned::json(400, body).refresh(canned::r1()).await.unwrap_err(),
+            canned::client(400, body).refresh_token_grant().refresh(canned::r1()).await.unwrap_err(),
+        ] {
+            let found = EndpointError::find(&error).unwrap();
+            let told = format!("{found} {error:?} {:?}", found.code());
+            assert!(!told.contains(&secret[..4]), "{told}");
+        }
+        let token = Token::builder("A1-opaque").refresh_token(secret).build().unwrap();
+        let revocation = canned::client(400, body).revocation(canned::URL).unwrap();
+        let told = format!("{:?}", revocation.revoke(&token).await.unwrap_err());
+        assert!(!told.contains(&secret[..4]), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn p14_a_token_that_is_echoed_as_a_type_is_not_shown() {
+    let body = r#"{"access_token":"A2","token_type":"R1-opaque-and-secret"}"#;
+    let error = canned::client(200, body).refresh_token_grant().refresh(canned::r1()).await.unwrap_err();
+    let found = EndpointError::find(&error).unwrap();
+    assert!(found.token_type().is_some());
+    let told = format!("{found} {error:?} {:?}", found.token_type());
+    assert!(!told.contains("R1-o"), "{told}");
 }

@@ -22,7 +22,7 @@ use tower_reauth::{
 };
 
 use crate::{
-    fixed::{URL, answer, client, json, r1},
+    canned::{URL, answer, client, json, r1},
     support::{self, clock, settle, token},
 };
 

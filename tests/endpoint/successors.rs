@@ -11,7 +11,7 @@ use tower::service_fn;
 use tower_reauth::{RefreshContext, RefreshError, Token, endpoint::RequestBody, oauth2::Client, refresh_fn};
 
 use crate::{
-    fixed::{URL, answer, client},
+    canned::{URL, answer, client},
     support::{self, clock, settle, token},
 };
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tower_reauth::{RefreshContext, Refresher, RefresherExt, Session, endpoint::EndpointError};
 
 use crate::{
-    server::{Server, TOKEN, reply},
     support::{clock, token},
+    token_endpoint::{Server, TOKEN, reply},
 };
 
 async fn ends_unasked(make: impl FnOnce(&Server) -> Session) {

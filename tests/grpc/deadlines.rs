@@ -13,7 +13,7 @@ use tower_reauth::{AuthLayer, Error, Session, WaitTimeout, rt::TestClock};
 use crate::{
     greeter::{Greeting, Name},
     server::Judge,
-    stage::{Client, LONG, Stage, layer, name},
+    setup::{Client, LONG, Stage, layer, name},
     support::{clock, endpoint, token},
 };
 

@@ -9,7 +9,7 @@ use tower_reauth::{AuthLayer, Error, RefreshContext, RefreshError, Session, grpc
 
 use crate::{
     greeter::greeter_client::GreeterClient,
-    stage::{KINDS, LONG, Stage, layer, name},
+    setup::{KINDS, LONG, Stage, layer, name},
 };
 
 /// A refresher's own error.

@@ -3,7 +3,7 @@
 use futures::future::try_join_all;
 use tokio::{task::JoinSet, time::timeout};
 
-use crate::stage::{KINDS, Kind, LONG, Stage};
+use crate::setup::{KINDS, Kind, LONG, Stage};
 
 /// All four kinds at once.
 async fn all_kinds(stage: &mut Stage) {
@@ -82,7 +82,7 @@ async fn p04_a_refusal_of_an_older_token_is_sent_again_with_the_current_one() {
         stage.give("A2 R2 600")
     );
     renewed.unwrap();
-    sender.send(crate::stage::name("Ada")).await.unwrap();
+    sender.send(crate::setup::name("Ada")).await.unwrap();
     drop(sender);
     let answer = timeout(LONG, slow).await.unwrap().unwrap().unwrap();
     assert_eq!(answer.into_inner().text, "hello Ada");

@@ -7,7 +7,7 @@ use tower::Layer;
 use crate::{
     greeter::greeter_client::GreeterClient,
     server::Judge,
-    stage::{KINDS, Kind, LONG, Stage, layer, name},
+    setup::{KINDS, Kind, LONG, Stage, layer, name},
 };
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use tower_reauth::{
 
 use crate::{
     greeter::{Name, greeter_client::GreeterClient},
-    stage::{Kind, LONG, Stage, join, layer, name},
+    setup::{Kind, LONG, Stage, join, layer, name},
     support::token,
 };
 

@@ -7,7 +7,7 @@ use tower_reauth::{Error, RefreshError, RefresherExt};
 
 use crate::{
     servers::{Kind, Server},
-    stage::{Provider, Stage},
+    setup::{Provider, Stage},
 };
 
 const LIMIT: Duration = Duration::from_millis(700);

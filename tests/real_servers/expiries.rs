@@ -4,7 +4,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     servers::{Kind, Server},
-    stage::{Provider, Stage},
+    setup::{Provider, Stage},
 };
 
 const USERS: usize = 8;

@@ -5,7 +5,7 @@ use tower_reauth::{Session, endpoint::EndpointError, oauth2};
 
 use crate::{
     servers::{Kind, Server},
-    stage::{Provider, Stage},
+    setup::{Provider, Stage},
 };
 
 fn client(server: &Server, id: &str) -> oauth2::Client {

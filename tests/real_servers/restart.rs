@@ -7,7 +7,7 @@ use tower_reauth::Error;
 
 use crate::{
     servers::{Kind, Server},
-    stage::{Provider, Stage},
+    setup::{Provider, Stage},
 };
 
 async fn p07_nobody_is_signed_out_by_an_outage(kind: Kind) {

@@ -10,7 +10,7 @@ use tower_reauth::{Error, Token, event::EventKind};
 
 use crate::{
     servers::{Kind, Server},
-    stage::{Provider, Stage},
+    setup::{Provider, Stage},
 };
 
 /// Callers that go on and on: between them the access token is ended, which only its refusal can tell.

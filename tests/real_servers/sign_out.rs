@@ -6,7 +6,7 @@ use tower_reauth::{Error, Token};
 
 use crate::{
     servers::{Kind, Server},
-    stage::{Provider, Stage},
+    setup::{Provider, Stage},
 };
 
 async fn c98_the_late_pair_is_revoked(kind: Kind) {

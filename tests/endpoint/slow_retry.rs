@@ -6,8 +6,8 @@ use tower_reauth::{
 };
 
 use crate::{
-    server::{Reply, Server, error, reply},
     support::{clock, token},
+    token_endpoint::{Reply, Server, error, reply},
 };
 
 fn refused() -> Reply {

@@ -25,6 +25,7 @@ use tower_reauth::{endpoint::RequestBody, json::JsonEndpoint, oauth2};
 
 use crate::support::BoxError;
 
+#[path = "token_endpoint/script.rs"]
 mod script;
 
 use script::Delivery;

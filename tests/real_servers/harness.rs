@@ -1,18 +1,8 @@
-//! The harness of the real servers, and what is relied on of them.
-#![forbid(unsafe_code)]
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    reason = "a test's failure is a panic, it has the system's clock, and says what it skips"
-)]
-#![allow(dead_code, reason = "other tests use the rest")]
-
-mod servers;
+//! The harness of the real servers, and the behaviour of theirs that other tests rely on.
 
 use std::{net::TcpStream, process::Command, time::Duration};
 
-use servers::{Kind, Server};
+use crate::servers::{Kind, Server};
 
 async fn keeps_its_word(kind: Kind) {
     let Some(mut server) = Server::start(kind, &["--access-lifetime", "60"]) else { return };

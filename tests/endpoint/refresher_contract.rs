@@ -6,8 +6,8 @@ use futures::future::join_all;
 use tower_reauth::{RefreshContext, Refresher, RefresherExt, Session, refresh::AnyRefresher, refresh_fn};
 
 use crate::{
-    server::{Reply, Server, TOKEN, error, r1, reply},
     support::clock,
+    token_endpoint::{Reply, Server, TOKEN, error, r1, reply},
 };
 
 async fn suite<R: Refresher>(make: impl Fn(&Server) -> R) {

@@ -11,7 +11,7 @@ use std::{
 
 use super::Kind;
 
-const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers");
+const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/servers");
 
 /// What starts a server, but for its options; or why it can't be had.
 pub(super) fn command(kind: Kind) -> Result<Command, String> {

@@ -6,9 +6,9 @@ use tokio::time::advance;
 use tower_reauth::RefresherExt;
 
 use crate::{
-    server::{Server, TOKEN, error, reply},
+    classifier::session,
     support::token,
-    verdict::session,
+    token_endpoint::{Server, TOKEN, error, reply},
 };
 
 #[tokio::test(start_paused = true)]
@@ -62,7 +62,7 @@ async fn c54_confirmed_once_an_end_that_passes_is_none() {
 
     let server = Server::in_memory([error(400, "invalid_grant")]);
     let refresher = server.client().refresh_token_grant().confirm_grant_ended(Duration::from_secs(2));
-    let (builder, ends) = crate::verdict::session(refresher);
+    let (builder, ends) = crate::classifier::session(refresher);
     assert!(builder.build().token().await.unwrap_err().is_grant_ended());
     assert_eq!((*ends.lock().unwrap(), server.count()), (1, 2));
 }

@@ -1,14 +1,8 @@
 //! What it costs to read a token endpoint's answer, whatever is in it.
-#![allow(clippy::unwrap_used, reason = "tests fail by panics")]
-
-#[path = "../benches/support/counting.rs"]
-#[expect(dead_code, reason = "the benches use the rest")]
-mod counting;
 
 use std::{cell::Cell, collections::VecDeque, convert::Infallible};
 
 use bytes::Bytes;
-use counting::{Counting, most_during};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Frame;
@@ -19,8 +13,7 @@ use tower_reauth::{
     oauth2,
 };
 
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use crate::support::counting::most_during;
 
 /// The default limit on an answer.
 const LIMIT: usize = 256 * 1024;

@@ -8,8 +8,8 @@ use tower_reauth::{
 };
 
 use crate::{
-    server::{Server, TOKEN, r1, reply},
     support::clock,
+    token_endpoint::{Server, TOKEN, r1, reply},
 };
 
 #[tokio::test(start_paused = true)]

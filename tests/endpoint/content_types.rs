@@ -2,7 +2,7 @@
 
 use tower_reauth::{RefreshError, Refresher, Token, endpoint::EndpointError};
 
-use crate::server::{Reply, Server, TOKEN, r1, reply};
+use crate::token_endpoint::{Reply, Server, TOKEN, r1, reply};
 
 async fn refresh(answer: Reply) -> Result<Token, RefreshError> {
     Server::on_loopback([answer]).await.client().refresh_token_grant().refresh(r1()).await

@@ -1,25 +1,20 @@
 //! What the fresh path allocates: nothing.
 
-#[path = "../benches/support/mod.rs"]
-mod support;
-
 use std::{
     pin::pin,
     task::{Context, Poll, Waker},
 };
 
 use http::Response;
-use support::{
-    Body, Noop,
-    counting::{Allocations, Counting, during},
-    fresh_session, request, send, token_text,
-};
 use tower::{Layer, Service};
 use tower_http::auth::AddAuthorizationLayer;
 use tower_reauth::{AuthLayer, replay::NoReplay};
 
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use crate::support::{
+    Body, Noop,
+    counting::{Allocations, during},
+    fresh_session, request, send, token_text,
+};
 
 /// What a thousand calls allocate. The requests are made before.
 fn calls<S>(service: &S, cloned: bool) -> Allocations

@@ -1,11 +1,4 @@
-//! Real hyper clients against a real hyper server that rotates its refresh tokens and counts what it sees.
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "tests fail by panics, and have tokio's tasks and timers"
-)]
-
-mod server;
+//! Real hyper clients against a hyper server that rotates its refresh tokens and counts what it receives.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,10 +10,11 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use server::Server;
 use tokio::{sync::Barrier, task::JoinSet};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_reauth::{AuthLayer, RefreshContext, RefreshError, Refresher, Session, Token};
+
+use crate::fake_backend::Server;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Http = Client<HttpConnector, Full<Bytes>>;

@@ -1,9 +1,4 @@
-//! Refused uploads over real connections.
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "tests fail by panics, and have tokio's tasks and timers"
-)]
+//! Rejected uploads over real connections.
 
 use std::{
     convert::Infallible,

@@ -8,8 +8,8 @@ use tower_reauth::{
 };
 
 use crate::{
-    server::{Reply, Server, reply},
-    verdict::{Verdict, verdict},
+    classifier::{Verdict, verdict},
+    token_endpoint::{Reply, Server, reply},
 };
 
 struct Row {

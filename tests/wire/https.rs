@@ -1,10 +1,4 @@
-//! The ready client over TLS, which knows a server by this machine's root certificates.
-#![forbid(unsafe_code)]
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test's failure is a panic, and it has tokio's tasks"
-)]
+//! The ready-made client over TLS, which trusts the root certificates of the machine.
 
 use std::{env, fs, process::Command, sync::Arc};
 
