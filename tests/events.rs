@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use tower_reauth::{RefreshError, Session};
 use tracing_subscriber::layer::SubscriberExt;
 
-use support::{clock, endpoint, settle, token};
+use support::{clock, endpoint, run_pending_tasks, spawn_refresh, token};
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -51,8 +51,8 @@ async fn b63_the_log_tells_the_whole_story_with_the_generation_in_each_line() {
         tokio::spawn(async move { session.token().await })
     };
     let waiting = [wait(), wait(), wait()];
-    settle().await;
-    endpoint.call().await.fail(
+    run_pending_tasks().await;
+    endpoint.next_call().await.fail(
         RefreshError::transient("down")
             .with_log_message("503")
             .with_retry_after(std::time::Duration::from_secs(9)),
@@ -62,14 +62,11 @@ async fn b63_the_log_tells_the_whole_story_with_the_generation_in_each_line() {
     }
     session.reset_backoff();
     let waiting = wait();
-    endpoint.call().await.give("A2 R2 600");
+    endpoint.next_call().await.succeed("A2 R2 600");
     waiting.await.unwrap().unwrap();
     session.set_token(token("A3 - 600")).unwrap();
-    let asked = tokio::spawn({
-        let session = session.clone();
-        async move { session.refresh().await }
-    });
-    endpoint.call().await.fail(RefreshError::grant_ended("invalid_grant"));
+    let asked = spawn_refresh(&session);
+    endpoint.next_call().await.fail(RefreshError::grant_ended("invalid_grant"));
     asked.await.unwrap().unwrap_err();
     session.sign_in(token("B1 Q1 600"));
     session.mark_rejected(&session.try_token().unwrap());

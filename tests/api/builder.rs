@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use tower_reauth::{RefreshContext, Refresher, Session, Token, refresh::RefreshReason, refresh_fn};
 
-use crate::support::{clock, endpoint, settle, token};
+use crate::support::{clock, endpoint, run_pending_tasks, spawn_refresh, token};
 
 /// No runtime is needed to build one, nor to ask what it knows.
 #[test]
 fn a_session_is_built_without_a_runtime() {
-    let (refresher, __endpoint) = endpoint();
+    let (refresher, _endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 600")).build();
     assert_eq!(session.try_token().unwrap().secret(), "A1");
     assert_eq!(futures::executor::block_on(session.token()).unwrap().secret(), "A1");
@@ -34,14 +34,11 @@ async fn b40_nonsense_is_clamped() {
         .build();
     assert!(session.status().is_fresh());
     // The limit of a flight is a millisecond.
-    let asked = tokio::spawn({
-        let session = session.clone();
-        async move { session.refresh().await }
-    });
-    let call = endpoint.call().await;
+    let asked = spawn_refresh(&session);
+    let call = endpoint.next_call().await;
     assert!(asked.await.unwrap().unwrap_err().is_outcome_unknown());
-    settle().await;
-    assert!(call.is_given_up());
+    run_pending_tasks().await;
+    assert!(call.is_dropped());
 }
 
 #[tokio::test(start_paused = true)]
@@ -49,8 +46,8 @@ async fn b96_no_patience_is_no_wait() {
     let (refresher, endpoint) = endpoint();
     let session = crate::support::expired(refresher).wait_timeout(Duration::ZERO).build();
     assert!(session.token().await.unwrap_err().is_timeout());
-    settle().await;
-    assert_eq!(endpoint.asked(), 1);
+    run_pending_tasks().await;
+    assert_eq!(endpoint.call_count(), 1);
     assert!(session.status().is_refreshing());
 }
 

@@ -4,7 +4,7 @@ use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_reauth::{AuthLayer, Session};
 
-use crate::support::{BoxError, Given, endpoint, expired, get, settle, token};
+use crate::support::{BoxError, RecordedTokens, endpoint, expired, get, run_pending_tasks, token};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Who {
@@ -26,7 +26,7 @@ async fn p03_drop_matrix_of_token() {
     for who in [Who::Starter, Who::Waiter, Who::All] {
         for point in [Point::BeforeTheFirstPoll, Point::BetweenPolls, Point::AfterWakeBeforePoll] {
             let (refresher, mut endpoint) = endpoint();
-            let saved = Given::default();
+            let saved = RecordedTokens::default();
             let save = saved.clone();
             let session = expired(refresher)
                 .save_with(move |token| {
@@ -59,9 +59,9 @@ async fn p03_drop_matrix_of_token() {
             for caller in callers.iter_mut().flatten() {
                 assert_pending!(caller.poll());
             }
-            settle().await;
+            run_pending_tasks().await;
             let asked = usize::from(point != Point::BeforeTheFirstPoll || who != Who::All);
-            assert_eq!(endpoint.asked(), asked, "{who:?} {point:?}");
+            assert_eq!(endpoint.call_count(), asked, "{who:?} {point:?}");
             if point == Point::BetweenPolls {
                 for caller in callers.iter_mut().flatten() {
                     assert_pending!(caller.poll());
@@ -71,8 +71,8 @@ async fn p03_drop_matrix_of_token() {
             if asked == 0 {
                 continue;
             }
-            endpoint.call().await.give("A2 R2 600");
-            settle().await;
+            endpoint.next_call().await.succeed("A2 R2 600");
+            run_pending_tasks().await;
             if point == Point::AfterWakeBeforePoll {
                 assert!(callers.iter().flatten().all(|caller| caller.is_woken()));
                 drop_doomed(&mut callers);
@@ -83,7 +83,7 @@ async fn p03_drop_matrix_of_token() {
             }
             assert_eq!(saved.all(), ["A2 R2"], "{who:?} {point:?}");
             assert_eq!(session.token().await.unwrap().secret(), "A2");
-            assert_eq!((endpoint.asked(), session.status().waiters()), (1, 0));
+            assert_eq!((endpoint.call_count(), session.status().waiters()), (1, 0));
         }
     }
 }
@@ -117,15 +117,15 @@ async fn p03_b101_drop_matrix_of_a_request() {
             for caller in callers.iter_mut().flatten() {
                 assert_pending!(caller.poll());
             }
-            settle().await;
+            run_pending_tasks().await;
             if point == Point::BetweenPolls {
                 drop_doomed(&mut callers);
             }
-            if endpoint.asked() == 0 {
+            if endpoint.call_count() == 0 {
                 continue;
             }
-            endpoint.call().await.give("A2 R2 600");
-            settle().await;
+            endpoint.next_call().await.succeed("A2 R2 600");
+            run_pending_tasks().await;
             if point == Point::AfterWakeBeforePoll {
                 drop_doomed(&mut callers);
             }
@@ -149,10 +149,10 @@ async fn p03_b98_a_background_refresh_is_not_its_starters() {
         Session::builder(refresher).token(token("A1 R1 600")).jitter(false).clock(clock.clone()).build();
     clock.step(std::time::Duration::from_secs(420));
     assert_eq!(session.token().await.unwrap().secret(), "A1");
-    let call = endpoint.call().await;
+    let call = endpoint.next_call().await;
     assert_eq!(call.cx.reason(), tower_reauth::refresh::RefreshReason::Stale);
-    call.give("A2 R2 600");
-    settle().await;
+    call.succeed("A2 R2 600");
+    run_pending_tasks().await;
     assert_eq!(session.token().await.unwrap().secret(), "A2");
 }
 
@@ -164,12 +164,12 @@ async fn p03_b100_c84_an_outer_limit_bounds_the_wait() {
     let limit = std::time::Duration::from_secs(2);
     assert!(tokio::time::timeout(limit, session.token()).await.is_err());
     assert!(session.status().is_refreshing());
-    let call = endpoint.call().await;
-    assert!(!call.is_given_up());
+    let call = endpoint.next_call().await;
+    assert!(!call.is_dropped());
     let error = tokio::time::timeout(std::time::Duration::from_secs(100), session.refresh());
     assert!(error.await.unwrap().unwrap_err().is_timeout());
     tokio::time::sleep(std::time::Duration::from_secs(30)).await;
-    assert!(call.is_given_up(), "the flight's limit");
+    assert!(call.is_dropped(), "the flight's limit");
     assert!(!session.status().is_refreshing());
     assert!(session.status().last_error().unwrap().is_outcome_unknown());
 }
@@ -178,7 +178,7 @@ async fn p03_b100_c84_an_outer_limit_bounds_the_wait() {
 #[tokio::test(start_paused = true)]
 async fn p03_b102_a_dropped_session_still_saves_what_comes() {
     let (refresher, mut endpoint) = endpoint();
-    let saved = Given::default();
+    let saved = RecordedTokens::default();
     let save = saved.clone();
     let session = expired(refresher)
         .save_with(move |token| {
@@ -188,9 +188,9 @@ async fn p03_b102_a_dropped_session_still_saves_what_comes() {
         .build();
     let mut caller = task::spawn(async move { session.token().await });
     assert_pending!(caller.poll());
-    let call = endpoint.call().await;
+    let call = endpoint.next_call().await;
     drop(caller);
-    call.give("A2 R2 600");
-    settle().await;
+    call.succeed("A2 R2 600");
+    run_pending_tasks().await;
     assert_eq!(saved.all(), ["A2 R2"]);
 }

@@ -9,7 +9,7 @@ use crate::support::{clock, endpoint, token};
 /// A clock that was set back is seen by the first call: time that passes after it isn't hidden by the step.
 #[tokio::test(start_paused = true)]
 async fn p13_a_sleep_after_a_clock_set_back_is_seen() {
-    let (refresher, __endpoint) = endpoint();
+    let (refresher, _endpoint) = endpoint();
     let clock = clock();
     let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock.clone()).build();
     clock.step_back(Duration::from_secs(3600));
@@ -22,7 +22,7 @@ async fn p13_a_sleep_after_a_clock_set_back_is_seen() {
 /// A clock that is set back by less than the token's age: the monotonic one has the larger difference.
 #[tokio::test(start_paused = true)]
 async fn p13_a_clock_set_back_a_little_lengthens_no_life() {
-    let (refresher, __endpoint) = endpoint();
+    let (refresher, _endpoint) = endpoint();
     let clock = clock();
     let session = Session::builder(refresher)
         .token(token("A1 R1 600"))
@@ -42,12 +42,12 @@ async fn p13_a_clock_set_back_a_little_lengthens_no_life() {
 async fn p13_a_stored_token_that_expired_while_nothing_ran_is_not_sent() {
     let clock = clock();
     let stored = token("A1 R1 600");
-    let (refresher, __endpoint) = endpoint();
+    let (refresher, _endpoint) = endpoint();
     let first = Session::builder(refresher).token(stored).clock(clock.clone()).build();
     let expires_at = first.status().expires_at().unwrap();
     drop(first);
     clock.step(Duration::from_secs(86_400));
-    let (refresher, __endpoint) = crate::support::endpoint();
+    let (refresher, _endpoint) = crate::support::endpoint();
     let stored =
         tower_reauth::Token::builder("A1").refresh_token("R1").expires_at(expires_at).build().unwrap();
     let second = Session::builder(refresher).token(stored).clock(clock).build();
@@ -61,7 +61,7 @@ async fn p13_absurd_wall_clocks_are_survived() {
 
     for start in [SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + Duration::from_secs(9_000_000_000)] {
         let clock = tower_reauth::rt::TestClock::new(start);
-        let (refresher, __endpoint) = endpoint();
+        let (refresher, _endpoint) = endpoint();
         let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock.clone()).build();
         assert!(session.status().is_fresh());
         clock.step_back(Duration::from_secs(1 << 40));

@@ -11,7 +11,9 @@ use tower_reauth::{
     rt::{NoRuntime, Spawner, SystemClock, Task},
 };
 
-use crate::support::{BoxError, Endpoint, OnRuntime, clock, endpoint, expired, settle, token};
+use crate::support::{
+    BoxError, Endpoint, OnRuntime, clock, endpoint, expired, run_pending_tasks, spawn_token, token,
+};
 
 const WAITERS: usize = 100;
 
@@ -53,7 +55,7 @@ async fn recovers(session: Session, mut endpoint: Endpoint, generation: u64) {
         let session = Arc::clone(&session);
         async move { session.token().await }
     });
-    endpoint.call().await.give("A3 R3 600");
+    endpoint.next_call().await.succeed("A3 R3 600");
     assert_eq!(next.await.unwrap().unwrap().generation(), generation);
 }
 
@@ -63,7 +65,7 @@ async fn p09_success() {
     let (refresher, mut endpoint) = endpoint();
     let session = on(&flights, expired(refresher));
     let waiters = wait_all(&session).await;
-    endpoint.call().await.give("A2 R2 600");
+    endpoint.next_call().await.succeed("A2 R2 600");
     all_have(waiters, 2).await;
     flights.shutdown_background();
 }
@@ -74,7 +76,7 @@ async fn p09_a_panic_is_an_unknown_outcome_and_nothing_more() {
     let (refresher, mut endpoint) = endpoint();
     let session = on(&flights, expired(refresher));
     let waiters = wait_all(&session).await;
-    endpoint.call().await.panic("a secret in a panic");
+    endpoint.next_call().await.panic("a secret in a panic");
     all_fail(waiters, |error| error.is_panic() && error.is_outcome_unknown() && error.is_retryable()).await;
     assert!(!format!("{session:?}").contains("a secret"));
     recovers(session, endpoint, 2).await;
@@ -88,10 +90,10 @@ async fn p09_a_runtime_that_shuts_down_in_mid_flight() {
     let spawn = Movable::new(flights.handle().clone());
     let session = expired(refresher).clock(SystemClock).spawner(spawn.clone()).build();
     let waiters = wait_all(&session).await;
-    let call = endpoint.call().await;
+    let call = endpoint.next_call().await;
     flights.shutdown_background();
     all_fail(waiters, Error::is_task_gone).await;
-    assert!(call.is_given_up());
+    assert!(call.is_dropped());
     spawn.move_to(tokio::runtime::Handle::current());
     recovers(session, endpoint, 2).await;
 }
@@ -105,7 +107,7 @@ async fn p09_a_task_that_is_never_polled() {
     let waiters = wait_all(&session).await;
     never.shutdown_background();
     all_fail(waiters, Error::is_task_gone).await;
-    assert_eq!(endpoint.asked(), 0);
+    assert_eq!(endpoint.call_count(), 0);
     assert!(session.status().retry_at().is_none());
     spawn.move_to(tokio::runtime::Handle::current());
     recovers(session, endpoint, 2).await;
@@ -127,7 +129,7 @@ async fn p09_a_task_that_is_dropped_within_spawn() {
     let session = expired(refresher).clock(SystemClock).spawner(Drops).build();
     assert!(session.token().await.unwrap_err().is_task_gone());
     assert!(session.token().await.unwrap_err().is_task_gone());
-    assert_eq!(endpoint.asked(), 0);
+    assert_eq!(endpoint.call_count(), 0);
 }
 
 #[test]
@@ -136,7 +138,7 @@ fn p09_a_call_where_there_is_no_runtime() {
     let session = Session::builder(refresher).token(token("A1 R1 0")).build();
     let error = futures::executor::block_on(session.token()).unwrap_err();
     assert!(error.is_missing_runtime() && error.is_retryable());
-    assert_eq!(endpoint.asked(), 0);
+    assert_eq!(endpoint.call_count(), 0);
     assert!(!session.status().is_refreshing());
 }
 
@@ -147,8 +149,8 @@ fn p09_a_runtime_without_timers() {
     let session = Session::builder(refresher).token(token("A1 R1 0")).build();
     let error = runtime.block_on(session.token()).unwrap_err();
     assert!(error.is_missing_runtime());
-    runtime.block_on(settle());
-    assert_eq!(endpoint.asked(), 0);
+    runtime.block_on(run_pending_tasks());
+    assert_eq!(endpoint.call_count(), 0);
     assert!(!session.status().is_refreshing(), "the flight has ended, too");
 }
 
@@ -165,11 +167,8 @@ async fn p09_waiters_have_their_own_timers_and_the_next_demand_abandons() {
     assert!(session.status().is_refreshing());
     tokio::time::sleep(Duration::from_secs(30)).await;
     spawn.move_to(tokio::runtime::Handle::current());
-    let next = tokio::spawn({
-        let session = session.clone();
-        async move { session.token().await }
-    });
-    endpoint.call().await.give("A2 R2 600");
+    let next = spawn_token(&session);
+    endpoint.next_call().await.succeed("A2 R2 600");
     assert_eq!(next.await.unwrap().unwrap().secret(), "A2");
     // Its task is dropped at last, and touches nothing.
     undriven.shutdown_background();
@@ -215,7 +214,7 @@ async fn p17_whatever_ends_the_save_hook_the_token_is_published() {
         };
         let session = on(flights.as_ref().unwrap(), builder);
         let waiters = wait_all(&session).await;
-        endpoint.call().await.give("A2 R2 600");
+        endpoint.next_call().await.succeed("A2 R2 600");
         is_entered.recv().await;
         match end {
             SaveEnd::RuntimeGone => flights.take().unwrap().shutdown_background(),
@@ -228,7 +227,7 @@ async fn p17_whatever_ends_the_save_hook_the_token_is_published() {
         all_have(waiters, 2).await;
         let unsaved = !matches!(end, SaveEnd::Success);
         assert_eq!(session.status().is_unsaved(), unsaved, "{end:?}");
-        assert_eq!((session.status().consecutive_failures(), endpoint.asked()), (0, 1));
+        assert_eq!((session.status().consecutive_failures(), endpoint.call_count()), (0, 1));
         if let Some(flights) = flights {
             flights.shutdown_background();
         }
@@ -262,7 +261,7 @@ fn p09_the_drop_of_a_users_error_may_use_the_session() {
     ) {
         let own = session.clone();
         let waiting = tokio::spawn(async move { own.refresh().await.map(|_| ()).unwrap_err() });
-        endpoint.call().await.fail(error(Nosy(session.clone())));
+        endpoint.next_call().await.fail(error(Nosy(session.clone())));
         drop(waiting.await.unwrap());
         session.reset_backoff();
     }
@@ -284,7 +283,7 @@ fn p09_the_drop_of_a_users_error_may_use_the_session() {
             session.set_token(token("A3 R3 600")).unwrap();
             let own = session.clone();
             let waiting = tokio::spawn(async move { own.refresh().await.map(|_| ()) });
-            let call = endpoint.call().await;
+            let call = endpoint.next_call().await;
             session.sign_in(token("B1 Q1 600"));
             call.fail(RefreshError::transient(Nosy(session.clone())));
             drop(waiting.await.unwrap());

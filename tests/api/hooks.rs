@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tower_reauth::{RefreshError, Session, Token};
 
-use crate::support::{BoxError, Given, clock, endpoint, expired, settle, token};
+use crate::support::{
+    BoxError, RecordedTokens, clock, endpoint, expired, run_pending_tasks, spawn_token, token,
+};
 
 /// C15: the rotated token is saved before any request is sent with the new access token.
 #[tokio::test(start_paused = true)]
@@ -17,11 +19,8 @@ async fn p02_c15_c32_the_hook_sees_the_carried_over_refresh_token_and_absolute_t
             async { Ok::<_, BoxError>(()) }
         })
         .build();
-    let call = tokio::spawn({
-        let session = session.clone();
-        async move { session.token().await }
-    });
-    endpoint.call().await.give("A2 - 600");
+    let call = spawn_token(&session);
+    endpoint.next_call().await.succeed("A2 - 600");
     assert_eq!(call.await.unwrap().unwrap().secret(), "A2");
     let saved = gets.recv().await.unwrap();
     assert_eq!((saved.access_token(), saved.refresh_token()), ("A2", Some("R1")));
@@ -48,15 +47,12 @@ async fn p02_a_stored_token_is_restored_whole() {
             async { Ok::<_, BoxError>(()) }
         })
         .build();
-    let call = tokio::spawn({
-        let first = first.clone();
-        async move { first.token().await }
-    });
-    endpoint.call().await.give("A1 R1 600");
+    let call = spawn_token(&first);
+    endpoint.next_call().await.succeed("A1 R1 600");
     let expires_at = call.await.unwrap().unwrap().expires_at();
     let stored = gets.recv().await.unwrap();
     tokio::time::advance(Duration::from_secs(300)).await;
-    let (refresher, __endpoint) = crate::support::endpoint();
+    let (refresher, _endpoint) = crate::support::endpoint();
     let second = Session::builder(refresher).token(stored).jitter(false).clock(clock.clone()).build();
     assert_eq!(second.status().expires_at(), expires_at);
     clock.step(Duration::from_millis(119_999));
@@ -69,7 +65,7 @@ async fn p02_a_stored_token_is_restored_whole() {
 #[tokio::test(start_paused = true)]
 async fn p17_c16_a_failed_save_is_tried_again_by_a_shutdown() {
     let (refresher, mut endpoint) = endpoint();
-    let saved = Given::default();
+    let saved = RecordedTokens::default();
     let (fails, save) = (std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true)), saved.clone());
     let failing = std::sync::Arc::clone(&fails);
     let session = expired(refresher)
@@ -79,11 +75,8 @@ async fn p17_c16_a_failed_save_is_tried_again_by_a_shutdown() {
             async move { if fails { Err("the keychain is locked") } else { Ok(()) } }
         })
         .build();
-    let call = tokio::spawn({
-        let session = session.clone();
-        async move { session.token().await }
-    });
-    endpoint.call().await.give("A2 R2 600");
+    let call = spawn_token(&session);
+    endpoint.next_call().await.succeed("A2 R2 600");
     assert!(call.await.unwrap().is_ok());
     assert!(session.status().is_unsaved());
     assert!(session.shutdown(Duration::from_secs(3)).await.unwrap_err().is_unsaved());
@@ -100,7 +93,7 @@ async fn p17_c16_a_failed_save_is_tried_again_by_a_shutdown() {
 #[tokio::test(start_paused = true)]
 async fn p17_c13_shutdown_waits_for_the_flight_and_its_save() {
     let (refresher, mut endpoint) = endpoint();
-    let saved = Given::default();
+    let saved = RecordedTokens::default();
     let save = saved.clone();
     let clock = clock();
     let session = Session::builder(refresher)
@@ -117,9 +110,9 @@ async fn p17_c13_shutdown_waits_for_the_flight_and_its_save() {
         let session = session.clone();
         async move { session.shutdown(Duration::from_secs(3)).await }
     });
-    settle().await;
+    run_pending_tasks().await;
     assert!(!end.is_finished());
-    endpoint.call().await.give("A2 R2 600");
+    endpoint.next_call().await.succeed("A2 R2 600");
     end.await.unwrap().unwrap();
     assert_eq!(saved.all(), ["A2 R2"]);
 }
@@ -128,7 +121,7 @@ async fn p17_c13_shutdown_waits_for_the_flight_and_its_save() {
 #[tokio::test(start_paused = true)]
 async fn p10_c98_b142_the_late_token_is_revoked_before_the_session_is_settled() {
     let (refresher, mut endpoint) = endpoint();
-    let revoked = Given::default();
+    let revoked = RecordedTokens::default();
     let revoke = revoked.clone();
     let release = std::sync::Arc::new(tokio::sync::Notify::new());
     let released = std::sync::Arc::clone(&release);
@@ -142,19 +135,16 @@ async fn p10_c98_b142_the_late_token_is_revoked_before_the_session_is_settled() 
             }
         })
         .build();
-    let waiting = tokio::spawn({
-        let session = session.clone();
-        async move { session.token().await }
-    });
-    let call = endpoint.call().await;
+    let waiting = spawn_token(&session);
+    let call = endpoint.next_call().await;
     session.sign_out();
     let settled = tokio::spawn({
         let session = session.clone();
         async move { session.idle().await }
     });
-    call.give("A2 R2 600");
+    call.succeed("A2 R2 600");
     assert!(waiting.await.unwrap().unwrap_err().is_signed_out());
-    settle().await;
+    run_pending_tasks().await;
     assert_eq!(revoked.all(), ["A2 R2"]);
     assert!(!settled.is_finished());
     release.notify_one();
@@ -167,13 +157,10 @@ async fn p10_c98_b142_the_late_token_is_revoked_before_the_session_is_settled() 
 async fn p09_a_revoke_hook_that_never_ends_is_cut_by_the_limit() {
     let (refresher, mut endpoint) = endpoint();
     let session = expired(refresher).revoke_with(|_| std::future::pending::<Result<(), BoxError>>()).build();
-    let waiting = tokio::spawn({
-        let session = session.clone();
-        async move { session.token().await }
-    });
-    let call = endpoint.call().await;
+    let waiting = spawn_token(&session);
+    let call = endpoint.next_call().await;
     session.sign_out();
-    call.give("A2 R2 600");
+    call.succeed("A2 R2 600");
     assert!(waiting.await.unwrap().is_err());
     session.idle().await;
 }
@@ -182,11 +169,8 @@ async fn p09_a_revoke_hook_that_never_ends_is_cut_by_the_limit() {
 async fn p09_an_event_hook_that_panics_is_nothing_to_the_session() {
     let (refresher, mut endpoint) = endpoint();
     let session = expired(refresher).on_event(|_| panic!("in the listener")).build();
-    let waiting = tokio::spawn({
-        let session = session.clone();
-        async move { session.token().await }
-    });
-    endpoint.call().await.give("A2 R2 600");
+    let waiting = spawn_token(&session);
+    endpoint.next_call().await.succeed("A2 R2 600");
     assert_eq!(waiting.await.unwrap().unwrap().secret(), "A2");
 }
 
@@ -232,7 +216,7 @@ async fn p17_a_hook_that_fails_says_why() {
         tokio::spawn(async move { session.token().await })
     };
     let waiting = ask();
-    endpoint.call().await.give("A2 R2 600");
+    endpoint.next_call().await.succeed("A2 R2 600");
     waiting.await.unwrap().unwrap();
     session.shutdown(Duration::from_secs(3)).await.unwrap_err();
     assert_eq!(*told.lock().unwrap(), ["save Some(\"disk full\")", "save Some(\"disk full\")"]);
@@ -247,13 +231,10 @@ async fn p17_a_hook_that_fails_says_why() {
             }
         })
         .build();
-    let waiting = tokio::spawn({
-        let session = session.clone();
-        async move { session.token().await }
-    });
-    let call = endpoint.call().await;
+    let waiting = spawn_token(&session);
+    let call = endpoint.next_call().await;
     session.sign_out();
-    call.give("A2 R2 600");
+    call.succeed("A2 R2 600");
     waiting.await.unwrap().unwrap_err();
     session.idle().await;
     assert_eq!(told.lock().unwrap().last().unwrap(), "revoke false");

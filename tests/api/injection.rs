@@ -22,7 +22,7 @@ fn server() -> (Server, Sent) {
 }
 
 fn layer(token: Token) -> AuthLayer<AnyRefresher> {
-    let (refresher, __endpoint) = endpoint();
+    let (refresher, _endpoint) = endpoint();
     AuthLayer::from_session(Session::builder(refresher).token(token).build())
 }
 
@@ -40,7 +40,7 @@ async fn b01_b02_each_request_carries_exactly_the_token() {
         assert_eq!(values, ["Bearer A1"]);
         assert!(values[0].is_sensitive());
     }
-    assert_eq!(endpoint.asked(), 0);
+    assert_eq!(endpoint.call_count(), 0);
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn c91_b13_own_header_and_mark_wait_for_nothing() {
     let sent = sent.lock().unwrap();
     assert_eq!(sent[0][AUTHORIZATION], "Basic own");
     assert!(!sent[1].contains_key(AUTHORIZATION));
-    assert_eq!(endpoint.asked(), 0);
+    assert_eq!(endpoint.call_count(), 0);
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn b10_b11_signed_out_fails_or_goes_bare() {
     let client = AuthLayer::from_session(session).allow_unauthenticated(true).layer(lenient);
     client.oneshot(get()).await.unwrap();
     assert!(!sent.lock().unwrap()[0].contains_key(AUTHORIZATION));
-    assert_eq!(endpoint.asked(), 0);
+    assert_eq!(endpoint.call_count(), 0);
 }
 
 /// C97: a token of 20 KB is sent as it is.
@@ -175,7 +175,7 @@ async fn b127_a_request_that_is_not_sent_drops_its_body_once() {
         }
     }
 
-    let (refresher, __endpoint) = endpoint();
+    let (refresher, _endpoint) = endpoint();
     let session = Session::builder(refresher).signed_out().build();
     let server = service_fn(|_: http::Request<Body>| async { Ok::<_, BoxError>(http::Response::new(())) });
     let dropped = Arc::default();

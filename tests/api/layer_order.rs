@@ -25,7 +25,7 @@ use tower_reauth::{
     rejection::{RejectionRule, ResponseHead, StatusUnauthorized, Verdict},
 };
 
-use crate::support::{BoxError, endpoint, expired, settle, token};
+use crate::support::{BoxError, endpoint, expired, run_pending_tasks, token};
 
 type Body = Full<Bytes>;
 type Seen = Arc<Mutex<Vec<(String, bool)>>>;
@@ -58,7 +58,7 @@ fn request() -> Request<Body> {
 }
 
 fn auth() -> AuthLayer<AnyRefresher> {
-    let (refresher, __endpoint) = endpoint();
+    let (refresher, _endpoint) = endpoint();
     AuthLayer::from_session(Session::builder(refresher).token(token("A1 R1 600")).build())
 }
 
@@ -107,8 +107,8 @@ async fn p15_c89_a_rule_tells_whose_answer_it_is() {
     let layer = AuthLayer::from_session(session.clone()).rejection_rule(ours);
     let client = ServiceBuilder::new().layer(layer).layer(FollowRedirectLayer::new()).service(server);
     assert_eq!(client.oneshot(request()).await.unwrap().status(), StatusCode::UNAUTHORIZED);
-    settle().await;
-    assert_eq!(endpoint.asked(), 0);
+    run_pending_tasks().await;
+    assert_eq!(endpoint.call_count(), 0);
     assert!(session.status().is_fresh());
 }
 
@@ -183,8 +183,8 @@ async fn b100_a_time_limit_outside_bounds_wait_and_second_sending() {
     let error = client.oneshot(request).await.unwrap_err();
     assert!(error.is::<tower::timeout::error::Elapsed>());
     // The refresh goes on.
-    endpoint.call().await.give("A2 R2 600");
-    settle().await;
+    endpoint.next_call().await.succeed("A2 R2 600");
+    run_pending_tasks().await;
     assert_eq!(session.status().generation(), 2);
 }
 

@@ -23,7 +23,7 @@ fn layered<R>(
 }
 
 fn layer() -> AuthLayer<tower_reauth::refresh::AnyRefresher> {
-    let (refresher, __endpoint) = endpoint();
+    let (refresher, _endpoint) = endpoint();
     AuthLayer::from_session(Session::builder(refresher).token(token("A1 R1 600")).build())
 }
 
@@ -79,5 +79,5 @@ async fn p15_a_foreign_request_needs_no_token() {
     let layer = AuthLayer::from_session(expired(refresher).build());
     let (client, sent) = layered(layer.restrict_to_origin("https://api.example.com".parse().unwrap()));
     client.oneshot(get_from("https://other.example/")).await.unwrap();
-    assert_eq!((sent.lock().unwrap().len(), endpoint.asked()), (1, 0));
+    assert_eq!((sent.lock().unwrap().len(), endpoint.call_count()), (1, 0));
 }

@@ -14,7 +14,7 @@ use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, load_shed::error::Overloaded, service_fn};
 use tower_reauth::{AuthLayer, RefreshError, Session, SkipAuth, refresh_fn};
 
-use crate::support::{BoxError, endpoint, expired, get, settle, token};
+use crate::support::{BoxError, endpoint, expired, get, run_pending_tasks, token};
 
 /// Panics when it is called without having been made ready, and counts how many are ready and not called.
 #[derive(Debug)]
@@ -86,8 +86,8 @@ async fn p11_call_only_on_a_ready_service_and_each_readiness_used_once() {
     marked.extensions_mut().insert(SkipAuth);
     client.ready().await.unwrap().call(marked).await.unwrap();
 
-    endpoint.call().await.give("A2 R2 600");
-    settle().await;
+    endpoint.next_call().await.succeed("A2 R2 600");
+    run_pending_tasks().await;
     assert_ready_ok!(waiting.poll());
     client.ready().await.unwrap().call(get()).await.unwrap();
     assert_eq!((held.load(Ordering::SeqCst), calls.load(Ordering::SeqCst)), (0, 3));
@@ -102,7 +102,7 @@ async fn p11_call_only_on_a_ready_service_and_each_readiness_used_once() {
 async fn p11_a_clone_of_a_ready_service_is_not_ready() {
     let strict = Strict::new();
     let held = Arc::clone(&strict.held);
-    let (refresher, __endpoint) = endpoint();
+    let (refresher, _endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 -")).build();
     let mut client = AuthLayer::from_session(session).layer(strict);
     let ready = client.ready().await.unwrap();
@@ -164,8 +164,8 @@ async fn p11_no_permit_is_held_while_waiting() {
     let mut waiting = task::spawn(client.clone().oneshot(get()));
     assert_pending!(waiting.poll());
     limited.clone().oneshot(get()).await.expect("the permit is free");
-    endpoint.call().await.give("A2 R2 600");
-    settle().await;
+    endpoint.next_call().await.succeed("A2 R2 600");
+    run_pending_tasks().await;
     // The one that waited is shed like others if the permit is taken when it gets its token.
     let mut other = task::spawn(limited.oneshot(get()));
     assert_pending!(other.poll());
@@ -205,7 +205,7 @@ async fn p11_an_error_of_readiness_reaches_the_caller() {
     let broken = Broken { after: Arc::new(AtomicUsize::new(2)) };
     let client = AuthLayer::from_session(expired(refresher).build()).layer(broken);
     let waiting = tokio::spawn(client.oneshot(get()));
-    endpoint.call().await.give("A2 R2 600");
+    endpoint.next_call().await.succeed("A2 R2 600");
     assert_eq!(waiting.await.unwrap().unwrap_err().to_string(), "the connection is gone");
 }
 
@@ -256,16 +256,16 @@ async fn p11_b76_a_token_that_expired_while_its_request_waited_for_readiness_is_
     let mut request = task::spawn(client.oneshot(get()));
     assert_pending!(request.poll());
     open.send_replace(false);
-    endpoint.call().await.give("A2 R2 5");
-    settle().await;
+    endpoint.next_call().await.succeed("A2 R2 5");
+    run_pending_tasks().await;
     assert_pending!(request.poll());
     tokio::time::advance(std::time::Duration::from_secs(5)).await;
     open.send_replace(true);
     assert_pending!(request.poll());
-    let call = endpoint.call().await;
+    let call = endpoint.next_call().await;
     assert_eq!(call.cx.refresh_token(), Some("R2"));
-    call.give("A3 R3 600");
-    settle().await;
+    call.succeed("A3 R3 600");
+    run_pending_tasks().await;
     assert_ready_ok!(request.poll());
     assert_eq!(log.recv().await.unwrap(), "Bearer A3");
     assert!(log.try_recv().is_err(), "sent once");
@@ -283,12 +283,12 @@ async fn p11_a_newer_token_that_came_while_a_request_waited_for_readiness_is_tak
     let mut request = task::spawn(client.oneshot(get()));
     assert_pending!(request.poll());
     open.send_replace(false);
-    endpoint.call().await.give("A2 R2 600");
-    settle().await;
+    endpoint.next_call().await.succeed("A2 R2 600");
+    run_pending_tasks().await;
     assert_pending!(request.poll());
     session.set_token(token("A9 R9 600")).unwrap();
     open.send_replace(true);
     assert_ready_ok!(request.poll());
     assert_eq!(log.recv().await.unwrap(), "Bearer A9");
-    assert_eq!(endpoint.asked(), 1);
+    assert_eq!(endpoint.call_count(), 1);
 }

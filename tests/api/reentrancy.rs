@@ -154,7 +154,7 @@ async fn p12_another_sessions_demand_is_answered() {
     };
     let session = Session::builder(exchange).clock(clock()).build();
     let waiting = tokio::spawn(async move { session.token().await });
-    endpoint.call().await.give("A2 R2 600");
+    endpoint.next_call().await.succeed("A2 R2 600");
     assert_eq!(waiting.await.unwrap().unwrap().secret(), "X1");
 }
 

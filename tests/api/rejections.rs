@@ -20,7 +20,7 @@ use tower_reauth::{
     refresh::RefreshReason, refresh_fn, replay::NoReplay,
 };
 
-use crate::support::{BoxError, clock, endpoint, settle, token};
+use crate::support::{BoxError, clock, endpoint, run_pending_tasks, token};
 
 type Client = BoxCloneSyncService<Request<Bytes>, Response<Bytes>, BoxError>;
 
@@ -78,7 +78,7 @@ async fn p04_a_thousand_late_rejections_cause_one_refresh_of_their_generation() 
     let client = AuthLayer::from_session(session.clone()).layer(server.service());
     let calls: Vec<_> =
         (0..REQUESTS).map(|number| tokio::spawn(client.clone().oneshot(post(number)))).collect();
-    settle().await;
+    run_pending_tasks().await;
     for _ in 0..REQUESTS / 16 {
         tokio::task::yield_now().await;
     }
@@ -89,25 +89,25 @@ async fn p04_a_thousand_late_rejections_cause_one_refresh_of_their_generation() 
     let mut sendings = BTreeMap::<usize, usize>::new();
     for (index, sent) in first.into_iter().enumerate() {
         sent.answer.send(status(401)).unwrap();
-        settle().await;
+        run_pending_tasks().await;
         match index {
-            0 => assert_eq!(endpoint.asked(), 1),
+            0 => assert_eq!(endpoint.call_count(), 1),
             300 => {
-                let call = endpoint.call().await;
+                let call = endpoint.next_call().await;
                 assert_eq!(
                     (call.cx.refresh_token(), call.cx.reason()),
                     (Some("R1"), RefreshReason::Rejected)
                 );
-                call.give("A2 R2 60");
-                settle().await;
+                call.succeed("A2 R2 60");
+                run_pending_tasks().await;
             }
             // The new token becomes stale, and is replaced in the background.
             600 => tokio::time::advance(Duration::from_secs(40)).await,
             601 => {
                 let own = session.clone();
                 tokio::spawn(async move { own.token().await });
-                endpoint.call().await.give("A3 R3 600");
-                settle().await;
+                endpoint.next_call().await.succeed("A3 R3 600");
+                run_pending_tasks().await;
             }
             _ => {}
         }
@@ -117,14 +117,14 @@ async fn p04_a_thousand_late_rejections_cause_one_refresh_of_their_generation() 
             again.answer.send(status(200)).unwrap();
         }
     }
-    settle().await;
+    run_pending_tasks().await;
     for call in calls {
         let response = call.await.unwrap().unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.extensions().get::<AuthReport>().unwrap().attempts(), 2);
     }
     assert!(sendings.len() == REQUESTS && sendings.values().all(|sendings| *sendings == 1));
-    assert_eq!((endpoint.asked(), session.status().generation()), (2, 3));
+    assert_eq!((endpoint.call_count(), session.status().generation()), (2, 3));
 }
 
 /// B105, B106, C64: what the second sending is answered is the caller's.
@@ -135,10 +135,10 @@ async fn p05_b105_the_second_rejection_is_the_answer() {
     let server = Server::default();
     let client = AuthLayer::from_session(session.clone()).layer(server.service());
     let call = tokio::spawn(client.oneshot(post(0)));
-    settle().await;
+    run_pending_tasks().await;
     server.take().remove(0).answer.send(status(401)).unwrap();
-    endpoint.call().await.give("A2 R2 600");
-    settle().await;
+    endpoint.next_call().await.succeed("A2 R2 600");
+    run_pending_tasks().await;
     let mut second = status(401);
     second.headers_mut().insert("www-authenticate", "Bearer realm=\"second\"".parse().unwrap());
     server.take().remove(0).answer.send(second).unwrap();
@@ -245,7 +245,7 @@ async fn b126_what_cannot_be_sent_again_marks_the_token_all_the_same() {
     let server = Server::default();
     let client = AuthLayer::from_session(session.clone()).with_replay(NoReplay).layer(server.service());
     let call = tokio::spawn(client.clone().oneshot(post(0)));
-    settle().await;
+    run_pending_tasks().await;
     let mut refused = status(401);
     let challenge = r#"Bearer realm="https://auth.example/token",scope="pull""#;
     refused.headers_mut().insert("www-authenticate", challenge.parse().unwrap());
@@ -253,15 +253,15 @@ async fn b126_what_cannot_be_sent_again_marks_the_token_all_the_same() {
     let response = call.await.unwrap().unwrap();
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert!(response.extensions().get::<AuthReport>().is_none());
-    settle().await;
-    assert_eq!(endpoint.asked(), 0, "the next demand refreshes");
+    run_pending_tasks().await;
+    assert_eq!(endpoint.call_count(), 0, "the next demand refreshes");
     let next = tokio::spawn(client.oneshot(post(1)));
-    let call = endpoint.call().await;
+    let call = endpoint.next_call().await;
     // B120: what the server said reaches the refresher.
     let bearer = call.cx.challenges().find("bearer").and_then(|bearer| bearer.param("scope"));
     assert_eq!((call.cx.reason(), bearer), (RefreshReason::Rejected, Some("pull")));
-    call.give("A2 R2 600");
-    settle().await;
+    call.succeed("A2 R2 600");
+    run_pending_tasks().await;
     let sent = server.take().remove(0);
     assert_eq!(sent.token, "A2");
     sent.answer.send(status(200)).unwrap();
@@ -283,7 +283,7 @@ async fn c66_step_up_starts_no_refresh_and_its_scope_is_readable() {
     let challenges = Challenges::from_headers(response.headers());
     assert!(challenges.is_step_up());
     assert_eq!(challenges.find("Bearer").unwrap().param("scope"), Some("files:write"));
-    assert!(session.status().is_fresh() && endpoint.asked() == 0);
+    assert!(session.status().is_fresh() && endpoint.call_count() == 0);
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -329,8 +329,8 @@ async fn p03_b101_drop_matrix_of_a_rejected_request() {
         drop_at(Point::Waiting);
         assert_pending!(other.poll());
         open.store(false, Ordering::SeqCst);
-        endpoint.call().await.give("A2 R2 600");
-        settle().await;
+        endpoint.next_call().await.succeed("A2 R2 600");
+        run_pending_tasks().await;
         drop_at(Point::Readying);
         open.store(true, Ordering::SeqCst);
         assert_pending!(other.poll());
@@ -345,9 +345,9 @@ async fn p03_b101_drop_matrix_of_a_rejected_request() {
         for sent in again {
             let _ = sent.answer.send(status(200));
         }
-        settle().await;
+        run_pending_tasks().await;
         assert_eq!(assert_ready_ok!(other.poll()).status(), StatusCode::OK);
-        assert_eq!((endpoint.asked(), session.status().waiters()), (1, 0));
+        assert_eq!((endpoint.call_count(), session.status().waiters()), (1, 0));
     }
 }
 
@@ -419,13 +419,13 @@ async fn p04_a_set_token_and_a_stale_one_are_refused() {
     let client = AuthLayer::from_session(session.clone()).layer(server.service());
     clock.step(Duration::from_secs(450));
     let call = tokio::spawn(client.oneshot(post(0)));
-    settle().await;
-    assert_eq!(endpoint.asked(), 1, "the stale token is refreshed in the background");
+    run_pending_tasks().await;
+    assert_eq!(endpoint.call_count(), 1, "the stale token is refreshed in the background");
     server.take().remove(0).answer.send(status(401)).unwrap();
-    settle().await;
-    assert_eq!(endpoint.asked(), 1, "the refused one joins");
-    endpoint.call().await.give("A3 R3 600");
-    settle().await;
+    run_pending_tasks().await;
+    assert_eq!(endpoint.call_count(), 1, "the refused one joins");
+    endpoint.next_call().await.succeed("A3 R3 600");
+    run_pending_tasks().await;
     let sent = server.take().remove(0);
     assert_eq!(sent.token, "A3");
     sent.answer.send(status(200)).unwrap();
@@ -482,8 +482,8 @@ async fn p16_the_refusal_is_let_go_before_the_second_sending_waits_for_readiness
         } else {
             assert_pending!(call.poll());
             assert_eq!(server.dropped.load(Ordering::SeqCst), 0, "it is held");
-            endpoint.call().await.give("A2 R2 600");
-            settle().await;
+            endpoint.next_call().await.succeed("A2 R2 600");
+            run_pending_tasks().await;
             assert_pending!(call.poll());
         }
         assert_eq!(server.dropped.load(Ordering::SeqCst), 1, "it waits for readiness, and holds nothing");

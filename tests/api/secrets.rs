@@ -10,7 +10,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_reauth::{AuthLayer, Error, RefreshError, Session, Token};
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::support::{BoxError, clock, endpoint, get};
+use crate::support::{BoxError, clock, endpoint, get, spawn_refresh};
 
 const MARKER: &str = "SENTINEL";
 
@@ -97,11 +97,8 @@ async fn p14_c93_nothing_of_ours_shows_a_token() {
     for end in 0..6 {
         session.set_token(secret()).unwrap();
         session.reset_backoff();
-        let waiting = tokio::spawn({
-            let session = session.clone();
-            async move { session.refresh().await }
-        });
-        let call = endpoint.call().await;
+        let waiting = spawn_refresh(&session);
+        let call = endpoint.next_call().await;
         printed.see(&call.cx);
         match end {
             0 => call.fail(RefreshError::transient("down")),
@@ -113,7 +110,7 @@ async fn p14_c93_nothing_of_ours_shows_a_token() {
             4 => call.fail(RefreshError::grant_ended("invalid_grant")),
             _ => {
                 session.sign_in(secret());
-                call.give("A2 R2 600");
+                call.succeed("A2 R2 600");
             }
         }
         match waiting.await.unwrap() {
@@ -135,7 +132,7 @@ async fn p14_a_refreshers_error_is_passed_on_as_it_is() {
     let (refresher, mut endpoint) = endpoint();
     let session = crate::support::expired(refresher).build();
     let waiting = tokio::spawn(async move { session.token().await });
-    endpoint.call().await.fail(RefreshError::transient("the user's own words"));
+    endpoint.next_call().await.fail(RefreshError::transient("the user's own words"));
     let error = waiting.await.unwrap().unwrap_err();
     let shown = format!("{:?}", RefreshError::find(&error).unwrap().source().unwrap());
     assert!(shown.contains("the user's own words"));

@@ -5,18 +5,15 @@ use std::time::Duration;
 use tokio_test::{assert_pending, assert_ready, task};
 use tower_reauth::{RefreshError, Session};
 
-use crate::support::{clock, endpoint, expired, settle, token};
+use crate::support::{clock, endpoint, expired, run_pending_tasks, spawn_token, token};
 
 #[tokio::test(start_paused = true)]
 async fn p08_b78_the_end_of_a_grant_is_seen_once_by_each_watcher() {
     let (refresher, mut endpoint) = endpoint();
     let session = expired(refresher).build();
     let mut watches = [session.watch(), session.watch()];
-    let waiting = tokio::spawn({
-        let session = session.clone();
-        async move { session.token().await }
-    });
-    endpoint.call().await.fail(RefreshError::grant_ended("invalid_grant"));
+    let waiting = spawn_token(&session);
+    endpoint.next_call().await.fail(RefreshError::grant_ended("invalid_grant"));
     assert!(waiting.await.unwrap().unwrap_err().is_grant_ended());
     for watch in &mut watches {
         watch.changed().await;
@@ -27,7 +24,7 @@ async fn p08_b78_the_end_of_a_grant_is_seen_once_by_each_watcher() {
         }
         assert_pending!(task::spawn(watch.changed()).poll());
     }
-    assert_eq!(endpoint.asked(), 1);
+    assert_eq!(endpoint.call_count(), 1);
     session.set_token(token("A2 R2 600")).unwrap();
     for watch in &mut watches {
         watch.changed().await;
@@ -38,7 +35,7 @@ async fn p08_b78_the_end_of_a_grant_is_seen_once_by_each_watcher() {
 /// A change between `status()` and `changed()` isn't lost, nor is one whose future was dropped.
 #[tokio::test(start_paused = true)]
 async fn no_change_is_lost() {
-    let (refresher, __endpoint) = endpoint();
+    let (refresher, _endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
     let mut watch = session.watch();
     assert_eq!(watch.status().generation(), 1);
@@ -67,8 +64,8 @@ async fn c105_a_watch_tells_of_a_new_token() {
     session.token().await.unwrap();
     watch.changed().await;
     assert!(watch.status().is_refreshing());
-    endpoint.call().await.give("A2 R2 600");
-    settle().await;
+    endpoint.next_call().await.succeed("A2 R2 600");
+    run_pending_tasks().await;
     watch.changed().await;
     assert_eq!(watch.status().generation(), 2);
 }

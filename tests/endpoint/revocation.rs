@@ -6,7 +6,7 @@ use tower_reauth::{
 };
 
 use crate::{
-    support::{clock, token},
+    support::{clock, spawn_token, token},
     token_endpoint::{Server, TOKEN, error, reply},
 };
 
@@ -95,10 +95,7 @@ async fn c98_a_pair_that_comes_after_the_sign_out_is_taken_back() {
         .clock(clock())
         .revoke_with(revocation.clone().into_hook())
         .build();
-    let waiting = tokio::spawn({
-        let session = session.clone();
-        async move { session.token().await }
-    });
+    let waiting = spawn_token(&session);
     tokens.has_been_asked(1).await;
     let had = session.sign_out();
     assert_eq!((had.access_token(), had.refresh_token()), (Some("A1"), Some("R1")));
@@ -123,10 +120,7 @@ async fn c98_json_takes_a_late_pair_back_too() {
         .clock(clock())
         .revoke_with(revocation.into_hook())
         .build();
-    let waiting = tokio::spawn({
-        let session = session.clone();
-        async move { session.token().await }
-    });
+    let waiting = spawn_token(&session);
     server.has_been_asked(1).await;
     assert_eq!(session.sign_out().refresh_token(), Some("R1"));
     server.let_go();

@@ -23,7 +23,7 @@ use tower_reauth::{
 
 use crate::{
     canned::{URL, answer, client, json, r1},
-    support::{self, clock, settle, token},
+    support::{self, clock, run_pending_tasks, token},
 };
 
 #[tokio::test(start_paused = true)]
@@ -53,7 +53,7 @@ async fn p07_leisure_ends_with_the_token_that_stayed_in_use() {
     tokio::time::advance(Duration::from_secs(430)).await;
     for _ in 0..4 {
         session.token().await.unwrap();
-        settle().await;
+        run_pending_tasks().await;
         tokio::time::advance(Duration::from_secs(10)).await;
     }
     assert_eq!(asked.load(Ordering::SeqCst), 4);

@@ -12,7 +12,7 @@ use tower_reauth::{RefreshContext, RefreshError, Token, endpoint::RequestBody, o
 
 use crate::{
     canned::{URL, answer, client},
-    support::{self, clock, settle, token},
+    support::{self, clock, run_pending_tasks, spawn_token, token},
 };
 
 /// The refresh tokens that an endpoint was given, by a session that is asked until it gives up.
@@ -62,7 +62,7 @@ async fn p02_the_successor_of_an_answer_of_no_use_replaces_the_refresh_token() {
 
 #[tokio::test(start_paused = true)]
 async fn p02_a_successor_without_an_access_token_is_saved() {
-    let given = support::Given::default();
+    let given = support::RecordedTokens::default();
     let saved = given.clone();
     let client = client(200, r#"{"access_token":"A2","token_type":"mac","refresh_token":"R2"}"#);
     let session = support::expired(client.refresh_token_grant())
@@ -100,7 +100,7 @@ async fn p10_a_successor_without_an_access_token_gives_way_to_what_was_set() {
         let session = session.clone();
         async move { session.token().await.map(|token| token.secret().to_owned()) }
     });
-    let call = endpoint.call().await;
+    let call = endpoint.next_call().await;
     session.set_token(token("A5 R5 600")).unwrap();
     call.fail(RefreshError::misconfigured("no token").with_refresh_token("R2"));
     assert_eq!(waiting.await.unwrap().unwrap(), "A5");
@@ -113,13 +113,10 @@ async fn p10_a_successor_without_an_access_token_gives_way_to_what_was_set() {
 async fn p10_a_sign_out_gives_back_the_newest_refresh_token() {
     let (refresher, mut endpoint) = support::endpoint();
     let session = support::expired(refresher).build();
-    let _waiting = tokio::spawn({
-        let session = session.clone();
-        async move { session.token().await }
-    });
-    let call = endpoint.call().await;
+    let _waiting = spawn_token(&session);
+    let call = endpoint.next_call().await;
     session.set_token(token("A5 - 600")).unwrap();
-    call.give("A2 R2 600");
+    call.succeed("A2 R2 600");
     session.idle().await;
     let token = session.sign_out();
     assert_eq!((token.access_token(), token.refresh_token()), (Some("A5"), Some("R2")));
@@ -135,19 +132,19 @@ async fn p09_a_successor_that_comes_late_is_taken_and_saves_the_session() {
         tokio::spawn(async move { session.token().await.map(|token| token.secret().to_owned()) })
     };
     let _first = ask();
-    let late = endpoint.call().await;
+    let late = endpoint.next_call().await;
     // The machine slept: the flight is given up, though its answer is under way.
     clock.step(Duration::from_secs(120));
     let second = ask();
-    let repeat = endpoint.call().await;
+    let repeat = endpoint.next_call().await;
     late.fail(RefreshError::misconfigured("no access token").with_refresh_token("R2"));
-    settle().await;
+    run_pending_tasks().await;
     // What was presented is spent, and the server says so.
     repeat.fail(RefreshError::grant_ended("invalid_grant"));
-    let next = endpoint.call().await;
+    let next = endpoint.next_call().await;
     assert!(!session.status().is_grant_ended());
     assert_eq!(next.cx.refresh_token(), Some("R2"));
-    next.give("A3 R3 600");
+    next.succeed("A3 R3 600");
     assert_eq!(second.await.unwrap().unwrap(), "A3");
 }
 
@@ -155,19 +152,13 @@ async fn p09_a_successor_that_comes_late_is_taken_and_saves_the_session() {
 async fn p10_a_successor_that_comes_after_a_sign_out_revives_nothing() {
     let (refresher, mut endpoint) = support::endpoint();
     let session = support::expired(refresher).build();
-    let waiting = tokio::spawn({
-        let session = session.clone();
-        async move { session.token().await }
-    });
-    let call = endpoint.call().await;
+    let waiting = spawn_token(&session);
+    let call = endpoint.next_call().await;
     assert_eq!(session.sign_out().refresh_token(), Some("R1"));
     call.fail(RefreshError::misconfigured("no access token").with_refresh_token("R2"));
     assert!(waiting.await.unwrap().unwrap_err().is_signed_out());
     session.idle().await;
     session.sign_in(token("B1 S1 0"));
-    let _waiting = tokio::spawn({
-        let session = session.clone();
-        async move { session.token().await }
-    });
-    assert_eq!(endpoint.call().await.cx.refresh_token(), Some("S1"));
+    let _waiting = spawn_token(&session);
+    assert_eq!(endpoint.next_call().await.cx.refresh_token(), Some("S1"));
 }

@@ -9,7 +9,7 @@ use tower_reauth::{AuthLayer, Error, RefreshContext, RefreshError, Session, grpc
 
 use crate::{
     greeter::greeter_client::GreeterClient,
-    setup::{KINDS, LONG, Stage, layer, name},
+    setup::{KINDS, LONG, Setup, layer, name},
 };
 
 /// A refresher's own error.
@@ -37,11 +37,11 @@ fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
 
 /// What each kind of call ends with when the refresh fails so.
 async fn refresh_fails(make: fn(TokenServerSaid) -> RefreshError, code: Code, is: fn(&Error) -> bool) {
-    let mut stage = Stage::set("A1 R1 0").await;
-    let calls = futures::future::join_all(KINDS.map(|kind| kind.call(stage.client.clone())));
-    let session = stage.session.clone();
+    let mut setup = Setup::new("A1 R1 0").await;
+    let calls = futures::future::join_all(KINDS.map(|kind| kind.call(setup.client.clone())));
+    let session = setup.session.clone();
     let answer = async {
-        let call = stage.endpoint.call().await;
+        let call = setup.endpoint.next_call().await;
         while session.status().waiters() < KINDS.len() {
             tokio::task::yield_now().await;
         }
@@ -57,7 +57,7 @@ async fn refresh_fails(make: fn(TokenServerSaid) -> RefreshError, code: Code, is
         assert_eq!(find::<TokenServerSaid>(&status).expect("and the refresher's").0, "no");
         assert!(find::<RefreshError>(&status).is_some() || find::<TokenServerSaid>(ours).is_some());
     }
-    assert_eq!((stage.endpoint.asked(), stage.books().calls().len()), (1, 0));
+    assert_eq!((setup.endpoint.call_count(), setup.state().calls().len()), (1, 0));
 }
 
 #[tokio::test]
@@ -77,23 +77,23 @@ async fn b89_a_wrong_configuration_is_unauthenticated() {
 
 #[tokio::test]
 async fn b89_signed_out_is_unauthenticated() {
-    let stage = Stage::set("A1 R1 600").await;
-    stage.session.sign_out();
-    let status = stage.client.clone().greet(name("Ada")).await.unwrap_err();
+    let setup = Setup::new("A1 R1 600").await;
+    setup.session.sign_out();
+    let status = setup.client.clone().greet(name("Ada")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
     assert!(Error::find(&status).unwrap().is_signed_out());
-    assert_eq!((stage.endpoint.asked(), stage.books().calls().len()), (0, 0));
+    assert_eq!((setup.endpoint.call_count(), setup.state().calls().len()), (0, 0));
 }
 
 #[tokio::test]
 async fn b89_a_server_that_can_not_be_reached_is_the_channels_own_error() {
-    let stage = Stage::set("A1 R1 600").await;
+    let setup = Setup::new("A1 R1 600").await;
     // Nobody listens there any more.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let channel = tonic::transport::Endpoint::from_shared(url).unwrap().connect_lazy();
-    let mut client = GreeterClient::new(layer(&stage.session).layer(channel));
+    let mut client = GreeterClient::new(layer(&setup.session).layer(channel));
     let status = client.greet(name("Ada")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(Error::find(&status).is_none());
@@ -101,13 +101,13 @@ async fn b89_a_server_that_can_not_be_reached_is_the_channels_own_error() {
 
 #[tokio::test]
 async fn p15_a_named_origin_in_cleartext_is_refused_before_a_token_goes_there() {
-    let stage = Stage::set("A1 R1 600").await;
-    let service = layer(&stage.session).layer(stage.channel.clone());
+    let setup = Setup::new("A1 R1 600").await;
+    let service = layer(&setup.session).layer(setup.channel.clone());
     let mut client = GreeterClient::with_origin(service, "http://api.example.com".parse().unwrap());
     let status = client.greet(name("Ada")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
     assert!(Error::find(&status).unwrap().is_cleartext());
-    assert_eq!(stage.books().calls().len(), 0);
+    assert_eq!(setup.state().calls().len(), 0);
 }
 
 /// Each caller has a status of its own, as a `Status` can't be shared.
@@ -116,8 +116,8 @@ async fn b89_the_error_of_a_layer_has_a_status_as_its_source() {
     let refresher =
         refresh_fn(|_: RefreshContext| async { Err(RefreshError::transient(TokenServerSaid("busy"))) });
     let session = Session::builder(refresher).build();
-    let stage = Stage::set("A1 R1 600").await;
-    let mut service: grpc::Auth<_> = AuthLayer::from_session(session).for_grpc().layer(stage.channel.clone());
+    let setup = Setup::new("A1 R1 600").await;
+    let mut service: grpc::Auth<_> = AuthLayer::from_session(session).for_grpc().layer(setup.channel.clone());
     for _ in 0..2 {
         let request = http::Request::new(tonic::body::Body::empty());
         let ready = tower::ServiceExt::<http::Request<tonic::body::Body>>::ready(&mut service).await.unwrap();

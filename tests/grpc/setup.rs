@@ -10,7 +10,7 @@ use tower_reauth::{AuthLayer, Session, SessionBuilder, grpc};
 
 use crate::{
     greeter::{Name, greeter_client::GreeterClient},
-    server::{Books, Judge, Server},
+    server::{CheckedBy, Server, State},
     support::{Endpoint, endpoint, token},
 };
 
@@ -19,7 +19,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 pub(crate) type Client = GreeterClient<grpc::Auth<Channel>>;
 
-pub(crate) struct Stage {
+pub(crate) struct Setup {
     pub(crate) server: Server,
     pub(crate) endpoint: Endpoint,
     pub(crate) session: Session,
@@ -38,20 +38,20 @@ pub(crate) enum Kind {
 
 pub(crate) const KINDS: [Kind; 4] = [Kind::Unary, Kind::ServerStream, Kind::ClientStream, Kind::Both];
 
-// === impl Stage ===
+// === impl Setup ===
 
-impl Stage {
+impl Setup {
     /// The session has the token `A1`, spelt as in `token`; the server accepts none.
-    pub(crate) async fn set(first: &str) -> Self {
-        Self::set_with(first, Judge::Interceptor, |session| session).await
+    pub(crate) async fn new(first: &str) -> Self {
+        Self::with(first, CheckedBy::Interceptor, |session| session).await
     }
 
-    pub(crate) async fn set_with(
+    pub(crate) async fn with(
         first: &str,
-        judge: Judge,
+        checked_by: CheckedBy,
         change: impl FnOnce(SessionBuilder) -> SessionBuilder,
     ) -> Self {
-        let server = Server::start(judge).await;
+        let server = Server::start(checked_by).await;
         let (refresher, endpoint) = endpoint();
         let builder = Session::builder(refresher).token(token(first)).jitter(false);
         let session = change(builder).build();
@@ -60,15 +60,15 @@ impl Stage {
         Self { server, endpoint, session, channel, client }
     }
 
-    pub(crate) fn books(&self) -> &Books {
-        &self.server.books
+    pub(crate) fn state(&self) -> &State {
+        &self.server.state
     }
 
     /// Answers the refresher's next call with a token that the server accepts.
-    pub(crate) async fn give(&mut self, spec: &str) {
-        let call = timeout(LONG, self.endpoint.call()).await.expect("a call of the refresher");
-        self.books().accept(spec.split(' ').next().unwrap());
-        call.give(spec);
+    pub(crate) async fn refresh_with(&mut self, spec: &str) {
+        let call = timeout(LONG, self.endpoint.next_call()).await.expect("a call of the refresher");
+        self.state().accept(spec.split(' ').next().unwrap());
+        call.succeed(spec);
     }
 
     /// Returns once so many callers wait for a token.
