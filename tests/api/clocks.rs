@@ -70,3 +70,16 @@ async fn p13_absurd_wall_clocks_are_survived() {
         assert!(session.status().is_expired(), "by the monotonic clock");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn p13_callers_and_status_agree_on_the_expiry_after_a_step_back() {
+    let clock = clock();
+    let (refresher, _endpoint) = endpoint();
+    let session =
+        Session::builder(refresher).token(token("A1 R1 600")).jitter(false).clock(clock.clone()).build();
+    clock.step_back(Duration::from_secs(3600));
+    let slow_path = session.token().await.unwrap().expires_at();
+    let fast_path = session.token().await.unwrap().expires_at();
+    let status = session.status().expires_at();
+    assert_eq!((slow_path, fast_path), (status, status));
+}

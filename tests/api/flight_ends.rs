@@ -7,12 +7,13 @@ use std::{
 
 use tokio::task::JoinSet;
 use tower_reauth::{
-    Error, Session, SessionBuilder, Token,
+    Error, RefreshError, Session, SessionBuilder, Token,
     rt::{NoRuntime, Spawner, SystemClock, Task},
 };
 
 use crate::support::{
-    BoxError, Endpoint, OnRuntime, clock, endpoint, expired, run_pending_tasks, spawn_token, token,
+    BoxError, Endpoint, OnRuntime, clock, endpoint, expired, run_pending_tasks, spawn_refresh, spawn_token,
+    token,
 };
 
 const WAITERS: usize = 100;
@@ -234,67 +235,6 @@ async fn p17_whatever_ends_the_save_hook_the_token_is_published() {
     }
 }
 
-/// No lock is held while an error of the user's is dropped: its drop may use the session.
-#[test]
-fn p09_the_drop_of_a_users_error_may_use_the_session() {
-    #[derive(Debug)]
-    struct Nosy(Session);
-
-    impl Drop for Nosy {
-        fn drop(&mut self) {
-            self.0.status();
-        }
-    }
-
-    impl std::fmt::Display for Nosy {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("nosy")
-        }
-    }
-
-    impl std::error::Error for Nosy {}
-
-    async fn fails(
-        session: &Session,
-        endpoint: &mut Endpoint,
-        error: fn(Nosy) -> tower_reauth::RefreshError,
-    ) {
-        let own = session.clone();
-        let waiting = tokio::spawn(async move { own.refresh().await.map(|_| ()).unwrap_err() });
-        endpoint.next_call().await.fail(error(Nosy(session.clone())));
-        drop(waiting.await.unwrap());
-        session.reset_backoff();
-    }
-
-    let (done, is_done) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            use tower_reauth::RefreshError;
-
-            let (refresher, mut endpoint) = endpoint();
-            let session = Session::builder(refresher).token(token("A1 R1 600")).build();
-            fails(&session, &mut endpoint, RefreshError::transient).await;
-            session.mark_rejected(&session.try_token().unwrap());
-            fails(&session, &mut endpoint, RefreshError::transient).await;
-            fails(&session, &mut endpoint, RefreshError::misconfigured).await;
-            session.set_token(token("A2 R2 600")).unwrap();
-            fails(&session, &mut endpoint, RefreshError::grant_ended).await;
-            session.set_token(token("A3 R3 600")).unwrap();
-            let own = session.clone();
-            let waiting = tokio::spawn(async move { own.refresh().await.map(|_| ()) });
-            let call = endpoint.next_call().await;
-            session.sign_in(token("B1 Q1 600"));
-            call.fail(RefreshError::transient(Nosy(session.clone())));
-            drop(waiting.await.unwrap());
-            fails(&session, &mut endpoint, RefreshError::transient).await;
-            session.sign_out();
-        });
-        done.send(()).unwrap();
-    });
-    is_done.recv_timeout(Duration::from_secs(10)).expect("no deadlock");
-}
-
 /// A spawner whose runtime can be exchanged.
 #[derive(Clone)]
 struct Movable(Arc<Mutex<tokio::runtime::Handle>>);
@@ -314,4 +254,42 @@ impl Spawner for Movable {
         self.0.lock().unwrap().spawn(task);
         Ok(())
     }
+}
+
+/// The verdict was about R1; the late response has its successor.
+#[tokio::test(start_paused = true)]
+async fn p08_a_late_response_with_a_new_refresh_token_revives_an_ended_session() {
+    let clock = clock();
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher).clock(clock.clone()).build();
+    let _waiting = spawn_token(&session);
+    let abandoned = endpoint.next_call().await;
+    clock.step(Duration::from_secs(100));
+    let waiting = spawn_token(&session);
+    endpoint.next_call().await.fail(RefreshError::grant_ended("invalid_grant"));
+    waiting.await.unwrap().unwrap_err();
+    abandoned.succeed("A2 R2 600");
+    run_pending_tasks().await;
+    assert_eq!(session.token().await.unwrap().secret(), "A2", "the late response is used");
+    let status = session.status();
+    clock.step(Duration::from_secs(700));
+    let _waiting = spawn_token(&session);
+    run_pending_tasks().await;
+    assert_eq!(endpoint.call_count(), 3, "R2 is presented; {status:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p02_a_refresh_token_that_was_exchanged_is_not_presented_when_it_is_set_again() {
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher).build();
+    let _refresh = spawn_refresh(&session);
+    let call = endpoint.next_call().await;
+    assert_eq!(call.cx.refresh_token(), Some("R1"));
+    session.set_token(token("A9 R9 600")).unwrap();
+    // R1 has its successor.
+    call.succeed("A2 R2 600");
+    run_pending_tasks().await;
+    session.set_token(token("A10 R1 600")).unwrap();
+    let _refresh = spawn_refresh(&session);
+    assert_ne!(endpoint.next_call().await.cx.refresh_token(), Some("R1"));
 }

@@ -5,19 +5,25 @@
     reason = "tests fail by panics, and use tokio's tasks and timers"
 )]
 
+mod backoff;
 mod builder;
 mod cancellation;
 mod clocks;
 mod flight_ends;
+mod gated;
 mod hooks;
 mod injection;
 mod layer_order;
 mod one_flight;
 mod origins;
+mod panics;
 mod readiness;
 mod reentrancy;
 mod rejections;
+mod replay;
+mod saves;
 mod secrets;
+mod sign_in;
 mod watching;
 
 #[path = "../support/mod.rs"]

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use http::{HeaderValue, header::AUTHORIZATION};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_reauth::{AuthLayer, Error, Session};
+use tower_reauth::{AuthLayer, Error, Origin, Session};
 
 use crate::support::{BoxError, endpoint, expired, get_from, token};
 
@@ -80,4 +80,15 @@ async fn p15_a_foreign_request_needs_no_token() {
     let (client, sent) = layered(layer.restrict_to_origin("https://api.example.com".parse().unwrap()));
     client.oneshot(get_from("https://other.example/")).await.unwrap();
     assert_eq!((sent.lock().unwrap().len(), endpoint.call_count()), (1, 0));
+}
+
+/// As in a CONNECT request.
+#[tokio::test(start_paused = true)]
+async fn p15_the_host_of_a_uri_without_a_scheme_is_checked() {
+    let origin: Origin = "https://api.example.com".parse().unwrap();
+    let (client, sent) = layered(layer().restrict_to_origin(origin.clone()).default_origin(origin));
+    let request = http::Request::connect("evil.example:443").body(()).unwrap();
+    assert_eq!(request.uri().authority().unwrap().as_str(), "evil.example:443");
+    client.oneshot(request).await.unwrap();
+    assert_eq!(*sent.lock().unwrap(), [None]);
 }

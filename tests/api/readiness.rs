@@ -14,6 +14,7 @@ use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, load_shed::error::Overloaded, service_fn};
 use tower_reauth::{AuthLayer, RefreshError, Session, SkipAuth, refresh_fn};
 
+use crate::gated::Gated;
 use crate::support::{BoxError, endpoint, expired, get, run_pending_tasks, token};
 
 /// Panics when it is called without having been made ready, and counts how many are ready and not called.
@@ -209,86 +210,46 @@ async fn p11_an_error_of_readiness_reaches_the_caller() {
     assert_eq!(waiting.await.unwrap().unwrap_err().to_string(), "the connection is gone");
 }
 
-type Opening = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// Ready when the test says so.
-#[derive(Clone)]
-struct Gated {
-    open: tokio::sync::watch::Receiver<bool>,
-    sent: tokio::sync::mpsc::UnboundedSender<String>,
-    wait: Option<Arc<tokio::sync::Mutex<Opening>>>,
-}
-
-impl Service<http::Request<()>> for Gated {
-    type Response = http::Response<()>;
-    type Error = BoxError;
-    type Future = std::future::Ready<Result<Self::Response, BoxError>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        let mut open = self.open.clone();
-        let wait = self.wait.get_or_insert_with(|| {
-            let opened = async move {
-                let _ = open.wait_for(|open| *open).await;
-            };
-            Arc::new(tokio::sync::Mutex::new(Box::pin(opened) as Opening))
-        });
-        let mut wait = wait.try_lock().unwrap();
-        wait.as_mut().poll(cx).map(Ok)
-    }
-
-    fn call(&mut self, request: http::Request<()>) -> Self::Future {
-        self.wait = None;
-        let header = request.headers()["authorization"].to_str().unwrap().to_owned();
-        self.sent.send(header).unwrap();
-        std::future::ready(Ok(http::Response::new(())))
-    }
-}
-
 /// B53, B76: where the wait for readiness outlasts the new token, the request waits for the next one, without readiness.
 #[tokio::test(start_paused = true)]
 async fn p11_b76_a_token_that_expired_while_its_request_waited_for_readiness_is_not_sent() {
-    let (open, opened) = tokio::sync::watch::channel(true);
-    let (sent, mut log) = tokio::sync::mpsc::unbounded_channel();
+    let gated = Gated::new();
     let (refresher, mut endpoint) = endpoint();
     let session = expired(refresher).build();
-    let gated = Gated { open: opened, sent, wait: None };
-    let client = AuthLayer::from_session(session.clone()).layer(gated);
+    let client = AuthLayer::from_session(session.clone()).layer(gated.clone());
     let mut request = task::spawn(client.oneshot(get()));
     assert_pending!(request.poll());
-    open.send_replace(false);
+    gated.close();
     endpoint.next_call().await.succeed("A2 R2 5");
     run_pending_tasks().await;
     assert_pending!(request.poll());
     tokio::time::advance(std::time::Duration::from_secs(5)).await;
-    open.send_replace(true);
+    gated.open();
     assert_pending!(request.poll());
     let call = endpoint.next_call().await;
     assert_eq!(call.cx.refresh_token(), Some("R2"));
     call.succeed("A3 R3 600");
     run_pending_tasks().await;
     assert_ready_ok!(request.poll());
-    assert_eq!(log.recv().await.unwrap(), "Bearer A3");
-    assert!(log.try_recv().is_err(), "sent once");
+    assert_eq!(gated.received(), ["Bearer A3"]);
 }
 
 /// The same where a newer token came meanwhile: it goes out with that.
 #[tokio::test(start_paused = true)]
 async fn p11_a_newer_token_that_came_while_a_request_waited_for_readiness_is_taken() {
-    let (open, opened) = tokio::sync::watch::channel(true);
-    let (sent, mut log) = tokio::sync::mpsc::unbounded_channel();
+    let gated = Gated::new();
     let (refresher, mut endpoint) = endpoint();
     let session = expired(refresher).build();
-    let gated = Gated { open: opened, sent, wait: None };
-    let client = AuthLayer::from_session(session.clone()).layer(gated);
+    let client = AuthLayer::from_session(session.clone()).layer(gated.clone());
     let mut request = task::spawn(client.oneshot(get()));
     assert_pending!(request.poll());
-    open.send_replace(false);
+    gated.close();
     endpoint.next_call().await.succeed("A2 R2 600");
     run_pending_tasks().await;
     assert_pending!(request.poll());
     session.set_token(token("A9 R9 600")).unwrap();
-    open.send_replace(true);
+    gated.open();
     assert_ready_ok!(request.poll());
-    assert_eq!(log.recv().await.unwrap(), "Bearer A9");
+    assert_eq!(gated.received(), ["Bearer A9"]);
     assert_eq!(endpoint.call_count(), 1);
 }

@@ -198,3 +198,21 @@ async fn p12_a_wait_that_is_carried_inside_ends_at_once() {
     outside.send(wait).unwrap();
     assert_eq!(session.token().await.unwrap().secret(), "A2");
 }
+
+#[tokio::test(start_paused = true)]
+async fn p12_idle_inside_the_refresher_does_not_hang() {
+    let own = Arc::<OnceLock<Session>>::default();
+    let inside = Arc::clone(&own);
+    let refresher = refresh_fn(move |_| {
+        let session = inside.get().unwrap().clone();
+        async move {
+            session.idle().await;
+            Ok(token("A2 R2 600"))
+        }
+    });
+    let session = expired(refresher).build();
+    let _ = own.set(session.clone());
+    let start = tokio::time::Instant::now();
+    let result = session.token().await;
+    assert!(start.elapsed() < Duration::from_secs(1), "{result:?} after {:?}", start.elapsed());
+}

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tower::{Layer, ServiceExt, service_fn};
-use tower_reauth::{AuthLayer, Error, RefreshError, Session, Token};
+use tower_reauth::{AuthLayer, Error, Origin, RefreshError, Session, Token};
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::support::{BoxError, clock, endpoint, get, spawn_refresh};
@@ -136,4 +136,10 @@ async fn p14_a_refreshers_error_is_passed_on_as_it_is() {
     let error = waiting.await.unwrap().unwrap_err();
     let shown = format!("{:?}", RefreshError::find(&error).unwrap().source().unwrap());
     assert!(shown.contains("the user's own words"));
+}
+
+#[test]
+fn p14_an_invalid_origin_shows_no_password() {
+    let error = "https://oauth2:s3cr3t-token@git.example.com".parse::<Origin>().unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("s3cr3t-token"), "{error}");
 }

@@ -69,3 +69,28 @@ async fn c105_a_watch_tells_of_a_new_token() {
     watch.changed().await;
     assert_eq!(watch.status().generation(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn p17_a_shutdown_notifies_watchers() {
+    let (refresher, _endpoint) = endpoint();
+    let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
+    let mut watch = session.watch();
+    assert!(!watch.status().is_shut_down());
+    session.shutdown(Duration::from_secs(1)).await.unwrap();
+    let changed = tokio::time::timeout(Duration::from_secs(5), watch.changed()).await;
+    assert!(changed.is_ok(), "{:?}", session.status());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p07_reset_backoff_notifies_watchers() {
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher).build();
+    let waiting = spawn_token(&session);
+    endpoint.next_call().await.fail(RefreshError::transient("503"));
+    waiting.await.unwrap().unwrap_err();
+    let mut watch = session.watch();
+    assert!(watch.status().retry_at().is_some());
+    session.reset_backoff();
+    let changed = tokio::time::timeout(Duration::from_millis(100), watch.changed()).await;
+    assert!(changed.is_ok(), "{:?}", session.status());
+}
