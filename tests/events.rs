@@ -31,7 +31,7 @@ impl std::io::Write for Log {
 }
 
 #[tokio::test(start_paused = true)]
-async fn b63_the_log_tells_the_whole_story_with_the_generation_in_each_line() {
+async fn b63_each_log_line_has_its_message_and_generation() {
     let log = Log::default();
     let writer = log.clone();
     let layer =

@@ -745,7 +745,7 @@ fn hold(row: Option<&str>) {
 }
 
 #[test]
-fn every_scenario_of_the_table_holds_on_the_layer() {
+fn all_scenarios_hold_on_the_layer() {
     hold(None);
 }
 
@@ -763,14 +763,14 @@ promises! {
     p02_refresh_tokens_are_presented_once "p02"
     p03_cancelling_cancels_nothing_else "p03"
     p04_late_rejections_are_harmless "p04"
-    p05_no_loops_no_storms "p05"
-    p06_stale_makes_nobody_wait "p06"
+    p05_no_loops_and_no_storms "p05"
+    p06_a_stale_token_never_makes_a_caller_wait "p06"
     p07_transient_failure_is_shared_and_paced "p07"
-    p08_an_ended_grant_ends_once "p08"
-    p09_panics_and_lost_runtimes "p09"
+    p08_an_ended_grant_ends_the_session_once "p08"
+    p09_panics_and_lost_runtimes_are_errors "p09"
     p10_sign_in_and_sign_out_win "p10"
-    p12_needs_itself "p12"
-    p13_sleep_and_clock_steps "p13"
-    p17_shutdown_and_saves "p17"
-    p18_unknown_outcomes "p18"
+    p12_a_refresh_that_needs_itself_is_an_error "p12"
+    p13_sleep_and_clock_steps_are_survived "p13"
+    p17_shutdown_waits_for_saves "p17"
+    p18_unknown_outcomes_are_repeated_once "p18"
 }

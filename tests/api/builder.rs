@@ -18,7 +18,7 @@ fn a_session_is_built_without_a_runtime() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn b40_nonsense_is_clamped() {
+async fn b40_out_of_range_settings_are_clamped() {
     let (refresher, mut endpoint) = endpoint();
     let session = Session::builder(refresher)
         .token(token("A1 R1 600"))
@@ -42,7 +42,7 @@ async fn b40_nonsense_is_clamped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn b96_no_patience_is_no_wait() {
+async fn b96_a_wait_timeout_of_zero_fails_at_once() {
     let (refresher, endpoint) = endpoint();
     let session = crate::support::expired(refresher).wait_timeout(Duration::ZERO).build();
     assert!(session.token().await.unwrap_err().is_timeout());

@@ -22,7 +22,7 @@ enum Point {
 
 /// B92, B93, B94, B95, B96 and C06: whoever is dropped, wherever, the others and the session get the token.
 #[tokio::test(start_paused = true)]
-async fn p03_drop_matrix_of_token() {
+async fn p03_c06_a_dropped_token_call_ends_only_itself() {
     for who in [Who::Starter, Who::Waiter, Who::All] {
         for point in [Point::BeforeTheFirstPoll, Point::BetweenPolls, Point::AfterWakeBeforePoll] {
             let (refresher, mut endpoint) = endpoint();
@@ -90,7 +90,7 @@ async fn p03_drop_matrix_of_token() {
 
 /// The same through the layer, in each state of its future: the request is never sent after its drop.
 #[tokio::test(start_paused = true)]
-async fn p03_b101_drop_matrix_of_a_request() {
+async fn p03_b101_a_dropped_request_ends_only_itself() {
     for who in [Who::Starter, Who::Waiter, Who::All] {
         for point in [Point::BeforeTheFirstPoll, Point::BetweenPolls, Point::AfterWakeBeforePoll] {
             let (refresher, mut endpoint) = endpoint();
@@ -142,7 +142,7 @@ async fn p03_b101_drop_matrix_of_a_request() {
 
 /// The request that began a background refresh ends; its runtime's other work goes on.
 #[tokio::test(start_paused = true)]
-async fn p03_b98_a_background_refresh_is_not_its_starters() {
+async fn p03_b98_a_background_refresh_outlives_the_request_that_started_it() {
     let (refresher, mut endpoint) = endpoint();
     let clock = crate::support::clock();
     let session =
@@ -158,7 +158,7 @@ async fn p03_b98_a_background_refresh_is_not_its_starters() {
 
 /// B100 and C84: an outer time limit ends its caller; the flight has its own.
 #[tokio::test(start_paused = true)]
-async fn p03_b100_c84_an_outer_limit_bounds_the_wait() {
+async fn p03_b100_c84_an_outer_timeout_ends_only_its_caller() {
     let (refresher, mut endpoint) = endpoint();
     let session = expired(refresher).build();
     let limit = std::time::Duration::from_secs(2);
@@ -176,7 +176,7 @@ async fn p03_b100_c84_an_outer_limit_bounds_the_wait() {
 
 /// A session's last handle goes in mid-flight: the rotated token is saved all the same.
 #[tokio::test(start_paused = true)]
-async fn p03_b102_a_dropped_session_still_saves_what_comes() {
+async fn p03_b102_the_token_is_saved_though_the_session_was_dropped() {
     let (refresher, mut endpoint) = endpoint();
     let saved = RecordedTokens::default();
     let save = saved.clone();

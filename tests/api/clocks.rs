@@ -8,7 +8,7 @@ use crate::support::{clock, endpoint, token};
 
 /// A clock that was set back is seen by the first call: time that passes after it isn't hidden by the step.
 #[tokio::test(start_paused = true)]
-async fn p13_a_sleep_after_a_clock_set_back_is_seen() {
+async fn p13_time_that_passes_after_a_step_back_counts() {
     let (refresher, _endpoint) = endpoint();
     let clock = clock();
     let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock.clone()).build();
@@ -21,7 +21,7 @@ async fn p13_a_sleep_after_a_clock_set_back_is_seen() {
 
 /// A clock that is set back by less than the token's age: the monotonic one has the larger difference.
 #[tokio::test(start_paused = true)]
-async fn p13_a_clock_set_back_a_little_lengthens_no_life() {
+async fn p13_a_small_step_back_does_not_extend_the_lifetime() {
     let (refresher, _endpoint) = endpoint();
     let clock = clock();
     let session = Session::builder(refresher)
@@ -39,7 +39,7 @@ async fn p13_a_clock_set_back_a_little_lengthens_no_life() {
 
 /// The wall clock of a stored token's receipt is the only one that a new process has.
 #[tokio::test(start_paused = true)]
-async fn p13_a_stored_token_that_expired_while_nothing_ran_is_not_sent() {
+async fn p13_a_stored_token_that_expired_while_no_process_ran_is_not_used() {
     let clock = clock();
     let stored = token("A1 R1 600");
     let (refresher, _endpoint) = endpoint();
@@ -56,7 +56,7 @@ async fn p13_a_stored_token_that_expired_while_nothing_ran_is_not_sent() {
 
 /// Wall clocks at the edges of what can be told are no panic and no token that lives for ever.
 #[tokio::test(start_paused = true)]
-async fn p13_absurd_wall_clocks_are_survived() {
+async fn p13_wall_clocks_at_the_limits_are_survived() {
     use std::time::SystemTime;
 
     for start in [SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + Duration::from_secs(9_000_000_000)] {

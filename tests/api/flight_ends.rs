@@ -61,7 +61,7 @@ async fn recovers(session: Session, mut endpoint: Endpoint, generation: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p09_success() {
+async fn p09_all_waiters_get_the_new_token() {
     let flights = flights();
     let (refresher, mut endpoint) = endpoint();
     let session = on(&flights, expired(refresher));
@@ -72,7 +72,7 @@ async fn p09_success() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p09_a_panic_is_an_unknown_outcome_and_nothing_more() {
+async fn p09_a_panic_of_the_refresher_is_an_unknown_outcome() {
     let flights = flights();
     let (refresher, mut endpoint) = endpoint();
     let session = on(&flights, expired(refresher));
@@ -85,7 +85,7 @@ async fn p09_a_panic_is_an_unknown_outcome_and_nothing_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p09_a_runtime_that_shuts_down_in_mid_flight() {
+async fn p09_a_runtime_that_shuts_down_mid_flight_fails_the_waiters() {
     let flights = flights();
     let (refresher, mut endpoint) = endpoint();
     let spawn = Movable::new(flights.handle().clone());
@@ -100,7 +100,7 @@ async fn p09_a_runtime_that_shuts_down_in_mid_flight() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p09_a_task_that_is_never_polled() {
+async fn p09_a_task_that_is_never_polled_fails_the_waiters() {
     let (refresher, endpoint) = endpoint();
     let never = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let spawn = Movable::new(never.handle().clone());
@@ -116,7 +116,7 @@ async fn p09_a_task_that_is_never_polled() {
 
 /// A spawner that takes a task and drops it: as one whose runtime has ended does, within `spawn`.
 #[tokio::test(flavor = "multi_thread")]
-async fn p09_a_task_that_is_dropped_within_spawn() {
+async fn p09_a_task_that_is_dropped_within_spawn_fails_the_waiters() {
     struct Drops;
 
     impl Spawner for Drops {
@@ -134,7 +134,7 @@ async fn p09_a_task_that_is_dropped_within_spawn() {
 }
 
 #[test]
-fn p09_a_call_where_there_is_no_runtime() {
+fn p09_a_call_outside_a_runtime_is_an_error() {
     let (refresher, endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 0")).build();
     let error = futures::executor::block_on(session.token()).unwrap_err();
@@ -144,7 +144,7 @@ fn p09_a_call_where_there_is_no_runtime() {
 }
 
 #[test]
-fn p09_a_runtime_without_timers() {
+fn p09_a_runtime_without_timers_is_an_error() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (refresher, endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 0")).build();
@@ -157,7 +157,7 @@ fn p09_a_runtime_without_timers() {
 
 /// A flight on a runtime that nobody drives any more.
 #[tokio::test(start_paused = true)]
-async fn p09_waiters_have_their_own_timers_and_the_next_demand_abandons() {
+async fn p09_waiters_time_out_by_themselves_and_the_next_demand_abandons_the_flight() {
     let undriven = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (refresher, mut endpoint) = endpoint();
     let spawn = Movable::new(undriven.handle().clone());
@@ -187,7 +187,7 @@ enum SaveEnd {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p17_whatever_ends_the_save_hook_the_token_is_published() {
+async fn p17_the_token_is_published_however_the_save_hook_ends() {
     for end in [SaveEnd::Success, SaveEnd::Panic, SaveEnd::Fails, SaveEnd::RuntimeGone, SaveEnd::Limit] {
         let mut flights = Some(flights());
         let (refresher, mut endpoint) = endpoint();

@@ -10,7 +10,7 @@ use crate::support::{
 
 /// C15: the rotated token is saved before any request is sent with the new access token.
 #[tokio::test(start_paused = true)]
-async fn p02_c15_c32_the_hook_sees_the_carried_over_refresh_token_and_absolute_times() {
+async fn p02_c15_c32_the_save_hook_gets_the_kept_refresh_token_and_absolute_times() {
     let (refresher, mut endpoint) = endpoint();
     let (given, mut gets) = tokio::sync::mpsc::unbounded_channel();
     let session = expired(refresher)
@@ -35,7 +35,7 @@ async fn p02_c15_c32_the_hook_sees_the_carried_over_refresh_token_and_absolute_t
 
 /// A restart with the stored token: the same session again, with the same windows.
 #[tokio::test(start_paused = true)]
-async fn p02_a_stored_token_is_restored_whole() {
+async fn p02_a_stored_token_is_restored_unchanged() {
     let (refresher, mut endpoint) = endpoint();
     let (given, mut gets) = tokio::sync::mpsc::unbounded_channel();
     let clock = clock();
@@ -63,7 +63,7 @@ async fn p02_a_stored_token_is_restored_whole() {
 
 /// C16: the store is out of order, and nobody notices but the status.
 #[tokio::test(start_paused = true)]
-async fn p17_c16_a_failed_save_is_tried_again_by_a_shutdown() {
+async fn p17_c16_a_failed_save_is_retried_by_shutdown() {
     let (refresher, mut endpoint) = endpoint();
     let saved = RecordedTokens::default();
     let (fails, save) = (std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true)), saved.clone());
@@ -119,7 +119,7 @@ async fn p17_c13_shutdown_waits_for_the_flight_and_its_save() {
 
 /// C98: what a refresh brings after the sign-out goes to the revoke hook, and `settled` waits for that.
 #[tokio::test(start_paused = true)]
-async fn p10_c98_b142_the_late_token_is_revoked_before_the_session_is_settled() {
+async fn p10_c98_b142_a_token_that_arrives_after_the_sign_out_is_revoked_before_the_session_is_idle() {
     let (refresher, mut endpoint) = endpoint();
     let revoked = RecordedTokens::default();
     let revoke = revoked.clone();
@@ -154,7 +154,7 @@ async fn p10_c98_b142_the_late_token_is_revoked_before_the_session_is_settled() 
 
 /// A revoke hook that panics or never ends holds nobody up for good.
 #[tokio::test(start_paused = true)]
-async fn p09_a_revoke_hook_that_never_ends_is_cut_by_the_limit() {
+async fn p09_a_revoke_hook_that_never_ends_times_out() {
     let (refresher, mut endpoint) = endpoint();
     let session = expired(refresher).revoke_with(|_| std::future::pending::<Result<(), BoxError>>()).build();
     let waiting = spawn_token(&session);
@@ -166,7 +166,7 @@ async fn p09_a_revoke_hook_that_never_ends_is_cut_by_the_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p09_an_event_hook_that_panics_is_nothing_to_the_session() {
+async fn p09_a_panic_in_the_event_hook_does_not_affect_the_session() {
     let (refresher, mut endpoint) = endpoint();
     let session = expired(refresher).on_event(|_| panic!("in the listener")).build();
     let waiting = spawn_token(&session);
@@ -176,7 +176,7 @@ async fn p09_an_event_hook_that_panics_is_nothing_to_the_session() {
 
 /// C95, C97: an answer that is no token is the refresher's typed error, and the last good token stays.
 #[tokio::test(start_paused = true)]
-async fn c95_an_answer_that_no_header_can_carry_takes_nothing_away() {
+async fn c95_a_response_that_no_header_can_carry_leaves_the_token_in_use() {
     let refresher = tower_reauth::refresh_fn(|_| async {
         let token = Token::builder("A\u{2011}2").build()?;
         Ok::<_, RefreshError>(token)
@@ -190,7 +190,7 @@ async fn c95_an_answer_that_no_header_can_carry_takes_nothing_away() {
 
 /// What an operator needs to know: "disk full" is in the event, of each try, and of a revocation, too.
 #[tokio::test(start_paused = true)]
-async fn p17_a_hook_that_fails_says_why() {
+async fn p17_the_event_of_a_failed_hook_has_the_cause() {
     use std::sync::{Arc, Mutex};
 
     use tower_reauth::event::EventKind;

@@ -44,7 +44,7 @@ async fn b01_b02_each_request_carries_exactly_the_token() {
 }
 
 #[tokio::test]
-async fn b03_c91_a_request_with_its_own_header_keeps_it_unless_it_is_to_be_replaced() {
+async fn b03_c91_a_request_keeps_its_own_header_unless_overridden() {
     for (overriding, expected) in [(false, "Basic own"), (true, "Bearer A1")] {
         let (server, sent) = server();
         let client = layer(token("A1 R1 600")).override_existing(overriding).layer(server);
@@ -59,7 +59,7 @@ async fn b03_c91_a_request_with_its_own_header_keeps_it_unless_it_is_to_be_repla
 
 /// Several values of the user's keep their order.
 #[tokio::test]
-async fn p16_b03_several_values_of_the_users_are_left_alone_or_replaced_as_one() {
+async fn p16_b03_several_values_of_the_request_are_kept_or_replaced_together() {
     for (overriding, expected) in
         [(false, vec!["Basic one", "Basic two", "Basic three"]), (true, vec!["Bearer A1"])]
     {
@@ -80,7 +80,7 @@ async fn p16_b03_several_values_of_the_users_are_left_alone_or_replaced_as_one()
 
 /// It needs no token, so it doesn't wait for one.
 #[tokio::test(start_paused = true)]
-async fn c91_b13_own_header_and_mark_wait_for_nothing() {
+async fn c91_b13_requests_with_their_own_header_or_skip_auth_do_not_wait() {
     let (server, sent) = server();
     let (refresher, endpoint) = endpoint();
     let client = AuthLayer::from_session(expired(refresher).build()).layer(server);
@@ -97,7 +97,7 @@ async fn c91_b13_own_header_and_mark_wait_for_nothing() {
 }
 
 #[tokio::test]
-async fn b04_another_header_and_another_scheme() {
+async fn b04_header_name_and_scheme_can_be_set() {
     let (server, sent) = server();
     let token = Token::builder("A1").scheme("dpop").build().unwrap();
     let client = layer(token).header_name(HeaderName::from_static("x-api-authorization")).layer(server);
@@ -110,7 +110,7 @@ async fn b04_another_header_and_another_scheme() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn b10_b11_signed_out_fails_or_goes_bare() {
+async fn b10_b11_a_signed_out_request_fails_or_is_sent_without_a_token() {
     let (refresher, endpoint) = endpoint();
     let session = Session::builder(refresher).signed_out().build();
     let (strict, sent) = server();
@@ -127,7 +127,7 @@ async fn b10_b11_signed_out_fails_or_goes_bare() {
 
 /// C97: a token of 20 KB is sent as it is.
 #[tokio::test]
-async fn c97_a_very_large_token_is_sent_as_it_is() {
+async fn c97_a_very_large_token_is_sent_unchanged() {
     let large = "x".repeat(20_000);
     let (server, sent) = server();
     layer(Token::try_new(large.clone()).unwrap()).layer(server).oneshot(get()).await.unwrap();
@@ -152,7 +152,7 @@ async fn a_request_with_too_many_headers_is_a_typed_error() {
 
 /// A user can name the types: the refresher, though a closure, isn't in them.
 #[tokio::test]
-async fn a_service_can_stand_in_a_struct() {
+async fn a_service_can_be_a_field_of_a_struct() {
     struct App {
         http: tower_reauth::Auth<Server>,
     }

@@ -71,7 +71,7 @@ fn both(a: bool, b: bool) -> Vec<(String, bool)> {
 }
 
 #[tokio::test]
-async fn c89_beneath_a_redirect_layer_allowed_origins_keep_the_token_at_home() {
+async fn c89_inside_a_redirect_layer_restricted_origins_keep_the_token_from_other_hosts() {
     let (server, log) = hosts(StatusCode::OK);
     let allowed = auth().restrict_to_origin("https://a.example".parse().unwrap());
     let client = ServiceBuilder::new().layer(FollowRedirectLayer::new()).layer(allowed).service(server);
@@ -85,7 +85,7 @@ async fn c89_beneath_a_redirect_layer_allowed_origins_keep_the_token_at_home() {
 }
 
 #[tokio::test]
-async fn c89_above_a_redirect_layer_the_token_is_stripped_by_that_one() {
+async fn c89_outside_a_redirect_layer_the_redirect_strips_the_token() {
     let (server, log) = hosts(StatusCode::OK);
     let client = ServiceBuilder::new().layer(auth()).layer(FollowRedirectLayer::new()).service(server);
     client.oneshot(request()).await.unwrap();
@@ -94,7 +94,7 @@ async fn c89_above_a_redirect_layer_the_token_is_stripped_by_that_one() {
 
 /// P15: above a redirect layer another host's 401 isn't ours, if the rule says so.
 #[tokio::test(start_paused = true)]
-async fn p15_c89_a_rule_tells_whose_answer_it_is() {
+async fn p15_c89_a_rule_can_accept_another_hosts_401() {
     fn ours(head: &ResponseHead<'_>) -> Verdict {
         match head.extensions().get::<RequestUri>() {
             Some(RequestUri(uri)) if uri.host() != Some("a.example") => Verdict::Accept,
@@ -136,7 +136,7 @@ impl<R> Policy<Request<Body>, R, BoxError> for WhileItHelps {
 
 /// B09: a retry layer outside sees whether trying again helps.
 #[tokio::test(start_paused = true)]
-async fn b09_a_retry_layer_outside_knows_when_to_stop() {
+async fn b09_an_outer_retry_layer_knows_when_to_stop() {
     for (uri, expected) in [("http://b.example/", 1), ("https://b.example/", 4)] {
         let tries = Arc::default();
         let policy = WhileItHelps { left: 3, tries: Arc::clone(&tries) };
@@ -152,7 +152,7 @@ async fn b09_a_retry_layer_outside_knows_when_to_stop() {
 
 /// Each try asks for the token again: the second one has the new token.
 #[tokio::test(start_paused = true)]
-async fn b09_each_try_asks_for_the_token_again() {
+async fn b09_each_try_gets_the_token_again() {
     let failed_once = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let refresher = tower_reauth::refresh_fn(move |_| {
         let failed = failed_once.swap(true, std::sync::atomic::Ordering::SeqCst);
@@ -170,7 +170,7 @@ async fn b09_each_try_asks_for_the_token_again() {
 
 /// B100: one time limit outside bounds the wait, a refused request's too.
 #[tokio::test(start_paused = true)]
-async fn b100_a_time_limit_outside_bounds_wait_and_second_sending() {
+async fn b100_an_outer_timeout_bounds_the_wait_and_the_retry() {
     let (server, _) = hosts(StatusCode::UNAUTHORIZED);
     let (refresher, mut endpoint) = endpoint();
     let session =
@@ -190,7 +190,7 @@ async fn b100_a_time_limit_outside_bounds_wait_and_second_sending() {
 
 /// A service that can't be cloned goes behind a buffer.
 #[tokio::test]
-async fn a_service_that_is_not_clone_goes_behind_a_buffer() {
+async fn a_service_that_is_not_clone_works_behind_a_buffer() {
     struct Once;
 
     impl tower::Service<Request<Body>> for Once {

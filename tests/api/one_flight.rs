@@ -72,7 +72,7 @@ async fn b60_c10_all_waiters_share_one_failure_and_its_source() {
 
 /// C61: a server's `Retry-After` is obeyed up to an hour.
 #[tokio::test(start_paused = true)]
-async fn p07_c61_a_retry_after_of_days_is_an_hour() {
+async fn p07_c61_a_retry_after_of_days_is_clamped_to_an_hour() {
     let (refresher, mut endpoint) = endpoint();
     let clock = crate::support::clock();
     let session = expired(refresher).clock(clock.clone()).build();
@@ -85,7 +85,7 @@ async fn p07_c61_a_retry_after_of_days_is_an_hour() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn b51_two_sessions_are_two() {
+async fn b51_two_sessions_are_independent() {
     let (one, mut asked_one) = endpoint();
     let (other, asked_other) = endpoint();
     let one = expired(one).build();
@@ -100,7 +100,7 @@ async fn b51_two_sessions_are_two() {
 
 /// A refresher that answers in the very call, on the very task.
 #[tokio::test(start_paused = true)]
-async fn b55_a_refresh_that_ends_at_once_deadlocks_nobody() {
+async fn b55_a_refresh_that_ends_at_once_does_not_deadlock() {
     let refresher = tower_reauth::refresh_fn(|_| std::future::ready(Ok(token("A2 R2 600"))));
     let session = expired(refresher).build();
     let callers: Vec<_> = (0..100)
@@ -116,7 +116,7 @@ async fn b55_a_refresh_that_ends_at_once_deadlocks_nobody() {
 
 /// Lives of a millisecond, under steady load from many threads: it ends, and nobody fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn b54_lives_of_a_millisecond_end_well() {
+async fn b54_lifetimes_of_a_millisecond_do_not_deadlock() {
     let refresher = tower_reauth::refresh_fn(|_| std::future::ready(Ok(token("A2 R2 0.001"))));
     let session = Session::builder(refresher).build();
     let mut callers = JoinSet::new();

@@ -28,7 +28,7 @@ fn layer() -> AuthLayer<tower_reauth::refresh::AnyRefresher> {
 }
 
 #[tokio::test]
-async fn p15_b07_cleartext_to_another_host_is_refused_before_anything_is_sent() {
+async fn p15_b07_cleartext_to_another_host_is_an_error_before_anything_is_sent() {
     let (client, sent) = layered(layer());
     let error = client.oneshot(get_from("http://api.example.com/")).await.unwrap_err();
     let error = Error::find(&*error).unwrap();
@@ -40,7 +40,7 @@ async fn p15_b07_cleartext_to_another_host_is_refused_before_anything_is_sent() 
 }
 
 #[tokio::test]
-async fn p15_b08_cleartext_allowed_by_name_and_to_this_machine() {
+async fn p15_b08_cleartext_is_sent_if_allowed_and_to_loopback() {
     let (client, sent) = layered(layer().dangerous_allow_cleartext(true));
     client.oneshot(get_from("http://api.example.com/")).await.unwrap();
     let (client, sent_here) = layered(layer());
@@ -61,7 +61,7 @@ async fn p15_outside_the_allowed_origins_a_request_passes_untouched() {
 }
 
 #[tokio::test]
-async fn p15_without_an_authority_the_error_names_the_setting() {
+async fn p15_without_a_host_the_error_names_the_setting() {
     let (client, sent) = layered(layer());
     let error = client.oneshot(get_from("/path")).await.unwrap_err();
     assert!(Error::find(&*error).unwrap().is_missing_host());
@@ -74,7 +74,7 @@ async fn p15_without_an_authority_the_error_names_the_setting() {
 
 /// Foreign requests don't wait for a token, and start no refresh.
 #[tokio::test(start_paused = true)]
-async fn p15_a_foreign_request_needs_no_token() {
+async fn p15_a_request_to_another_origin_does_not_wait_for_a_token() {
     let (refresher, endpoint) = endpoint();
     let layer = AuthLayer::from_session(expired(refresher).build());
     let (client, sent) = layered(layer.restrict_to_origin("https://api.example.com".parse().unwrap()));

@@ -145,13 +145,13 @@ async fn slow(_: http::Request<()>) -> Result<http::Response<()>, BoxError> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p11_under_a_concurrency_limit_of_one_a_refresher_on_the_same_stack_works() {
+async fn p11_a_refresher_shares_a_concurrency_limit_of_one() {
     let limited = ServiceBuilder::new().concurrency_limit(1).service(service_fn(slow));
     tokio::time::timeout(std::time::Duration::from_secs(5), runs_through_one_permit(limited)).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn p11_under_a_buffer_of_one_a_refresher_on_the_same_stack_works() {
+async fn p11_a_refresher_shares_a_buffer_of_one() {
     let limited = ServiceBuilder::new().buffer(1).concurrency_limit(1).service(service_fn(slow));
     tokio::time::timeout(std::time::Duration::from_secs(5), runs_through_one_permit(limited)).await.unwrap();
 }
@@ -179,7 +179,7 @@ async fn p11_no_permit_is_held_while_waiting() {
 
 /// An inner service that fails to become ready fails its request, also after a wait.
 #[tokio::test(start_paused = true)]
-async fn p11_an_error_of_readiness_reaches_the_caller() {
+async fn p11_a_readiness_error_reaches_the_caller() {
     #[derive(Clone)]
     struct Broken {
         after: Arc<AtomicUsize>,
@@ -236,7 +236,7 @@ async fn p11_b76_a_token_that_expired_while_its_request_waited_for_readiness_is_
 
 /// The same where a newer token came meanwhile: it goes out with that.
 #[tokio::test(start_paused = true)]
-async fn p11_a_newer_token_that_came_while_a_request_waited_for_readiness_is_taken() {
+async fn p11_a_newer_token_that_was_set_while_its_request_waited_for_readiness_is_used() {
     let gated = Gated::new();
     let (refresher, mut endpoint) = endpoint();
     let session = expired(refresher).build();

@@ -18,7 +18,7 @@ async fn ok(_: http::Request<()>) -> Result<http::Response<()>, BoxError> {
 
 /// C82, B57: a refresher that sends its request through the very client that it refreshes for.
 #[tokio::test(start_paused = true)]
-async fn p12_c82_b57_through_the_layered_client_is_an_error_at_once() {
+async fn p12_c82_b57_a_refresh_through_its_own_layer_is_an_error_at_once() {
     let client = Arc::<OnceLock<Client>>::default();
     let own = Arc::clone(&client);
     let refresher = refresh_fn(move |_| {
@@ -43,7 +43,7 @@ async fn p12_c82_b57_through_the_layered_client_is_an_error_at_once() {
 
 /// B13, B56, B58: the marked way works, and reads are answered.
 #[tokio::test(start_paused = true)]
-async fn p12_b13_a_marked_request_passes_and_reads_are_answered() {
+async fn p12_b13_inside_a_refresher_skip_auth_requests_and_reads_work() {
     let client = Arc::<OnceLock<(Client, Session)>>::default();
     let own = Arc::clone(&client);
     let refresher = refresh_fn(move |cx: RefreshContext| {
@@ -65,7 +65,7 @@ async fn p12_b13_a_marked_request_passes_and_reads_are_answered() {
 
 /// Each of a session's waiting calls, from its refresher and from its save hook.
 #[tokio::test(start_paused = true)]
-async fn p12_no_waiting_call_waits_for_itself() {
+async fn p12_no_call_in_a_refresher_or_save_hook_waits_for_itself() {
     let own = Arc::<OnceLock<Session>>::default();
     let (in_refresher, in_hook) = (Arc::clone(&own), Arc::clone(&own));
     let refresher = refresh_fn(move |_| {
@@ -92,7 +92,7 @@ async fn p12_no_waiting_call_waits_for_itself() {
 
 /// A shutdown waits for the flight, so from within it that is an error at once, too.
 #[tokio::test(start_paused = true)]
-async fn p12_p17_a_shutdown_from_within_waits_for_nothing() {
+async fn p12_p17_a_shutdown_inside_the_refresher_does_not_wait() {
     let own = Arc::<OnceLock<Session>>::default();
     let inside = Arc::clone(&own);
     let refresher = refresh_fn(move |_| {
@@ -113,7 +113,7 @@ async fn p12_p17_a_shutdown_from_within_waits_for_nothing() {
 
 /// A stale token's too; a fresh one's can't hang, and is served.
 #[tokio::test(start_paused = true)]
-async fn p12_a_stale_token_is_an_error_inside_and_a_fresh_one_is_not() {
+async fn p12_inside_a_refresher_a_fresh_token_is_served_and_a_stale_one_is_an_error() {
     for (age, served) in [(0, true), (450, false)] {
         let own = Arc::<OnceLock<Session>>::default();
         let inside = Arc::clone(&own);
@@ -138,7 +138,7 @@ async fn p12_a_stale_token_is_an_error_inside_and_a_fresh_one_is_not() {
 
 /// A token exchange needs another session's token.
 #[tokio::test(start_paused = true)]
-async fn p12_another_sessions_demand_is_answered() {
+async fn p12_another_sessions_token_is_available_inside_a_refresher() {
     let (first, mut endpoint) = endpoint();
     let subject = expired(first).build();
     let exchange = {
@@ -160,7 +160,7 @@ async fn p12_another_sessions_demand_is_answered() {
 
 /// From a task of its own it is bounded by the patience and the flight's limit.
 #[tokio::test(start_paused = true)]
-async fn p12_from_another_task_it_is_bounded() {
+async fn p12_a_refresh_that_needs_itself_from_another_task_times_out() {
     let own = Arc::<OnceLock<Session>>::default();
     let inside = Arc::clone(&own);
     let refresher = refresh_fn(move |_| {
@@ -179,7 +179,7 @@ async fn p12_from_another_task_it_is_bounded() {
 
 /// A wait that began outside and is carried into the refresher.
 #[tokio::test(start_paused = true)]
-async fn p12_a_wait_that_is_carried_inside_ends_at_once() {
+async fn p12_a_wait_that_moves_into_the_refresher_ends_at_once() {
     let (outside, carried) = tokio::sync::mpsc::unbounded_channel::<futures::future::BoxFuture<'static, _>>();
     let carried = Arc::new(tokio::sync::Mutex::new(carried));
     let refresher = refresh_fn(move |_| {

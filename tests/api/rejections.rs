@@ -129,7 +129,7 @@ async fn p04_a_thousand_late_rejections_cause_one_refresh_of_their_generation() 
 
 /// B105, B106, C64: what the second sending is answered is the caller's.
 #[tokio::test(start_paused = true)]
-async fn p05_b105_the_second_rejection_is_the_answer() {
+async fn p05_b105_a_second_rejection_is_returned_to_the_caller() {
     let (refresher, mut endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
     let server = Server::default();
@@ -180,7 +180,7 @@ async fn storm(answers: fn(u64) -> Result<&'static str, RefreshError>) -> (usize
 
 /// 1 s, 1.6 s .. 120 s: fifteen tries fit into ten minutes.
 #[tokio::test(start_paused = true)]
-async fn p05_b136_a_server_that_refuses_everything_is_no_storm() {
+async fn p05_b136_a_server_that_rejects_everything_causes_no_storm() {
     let (asked, most) = storm(|_| Err(RefreshError::transient("down"))).await;
     assert!((13..=15).contains(&asked) && most == 1, "{asked} {most}");
     let (asked, most) = storm(|_| Ok("A* R* 6000")).await;
@@ -193,7 +193,7 @@ async fn p05_b136_a_server_that_refuses_everything_is_no_storm() {
 
 /// B128: all but the credential is that of the first sending, and layers beneath run again.
 #[tokio::test(start_paused = true)]
-async fn p16_b128_b130_the_second_sending_is_the_same_request() {
+async fn p16_b128_b130_a_retry_is_the_same_request_through_the_inner_layers() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let record = Arc::clone(&seen);
     let server = service_fn(move |request: Request<Bytes>| {
@@ -239,7 +239,7 @@ async fn p16_b128_b130_the_second_sending_is_the_same_request() {
 
 /// B125, B126, B129, C101: not sent again, its 401 is the caller's, and the next call has a new token.
 #[tokio::test(start_paused = true)]
-async fn b126_what_cannot_be_sent_again_marks_the_token_all_the_same() {
+async fn b126_a_request_that_cannot_be_retried_still_marks_the_token() {
     let (refresher, mut endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
     let server = Server::default();
@@ -296,7 +296,7 @@ enum Point {
 
 /// Dropping a rejected request at each of its await points ends it alone: B101, B127, p03.
 #[tokio::test(start_paused = true)]
-async fn p03_b101_drop_matrix_of_a_rejected_request() {
+async fn p03_b101_a_dropped_rejected_request_ends_only_itself() {
     for point in [Point::FirstSending, Point::Waiting, Point::Readying, Point::SecondSending] {
         let (refresher, mut endpoint) = endpoint();
         let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
@@ -374,7 +374,7 @@ impl Service<Request<Bytes>> for Gate {
 
 /// The second sending acquires readiness anew: with one permit, held by nobody who waits.
 #[tokio::test(start_paused = true)]
-async fn p11_refused_requests_and_their_refresher_share_one_permit() {
+async fn p11_rejected_requests_and_their_refresher_share_one_permit() {
     let good = Arc::new(Mutex::new("A1".to_owned()));
     let accepted = Arc::clone(&good);
     let server = service_fn(move |request: Request<Bytes>| {
@@ -409,7 +409,7 @@ async fn p11_refused_requests_and_their_refresher_share_one_permit() {
 
 /// A rejection of a token that was set by hand, and one while a background refresh runs.
 #[tokio::test(start_paused = true)]
-async fn p04_a_set_token_and_a_stale_one_are_refused() {
+async fn p04_a_rejection_of_a_stale_token_joins_the_running_refresh() {
     let (refresher, mut endpoint) = endpoint();
     let clock = clock();
     let session =
@@ -434,7 +434,7 @@ async fn p04_a_set_token_and_a_stale_one_are_refused() {
 
 /// A replay may have to wait for the very connection that the refusal's body holds.
 #[tokio::test(start_paused = true)]
-async fn p16_the_refusal_is_let_go_before_the_second_sending_waits_for_readiness() {
+async fn p16_the_rejection_is_dropped_before_the_retry_waits_for_readiness() {
     #[derive(Debug)]
     struct Held(Arc<AtomicUsize>);
 

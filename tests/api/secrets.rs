@@ -58,7 +58,7 @@ impl std::io::Write for Printed {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p14_c93_nothing_of_ours_shows_a_token() {
+async fn p14_c93_nothing_that_is_printed_shows_a_token() {
     let printed = Printed::default();
     let log = printed.clone();
     let subscriber = tracing_subscriber::registry()

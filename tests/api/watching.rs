@@ -8,7 +8,7 @@ use tower_reauth::{RefreshError, Session};
 use crate::support::{clock, endpoint, expired, run_pending_tasks, spawn_token, token};
 
 #[tokio::test(start_paused = true)]
-async fn p08_b78_the_end_of_a_grant_is_seen_once_by_each_watcher() {
+async fn p08_b78_each_watcher_is_notified_once_that_the_grant_ended() {
     let (refresher, mut endpoint) = endpoint();
     let session = expired(refresher).build();
     let mut watches = [session.watch(), session.watch()];
@@ -34,7 +34,7 @@ async fn p08_b78_the_end_of_a_grant_is_seen_once_by_each_watcher() {
 
 /// A change between `status()` and `changed()` isn't lost, nor is one whose future was dropped.
 #[tokio::test(start_paused = true)]
-async fn no_change_is_lost() {
+async fn a_watcher_misses_no_change() {
     let (refresher, _endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
     let mut watch = session.watch();
@@ -54,7 +54,7 @@ async fn no_change_is_lost() {
 
 /// C105: a connection that must authenticate again learns that there is a new token.
 #[tokio::test(start_paused = true)]
-async fn c105_a_watch_tells_of_a_new_token() {
+async fn c105_a_watcher_is_notified_of_a_new_token() {
     let (refresher, mut endpoint) = endpoint();
     let clock = clock();
     let session =

@@ -36,7 +36,7 @@ async fn asked(set: impl FnOnce(oauth2::Client) -> oauth2::Client) -> Asked {
 }
 
 #[tokio::test(start_paused = true)]
-async fn b120_b122_claims_are_asked_for_once_where_that_was_set() {
+async fn b120_b122_missing_claims_are_requested_once_if_enabled() {
     assert_eq!(asked(|client| client).await.param("claims"), None);
     assert_eq!(asked(oauth2::Client::request_missing_claims).await.param("claims").unwrap(), CLAIMS);
 }

@@ -21,14 +21,14 @@ async fn asked(set: impl FnOnce(oauth2::Client) -> oauth2::Client) -> Asked {
 const GRANT: &str = "grant_type=refresh_token&refresh_token=R1";
 
 #[tokio::test]
-async fn a_public_client_says_its_name() {
+async fn a_public_client_sends_its_id() {
     let asked = asked(|client| client).await;
     assert_eq!(asked.body, format!("{GRANT}&client_id=app"));
     assert!(!asked.headers.contains_key("authorization"));
 }
 
 #[tokio::test]
-async fn basic_is_in_the_header_alone() {
+async fn client_secret_basic_is_only_in_the_header() {
     let asked = asked(|client| client.client_secret_basic("s e:c+r%")).await;
     assert_eq!(asked.body, GRANT);
     // RFC 6749 §2.3.1: `app:s+e%3Ac%2Br%25`.
@@ -36,7 +36,7 @@ async fn basic_is_in_the_header_alone() {
 }
 
 #[tokio::test]
-async fn post_is_in_the_body_alone() {
+async fn client_secret_post_is_only_in_the_body() {
     let asked = asked(|client| client.client_secret_post("s&=ü")).await;
     assert_eq!(asked.body, format!("{GRANT}&client_id=app&client_secret=s%26%3D%C3%BC"));
     assert!(!asked.headers.contains_key("authorization"));
@@ -60,7 +60,7 @@ async fn an_assertion_is_made_for_each_request() {
 }
 
 #[tokio::test]
-async fn an_assertion_that_cant_be_made_is_one_of_the_configuration_and_nothing_is_sent() {
+async fn an_assertion_that_cannot_be_made_is_a_misconfiguration_and_nothing_is_sent() {
     let server = Server::on_loopback([reply(200, TOKEN)]).await;
     let client = server.client().client_assertion(|| Err::<String, _>("no key"));
     let error = client.refresh_token_grant().refresh(r1()).await.unwrap_err();
@@ -71,7 +71,7 @@ async fn an_assertion_that_cant_be_made_is_one_of_the_configuration_and_nothing_
 }
 
 #[tokio::test]
-async fn the_last_way_set_is_the_one() {
+async fn the_last_authentication_method_wins() {
     let asked = asked(|client| client.client_secret_basic("one").client_secret_post("two")).await;
     assert_eq!(asked.body, format!("{GRANT}&client_id=app&client_secret=two"));
     assert!(!asked.headers.contains_key("authorization"));

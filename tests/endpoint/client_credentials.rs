@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn it_sends_no_refresh_token_though_there_is_one() {
+async fn client_credentials_send_no_refresh_token() {
     let server = Server::in_memory([reply(200, TOKEN)]);
     let client = server.client().client_secret_basic("s").scopes(["a", "b"]).audience("api");
     let session =
@@ -28,7 +28,7 @@ async fn it_sends_no_refresh_token_though_there_is_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p08_no_refusal_ends_it() {
+async fn p08_no_error_ends_a_client_credentials_grant() {
     for name in ["invalid_grant", "bad_refresh_token", "login_required", "disabled"] {
         for status in [200, 400, 401, 410] {
             let verdicts = ErrorClassifier::new()
@@ -47,7 +47,7 @@ async fn p08_no_refusal_ends_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p08_nor_one_of_an_endpoint_that_is_sent_none() {
+async fn p08_no_error_ends_a_session_without_a_refresh_token() {
     let server = Server::in_memory([error(400, "invalid_grant")]);
     let endpoint = server
         .json()
@@ -58,7 +58,7 @@ async fn p08_nor_one_of_an_endpoint_that_is_sent_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p08_the_same_clients_other_grants_can_end() {
+async fn p08_a_refresh_token_grant_of_the_same_client_can_end() {
     let server = Server::in_memory([error(400, "invalid_grant")]);
     let client = server.client();
     assert!(client.client_credentials_grant().refresh(r1()).await.unwrap_err().is_misconfigured());

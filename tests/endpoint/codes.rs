@@ -23,7 +23,7 @@ fn code(error: &RefreshError) -> Option<&str> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c46_b81_an_error_is_one_also_with_status_200() {
+async fn c46_b81_an_error_with_status_200_is_an_error() {
     let dead = failure(error(200, "bad_refresh_token")).await;
     assert!(dead.is_grant_ended());
     assert_eq!(code(&dead), Some("bad_refresh_token"));
@@ -40,7 +40,7 @@ async fn c46_b81_an_error_is_one_also_with_status_200() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c46_an_error_that_says_nothing_is_none() {
+async fn c46_an_empty_error_is_ignored() {
     for nothing in ["null", r#""""#, r#"" ""#, "false", "0", "[]", "{ }"] {
         let answer = format!(r#"{{"error":{nothing},"access_token":"A2","token_type":"Bearer"}}"#);
         let server = Server::in_memory([reply(200, answer)]);
@@ -77,7 +77,7 @@ async fn c46_b83_b84_a_success_without_a_token_is_transient_and_keeps_r1() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c48_an_outage_is_no_verdict() {
+async fn c48_an_outage_does_not_end_the_grant() {
     let server = Server::in_memory([
         Reply::refused(),
         reply(500, "<html>oops</html>").header("content-type", "text/html"),
@@ -102,7 +102,7 @@ async fn c48_an_outage_is_no_verdict() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c50_a_refusal_of_which_nothing_is_known_is_tried_twelve_times_an_hour_at_most() {
+async fn c50_an_unknown_refusal_is_retried_at_most_twelve_times_an_hour() {
     for answer in [
         error(400, "invalid_request"),
         error(401, "token_inactive"),
@@ -124,7 +124,7 @@ async fn c50_a_refusal_of_which_nothing_is_known_is_tried_twelve_times_an_hour_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn c50_after_a_success_a_refusal_is_tried_at_the_backoffs_pace_again() {
+async fn c50_after_a_success_a_refusal_is_retried_at_the_pace_of_the_backoff_again() {
     let refused = || error(400, "invalid_request");
     let server = Server::in_memory([refused(), refused(), reply(200, TOKEN), refused()]);
     let (builder, _) = session(server.client().refresh_token_grant());
@@ -144,7 +144,7 @@ async fn c50_after_a_success_a_refusal_is_tried_at_the_backoffs_pace_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c50_b82_the_error_names_status_and_code_and_can_be_told_apart() {
+async fn c50_b82_the_error_has_status_and_code_and_codes_can_be_classified() {
     let refused = failure(error(400, "invalid_request")).await;
     let found = EndpointError::find(&refused).unwrap();
     assert_eq!((found.status().unwrap().as_u16(), found.code()), (400, Some("invalid_request")));
@@ -166,7 +166,7 @@ async fn c50_b82_the_error_names_status_and_code_and_can_be_told_apart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c50_a_status_can_be_told_and_a_known_code_goes_before_it() {
+async fn c50_a_status_can_be_classified_and_a_known_code_takes_precedence() {
     let gone = ErrorClassifier::new()
         .status(410, FailureKind::GrantEnded)
         .status(http::StatusCode::NOT_FOUND.as_u16(), FailureKind::Misconfigured)
@@ -185,7 +185,7 @@ async fn c50_a_status_can_be_told_and_a_known_code_goes_before_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c52_the_code_of_an_error_that_is_an_object_is_found() {
+async fn c52_the_code_inside_an_error_object_is_found() {
     for (body, expected) in [
         (
             r#"{"error":{"message":"m","type":"invalid_request_error","param":null,"code":"refresh_token_reused"}}"#,

@@ -14,7 +14,7 @@ async fn gives_a2(answer: Reply) {
 }
 
 #[tokio::test]
-async fn c56_the_content_type_says_nothing() {
+async fn c56_the_content_type_is_ignored() {
     for name in [
         "",
         "text/plain; charset=utf-8",
@@ -32,7 +32,7 @@ async fn c56_the_content_type_says_nothing() {
 }
 
 #[tokio::test]
-async fn c57_json_is_asked_for_and_a_form_is_read() {
+async fn c57_json_is_requested_and_a_form_is_accepted() {
     let form = "access_token=A2&expires_in=5&refresh_token=R2";
     let server = Server::on_loopback([reply(200, form)]).await;
     let token = server.client().refresh_token_grant().refresh(r1()).await.unwrap();
@@ -49,21 +49,21 @@ async fn c57_json_is_asked_for_and_a_form_is_read() {
 }
 
 #[tokio::test]
-async fn t17_a_byte_order_mark_and_white_space_are_skipped() {
+async fn t17_a_byte_order_mark_and_whitespace_are_skipped() {
     for around in ["\u{feff}", "\u{feff}\u{feff}", "\r\n\t ", "\u{feff} "] {
         gives_a2(reply(200, format!("{around}{TOKEN}\r\n"))).await;
     }
 }
 
 #[tokio::test]
-async fn c56_what_follows_the_object_is_let_be() {
+async fn c56_text_after_the_object_is_ignored() {
     for after in ["\n", "}", "garbage", "<!-- page -->", r#"{"error":"x"}"#, "\0\0"] {
         gives_a2(reply(200, format!("{TOKEN}{after}"))).await;
     }
 }
 
 #[tokio::test]
-async fn c56_one_wrong_byte_in_a_message_hides_nothing() {
+async fn c56_invalid_utf8_in_a_message_does_not_hide_the_rest() {
     // Latin-1, and a letter of UTF-8 that was cut.
     for message in [&b"d\xe9j\xe0 vu"[..], b"\xff\xfe", b"cut \xe2\x82"] {
         let around = |before: &str, after: &str| [before.as_bytes(), message, after.as_bytes()].concat();
@@ -74,7 +74,7 @@ async fn c56_one_wrong_byte_in_a_message_hides_nothing() {
 }
 
 #[tokio::test]
-async fn c95_a_token_of_wrong_bytes_is_refused_and_never_another_token() {
+async fn c95_a_token_with_invalid_bytes_is_an_error_and_never_another_token() {
     for body in [
         &b"{\"access_token\":\"A\xe92\",\"token_type\":\"Bearer\"}"[..],
         b"{\"access_token\":\"A\xc3\xa92\",\"token_type\":\"Bearer\"}",
@@ -90,13 +90,13 @@ async fn c95_a_token_of_wrong_bytes_is_refused_and_never_another_token() {
 }
 
 #[tokio::test]
-async fn c56_escapes_are_read() {
+async fn c56_json_escapes_are_decoded() {
     let token = refresh(reply(200, r#"{"\u0061ccess_token":"A\u0032\/","token_type":"b\u0065arer"}"#)).await;
     assert_eq!(token.unwrap().access_token(), "A2/");
 }
 
 #[tokio::test]
-async fn c57_what_is_neither_is_told_by_kind_and_length_alone() {
+async fn c57_an_error_about_another_body_names_only_its_type_and_length() {
     let page = "<html>SENTINEL</html>";
     for (answer, words) in [
         (
@@ -121,7 +121,7 @@ async fn c57_what_is_neither_is_told_by_kind_and_length_alone() {
 }
 
 #[tokio::test]
-async fn c19_json_that_ends_in_the_middle_is_an_answer_that_was_lost() {
+async fn c19_truncated_json_is_a_lost_response() {
     for cut in [
         "{",
         r#"{"access_token":"A2"#,
@@ -143,7 +143,7 @@ async fn c19_json_that_ends_in_the_middle_is_an_answer_that_was_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_a_pair_in_a_name_hides_nothing() {
+async fn c56_an_unpaired_surrogate_in_a_name_does_not_hide_the_rest() {
     let answer = r#"{"\ud800":1,"access_token":"A2","token_type":"Bearer"}"#;
     let server = Server::in_memory([reply(200, answer)]);
     let token = server.client().refresh_token_grant().refresh(r1()).await.unwrap();

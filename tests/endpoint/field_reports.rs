@@ -140,7 +140,7 @@ fn rows() -> Vec<Row> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c34_to_c61_the_zoo_of_answers() {
+async fn t01_field_reports_are_interpreted_as_documented() {
     let mut wrong = Vec::new();
     for Row { name, replies, ask, expected, asked } in rows() {
         let server = Server::in_memory(replies);

@@ -12,7 +12,7 @@ use crate::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn c53_a_wrong_client_signs_nobody_out() {
+async fn c53_a_misconfigured_client_signs_nobody_out() {
     for (status, name) in [
         (401, "invalid_client"),
         (400, "unauthorized_client"),
@@ -35,7 +35,7 @@ async fn c53_a_wrong_client_signs_nobody_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c54_an_end_ends_the_session_once_and_the_same_token_set_anew_is_presented() {
+async fn c54_an_ended_grant_ends_the_session_once_and_the_same_token_can_be_set_again() {
     let server = Server::in_memory([error(400, "invalid_grant"), reply(200, TOKEN)]);
     let (builder, ends) = session(server.client().refresh_token_grant());
     let session = builder.build();
@@ -50,7 +50,7 @@ async fn c54_an_end_ends_the_session_once_and_the_same_token_set_anew_is_present
 }
 
 #[tokio::test(start_paused = true)]
-async fn c54_confirmed_once_an_end_that_passes_is_none() {
+async fn c54_a_temporary_invalid_grant_ends_nothing_if_confirmed() {
     let server = Server::in_memory([error(400, "invalid_grant"), reply(200, TOKEN)]);
     let refresher = server.client().refresh_token_grant().confirm_grant_ended(Duration::from_secs(2));
     let (builder, ends) = session(refresher);

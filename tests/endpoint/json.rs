@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn simplejwt_is_known() {
+async fn the_simplejwt_preset_works() {
     // A JWT that ends at second 1,000,300; the test's clock begins at 1,000,000.
     let jwt = "e30.eyJleHAiOjEwMDAzMDB9.sig";
     let answer = format!(r#"{{"access":"{jwt}","refresh":"R2"}}"#);
@@ -36,7 +36,7 @@ async fn simplejwt_is_known() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c52_a_code_is_looked_for_where_it_was_said_to_be() {
+async fn c52_the_error_code_is_read_from_its_configured_path() {
     let refused = r#"{"error":"e","code":"c","detail":{"reason":"r"}}"#;
     let code = async |endpoint: tower_reauth::json::JsonEndpoint| {
         let error = endpoint.refresh(r1()).await.unwrap_err();
@@ -51,7 +51,7 @@ async fn c52_a_code_is_looked_for_where_it_was_said_to_be() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_are_ways_through_nested_objects() {
+async fn fields_are_read_from_their_configured_paths() {
     let answer = r#"{"data":{"jwt":"A2","next":{"value":"R2"},"ttl_ms":"60000"},"jwt":"wrong","ok":true}"#;
     let server = Server::in_memory([reply(201, answer)]);
     let endpoint = server
@@ -71,7 +71,7 @@ async fn names_are_ways_through_nested_objects() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_backend_means_can_be_told() {
+async fn errors_of_a_backend_can_be_classified() {
     let server = Server::in_memory([error(403, "session_expired"), reply(419, "")]);
     let verdicts = ErrorClassifier::new().code("session_expired", FailureKind::GrantEnded);
     let status = http::StatusCode::from_u16(419).unwrap();

@@ -36,7 +36,7 @@ async fn told(lifetime: &Lifetime, member: &str) -> (Option<f64>, usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c34_c38_b34_whatever_stands_there_a_token_is_made_of_it() {
+async fn c34_c38_b34_every_number_is_accepted_as_a_lifetime() {
     let seconds = Lifetime::seconds("expires_in");
     for (text, life) in [
         ("5", 5.0),
@@ -66,7 +66,7 @@ async fn c34_c38_b34_whatever_stands_there_a_token_is_made_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c34_a_life_that_cant_be_read_is_unknown_and_told_once() {
+async fn c34_an_invalid_lifetime_is_unknown_with_one_warning() {
     let seconds = Lifetime::seconds("expires_in");
     for value in [
         r#""abc""#,
@@ -105,7 +105,7 @@ async fn c34_a_life_that_cant_be_read_is_unknown_and_told_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c34_lives_in_other_units_and_places() {
+async fn c34_other_units_and_places_of_a_lifetime_are_read() {
     // The test's clock begins at second 1,000,000.
     for (lifetime, member, life) in [
         (Lifetime::milliseconds("ms"), r#","ms":1500"#, 1.5),
@@ -121,7 +121,7 @@ async fn c34_lives_in_other_units_and_places() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c36_a_life_of_zero_is_no_storm_where_the_server_accepts_the_token() {
+async fn c36_a_lifetime_of_zero_causes_no_storm_if_the_server_accepts_the_token() {
     let replies = (2..20).map(|n| reply(200, answer(&format!("A{n}"), r#","expires_in":0"#)));
     let server = Server::in_memory(replies);
     let refresher = server.client().refresh_token_grant();
@@ -135,7 +135,7 @@ async fn c36_a_life_of_zero_is_no_storm_where_the_server_accepts_the_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c36_a_life_of_zero_is_no_storm_where_the_server_refuses_the_token() {
+async fn c36_a_lifetime_of_zero_causes_no_storm_if_the_server_rejects_the_token() {
     let replies = (2..20).map(|n| reply(200, answer(&format!("A{n}"), r#","expires_in":0"#)));
     let server = Server::in_memory(replies);
     let refresher = server.client().refresh_token_grant();
@@ -160,7 +160,7 @@ async fn c36_a_life_of_zero_is_no_storm_where_the_server_refuses_the_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c37_an_answer_without_a_life_is_no_storm() {
+async fn c37_a_response_without_a_lifetime_causes_no_storm() {
     let server = Server::in_memory([reply(200, answer("A2", ""))]);
     let refresher = server.client().refresh_token_grant();
     let session = Session::builder(refresher).token(token("A1 R1 5")).clock(clock()).build();
@@ -177,7 +177,7 @@ async fn c37_an_answer_without_a_life_is_no_storm() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c38_a_life_beyond_all_bounds_is_refreshed_not_once_in_a_year() {
+async fn c38_a_token_with_an_excessive_lifetime_is_not_refreshed_within_a_year() {
     for life in ["18446744073709551615", "9223372036854775807", "1e300", "1e999"] {
         let server = Server::in_memory([reply(200, answer("A2", &format!(r#","expires_in":{life}"#)))]);
         let refresher = server.client().refresh_token_grant();
@@ -192,7 +192,7 @@ async fn c38_a_life_beyond_all_bounds_is_refreshed_not_once_in_a_year() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c37_a_life_that_isnt_where_it_was_said_to_be_is_told() {
+async fn c37_a_lifetime_missing_from_its_configured_place_is_a_warning() {
     let server = Server::in_memory([reply(200, TOKEN)]);
     let notices = async |lifetime| {
         let token = server.json().lifetime(lifetime).refresh(r1()).await.unwrap();

@@ -50,7 +50,7 @@ fn found(error: &RefreshError) -> &EndpointError {
 }
 
 #[tokio::test]
-async fn c97_an_answer_over_the_limit_is_a_typed_error_that_names_it() {
+async fn c97_a_response_above_the_limit_is_a_typed_error_with_the_limit() {
     for answer in [reply(200, long(2 << 20)), reply(200, long(2 << 20)).chunked()] {
         let error = refresh(answer).await.unwrap_err();
         assert!(error.is_misconfigured());
@@ -80,7 +80,7 @@ async fn c97_the_limit_is_exact_and_can_be_set() {
 }
 
 #[tokio::test]
-async fn c97_large_tokens_are_taken() {
+async fn c97_large_tokens_are_accepted() {
     for bytes in [4 * 1024, 20 * 1024, 200 * 1024] {
         for answer in [reply(200, token_of(bytes)), reply(200, token_of(bytes)).chunked()] {
             assert_eq!(refresh(answer).await.unwrap().access_token().len(), bytes);
@@ -89,21 +89,21 @@ async fn c97_large_tokens_are_taken() {
 }
 
 #[tokio::test]
-async fn c97_of_a_refusal_that_is_too_long_the_status_is_enough() {
+async fn c97_an_error_response_above_the_limit_is_classified_by_its_status() {
     assert!(refresh(reply(503, long(1 << 20))).await.unwrap_err().is_transient());
     assert!(refresh(reply(500, long(1 << 20)).chunked()).await.unwrap_err().is_outcome_unknown());
     assert!(refresh(reply(422, long(1 << 20))).await.unwrap_err().is_misconfigured());
 }
 
 #[tokio::test]
-async fn c97_an_answer_that_is_told_to_be_too_long_isnt_waited_for() {
+async fn c97_a_response_with_a_content_length_above_the_limit_is_not_read() {
     let client = raw_held("HTTP/1.1 200 OK\r\ncontent-length: 2097152\r\n\r\n{").await;
     let error = client.refresh_token_grant().refresh(r1()).await.unwrap_err();
     assert_eq!(found(&error).response_limit(), Some(256 * 1024), "{error:?}");
 }
 
 #[tokio::test]
-async fn c97_a_length_that_is_a_lie_costs_nothing() {
+async fn c97_a_false_content_length_allocates_nothing() {
     for length in ["18446744073709551610", "9000000000000000000", "1000000000000000"] {
         let server = raw(&format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{{\"acc")).await;
         let refresher = server.max_response_size(usize::MAX).refresh_token_grant();
@@ -143,7 +143,7 @@ async fn serve_raw(answer: &str, held: bool) -> oauth2::Client {
 }
 
 #[tokio::test]
-async fn c19_an_answer_that_is_cut_is_a_lost_one() {
+async fn c19_a_truncated_response_is_a_lost_response() {
     for answer in [
         "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"access_token\":\"A2\"",
         "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"access_token\":\"A2\"}",
@@ -177,7 +177,7 @@ async fn c84_a_connection_that_hangs_is_transient() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c84_sent_and_unanswered_is_unknown_and_the_limit_can_be_set() {
+async fn c84_a_request_without_a_response_is_an_unknown_outcome_after_the_timeout() {
     let server = Server::in_memory([reply(200, TOKEN).held()]);
     let begin = Instant::now();
     let refresher = server.client().timeout(Duration::from_secs(3)).refresh_token_grant();
@@ -203,7 +203,7 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn c84_a_body_that_never_ends_is_a_lost_answer() {
+async fn c84_a_body_that_never_ends_is_a_lost_response() {
     let client = framed(|| {
         let begun = Ok(Frame::data(Bytes::from_static(b"{\"access_token\":\"A2\"}")));
         stream::iter([begun]).chain(stream::pending())
@@ -223,7 +223,7 @@ async fn a_body_in_single_bytes_with_trailers_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c18_c84_an_answer_that_is_late_is_asked_for_once_more_in_the_same_flight() {
+async fn c18_c84_a_late_response_is_followed_by_one_repeat_in_the_same_flight() {
     let server = Server::in_memory([reply(200, TOKEN).held(), reply(200, TOKEN)]);
     let session =
         Session::builder(server.client().refresh_token_grant()).refresh_token("R1").clock(clock()).build();
@@ -234,7 +234,7 @@ async fn c18_c84_an_answer_that_is_late_is_asked_for_once_more_in_the_same_fligh
 }
 
 #[tokio::test(start_paused = true)]
-async fn c18_with_a_replay_window_of_none_it_is_never_presented_again() {
+async fn c18_a_refresher_can_refuse_to_repeat() {
     let server = Server::in_memory([reply(200, TOKEN).held(), reply(200, TOKEN)]);
     let refresher = server.client().refresh_token_grant().map_err(|error| match error.is_outcome_unknown() {
         true => RefreshError::grant_ended(error),
@@ -246,7 +246,7 @@ async fn c18_with_a_replay_window_of_none_it_is_never_presented_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c84_an_answer_that_comes_within_the_limit_is_taken() {
+async fn c84_a_response_within_the_timeout_is_used() {
     let server = Server::in_memory([error(503, "slow_down").held()]);
     let refresher = server.client().refresh_token_grant();
     let waiting = tokio::spawn(async move { refresher.refresh(r1()).await });
@@ -272,7 +272,7 @@ impl http_body::Body for Nothing {
 }
 
 #[tokio::test]
-async fn c97_a_body_of_nothing_without_an_end_is_response_limit() {
+async fn c97_a_body_of_endless_empty_frames_times_out() {
     let transport = service_fn(|request: Request<RequestBody>| async move {
         let _ = request.into_body().into_bytes();
         Ok::<_, Infallible>(Response::new(Nothing))

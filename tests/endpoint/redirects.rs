@@ -15,7 +15,7 @@ fn target(error: &RefreshError) -> Option<String> {
 }
 
 #[tokio::test]
-async fn c59_no_redirect_turns_the_request_into_another() {
+async fn c59_no_redirect_changes_the_request() {
     for status in [300, 301, 302, 303, 305] {
         let server = Server::on_loopback([to(status, "/elsewhere"), reply(200, TOKEN)]).await;
         let error = server.client().refresh_token_grant().refresh(r1()).await.unwrap_err();
@@ -27,7 +27,7 @@ async fn c59_no_redirect_turns_the_request_into_another() {
 }
 
 #[tokio::test]
-async fn c59_b131_within_the_origin_the_request_is_made_anew() {
+async fn c59_b131_a_redirect_within_the_origin_is_followed_with_a_fresh_request() {
     for status in [307, 308] {
         for absolute in [false, true] {
             let made = AtomicU32::new(0);
@@ -53,7 +53,7 @@ async fn c59_b131_within_the_origin_the_request_is_made_anew() {
 }
 
 #[tokio::test]
-async fn c59_to_another_origin_nothing_is_sent_and_the_error_names_it() {
+async fn c59_a_redirect_to_another_origin_is_an_error_that_names_it() {
     let other = Server::on_loopback([reply(200, TOKEN)]).await;
     for status in [302, 303, 307, 308] {
         let server = Server::on_loopback([to(status, &other.url("/token?SENTINEL"))]).await;
@@ -75,7 +75,7 @@ async fn c59_to_another_origin_nothing_is_sent_and_the_error_names_it() {
 }
 
 #[tokio::test]
-async fn c59_a_place_that_cant_be_told_is_not_gone_to() {
+async fn c59_an_invalid_redirect_target_is_not_followed() {
     for location in
         ["", "//evil.example.com/token", "token/", "?x", "http://", "/a b", "mailto:me", "\\\\evil"]
     {
@@ -88,7 +88,7 @@ async fn c59_a_place_that_cant_be_told_is_not_gone_to() {
 }
 
 #[tokio::test]
-async fn c59_a_loop_of_redirects_ends() {
+async fn c59_a_redirect_loop_ends() {
     let server = Server::on_loopback([to(308, "/token")]).await;
     let error = server.client().refresh_token_grant().refresh(r1()).await.unwrap_err();
     assert!(error.is_transient());
@@ -96,7 +96,7 @@ async fn c59_a_loop_of_redirects_ends() {
 }
 
 #[tokio::test]
-async fn c59_c19_lost_after_a_redirect_is_lost() {
+async fn c59_c19_a_response_lost_after_a_redirect_is_an_unknown_outcome() {
     let server = Server::on_loopback([to(307, "/elsewhere"), reply(200, "").closed()]).await;
     let error = server.client().refresh_token_grant().refresh(r1()).await.unwrap_err();
     assert!(error.is_outcome_unknown());
@@ -104,7 +104,7 @@ async fn c59_c19_lost_after_a_redirect_is_lost() {
 }
 
 #[tokio::test]
-async fn c59_json_endpoints_and_revocations_obey_too() {
+async fn c59_json_endpoints_and_revocations_follow_the_same_rules() {
     let other = Server::on_loopback([reply(200, TOKEN)]).await;
     let server = Server::on_loopback([to(307, &other.url("/"))]).await;
     let error = server.json().refresh(r1()).await.unwrap_err();

@@ -120,7 +120,7 @@ async fn the_oauth2_grants_are_refreshers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresher_whose_type_is_forgotten_is_one() {
+async fn any_refresher_is_a_refresher() {
     suite(|server| AnyRefresher::new(server.json())).await;
 }
 
@@ -144,7 +144,7 @@ async fn the_combinators_are_refreshers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_time_limit_around_a_refresher_is_an_unknown_outcome() {
+async fn a_timeout_around_a_refresher_is_an_unknown_outcome() {
     let server = Server::in_memory([reply(200, TOKEN).held()]);
     let refresher = server.client().refresh_token_grant().timeout(Duration::from_secs(5));
     let begin = tokio::time::Instant::now();

@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn c86_each_refresh_asks_for_the_same() {
+async fn c86_each_refresh_sends_the_same_parameters() {
     let replies = (2..5).map(|n| reply(200, TOKEN.replace('2', &n.to_string())));
     let server = Server::in_memory(replies);
     let client = server
@@ -44,7 +44,7 @@ async fn c86_each_refresh_asks_for_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c86_a_scope_that_is_missing_is_told_by_an_event() {
+async fn c86_a_missing_scope_is_a_warning() {
     for (granted, missing) in [
         (r#","scope":"read""#, Some("write")),
         (r#","scope":"write-all read""#, Some("write")),
@@ -75,7 +75,7 @@ async fn c86_a_scope_that_is_missing_is_told_by_an_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c86_further_members_are_kept_and_the_scopes_named() {
+async fn c86_extra_fields_and_scopes_are_kept() {
     let answer = r#"{"access_token":"A2","token_type":"Bearer","scope":"read  write","id_token":"I2","n":7,"t":true,"o":{},"l":[1],"z":null,"expires_in":5}"#;
     let server = Server::in_memory([reply(200, answer)]);
     let token = server.client().refresh_token_grant().refresh(r1()).await.unwrap();
@@ -88,7 +88,7 @@ async fn c86_further_members_are_kept_and_the_scopes_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c86_scopes_with_commas_between_them_are_told_apart_where_they_were_asked_for() {
+async fn c86_scopes_separated_by_commas_are_split_if_scopes_were_requested() {
     let answer = r#"{"access_token":"A2","token_type":"Bearer","scope":"repo,gist"}"#;
     let server = Server::in_memory([reply(200, answer)]);
     let asked = server.client().scopes(["gist", "user"]).refresh_token_grant().refresh(r1()).await.unwrap();
@@ -100,7 +100,7 @@ async fn c86_scopes_with_commas_between_them_are_told_apart_where_they_were_aske
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_refresher_of_a_client_is_its_own() {
+async fn the_refreshers_of_a_client_are_independent() {
     let server = Server::in_memory([reply(200, TOKEN)]);
     let client = server.client();
     let (plain, scoped) = (client.refresh_token_grant(), client.clone().scopes(["x"]).refresh_token_grant());

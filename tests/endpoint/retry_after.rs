@@ -40,7 +40,7 @@ async fn second_of_success(throttled: Reply) -> f64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c61_a_throttled_client_comes_back_when_it_was_told_to() {
+async fn c61_a_throttled_client_waits_for_the_stated_time() {
     let throttled = || reply(429, "");
     assert_eq!(second_of_success(throttled().header("retry-after", "30")).await, 30.0);
     assert_eq!(second_of_success(error(429, "slow_down").header("retry-after", "30")).await, 30.0);
@@ -55,7 +55,7 @@ async fn c61_a_throttled_client_comes_back_when_it_was_told_to() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c61_garbage_is_the_pace_of_the_backoff() {
+async fn c61_an_invalid_retry_after_is_ignored() {
     for garbage in ["soon", "-5", "1.5", "30 seconds", "Mon, 12 Jan 1970 13:46:00 GMT", "0", "\u{0}x"] {
         let Ok(value) = http::HeaderValue::from_str(garbage) else { continue };
         let throttled = reply(429, "").header("retry-after", value.to_str().unwrap());
@@ -65,7 +65,7 @@ async fn c61_garbage_is_the_pace_of_the_backoff() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c61_more_than_an_hour_is_an_hour() {
+async fn c61_more_than_an_hour_is_clamped_to_an_hour() {
     for wait in ["86400", "99999999999999999999999999", "Sat, 12 Jan 2069 13:46:40 GMT"] {
         let clock = clock();
         let server = Server::in_memory([reply(503, "").header("retry-after", wait)]);
@@ -79,7 +79,7 @@ async fn c61_more_than_an_hour_is_an_hour() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c61_whoever_names_a_time_has_not_done_it() {
+async fn c61_an_error_with_a_retry_after_is_transient() {
     for status in [400, 403, 500, 504] {
         let server = Server::in_memory([reply(status, "").header("retry-after", "30"), reply(200, TOKEN)]);
         let refresher = server.client().refresh_token_grant();

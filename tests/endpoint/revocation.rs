@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn both_tokens_are_taken_back_with_their_hints() {
+async fn both_tokens_are_revoked_with_their_hints() {
     let server = Server::on_loopback([reply(200, "")]).await;
     let client = server.client().client_secret_post("s").scopes(["a"]).resource("https://x.example.com");
     let revocation = client.revocation(server.url("/revoke")).unwrap();
@@ -32,7 +32,7 @@ async fn both_tokens_are_taken_back_with_their_hints() {
 }
 
 #[tokio::test]
-async fn a_server_that_cant_revoke_access_tokens_is_no_failure() {
+async fn a_server_that_cannot_revoke_access_tokens_is_not_an_error() {
     let server = Server::on_loopback([reply(200, ""), error(400, "unsupported_token_type")]).await;
     let revocation = server.client().revocation(server.url("/revoke")).unwrap();
     revocation.revoke(&token("A1 R1 600")).await.unwrap();
@@ -42,7 +42,7 @@ async fn a_server_that_cant_revoke_access_tokens_is_no_failure() {
 }
 
 #[tokio::test]
-async fn the_access_token_is_taken_back_though_the_refresh_token_could_not_be() {
+async fn the_access_token_is_revoked_though_the_refresh_token_could_not_be() {
     let server = Server::on_loopback([error(503, "busy"), reply(200, "")]).await;
     let revocation = server.client().revocation(server.url("/revoke")).unwrap();
     let error = revocation.revoke(&token("A1 R1 600")).await.unwrap_err();
@@ -51,7 +51,7 @@ async fn the_access_token_is_taken_back_though_the_refresh_token_could_not_be() 
 }
 
 #[tokio::test]
-async fn a_refusal_is_typed() {
+async fn a_failed_revocation_is_a_typed_error() {
     for (answer, status, code) in [
         (error(401, "invalid_client"), 401, Some("invalid_client")),
         (reply(503, "<html>"), 503, None),
@@ -69,7 +69,7 @@ async fn a_refusal_is_typed() {
 }
 
 #[tokio::test]
-async fn json_posts_the_refresh_token_with_the_endpoints_members() {
+async fn a_json_revocation_posts_the_refresh_token_with_the_extra_fields() {
     let server = Server::on_loopback([reply(204, ""), error(400, "oops")]).await;
     let endpoint = server.json().refresh_token_field("refresh").extra_field("device", "d7");
     let revocation = endpoint.revocation(server.url("/blacklist/")).unwrap();
@@ -86,7 +86,7 @@ async fn json_posts_the_refresh_token_with_the_endpoints_members() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c98_a_pair_that_comes_after_the_sign_out_is_taken_back() {
+async fn c98_a_pair_that_arrives_after_the_sign_out_is_revoked() {
     let tokens = Server::in_memory([reply(200, TOKEN).held()]);
     let revoked = Server::in_memory([reply(200, "")]);
     let revocation = revoked.client().revocation("https://id.example.com/revoke").unwrap();
@@ -112,7 +112,7 @@ async fn c98_a_pair_that_comes_after_the_sign_out_is_taken_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c98_json_takes_a_late_pair_back_too() {
+async fn c98_a_json_endpoint_revokes_a_late_pair_too() {
     let server = Server::in_memory([reply(200, TOKEN).held(), reply(205, "")]);
     let revocation = server.json().revocation("https://api.example.com/blacklist/").unwrap();
     let session = Session::builder(server.json())
@@ -130,7 +130,7 @@ async fn c98_json_takes_a_late_pair_back_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c98_a_session_that_never_refreshed_gives_its_refresh_token_back() {
+async fn c98_a_session_that_never_refreshed_returns_its_refresh_token() {
     let server = Server::in_memory([reply(200, "")]);
     let revocation = server.client().revocation("https://id.example.com/revoke").unwrap();
     let grant = server.client().refresh_token_grant();
@@ -145,7 +145,7 @@ async fn c98_a_session_that_never_refreshed_gives_its_refresh_token_back() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_dead_already_is_no_failure() {
+async fn revoking_a_token_that_is_already_invalid_is_not_an_error() {
     let gone = ErrorClassifier::new().status(410, FailureKind::GrantEnded);
     let server = Server::on_loopback([reply(410, "")]).await;
     let revocation = server.json().error_classifier(gone).revocation(server.url("/logout")).unwrap();

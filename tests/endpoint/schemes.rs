@@ -18,7 +18,7 @@ fn typed(token_type: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c43_bearer_is_sent_as_registered_however_it_was_spelt() {
+async fn c43_bearer_is_sent_in_its_registered_spelling() {
     for name in ["bearer", "BEARER", "Bearer", "bEARER", " bearer "] {
         let server = Server::in_memory([reply(200, typed(&format!(r#","token_type":"{name}""#)))]);
         let token = server.client().refresh_token_grant().refresh(r1()).await.unwrap();
@@ -45,7 +45,7 @@ async fn c45_t10_another_type_is_a_typed_error_and_nothing_is_sent_as_bearer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c45_t09_without_a_type_it_is_bearer_and_told_by_an_event() {
+async fn c45_t09_without_a_type_it_is_bearer_with_a_warning() {
     for member in ["", r#","token_type":null"#, r#","token_type":"""#, r#","token_type":" ""#] {
         let server = Server::in_memory([reply(200, typed(member))]);
         let noticed = Arc::<Mutex<Vec<Warning>>>::default();
@@ -65,7 +65,7 @@ async fn c45_t09_without_a_type_it_is_bearer_and_told_by_an_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c45_a_scheme_that_was_set_is_sent_whatever_the_answer_says() {
+async fn c45_a_configured_scheme_takes_precedence_over_the_response() {
     for member in ["", r#","token_type":"bearer""#, r#","token_type":"mac""#] {
         let server = Server::in_memory([reply(200, typed(member))]);
         let oauth2 = server.client().scheme("dpop").refresh_token_grant().refresh(r1()).await.unwrap();
@@ -79,7 +79,7 @@ async fn c45_a_scheme_that_was_set_is_sent_whatever_the_answer_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c45_a_scheme_that_no_header_can_carry_is_an_error_and_no_panic() {
+async fn c45_a_scheme_that_no_header_can_carry_is_an_error() {
     let server = Server::in_memory([reply(200, typed(""))]);
     let error = server.json().scheme("two words").refresh(r1()).await.unwrap_err();
     assert!(error.is_misconfigured());

@@ -98,7 +98,7 @@ fn answers() -> Vec<Reply> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p14_t21_t30_nothing_of_an_answer_reaches_an_error_or_the_log() {
+async fn p14_t21_t30_no_part_of_a_response_reaches_an_error_or_the_log() {
     let printed = Printed::default();
     let log = printed.clone();
     let layer = tracing_subscriber::fmt::layer().with_writer(move || log.clone()).with_ansi(false);
@@ -130,7 +130,7 @@ async fn p14_t21_t30_nothing_of_an_answer_reaches_an_error_or_the_log() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t21_a_code_is_cleaned_and_cut() {
+async fn t21_a_code_has_no_control_characters_and_is_truncated() {
     let long = "x".repeat(1000);
     for (code, shown) in [
         ("inva\\r\\nlid\\u001b[31m_\\u202egrant\\u0000", "invalid[31m_grant"),
@@ -175,7 +175,7 @@ async fn p14_no_debug_shows_a_clients_secrets() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p14_what_is_sent_is_marked_sensitive_and_isnt_shown() {
+async fn p14_header_values_with_secrets_are_marked_sensitive() {
     let printed = Printed::default();
     let seen = printed.clone();
     let transport = tower::service_fn(move |request: http::Request<tower_reauth::endpoint::RequestBody>| {
@@ -194,7 +194,7 @@ async fn p14_what_is_sent_is_marked_sensitive_and_isnt_shown() {
 }
 
 #[tokio::test]
-async fn p14_a_token_that_is_echoed_as_a_code_is_not_shown() {
+async fn p14_a_token_echoed_as_an_error_code_is_not_shown() {
     let secret = "R1-opaque-and-secret";
     for body in [
         r#"{"error":"R1-opaque-and-secret"}"#,
@@ -217,7 +217,7 @@ async fn p14_a_token_that_is_echoed_as_a_code_is_not_shown() {
 }
 
 #[tokio::test]
-async fn p14_a_token_that_is_echoed_as_a_type_is_not_shown() {
+async fn p14_a_token_echoed_as_a_token_type_is_not_shown() {
     let body = r#"{"access_token":"A2","token_type":"R1-opaque-and-secret"}"#;
     let error = canned::client(200, body).refresh_token_grant().refresh(canned::r1()).await.unwrap_err();
     let found = EndpointError::find(&error).unwrap();

@@ -74,7 +74,7 @@ impl Wire {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p18_what_was_told_as_not_sent_isnt_sent_afterwards() {
+async fn p18_a_request_reported_as_not_sent_is_not_sent_later() {
     let wire = Wire::default();
     let client = Client::try_with_transport(URL, "web", wire.clone().late(Duration::from_secs(11))).unwrap();
     let error = client.refresh_token_grant().refresh(r1()).await.unwrap_err();
@@ -84,7 +84,7 @@ async fn p18_what_was_told_as_not_sent_isnt_sent_afterwards() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p18_what_a_timeout_in_the_transport_gave_up_isnt_sent_afterwards() {
+async fn p18_a_request_cancelled_by_a_timeout_in_the_transport_is_not_sent_later() {
     let wire = Wire::default();
     let transport = ServiceBuilder::new()
         .timeout(Duration::from_secs(2))
@@ -97,7 +97,7 @@ async fn p18_what_a_timeout_in_the_transport_gave_up_isnt_sent_afterwards() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p02_a_request_that_was_tried_again_isnt_sent_twice() {
+async fn p02_a_retried_request_is_not_sent_twice() {
     let wire = Wire::default();
     let calls = Arc::<AtomicUsize>::default();
     let transport = {
@@ -225,7 +225,7 @@ async fn refresh(grant: &RefreshTokenGrant, token: &str) -> Result<Token, Refres
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn p18_what_reached_the_server_was_never_told_as_not_sent() {
+async fn p18_a_request_that_reached_the_server_is_never_reported_as_not_sent() {
     for http2 in [false, true] {
         let server = Noting::start(http2, Ends::WithTheClient).await;
         let client = server.client();
@@ -247,7 +247,7 @@ async fn p18_what_reached_the_server_was_never_told_as_not_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn p02_connections_that_die_present_no_refresh_token_twice() {
+async fn p02_dying_connections_present_no_refresh_token_twice() {
     for http2 in [false, true] {
         let server = Noting::start(http2, Ends::Early).await;
         let grant = server.client().refresh_token_grant();
@@ -292,7 +292,7 @@ async fn gone() -> [hyper::Error; 2] {
 }
 
 #[tokio::test]
-async fn c19_a_connection_that_is_refused_is_transient_and_tried_once() {
+async fn c19_a_refused_connection_is_transient_and_tried_once() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/token", listener.local_addr().unwrap());
     drop(listener);
@@ -325,7 +325,7 @@ async fn c19_after_a_refused_connection_r1_is_presented_after_the_backoff() {
 }
 
 #[tokio::test]
-async fn c88_b131_a_dead_connection_is_tried_once_more_with_a_fresh_request() {
+async fn c88_b131_a_dead_connection_is_retried_once_with_a_fresh_request() {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
     let mut dead: Vec<BoxError> = gone().await.map(Into::into).into();
     for kind in [BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof] {
@@ -365,7 +365,7 @@ async fn c88_two_dead_connections_are_transient() {
 }
 
 #[tokio::test]
-async fn c88_what_is_no_dead_connection_is_tried_once() {
+async fn c88_other_connection_errors_are_not_retried() {
     use io::ErrorKind::{ConnectionRefused, HostUnreachable, Other, PermissionDenied, TimedOut};
     for kind in [ConnectionRefused, HostUnreachable, Other, PermissionDenied, TimedOut] {
         let (client, sendings) = scripted(move |_, _| Err(io::Error::from(kind).into()));
@@ -378,7 +378,7 @@ async fn c88_what_is_no_dead_connection_is_tried_once() {
 }
 
 #[tokio::test]
-async fn c88_what_was_taken_to_be_sent_is_not_sent_again_by_itself() {
+async fn c88_a_request_whose_body_was_taken_is_not_retried_by_the_transport() {
     let (client, sendings) = scripted(|_, request| {
         drop(request.into_body().into_bytes());
         Err(io::Error::from(io::ErrorKind::ConnectionReset).into())
@@ -404,7 +404,7 @@ async fn c88_what_was_taken_to_be_sent_is_not_sent_again_by_itself() {
 }
 
 #[tokio::test]
-async fn c19_sent_and_reset_is_repeated_once_at_once_by_the_session() {
+async fn c19_a_reset_after_sending_is_repeated_once_by_the_session() {
     for lost in [1, 2, 3] {
         let server = Server::on_loopback(
             std::iter::repeat_n(reply(200, "").closed(), lost).chain([reply(200, TOKEN)]),
@@ -448,7 +448,7 @@ impl Service<Request<RequestBody>> for Broken {
 }
 
 #[tokio::test]
-async fn p11_a_transport_that_isnt_ready_is_not_called() {
+async fn p11_a_transport_that_is_not_ready_is_not_called() {
     let client = Client::try_with_transport("https://id.example.com/", "app", Broken).unwrap();
     assert!(client.refresh_token_grant().refresh(token_endpoint::r1()).await.unwrap_err().is_transient());
 }

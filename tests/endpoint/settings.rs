@@ -27,7 +27,7 @@ use crate::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn p07_leisure_ends_with_the_token_that_stayed_in_use() {
+async fn p07_a_slow_retry_ends_with_the_token_that_stayed_in_use() {
     let asked = Arc::<AtomicUsize>::default();
     let transport = {
         let asked = Arc::clone(&asked);
@@ -64,7 +64,7 @@ async fn p07_leisure_ends_with_the_token_that_stayed_in_use() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p07_a_clone_of_a_grant_counts_for_itself() {
+async fn p07_a_clone_of_a_grant_counts_separately() {
     let grant = client(403, "<html>").refresh_token_grant();
     let (one, other) = (grant.clone(), grant);
     let wait = |error: RefreshError| format!("{error:?}").contains("600s");
@@ -77,7 +77,7 @@ async fn p07_a_clone_of_a_grant_counts_for_itself() {
 }
 
 #[tokio::test]
-async fn p07_a_failure_made_of_another_keeps_its_retry_after() {
+async fn p07_a_mapped_error_keeps_its_retry_after() {
     let busy = || {
         refresh_fn(|_| async {
             Err::<Token, _>(RefreshError::transient("busy").with_retry_after(Duration::from_secs(90)))
@@ -92,7 +92,7 @@ async fn p07_a_failure_made_of_another_keeps_its_retry_after() {
 }
 
 #[tokio::test]
-async fn p08_a_code_of_several_words_can_be_told() {
+async fn p08_a_code_of_several_words_can_be_classified() {
     for (code, body) in [
         ("session expired", r#"{"error":"Session expired"}"#),
         ("session expired", r#"{"code":" session expired "}"#),
@@ -110,7 +110,7 @@ async fn p08_a_code_of_several_words_can_be_told() {
 }
 
 #[tokio::test]
-async fn p08_a_code_beside_the_status_in_words_is_found() {
+async fn p08_a_code_beside_the_status_text_is_found() {
     let body = r#"{"statusCode":401,"error":"Unauthorized","code":"session_expired"}"#;
     let endpoint = json(401, body)
         .error_classifier(ErrorClassifier::new().code("session_expired", FailureKind::GrantEnded));
@@ -122,13 +122,13 @@ async fn p08_a_code_beside_the_status_in_words_is_found() {
 }
 
 #[tokio::test]
-async fn p08_a_refresh_token_that_is_sent_after_all_can_end() {
+async fn p08_a_preset_that_sends_the_refresh_token_can_end_the_grant() {
     let endpoint = json(401, r#"{"code":"token_not_valid"}"#).without_refresh_token().for_simplejwt();
     assert!(endpoint.refresh(r1()).await.unwrap_err().is_grant_ended());
 }
 
 #[tokio::test]
-async fn p15_a_redirect_that_names_a_user_is_not_followed() {
+async fn p15_a_redirect_with_user_info_is_not_followed() {
     let asked = Arc::<AtomicUsize>::default();
     let counted = Arc::clone(&asked);
     let transport = service_fn(move |request: Request<RequestBody>| {
@@ -146,7 +146,7 @@ async fn p15_a_redirect_that_names_a_user_is_not_followed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p08_a_confirmation_longer_than_the_flight_ends_the_grant_all_the_same() {
+async fn p08_a_confirmation_that_outlasts_the_flight_still_ends_the_grant() {
     let grant = client(400, r#"{"error":"invalid_grant"}"#).refresh_token_grant();
     let session = support::expired(grant.confirm_grant_ended(Duration::from_secs(120))).build();
     for _ in 0..4 {
@@ -157,7 +157,7 @@ async fn p08_a_confirmation_longer_than_the_flight_ends_the_grant_all_the_same()
 }
 
 #[test]
-fn what_users_keep_can_be_shared() {
+fn public_types_are_send_sync_and_clone() {
     fn shared<T: Send + Sync + Clone + std::fmt::Debug + 'static>() {}
     fn sent<T: Send + Sync + std::fmt::Debug + 'static>() {}
     shared::<Client>();

@@ -35,7 +35,7 @@ async fn is_leisurely((session, clock): &(Session, TestClock)) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c50_the_fourth_in_a_row_is_followed_by_ten_minutes() {
+async fn c50_the_fourth_refusal_in_a_row_is_followed_by_ten_minutes() {
     let server = Server::in_memory([refused()]);
     let session = session(server.client().refresh_token_grant());
     for leisurely in [false, false, false, true, true] {
@@ -44,7 +44,7 @@ async fn c50_the_fourth_in_a_row_is_followed_by_ten_minutes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c50_an_answer_that_is_known_begins_the_row_anew() {
+async fn c50_a_known_response_resets_the_count() {
     for known in [useless(), reply(503, ""), error(400, "invalid_client")] {
         let is_success = known.is_success();
         let server = Server::in_memory([refused(), refused(), known, refused()]);
@@ -61,7 +61,7 @@ async fn c50_an_answer_that_is_known_begins_the_row_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c50_another_user_begins_the_row_anew() {
+async fn c50_another_user_resets_the_count() {
     let server = Server::in_memory([refused()]);
     let session = session(server.client().refresh_token_grant());
     for leisurely in [false, false, false, true] {
@@ -74,7 +74,7 @@ async fn c50_another_user_begins_the_row_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c50_each_refresher_counts_for_itself() {
+async fn c50_each_refresher_counts_separately() {
     async fn check<R: Refresher>(server: Server, first: R, second: R) {
         server.set_script([refused()]);
         let (first, second) = (session(first), session(second));

@@ -42,7 +42,7 @@ async fn presented(bodies: &'static [&'static str]) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p02_the_successor_of_an_answer_of_no_use_replaces_the_refresh_token() {
+async fn p02_the_successor_in_an_unusable_response_replaces_the_refresh_token() {
     let of_another_type = &[
         r#"{"access_token":"A2","token_type":"mac","refresh_token":"R2"}"#,
         r#"{"access_token":"A2","token_type":"Bearer","refresh_token":"R3"}"#,
@@ -78,7 +78,7 @@ async fn p02_a_successor_without_an_access_token_is_saved() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p18_what_brought_a_successor_is_not_repeated() {
+async fn p18_a_response_with_a_successor_is_not_repeated() {
     let asked = Arc::<Mutex<Vec<String>>>::default();
     let presented = Arc::clone(&asked);
     let session = support::expired(refresh_fn(move |cx: RefreshContext| {
@@ -93,7 +93,7 @@ async fn p18_what_brought_a_successor_is_not_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p10_a_successor_without_an_access_token_gives_way_to_what_was_set() {
+async fn p10_a_set_token_takes_precedence_over_a_successor_without_an_access_token() {
     let (refresher, mut endpoint) = support::endpoint();
     let session = support::expired(refresher).build();
     let waiting = tokio::spawn({
@@ -110,7 +110,7 @@ async fn p10_a_successor_without_an_access_token_gives_way_to_what_was_set() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p10_a_sign_out_gives_back_the_newest_refresh_token() {
+async fn p10_a_sign_out_returns_the_newest_refresh_token() {
     let (refresher, mut endpoint) = support::endpoint();
     let session = support::expired(refresher).build();
     let _waiting = spawn_token(&session);
@@ -123,7 +123,7 @@ async fn p10_a_sign_out_gives_back_the_newest_refresh_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p09_a_successor_that_comes_late_is_taken_and_saves_the_session() {
+async fn p09_a_late_successor_is_used_and_keeps_the_session_alive() {
     let (refresher, mut endpoint) = support::endpoint();
     let clock = clock();
     let session = support::expired(refresher).clock(clock.clone()).build();
@@ -149,7 +149,7 @@ async fn p09_a_successor_that_comes_late_is_taken_and_saves_the_session() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p10_a_successor_that_comes_after_a_sign_out_revives_nothing() {
+async fn p10_a_successor_that_arrives_after_a_sign_out_is_not_used() {
     let (refresher, mut endpoint) = support::endpoint();
     let session = support::expired(refresher).build();
     let waiting = spawn_token(&session);

@@ -26,7 +26,7 @@ async fn ends_unasked(make: impl FnOnce(&Server) -> Session) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn b146_no_refresh_token_is_an_end_without_a_call() {
+async fn b146_without_a_refresh_token_the_grant_has_ended_and_no_request_is_made() {
     let session = |refresher| Session::builder(refresher).clock(clock()).build();
     ends_unasked(|server| session(server.client().refresh_token_grant())).await;
     let session = |refresher| Session::builder(refresher).token(token("A1 - 0")).clock(clock()).build();
@@ -41,7 +41,7 @@ async fn b146_no_refresh_token_is_an_end_without_a_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn b146_an_endpoint_that_needs_none_is_asked() {
+async fn b146_a_grant_that_needs_no_refresh_token_makes_a_request() {
     let server = Server::in_memory([reply(200, TOKEN)]);
     server.client().client_credentials_grant().refresh(RefreshContext::default()).await.unwrap();
     server.json().without_refresh_token().refresh(RefreshContext::default()).await.unwrap();
@@ -49,7 +49,7 @@ async fn b146_an_endpoint_that_needs_none_is_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p02_b145_an_answer_without_a_refresh_token_keeps_r1() {
+async fn p02_b145_a_response_without_a_refresh_token_keeps_r1() {
     for member in ["", r#","refresh_token":null"#, r#","refresh_token":"""#, r#","refresh_token":" ""#] {
         let answer = format!(r#"{{"access_token":"A2","token_type":"Bearer"{member}}}"#);
         let server = Server::in_memory([reply(200, answer)]);
@@ -67,7 +67,7 @@ async fn p02_b145_an_answer_without_a_refresh_token_keeps_r1() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn b146_a_refresh_token_of_white_space_is_none_and_a_files_line_feed_is_cut() {
+async fn b146_a_blank_refresh_token_counts_as_none_and_a_trailing_newline_is_removed() {
     let server = Server::in_memory([reply(200, TOKEN)]);
     for refresh_token in ["", "\n"] {
         let cx = || RefreshContext::default().with_refresh_token(refresh_token);

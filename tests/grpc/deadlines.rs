@@ -47,7 +47,7 @@ fn precise() -> TestClock {
 }
 
 #[tokio::test]
-async fn p16_the_second_sending_carries_what_is_left_of_the_calls_time() {
+async fn p16_a_retry_carries_the_remaining_deadline() {
     let mut setup =
         Setup::with("A1 R1 600", CheckedBy::Interceptor, |session| session.clock(precise())).await;
     let client = setup.client.clone();
@@ -60,7 +60,7 @@ async fn p16_the_second_sending_carries_what_is_left_of_the_calls_time() {
 }
 
 #[tokio::test]
-async fn p16_a_call_that_waited_for_its_token_carries_what_is_left_of_its_time() {
+async fn p16_a_call_that_waited_for_its_token_carries_the_remaining_deadline() {
     let mut setup = Setup::with("A1 R1 0", CheckedBy::Interceptor, |session| session.clock(precise())).await;
     let client = setup.client.clone();
     let call = greet_within(&client, LONG);
@@ -71,7 +71,7 @@ async fn p16_a_call_that_waited_for_its_token_carries_what_is_left_of_its_time()
 }
 
 #[tokio::test]
-async fn b89_a_token_that_never_comes_is_deadline_exceeded_within_the_calls_time() {
+async fn b89_a_token_that_never_arrives_is_deadline_exceeded() {
     let setup = Setup::new("A1 R1 0").await;
     // Many, as the system's coarse clock and its timers disagree by some milliseconds.
     let calls = (1..=32_u64).map(|at| {
@@ -93,7 +93,7 @@ async fn b89_a_token_that_never_comes_is_deadline_exceeded_within_the_calls_time
 }
 
 #[tokio::test]
-async fn b89_a_refused_call_whose_time_ends_before_a_new_token_comes_is_deadline_exceeded() {
+async fn b89_a_rejected_call_that_gets_no_new_token_in_time_is_deadline_exceeded() {
     let setup = Setup::new("A1 R1 600").await;
     let call = greet_within(&setup.client, Duration::from_millis(60));
     let status = timeout(LONG, call).await.unwrap().unwrap_err();
@@ -102,7 +102,7 @@ async fn b89_a_refused_call_whose_time_ends_before_a_new_token_comes_is_deadline
 }
 
 #[tokio::test]
-async fn b89_a_patience_shorter_than_the_calls_time_is_unavailable() {
+async fn b89_a_wait_timeout_before_the_deadline_is_unavailable() {
     let setup = Setup::new("A1 R1 0").await;
     let mut request = Request::new(name("Ada"));
     request.set_timeout(LONG);
@@ -120,7 +120,7 @@ async fn b89_a_patience_shorter_than_the_calls_time_is_unavailable() {
 
 /// Two calls over an inner service that takes one at a time; what the second is told of its time.
 #[tokio::test(start_paused = true)]
-async fn p16_time_spent_waiting_for_readiness_is_taken_off_too() {
+async fn p16_time_spent_waiting_for_readiness_is_deducted() {
     let (refresher, mut endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 0")).jitter(false).clock(clock()).build();
     let told = Arc::new(Mutex::new(Vec::new()));

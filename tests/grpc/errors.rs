@@ -61,7 +61,7 @@ async fn refresh_fails(make: fn(TokenServerSaid) -> RefreshError, code: Code, is
 }
 
 #[tokio::test]
-async fn b89_a_failure_in_passing_is_unavailable() {
+async fn b89_a_transient_failure_is_unavailable() {
     refresh_fails(RefreshError::transient, Code::Unavailable, Error::is_transient).await;
 }
 
@@ -71,7 +71,7 @@ async fn b89_an_ended_grant_is_unauthenticated() {
 }
 
 #[tokio::test]
-async fn b89_a_wrong_configuration_is_unauthenticated() {
+async fn b89_a_misconfiguration_is_unauthenticated() {
     refresh_fails(RefreshError::misconfigured, Code::Unauthenticated, Error::is_misconfigured).await;
 }
 
@@ -86,7 +86,7 @@ async fn b89_signed_out_is_unauthenticated() {
 }
 
 #[tokio::test]
-async fn b89_a_server_that_can_not_be_reached_is_the_channels_own_error() {
+async fn b89_an_unreachable_server_is_the_channels_own_error() {
     let setup = Setup::new("A1 R1 600").await;
     // Nobody listens there any more.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -100,7 +100,7 @@ async fn b89_a_server_that_can_not_be_reached_is_the_channels_own_error() {
 }
 
 #[tokio::test]
-async fn p15_a_named_origin_in_cleartext_is_refused_before_a_token_goes_there() {
+async fn p15_a_named_origin_in_cleartext_is_an_error_before_anything_is_sent() {
     let setup = Setup::new("A1 R1 600").await;
     let service = layer(&setup.session).layer(setup.channel.clone());
     let mut client = GreeterClient::with_origin(service, "http://api.example.com".parse().unwrap());
@@ -112,7 +112,7 @@ async fn p15_a_named_origin_in_cleartext_is_refused_before_a_token_goes_there() 
 
 /// Each caller has a status of its own, as a `Status` can't be shared.
 #[tokio::test]
-async fn b89_the_error_of_a_layer_has_a_status_as_its_source() {
+async fn b89_an_error_of_the_layer_has_a_status_as_its_source() {
     let refresher =
         refresh_fn(|_: RefreshContext| async { Err(RefreshError::transient(TokenServerSaid("busy"))) });
     let session = Session::builder(refresher).build();

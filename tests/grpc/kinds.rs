@@ -29,7 +29,7 @@ async fn p01_each_kind_of_call_waits_for_one_refresh_when_the_token_expired() {
 }
 
 #[tokio::test]
-async fn p16_each_kind_of_call_is_sent_again_when_the_token_was_revoked() {
+async fn p16_each_kind_of_call_is_retried_when_the_token_was_revoked() {
     let mut setup = Setup::new("A1 R1 600").await;
     setup.state().accept("A1");
     for kind in KINDS {
@@ -43,7 +43,7 @@ async fn p16_each_kind_of_call_is_sent_again_when_the_token_was_revoked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p04_fifty_calls_refused_at_once_cause_one_refresh() {
+async fn p04_fifty_calls_rejected_at_once_cause_one_refresh() {
     let mut setup = Setup::new("A1 R1 600").await;
     // A call that began after another's refusal would wait without being sent.
     setup.state().respond_to_rejected_together(50);
@@ -63,7 +63,7 @@ async fn p04_fifty_calls_refused_at_once_cause_one_refresh() {
 }
 
 #[tokio::test]
-async fn p04_a_refusal_of_an_older_token_is_sent_again_with_the_current_one() {
+async fn p04_a_call_rejected_with_an_older_token_is_retried_with_the_current_one() {
     let mut setup = Setup::new("A1 R1 600").await;
     setup.state().check_after(1);
     // Its server judges A1 when the session has A2.
@@ -91,7 +91,7 @@ async fn p04_a_refusal_of_an_older_token_is_sent_again_with_the_current_one() {
 }
 
 #[tokio::test]
-async fn p15_a_call_whose_uri_names_no_host_goes_over_its_channel() {
+async fn p15_a_call_whose_uri_has_no_host_is_sent_over_its_channel() {
     let setup = Setup::new("A1 R1 600").await;
     setup.state().accept("A1");
     Kind::Unary.call(setup.client.clone()).await.unwrap();

@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn c103_a_unary_call_refused_before_its_answer_is_sent_again_once() {
+async fn c103_a_unary_call_rejected_before_its_response_is_retried_once() {
     let mut setup = Setup::new("A1 R1 600").await;
     let call = Kind::Unary.call(setup.client.clone());
     // The server accepts A2 as little as A1.
@@ -24,7 +24,7 @@ async fn c103_a_unary_call_refused_before_its_answer_is_sent_again_once() {
 }
 
 #[tokio::test]
-async fn c103_a_proxys_401_refuses_the_token_of_each_kind_of_call() {
+async fn c103_a_401_of_a_proxy_rejects_the_token_of_each_kind_of_call() {
     for kind in KINDS {
         let mut setup = Setup::with("A1 R1 600", CheckedBy::Proxy, |session| session).await;
         let call = kind.call(setup.client.clone());
@@ -36,7 +36,7 @@ async fn c103_a_proxys_401_refuses_the_token_of_each_kind_of_call() {
 }
 
 #[tokio::test]
-async fn c103_another_status_refuses_no_token() {
+async fn c103_another_status_rejects_no_token() {
     let setup = Setup::new("A1 R1 600").await;
     setup.state().accept("A1");
     let mut client = GreeterClient::with_interceptor(
@@ -55,7 +55,7 @@ async fn c103_another_status_refuses_no_token() {
 }
 
 #[tokio::test]
-async fn p16_a_users_metadata_is_kept_on_the_second_sending() {
+async fn p16_a_retry_keeps_the_users_metadata() {
     let mut setup = Setup::new("A1 R1 600").await;
     let interceptor = |mut request: Request<()>| {
         let metadata = request.metadata_mut();
@@ -83,7 +83,7 @@ async fn p16_a_users_metadata_is_kept_on_the_second_sending() {
 }
 
 #[tokio::test]
-async fn p16_a_users_own_token_is_left_alone_and_its_refusal_is_the_users() {
+async fn p16_a_users_own_token_is_kept_and_its_rejection_returned() {
     let setup = Setup::new("A1 R1 600").await;
     setup.state().accept("A1");
     let mut request = Request::new(name("Ada"));

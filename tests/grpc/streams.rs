@@ -44,7 +44,7 @@ async fn read_to_the_end(mut greetings: tonic::Streaming<crate::greeter::Greetin
 }
 
 #[tokio::test]
-async fn c103_a_refusal_in_trailers_goes_to_the_caller() {
+async fn c103_a_rejection_in_trailers_is_returned_to_the_caller() {
     for times in [0, 3] {
         let setup = Setup::new("A1 R1 600").await;
         setup.state().accept("A1");
@@ -59,7 +59,7 @@ async fn c103_a_refusal_in_trailers_goes_to_the_caller() {
 }
 
 #[tokio::test]
-async fn c103_after_a_refusal_in_watched_trailers_the_next_call_has_a_new_token() {
+async fn c103_after_a_rejection_in_watched_trailers_the_next_call_has_a_new_token() {
     for times in [0, 3] {
         let mut setup = Setup::new("A1 R1 600").await;
         setup.state().accept("A1");
@@ -76,7 +76,7 @@ async fn c103_after_a_refusal_in_watched_trailers_the_next_call_has_a_new_token(
 }
 
 #[tokio::test]
-async fn c103_another_status_in_watched_trailers_says_nothing_of_the_token() {
+async fn c103_another_status_in_watched_trailers_rejects_no_token() {
     let setup = Setup::new("A1 R1 600").await;
     setup.state().accept("A1");
     let mut client = watching(&setup);
@@ -89,7 +89,7 @@ async fn c103_another_status_in_watched_trailers_says_nothing_of_the_token() {
 }
 
 #[tokio::test]
-async fn p04_a_late_refusal_in_trailers_marks_no_newer_token() {
+async fn p04_a_late_rejection_in_trailers_marks_no_newer_token() {
     let setup = Setup::new("A1 R1 600").await;
     setup.state().accept("A1");
     let mut client = watching(&setup);
@@ -105,7 +105,7 @@ async fn p04_a_late_refusal_in_trailers_marks_no_newer_token() {
 }
 
 #[tokio::test]
-async fn c103_a_clients_stream_within_the_limit_is_sent_again_whole() {
+async fn c103_a_client_stream_within_the_limit_is_replayed_whole() {
     let mut setup = Setup::new("A1 R1 600").await;
     setup.state().check_after(2);
     let (sender, receiver) = mpsc::channel(1);
@@ -126,7 +126,7 @@ async fn c103_a_clients_stream_within_the_limit_is_sent_again_whole() {
 }
 
 #[tokio::test]
-async fn c103_a_stream_both_ways_is_sent_again_whole() {
+async fn c103_a_bidirectional_stream_is_replayed_whole() {
     let mut setup = Setup::new("A1 R1 600").await;
     setup.state().check_after(1);
     let (sender, receiver) = mpsc::channel(1);
@@ -142,7 +142,7 @@ async fn c103_a_stream_both_ways_is_sent_again_whole() {
 }
 
 #[tokio::test]
-async fn c103_a_clients_stream_over_the_limit_gets_the_servers_status() {
+async fn c103_a_client_stream_above_the_limit_gets_the_servers_status() {
     let mut setup = Setup::new("A1 R1 600").await;
     setup.state().check_after(1);
     let layer = layer(&setup.session).with_replay(grpc::replay(Buffered::new(1024)));
@@ -161,7 +161,7 @@ async fn c103_a_clients_stream_over_the_limit_gets_the_servers_status() {
 }
 
 #[tokio::test]
-async fn c103_a_stream_that_goes_on_after_the_refusal_is_ended_and_holds_nothing() {
+async fn c103_a_client_stream_that_continues_after_the_rejection_is_stopped() {
     let setup = Setup::with("A1 R1 600", crate::server::CheckedBy::Interceptor, |session| {
         session.wait_timeout(Duration::from_millis(50))
     })

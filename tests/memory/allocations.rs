@@ -47,7 +47,7 @@ fn fresh_path_allocates_no_more_than_add_authorization() {
 }
 
 #[test]
-fn a_request_that_can_be_sent_again_costs_the_copy_of_its_head_besides() {
+fn a_replayable_request_costs_only_the_copy_of_its_head() {
     let auth = AuthLayer::from_session(fresh_session());
     let (with, without) = (auth.clone().layer(Noop), auth.with_replay(NoReplay).layer(Noop));
     let mut heads: Vec<_> = (0..1000).map(|_| request().into_parts().0).collect();
@@ -63,7 +63,7 @@ fn a_request_that_can_be_sent_again_costs_the_copy_of_its_head_besides() {
 }
 
 #[test]
-fn token_and_try_token_allocate_nothing_while_it_is_fresh() {
+fn token_and_try_token_allocate_nothing_while_the_token_is_fresh() {
     let session = fresh_session();
     let token = || {
         let mut cx = Context::from_waker(Waker::noop());

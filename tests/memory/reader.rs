@@ -94,7 +94,7 @@ fn laden() -> Vec<(&'static str, Bytes)> {
 }
 
 #[test]
-fn c97_an_answer_costs_twice_its_limit_at_most_however_it_is_built() {
+fn c97_reading_any_response_takes_at_most_twice_the_limit() {
     let most = 2 * LIMIT as i64 + BESIDES;
     for (what, body) in junk() {
         for status in [200, 400] {
@@ -107,7 +107,7 @@ fn c97_an_answer_costs_twice_its_limit_at_most_however_it_is_built() {
 }
 
 #[test]
-fn c97_what_is_kept_of_an_answer_is_copied_twice_at_most() {
+fn c97_what_is_kept_of_a_response_is_copied_at_most_twice() {
     let most = 4 * LIMIT as i64 + BESIDES;
     for (what, body) in laden() {
         for body in [whole(body.clone()), pieces(&body, 1000)] {
@@ -119,7 +119,7 @@ fn c97_what_is_kept_of_an_answer_is_copied_twice_at_most() {
 }
 
 #[test]
-fn c97_what_is_over_the_limit_costs_no_more_than_the_limit() {
+fn c97_a_response_above_the_limit_takes_no_more_than_the_limit() {
     let body = Bytes::from(vec![b' '; 64 * LIMIT]);
     for body in [whole(body.clone()), pieces(&body, 1000)] {
         let (cost, is_token) = cost(200, body, |client| client);
@@ -128,7 +128,7 @@ fn c97_what_is_over_the_limit_costs_no_more_than_the_limit() {
 }
 
 #[test]
-fn c97_members_by_the_hundred_thousand_are_not_all_kept() {
+fn c97_of_very_many_fields_not_all_are_kept() {
     let members: String = (0..9).map(|n| format!(r#""m{n}":"{}","#, "x".repeat(10))).collect();
     let numbered: String = (0..20_000).map(|n| format!(r#""{n}":1,"#)).collect();
     let body = format!(r#"{{{members}{numbered}"access_token":"A2"}}"#);

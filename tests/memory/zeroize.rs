@@ -36,7 +36,7 @@ fn refresh(refresher: &impl Refresher, refresh_token: &str) {
 }
 
 #[test]
-fn p14_what_held_a_secret_is_wiped() {
+fn p14_memory_that_held_a_secret_is_wiped() {
     const URL: &str = "https://id.example.com/token";
     assert!(STANDARD.encode("web:NEEDLE-1-client").starts_with("d2ViOk5FRURMRS0x"));
     // A leak would be found.

@@ -33,7 +33,7 @@ async fn refreshed(session: tower_reauth::Session) -> Result<(), Error> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c18_a_server_with_a_grace_period_gives_the_same_pair_again() {
+async fn c18_a_server_with_a_grace_period_returns_the_same_pair_again() {
     let options = ["--access-lifetime", "600", "--grace", "30", "--reuse-protection"];
     let Some(server) = Server::start(Kind::Dot, &options) else { return };
     let (stage, ok) = late(&server, |_| false).await;
@@ -54,7 +54,7 @@ async fn p18_a_strict_server_ends_the_grant_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c19_a_refresher_that_never_repeats_presents_it_once() {
+async fn c19_a_refresher_that_never_repeats_presents_the_refresh_token_once() {
     let Some(server) = Server::start(Kind::Oidc, &["--access-lifetime", "600"]) else { return };
     let never = Provider::of(&server)
         .timeout(LIMIT)
@@ -70,7 +70,7 @@ async fn c19_a_refresher_that_never_repeats_presents_it_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p01_an_answer_within_the_limit_is_waited_for() {
+async fn p01_all_callers_wait_for_a_slow_response() {
     for kind in [Kind::SimpleJwt, Kind::Oidc, Kind::Dot] {
         let options = ["--access-lifetime", "600", "--token-delay", "300"];
         let Some(server) = Server::start(kind, &options) else { return };

@@ -12,7 +12,7 @@ const EXPIRIES: usize = 25;
 const CALLERS: usize = 50;
 
 /// Users side by side, as each expiry takes two seconds.
-async fn p01_p02_each_expiry_is_one_refresh(kind: Kind) {
+async fn each_expiry_is_one_refresh(kind: Kind) {
     let Some(server) = Server::start(kind, &["--access-lifetime", "2"]) else { return };
     let mut stages = Vec::new();
     for _ in 0..USERS {
@@ -55,16 +55,16 @@ async fn lives_through(stage: Stage) -> Stage {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p01_p02_200_expiries_on_simplejwt() {
-    p01_p02_each_expiry_is_one_refresh(Kind::SimpleJwt).await;
+async fn p01_p02_each_of_200_expiries_on_simplejwt_is_one_refresh() {
+    each_expiry_is_one_refresh(Kind::SimpleJwt).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p01_p02_200_expiries_on_oidc_provider() {
-    p01_p02_each_expiry_is_one_refresh(Kind::Oidc).await;
+async fn p01_p02_each_of_200_expiries_on_oidc_provider_is_one_refresh() {
+    each_expiry_is_one_refresh(Kind::Oidc).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p01_p02_200_expiries_on_django_oauth_toolkit() {
-    p01_p02_each_expiry_is_one_refresh(Kind::Dot).await;
+async fn p01_p02_each_of_200_expiries_on_django_oauth_toolkit_is_one_refresh() {
+    each_expiry_is_one_refresh(Kind::Dot).await;
 }

@@ -4,7 +4,7 @@ use std::{net::TcpStream, process::Command, time::Duration};
 
 use crate::servers::{Kind, Server};
 
-async fn keeps_its_word(kind: Kind) {
+async fn rotates_and_refuses_spent_refresh_tokens(kind: Kind) {
     let Some(mut server) = Server::start(kind, &["--access-lifetime", "60"]) else { return };
     let first = server.sign_in().await;
     // A JWT tells its end by itself.
@@ -41,25 +41,25 @@ async fn keeps_its_word(kind: Kind) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn simplejwt_keeps_its_word() {
-    keeps_its_word(Kind::SimpleJwt).await;
+async fn simplejwt_rotates_and_refuses_spent_refresh_tokens() {
+    rotates_and_refuses_spent_refresh_tokens(Kind::SimpleJwt).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oidc_provider_keeps_its_word() {
-    keeps_its_word(Kind::Oidc).await;
+async fn oidc_provider_rotates_and_refuses_spent_refresh_tokens() {
+    rotates_and_refuses_spent_refresh_tokens(Kind::Oidc).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn django_oauth_toolkit_keeps_its_word() {
-    keeps_its_word(Kind::Dot).await;
+async fn django_oauth_toolkit_rotates_and_refuses_spent_refresh_tokens() {
+    rotates_and_refuses_spent_refresh_tokens(Kind::Dot).await;
 }
 
 /// Of the time for which an answer is held back.
 const HALF: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_is_held_back_was_made_before() {
+async fn a_delayed_response_was_made_before_the_delay() {
     for kind in [Kind::SimpleJwt, Kind::Oidc, Kind::Dot] {
         let Some(server) = Server::start(kind, &[]) else { continue };
         let first = server.sign_in().await;
@@ -79,7 +79,7 @@ async fn an_answer_that_is_held_back_was_made_before() {
 
 /// Why `expire` isn't a revocation.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_access_token_takes_its_refresh_token_along() {
+async fn revoking_an_access_token_revokes_its_refresh_token() {
     for kind in [Kind::Oidc, Kind::Dot] {
         let Some(server) = Server::start(kind, &["--access-lifetime", "60"]) else { continue };
         let grant = server.sign_in().await;
@@ -91,7 +91,7 @@ async fn a_revoked_access_token_takes_its_refresh_token_along() {
 }
 
 #[test]
-fn a_dropped_server_has_ended() {
+fn a_dropped_server_has_exited() {
     for kind in [Kind::SimpleJwt, Kind::Oidc, Kind::Dot] {
         let Some(server) = Server::start(kind, &[]) else { continue };
         let (id, address) = (server.id(), server.url().trim_start_matches("http://").to_owned());

@@ -14,7 +14,7 @@ fn client(server: &Server, id: &str) -> oauth2::Client {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn client_credentials_are_granted_by_both_ways_of_authentication() {
+async fn client_credentials_are_granted_with_both_authentication_methods() {
     for kind in [Kind::Oidc, Kind::Dot] {
         let Some(server) = Server::start(kind, &[]) else { return };
         let service = client(&server, "service").scopes(["api"]);
@@ -30,7 +30,7 @@ async fn client_credentials_are_granted_by_both_ways_of_authentication() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c53_a_wrong_secret_signs_nobody_out_and_is_mended() {
+async fn c53_a_wrong_secret_signs_nobody_out_and_can_be_fixed() {
     for kind in [Kind::Oidc, Kind::Dot] {
         let Some(server) = Server::start(kind, &["--access-lifetime", "600"]) else { return };
         let grant = server.sign_in().await;
@@ -47,7 +47,7 @@ async fn c53_a_wrong_secret_signs_nobody_out_and_is_mended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c86_a_scope_is_asked_for_with_each_refresh() {
+async fn c86_each_refresh_requests_the_scope() {
     for kind in [Kind::Oidc, Kind::Dot] {
         let Some(server) = Server::start(kind, &["--access-lifetime", "600"]) else { return };
         let web = client(&server, "web").client_secret_basic("web-secret");

@@ -10,7 +10,7 @@ use crate::{
     setup::{Provider, Stage},
 };
 
-async fn p07_nobody_is_signed_out_by_an_outage(kind: Kind) {
+async fn an_outage_signs_nobody_out(kind: Kind) {
     let Some(mut server) = Server::start(kind, &["--access-lifetime", "2"]) else { return };
     let grant = server.sign_in().await;
     let refresher = Provider::of(&server).refresher();
@@ -57,16 +57,16 @@ async fn p07_nobody_is_signed_out_by_an_outage(kind: Kind) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p07_a_restart_of_simplejwt() {
-    p07_nobody_is_signed_out_by_an_outage(Kind::SimpleJwt).await;
+async fn p07_a_restart_of_simplejwt_signs_nobody_out() {
+    an_outage_signs_nobody_out(Kind::SimpleJwt).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p07_a_restart_of_oidc_provider() {
-    p07_nobody_is_signed_out_by_an_outage(Kind::Oidc).await;
+async fn p07_a_restart_of_oidc_provider_signs_nobody_out() {
+    an_outage_signs_nobody_out(Kind::Oidc).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p07_a_restart_of_django_oauth_toolkit() {
-    p07_nobody_is_signed_out_by_an_outage(Kind::Dot).await;
+async fn p07_a_restart_of_django_oauth_toolkit_signs_nobody_out() {
+    an_outage_signs_nobody_out(Kind::Dot).await;
 }

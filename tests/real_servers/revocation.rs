@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Callers that go on and on: between them the access token is ended, which only its refusal can tell.
-async fn p04_an_ended_access_token_costs_one_refresh(kind: Kind) {
+async fn an_expired_access_token_costs_one_refresh(kind: Kind) {
     let Some(server) = Server::start(kind, &["--access-lifetime", "600"]) else { return };
     let stage = Arc::new(Stage::new(&server).await);
     stage.all_succeed(50).await;
@@ -40,17 +40,17 @@ async fn p04_an_ended_access_token_costs_one_refresh(kind: Kind) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p04_an_access_token_is_ended_on_oidc_provider() {
-    p04_an_ended_access_token_costs_one_refresh(Kind::Oidc).await;
+async fn p04_an_access_token_that_oidc_provider_expires_costs_one_refresh() {
+    an_expired_access_token_costs_one_refresh(Kind::Oidc).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p04_an_access_token_is_ended_on_django_oauth_toolkit() {
-    p04_an_ended_access_token_costs_one_refresh(Kind::Dot).await;
+async fn p04_an_access_token_that_django_oauth_toolkit_expires_costs_one_refresh() {
+    an_expired_access_token_costs_one_refresh(Kind::Dot).await;
 }
 
 /// The user signs out elsewhere: the endpoint is asked once, all callers are told, and nobody asks again.
-async fn p08_an_ended_grant_ends_the_session_once(kind: Kind) {
+async fn an_ended_grant_ends_the_session_once(kind: Kind) {
     let Some(server) = Server::start(kind, &["--access-lifetime", "2"]) else { return };
     let provider = Provider::of(&server);
     let ends = Arc::new(AtomicUsize::new(0));
@@ -86,16 +86,16 @@ async fn p08_an_ended_grant_ends_the_session_once(kind: Kind) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p08_a_grant_is_revoked_on_simplejwt() {
-    p08_an_ended_grant_ends_the_session_once(Kind::SimpleJwt).await;
+async fn p08_a_grant_that_simplejwt_revokes_ends_the_session_once() {
+    an_ended_grant_ends_the_session_once(Kind::SimpleJwt).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p08_a_grant_is_revoked_on_oidc_provider() {
-    p08_an_ended_grant_ends_the_session_once(Kind::Oidc).await;
+async fn p08_a_grant_that_oidc_provider_revokes_ends_the_session_once() {
+    an_ended_grant_ends_the_session_once(Kind::Oidc).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p08_a_grant_is_revoked_on_django_oauth_toolkit() {
-    p08_an_ended_grant_ends_the_session_once(Kind::Dot).await;
+async fn p08_a_grant_that_django_oauth_toolkit_revokes_ends_the_session_once() {
+    an_ended_grant_ends_the_session_once(Kind::Dot).await;
 }

@@ -9,7 +9,7 @@ use crate::{
     setup::{Provider, Stage},
 };
 
-async fn c98_the_late_pair_is_revoked(kind: Kind) {
+async fn the_late_pair_is_revoked(kind: Kind) {
     let Some(server) = Server::start(kind, &["--access-lifetime", "600"]) else { return };
     let provider = Provider::of(&server);
     let revoked: Arc<Mutex<Vec<Token>>> = Arc::default();
@@ -46,16 +46,16 @@ async fn c98_the_late_pair_is_revoked(kind: Kind) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c98_a_sign_out_during_a_refresh_on_simplejwt() {
-    c98_the_late_pair_is_revoked(Kind::SimpleJwt).await;
+async fn c98_a_pair_that_simplejwt_issues_after_the_sign_out_is_revoked() {
+    the_late_pair_is_revoked(Kind::SimpleJwt).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c98_a_sign_out_during_a_refresh_on_oidc_provider() {
-    c98_the_late_pair_is_revoked(Kind::Oidc).await;
+async fn c98_a_pair_that_oidc_provider_issues_after_the_sign_out_is_revoked() {
+    the_late_pair_is_revoked(Kind::Oidc).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c98_a_sign_out_during_a_refresh_on_django_oauth_toolkit() {
-    c98_the_late_pair_is_revoked(Kind::Dot).await;
+async fn c98_a_pair_that_django_oauth_toolkit_issues_after_the_sign_out_is_revoked() {
+    the_late_pair_is_revoked(Kind::Dot).await;
 }

@@ -96,12 +96,12 @@ async fn a_crowd_through_one_expiry(version: Version) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p01_ten_thousand_calls_at_once_over_http_2() {
+async fn p01_ten_thousand_calls_over_http_2_cause_one_refresh() {
     a_crowd_through_one_expiry(Version::HTTP_2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p01_ten_thousand_calls_at_once_over_http_1() {
+async fn p01_ten_thousand_calls_over_http_1_cause_one_refresh() {
     a_crowd_through_one_expiry(Version::HTTP_11).await;
 }
 
@@ -137,11 +137,11 @@ async fn steady_traffic(version: Version, early: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p02_steady_traffic_over_three_expiries_with_early_refresh_over_http_2() {
+async fn p02_steady_http_2_traffic_with_early_refresh_presents_each_refresh_token_once() {
     steady_traffic(Version::HTTP_2, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p02_steady_traffic_over_three_expiries_without_early_refresh_over_http_1() {
+async fn p02_steady_http_1_traffic_without_early_refresh_presents_each_refresh_token_once() {
     steady_traffic(Version::HTTP_11, false).await;
 }

@@ -71,22 +71,18 @@ async fn ask(url: &str) -> Result<String, tower_reauth::RefreshError> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_ready_client_knows_a_server_by_the_platforms_roots() {
+async fn the_ready_made_client_trusts_the_platforms_roots() {
     match env::var(URL) {
         Ok(url) => assert_eq!(ask(&url).await.unwrap(), "A1"),
         Err(_) => {
             let server = start().await;
-            in_child(
-                "the_ready_client_knows_a_server_by_the_platforms_roots",
-                &server.url,
-                server.roots.path(),
-            );
+            in_child("the_ready_made_client_trusts_the_platforms_roots", &server.url, server.roots.path());
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p15_nothing_is_sent_to_a_server_that_isnt_known() {
+async fn p15_nothing_is_sent_to_an_untrusted_server() {
     match env::var(URL) {
         Ok(url) => {
             let error = ask(&url).await.unwrap_err();
@@ -96,13 +92,13 @@ async fn p15_nothing_is_sent_to_a_server_that_isnt_known() {
         }
         Err(_) => {
             let (server, other) = (start().await, start().await);
-            in_child("p15_nothing_is_sent_to_a_server_that_isnt_known", &server.url, other.roots.path());
+            in_child("p15_nothing_is_sent_to_an_untrusted_server", &server.url, other.roots.path());
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_root_certificates_the_constructor_says_so() {
+async fn without_root_certificates_the_constructor_fails() {
     match env::var(URL) {
         Ok(url) => {
             let error = oauth2::Client::try_new(url.as_str(), "service").unwrap_err();
@@ -113,7 +109,7 @@ async fn without_root_certificates_the_constructor_says_so() {
         Err(_) => {
             let none = tempfile::NamedTempFile::new().unwrap();
             let url = "https://localhost/token";
-            in_child("without_root_certificates_the_constructor_says_so", url, none.path());
+            in_child("without_root_certificates_the_constructor_fails", url, none.path());
         }
     }
 }

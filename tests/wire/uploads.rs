@@ -149,7 +149,7 @@ const LONG: Duration = Duration::from_secs(20);
 ///
 /// The bodies of the refused uploads are ended, so they hold no window that the refresh needs.
 #[tokio::test(flavor = "multi_thread")]
-async fn p16_two_refused_uploads_and_their_refresher_share_a_connection() {
+async fn p16_two_rejected_uploads_and_their_refresher_share_a_connection() {
     type Sent = http_body_util::combinators::UnsyncBoxBody<Bytes, tower_reauth_error::Any>;
     let server = Server::start(8).await;
     let http = http2::<Sent>();
@@ -193,7 +193,7 @@ mod tower_reauth_error {
 
 /// The first sending isn't delayed: its second chunk is made only after the server saw the first.
 #[tokio::test(flavor = "multi_thread")]
-async fn p16_the_first_sending_is_not_delayed() {
+async fn p16_the_first_attempt_is_not_delayed() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (saw, mut seen) = mpsc::unbounded_channel();
@@ -227,7 +227,7 @@ async fn p16_the_first_sending_is_not_delayed() {
 
 /// C101: an upload past the limit gets the server's answer, is never sent short, and the next one has the new token.
 #[tokio::test(flavor = "multi_thread")]
-async fn c101_an_upload_past_the_limit_is_not_sent_again() {
+async fn c101_an_upload_above_the_limit_is_not_retried() {
     // It reads all before it refuses.
     let read = Arc::new(Mutex::new(Vec::new()));
     let record = Arc::clone(&read);
@@ -262,7 +262,7 @@ async fn c101_an_upload_past_the_limit_is_not_sent_again() {
 /// Over HTTP/1 a refusal costs one connection more at most: hyper reads what has arrived of an answer that is dropped,
 /// and uses the connection again if that was all.
 #[tokio::test(flavor = "multi_thread")]
-async fn p16_a_refusal_costs_one_connection_at_most_and_none_waits_for_its_own() {
+async fn p16_a_rejection_costs_at_most_one_connection() {
     for refusal in [64, 8 << 20] {
         let server = Server::start(refusal).await;
         let session = session(refresh_fn(|_| async { a2() }));
