@@ -2,4 +2,5 @@
 
 pub mod cancellation;
 pub mod layer_order;
+pub mod promises;
 pub mod security;
