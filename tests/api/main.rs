@@ -17,6 +17,7 @@ mod layer_order;
 mod one_flight;
 mod origins;
 mod panics;
+mod promises;
 mod readiness;
 mod reentrancy;
 mod rejections;
