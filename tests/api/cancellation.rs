@@ -27,13 +27,7 @@ async fn p03_c06_a_dropped_token_call_ends_only_itself() {
         for point in [Point::BeforeTheFirstPoll, Point::BetweenPolls, Point::AfterWakeBeforePoll] {
             let (refresher, mut endpoint) = endpoint();
             let saved = RecordedTokens::default();
-            let save = saved.clone();
-            let session = expired(refresher)
-                .save_with(move |token| {
-                    save.push(&token);
-                    async { Ok::<_, BoxError>(()) }
-                })
-                .build();
+            let session = expired(refresher).save_with(saved.hook()).build();
             let start = || {
                 task::spawn({
                     let session = session.clone();
@@ -179,13 +173,7 @@ async fn p03_b100_c84_an_outer_timeout_ends_only_its_caller() {
 async fn p03_b102_the_token_is_saved_though_the_session_was_dropped() {
     let (refresher, mut endpoint) = endpoint();
     let saved = RecordedTokens::default();
-    let save = saved.clone();
-    let session = expired(refresher)
-        .save_with(move |token| {
-            save.push(&token);
-            async { Ok::<_, BoxError>(()) }
-        })
-        .build();
+    let session = expired(refresher).save_with(saved.hook()).build();
     let mut caller = task::spawn(async move { session.token().await });
     assert_pending!(caller.poll());
     let call = endpoint.next_call().await;

@@ -94,15 +94,11 @@ async fn p17_c16_a_failed_save_is_retried_by_shutdown() {
 async fn p17_c13_shutdown_waits_for_the_flight_and_its_save() {
     let (refresher, mut endpoint) = endpoint();
     let saved = RecordedTokens::default();
-    let save = saved.clone();
     let clock = clock();
     let session = Session::builder(refresher)
         .token(token("A1 R1 600"))
         .clock(clock.clone())
-        .save_with(move |token| {
-            save.push(&token);
-            async { Ok::<_, BoxError>(()) }
-        })
+        .save_with(saved.hook())
         .build();
     clock.step(Duration::from_secs(500));
     assert_eq!(session.token().await.unwrap().secret(), "A1");

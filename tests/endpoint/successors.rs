@@ -63,14 +63,8 @@ async fn p02_the_successor_in_an_unusable_response_replaces_the_refresh_token() 
 #[tokio::test(start_paused = true)]
 async fn p02_a_successor_without_an_access_token_is_saved() {
     let given = support::RecordedTokens::default();
-    let saved = given.clone();
     let client = client(200, r#"{"access_token":"A2","token_type":"mac","refresh_token":"R2"}"#);
-    let session = support::expired(client.refresh_token_grant())
-        .save_with(move |token| {
-            saved.push(&token);
-            async { Ok::<_, Infallible>(()) }
-        })
-        .build();
+    let session = support::expired(client.refresh_token_grant()).save_with(given.hook()).build();
     assert!(session.token().await.is_err());
     session.idle().await;
     assert_eq!(given.all(), ["A1 R2"]);

@@ -10,6 +10,7 @@ use tower_reauth::{AuthLayer, Error, RefreshContext, RefreshError, Session, grpc
 use crate::{
     greeter::greeter_client::GreeterClient,
     setup::{KINDS, LONG, Setup, layer, name},
+    support::sources,
 };
 
 /// A refresher's own error.
@@ -25,14 +26,7 @@ impl fmt::Display for TokenServerSaid {
 impl StdError for TokenServerSaid {}
 
 fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
+    sources(error).find_map(|error| error.downcast_ref())
 }
 
 /// What each kind of call ends with when the refresh fails so.

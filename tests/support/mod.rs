@@ -1,9 +1,12 @@
 //! What the tests share: a refresher, sessions, tokens, requests and a clock, all controlled by the test.
 #![allow(dead_code, reason = "each binary uses a part of it")]
 
+pub(crate) mod printed;
 mod refresher;
 
 use std::{
+    error::Error as StdError,
+    future::{Ready, ready},
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
@@ -18,7 +21,7 @@ use tower_reauth::{
 #[allow(unused_imports, reason = "each binary uses a part of it")]
 pub(crate) use refresher::{Call, Endpoint, endpoint};
 
-pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Spawns each task on the same runtime, whatever runtime the caller is on.
 pub(crate) struct OnRuntime(pub(crate) tokio::runtime::Handle);
@@ -62,6 +65,13 @@ pub(crate) fn spawn_refresh(session: &Session) -> JoinHandle<Result<AccessToken,
     tokio::spawn(async move { session.refresh().await })
 }
 
+/// An error, its source, the source of that, and so on.
+pub(crate) fn sources<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
 pub(crate) fn get() -> Request<()> {
     get_from("https://api.example.com/")
 }
@@ -89,6 +99,15 @@ impl Spawner for OnRuntime {
 // === impl RecordedTokens ===
 
 impl RecordedTokens {
+    /// A hook that records its token and succeeds.
+    pub(crate) fn hook(&self) -> impl Fn(Token) -> Ready<Result<(), BoxError>> + Send + Sync + 'static {
+        let recorded = self.clone();
+        move |token| {
+            recorded.push(&token);
+            ready(Ok(()))
+        }
+    }
+
     pub(crate) fn push(&self, token: &Token) {
         let recorded = format!("{} {}", token.access_token(), token.refresh_token().unwrap_or("-"));
         self.0.lock().unwrap().push(recorded);
