@@ -1,6 +1,6 @@
-//! What happens can be followed from the log alone.
+//! What happens to a session can be followed in the log.
 //!
-//! Alone in its process: `tracing` keeps per process which events anybody listens to.
+//! A binary of its own, as `tracing` caches for the whole process which events are enabled.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,

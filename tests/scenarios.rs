@@ -1,4 +1,4 @@
-//! The table of scenarios, run on the whole layer: real callers, tasks and timers, with time in the test's hands.
+//! The table of scenarios on the whole layer: real callers, tasks and timers, with paused time.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -43,14 +43,14 @@ use tower_reauth::{
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Client = BoxCloneSyncService<Request<Bytes>, Response<Bytes>, BoxError>;
 
-/// The session and the layer, their surroundings, and what was seen of them.
+/// The session, the layer and their environment.
 struct Layered {
     runtime: Runtime,
     start: Instant,
     clock: TestClock,
     session: Session,
     client: Client,
-    /// Sends nothing again.
+    /// Retries nothing.
     client_of_once: Client,
     stage: Arc<Mutex<Stage>>,
     tokens: BTreeMap<u64, AccessToken>,
@@ -59,7 +59,7 @@ struct Layered {
 #[derive(Default)]
 struct Stage {
     callers: Vec<Caller>,
-    /// The refresher's calls that are not answered, the oldest first.
+    /// The refresher's calls without a response, the oldest first.
     calls: Vec<(Arc<Mutex<Control>>, oneshot::Sender<Command>)>,
     saves: Vec<oneshot::Sender<Result<(), &'static str>>>,
     revocations: Vec<oneshot::Sender<()>>,
@@ -72,7 +72,7 @@ struct Caller {
     who: String,
     index: usize,
     task: Option<JoinHandle<()>>,
-    /// Sent, not answered.
+    /// Sent, without a response.
     answer: Option<oneshot::Sender<Option<u16>>>,
     waits: bool,
     given: Option<AccessToken>,
@@ -87,7 +87,7 @@ enum Command {
     Inside(Action),
 }
 
-/// What the test does to a task.
+/// How the test controls a task.
 #[derive(Default)]
 struct Control {
     stalled: bool,
@@ -106,7 +106,7 @@ struct StageSpawn {
 }
 
 thread_local! {
-    /// The task that is polled.
+    /// The task that is being polled.
     static CURRENT: RefCell<Option<Arc<Mutex<Control>>>> = const { RefCell::new(None) };
     /// The task that called the refresher last.
     static LAST: RefCell<Option<Arc<Mutex<Control>>>> = const { RefCell::new(None) };
@@ -233,7 +233,7 @@ fn course_of(result: Result<AccessToken, Error>) -> (String, Option<AccessToken>
     }
 }
 
-/// The server: it tells what came, and answers when the test says so.
+/// The server. It records each request, and responds when the test says so.
 async fn serve(
     stage: Arc<Mutex<Stage>>,
     auto: Option<u16>,
@@ -294,7 +294,7 @@ fn session_of(given: &Given, clock: &TestClock, runtime: &Runtime, stage: &Arc<M
                     receiver
                 };
                 loop {
-                    match commands.await.expect("the test answers") {
+                    match commands.await.expect("the test responds") {
                         Command::Answer(answer) => return answer,
                         Command::Panic => panic!("as the scenario says"),
                         Command::Inside(action) => {
@@ -349,7 +349,7 @@ fn session_of(given: &Given, clock: &TestClock, runtime: &Runtime, stage: &Arc<M
                 Hook::Held => stage.saves.push(sender),
             }
             async move {
-                match receiver.await.expect("the test answers") {
+                match receiver.await.expect("the test responds") {
                     Err("panics") => panic!("as the scenario says"),
                     result => result,
                 }
@@ -413,7 +413,7 @@ impl Layered {
         this
     }
 
-    /// Runs all that can run without time passing.
+    /// Runs all tasks until they wait, without time passing.
     fn settle(&mut self) {
         let rounds = 64 + self.stage.lock().unwrap().callers.len() / 16;
         self.runtime.block_on(async {
@@ -470,7 +470,7 @@ impl Layered {
 
     fn end_save(&self, end: Result<(), &'static str>) {
         let mut stage = self.stage.lock().unwrap();
-        // A save whose limit came isn't listened to any more.
+        // A save that timed out has no receiver any more.
         stage.saves.retain(|save| !save.is_closed());
         let _ = stage.saves.remove(0).send(end);
     }
@@ -506,7 +506,7 @@ fn outcome(result: Result<Response<Bytes>, BoxError>) -> String {
     }
 }
 
-/// What is done from within the refresher's own task.
+/// A call from the refresher's own task.
 async fn inside(action: Action, session: Session, client: Client, stage: Arc<Mutex<Stage>>) {
     let at_once = async |future: Pin<Box<dyn Future<Output = String> + Send>>| {
         let mut future = future;
@@ -542,7 +542,7 @@ impl Driver for Layered {
 
     fn perform(&mut self, action: &Action) {
         let handle = self.runtime.handle().clone();
-        // Elsewhere tokio's time would be the real one.
+        // Outside the runtime, tokio's time would be the real one.
         let _entered = handle.enter();
         let session = self.session.clone();
         match action.clone() {
@@ -562,7 +562,7 @@ impl Driver for Layered {
                 let refused = {
                     let stage = self.stage.lock().unwrap();
                     let of = stage.members(&of)[0];
-                    stage.callers[of].given.clone().expect("it was given a token")
+                    stage.callers[of].given.clone().expect("it got a token")
                 };
                 self.token_caller(&who, async move { session.token_after_rejection(&refused).await });
             }
@@ -588,7 +588,7 @@ impl Driver for Layered {
                         .filter(|caller| stage.callers[*caller].answer.is_some())
                         .collect();
                     for caller in &answered {
-                        // Unless it says otherwise in this step.
+                        // Unless something else is recorded in this step.
                         stage.callers[*caller].waits = true;
                     }
                     answered.into_iter().filter_map(|caller| stage.callers[caller].answer.take()).collect()
@@ -668,7 +668,7 @@ impl Driver for Layered {
         let mut stage = self.stage.lock().unwrap();
         let mut seen = std::mem::take(&mut stage.seen);
         for caller in &mut stage.callers {
-            // It began to wait in this step: nothing else was seen of it.
+            // It started to wait in this step, as nothing else was recorded.
             if std::mem::take(&mut caller.waits) && caller.answer.is_none() {
                 seen.who.entry((caller.who.clone(), caller.index)).or_insert_with(|| "wait".into());
             }
@@ -719,7 +719,7 @@ impl Driver for Layered {
     }
 }
 
-/// Runs the scenarios of one row, or all.
+/// Runs the scenarios of one row, or all of them.
 fn hold(row: Option<&str>) {
     let mut failures = Vec::new();
     let mut run = 0;

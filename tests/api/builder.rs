@@ -1,4 +1,4 @@
-//! Settings, and nonsense in them.
+//! Settings and out-of-range values.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tower_reauth::{RefreshContext, Refresher, Session, Token, refresh::RefreshRe
 
 use crate::support::{clock, endpoint, run_pending_tasks, spawn_refresh, token};
 
-/// No runtime is needed to build one, nor to ask what it knows.
+/// Neither building a session nor using its fresh token needs a runtime.
 #[test]
 fn a_session_is_built_without_a_runtime() {
     let (refresher, _endpoint) = endpoint();
@@ -33,7 +33,7 @@ async fn b40_out_of_range_settings_are_clamped() {
         .max_waiters(usize::MAX)
         .build();
     assert!(session.status().is_fresh());
-    // The limit of a flight is a millisecond.
+    // The shortest refresh timeout is a millisecond.
     let asked = spawn_refresh(&session);
     let call = endpoint.next_call().await;
     assert!(asked.await.unwrap().unwrap_err().is_outcome_unknown());
@@ -51,7 +51,7 @@ async fn b96_a_wait_timeout_of_zero_fails_at_once() {
     assert!(session.status().is_refreshing());
 }
 
-/// A context can be made in the test of a refresher.
+/// Tests of a refresher can build its context.
 #[tokio::test]
 async fn a_refresher_can_be_tested_alone() {
     let refresher = refresh_fn(|cx: RefreshContext| async move {

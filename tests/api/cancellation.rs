@@ -1,4 +1,4 @@
-//! Dropping a caller at any point ends that caller alone.
+//! Dropping a caller cancels only that caller.
 
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, ServiceExt, service_fn};
@@ -20,7 +20,7 @@ enum Point {
     AfterWakeBeforePoll,
 }
 
-/// B92, B93, B94, B95, B96 and C06: whoever is dropped, wherever, the others and the session get the token.
+/// Whichever callers are dropped, at any point, the others and the session get the token.
 #[tokio::test(start_paused = true)]
 async fn p03_c06_a_dropped_token_call_ends_only_itself() {
     for who in [Who::Starter, Who::Waiter, Who::All] {
@@ -82,7 +82,7 @@ async fn p03_c06_a_dropped_token_call_ends_only_itself() {
     }
 }
 
-/// The same through the layer, in each state of its future: the request is never sent after its drop.
+/// The same through the layer. A request is never sent after it was dropped.
 #[tokio::test(start_paused = true)]
 async fn p03_b101_a_dropped_request_ends_only_itself() {
     for who in [Who::Starter, Who::Waiter, Who::All] {
@@ -134,7 +134,7 @@ async fn p03_b101_a_dropped_request_ends_only_itself() {
     }
 }
 
-/// The request that began a background refresh ends; its runtime's other work goes on.
+/// The request that started the refresh has its response before the refresh ends.
 #[tokio::test(start_paused = true)]
 async fn p03_b98_a_background_refresh_outlives_the_request_that_started_it() {
     let (refresher, mut endpoint) = endpoint();
@@ -150,7 +150,7 @@ async fn p03_b98_a_background_refresh_outlives_the_request_that_started_it() {
     assert_eq!(session.token().await.unwrap().secret(), "A2");
 }
 
-/// B100 and C84: an outer time limit ends its caller; the flight has its own.
+/// The flight has its own timeout.
 #[tokio::test(start_paused = true)]
 async fn p03_b100_c84_an_outer_timeout_ends_only_its_caller() {
     let (refresher, mut endpoint) = endpoint();
@@ -163,12 +163,12 @@ async fn p03_b100_c84_an_outer_timeout_ends_only_its_caller() {
     let error = tokio::time::timeout(std::time::Duration::from_secs(100), session.refresh());
     assert!(error.await.unwrap().unwrap_err().is_timeout());
     tokio::time::sleep(std::time::Duration::from_secs(30)).await;
-    assert!(call.is_dropped(), "the flight's limit");
+    assert!(call.is_dropped(), "the flight has timed out");
     assert!(!session.status().is_refreshing());
     assert!(session.status().last_error().unwrap().is_outcome_unknown());
 }
 
-/// A session's last handle goes in mid-flight: the rotated token is saved all the same.
+/// The last handle of the session is dropped mid-flight.
 #[tokio::test(start_paused = true)]
 async fn p03_b102_the_token_is_saved_though_the_session_was_dropped() {
     let (refresher, mut endpoint) = endpoint();

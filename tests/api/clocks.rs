@@ -6,7 +6,7 @@ use tower_reauth::Session;
 
 use crate::support::{clock, endpoint, token};
 
-/// A clock that was set back is seen by the first call: time that passes after it isn't hidden by the step.
+/// The first call after the step notices it, so time that passes later isn't hidden by it.
 #[tokio::test(start_paused = true)]
 async fn p13_time_that_passes_after_a_step_back_counts() {
     let (refresher, _endpoint) = endpoint();
@@ -19,7 +19,7 @@ async fn p13_time_that_passes_after_a_step_back_counts() {
     assert!(session.try_token().is_none());
 }
 
-/// A clock that is set back by less than the token's age: the monotonic one has the larger difference.
+/// A step that is smaller than the token's age: the monotonic clock's difference is larger.
 #[tokio::test(start_paused = true)]
 async fn p13_a_small_step_back_does_not_extend_the_lifetime() {
     let (refresher, _endpoint) = endpoint();
@@ -37,7 +37,7 @@ async fn p13_a_small_step_back_does_not_extend_the_lifetime() {
     assert!(session.status().is_expired() && session.try_token().is_none());
 }
 
-/// The wall clock of a stored token's receipt is the only one that a new process has.
+/// A new process has only the wall clock to compare with.
 #[tokio::test(start_paused = true)]
 async fn p13_a_stored_token_that_expired_while_no_process_ran_is_not_used() {
     let clock = clock();
@@ -54,7 +54,7 @@ async fn p13_a_stored_token_that_expired_while_no_process_ran_is_not_used() {
     assert!(second.status().is_expired() && second.try_token().is_none());
 }
 
-/// Wall clocks at the edges of what can be told are no panic and no token that lives for ever.
+/// They neither panic nor make a token valid forever.
 #[tokio::test(start_paused = true)]
 async fn p13_wall_clocks_at_the_limits_are_survived() {
     use std::time::SystemTime;

@@ -1,4 +1,4 @@
-//! Every way in which a flight ends, with its waiters on another runtime.
+//! All ways in which a flight ends, with its waiters on another runtime.
 
 use std::{
     sync::{Arc, Mutex},
@@ -49,7 +49,7 @@ fn on(runtime: &tokio::runtime::Runtime, builder: SessionBuilder) -> Session {
     builder.spawner(OnRuntime(runtime.handle().clone())).clock(SystemClock).build()
 }
 
-/// The next demand is served: the slot is free.
+/// The next demand starts a new flight.
 async fn recovers(session: Session, mut endpoint: Endpoint, generation: u64) {
     let session = Arc::new(session);
     let next = tokio::spawn({
@@ -114,7 +114,7 @@ async fn p09_a_task_that_is_never_polled_fails_the_waiters() {
     recovers(session, endpoint, 2).await;
 }
 
-/// A spawner that takes a task and drops it: as one whose runtime has ended does, within `spawn`.
+/// As a runtime that has shut down does.
 #[tokio::test(flavor = "multi_thread")]
 async fn p09_a_task_that_is_dropped_within_spawn_fails_the_waiters() {
     struct Drops;
@@ -155,7 +155,7 @@ fn p09_a_runtime_without_timers_is_an_error() {
     assert!(!session.status().is_refreshing(), "the flight has ended, too");
 }
 
-/// A flight on a runtime that nobody drives any more.
+/// The flight is on a runtime that nobody drives.
 #[tokio::test(start_paused = true)]
 async fn p09_waiters_time_out_by_themselves_and_the_next_demand_abandons_the_flight() {
     let undriven = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -171,12 +171,12 @@ async fn p09_waiters_time_out_by_themselves_and_the_next_demand_abandons_the_fli
     let next = spawn_token(&session);
     endpoint.next_call().await.succeed("A2 R2 600");
     assert_eq!(next.await.unwrap().unwrap().secret(), "A2");
-    // Its task is dropped at last, and touches nothing.
+    // The abandoned task is dropped now, and changes nothing.
     undriven.shutdown_background();
     assert_eq!(session.status().generation(), 2);
 }
 
-/// The same four ends, while the answer is being saved: each publishes the token.
+/// How the save hook ends.
 #[derive(Clone, Copy, Debug)]
 enum SaveEnd {
     Success,
@@ -221,7 +221,7 @@ async fn p17_the_token_is_published_however_the_save_hook_ends() {
             SaveEnd::RuntimeGone => flights.take().unwrap().shutdown_background(),
             SaveEnd::Limit => {}
             _ => {
-                assert_eq!(session.status().generation(), 1, "nobody gets it before it is saved");
+                assert_eq!(session.status().generation(), 1, "it isn't published before it is saved");
                 release.notify_one();
             }
         }
@@ -235,7 +235,7 @@ async fn p17_the_token_is_published_however_the_save_hook_ends() {
     }
 }
 
-/// A spawner whose runtime can be exchanged.
+/// A spawner whose runtime can be replaced.
 #[derive(Clone)]
 struct Movable(Arc<Mutex<tokio::runtime::Handle>>);
 
@@ -256,7 +256,7 @@ impl Spawner for Movable {
     }
 }
 
-/// The verdict was about R1; the late response has its successor.
+/// The error was about R1; the late response has its successor.
 #[tokio::test(start_paused = true)]
 async fn p08_a_late_response_with_a_new_refresh_token_revives_an_ended_session() {
     let clock = clock();

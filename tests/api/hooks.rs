@@ -8,7 +8,7 @@ use crate::support::{
     BoxError, RecordedTokens, clock, endpoint, expired, run_pending_tasks, spawn_token, token,
 };
 
-/// C15: the rotated token is saved before any request is sent with the new access token.
+/// The token is saved before any request is sent with it.
 #[tokio::test(start_paused = true)]
 async fn p02_c15_c32_the_save_hook_gets_the_kept_refresh_token_and_absolute_times() {
     let (refresher, mut endpoint) = endpoint();
@@ -26,14 +26,14 @@ async fn p02_c15_c32_the_save_hook_gets_the_kept_refresh_token_and_absolute_time
     assert_eq!((saved.access_token(), saved.refresh_token()), ("A2", Some("R1")));
     let life = saved.expires_at().unwrap().duration_since(saved.received_at().unwrap()).unwrap();
     assert_eq!(life, Duration::from_secs(600));
-    // Requests see the shortened end.
+    // Requests see the expiry less the margin.
     assert_eq!(
         session.token().await.unwrap().expires_at().unwrap(),
         saved.expires_at().unwrap() - Duration::from_secs(30)
     );
 }
 
-/// A restart with the stored token: the same session again, with the same windows.
+/// After a restart with the stored token, expiry and window are as before.
 #[tokio::test(start_paused = true)]
 async fn p02_a_stored_token_is_restored_unchanged() {
     let (refresher, mut endpoint) = endpoint();
@@ -61,7 +61,7 @@ async fn p02_a_stored_token_is_restored_unchanged() {
     assert!(second.status().is_stale());
 }
 
-/// C16: the store is out of order, and nobody notices but the status.
+/// While the store fails, callers get their token and the status reports it.
 #[tokio::test(start_paused = true)]
 async fn p17_c16_a_failed_save_is_retried_by_shutdown() {
     let (refresher, mut endpoint) = endpoint();
@@ -84,12 +84,12 @@ async fn p17_c16_a_failed_save_is_retried_by_shutdown() {
     assert!(session.shutdown(Duration::from_secs(3)).await.is_ok());
     assert_eq!(saved.all(), ["A2 R2", "A2 R2", "A2 R2"]);
     assert!(!session.status().is_unsaved());
-    // It stays shut down, and serves what it has.
+    // It stays shut down, and still serves its token.
     assert_eq!(session.token().await.unwrap().secret(), "A2");
     assert!(session.refresh().await.unwrap_err().is_shut_down());
 }
 
-/// C13: a program that ends waits for the refresh that its last call began.
+/// A process that exits waits for the refresh that its last call started.
 #[tokio::test(start_paused = true)]
 async fn p17_c13_shutdown_waits_for_the_flight_and_its_save() {
     let (refresher, mut endpoint) = endpoint();
@@ -113,7 +113,7 @@ async fn p17_c13_shutdown_waits_for_the_flight_and_its_save() {
     assert_eq!(saved.all(), ["A2 R2"]);
 }
 
-/// C98: what a refresh brings after the sign-out goes to the revoke hook, and `settled` waits for that.
+/// `idle` waits for the revoke hook.
 #[tokio::test(start_paused = true)]
 async fn p10_c98_b142_a_token_that_arrives_after_the_sign_out_is_revoked_before_the_session_is_idle() {
     let (refresher, mut endpoint) = endpoint();
@@ -148,7 +148,7 @@ async fn p10_c98_b142_a_token_that_arrives_after_the_sign_out_is_revoked_before_
     assert!(session.status().is_signed_out());
 }
 
-/// A revoke hook that panics or never ends holds nobody up for good.
+/// It delays `idle` only until its timeout.
 #[tokio::test(start_paused = true)]
 async fn p09_a_revoke_hook_that_never_ends_times_out() {
     let (refresher, mut endpoint) = endpoint();
@@ -170,7 +170,7 @@ async fn p09_a_panic_in_the_event_hook_does_not_affect_the_session() {
     assert_eq!(waiting.await.unwrap().unwrap().secret(), "A2");
 }
 
-/// C95, C97: an answer that is no token is the refresher's typed error, and the last good token stays.
+/// An invalid token is a typed error of the refresher, and the last good token stays.
 #[tokio::test(start_paused = true)]
 async fn c95_a_response_that_no_header_can_carry_leaves_the_token_in_use() {
     let refresher = tower_reauth::refresh_fn(|_| async {
@@ -184,7 +184,7 @@ async fn c95_a_response_that_no_header_can_carry_leaves_the_token_in_use() {
     assert_eq!(session.token().await.unwrap().secret(), "A1");
 }
 
-/// What an operator needs to know: "disk full" is in the event, of each try, and of a revocation, too.
+/// An operator sees "disk full" in the event of each failed save, and the error of a failed revocation.
 #[tokio::test(start_paused = true)]
 async fn p17_the_event_of_a_failed_hook_has_the_cause() {
     use std::sync::{Arc, Mutex};

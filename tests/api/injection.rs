@@ -1,4 +1,4 @@
-//! Putting the token on.
+//! Attaching the token.
 
 use std::sync::{Arc, Mutex};
 
@@ -57,7 +57,7 @@ async fn b03_c91_a_request_keeps_its_own_header_unless_overridden() {
     }
 }
 
-/// Several values of the user's keep their order.
+/// Several values keep their order.
 #[tokio::test]
 async fn p16_b03_several_values_of_the_request_are_kept_or_replaced_together() {
     for (overriding, expected) in
@@ -78,7 +78,7 @@ async fn p16_b03_several_values_of_the_request_are_kept_or_replaced_together() {
     }
 }
 
-/// It needs no token, so it doesn't wait for one.
+/// Neither needs a token.
 #[tokio::test(start_paused = true)]
 async fn c91_b13_requests_with_their_own_header_or_skip_auth_do_not_wait() {
     let (server, sent) = server();
@@ -125,7 +125,7 @@ async fn b10_b11_a_signed_out_request_fails_or_is_sent_without_a_token() {
     assert_eq!(endpoint.call_count(), 0);
 }
 
-/// C97: a token of 20 KB is sent as it is.
+/// 20 KB.
 #[tokio::test]
 async fn c97_a_very_large_token_is_sent_unchanged() {
     let large = "x".repeat(20_000);
@@ -134,7 +134,7 @@ async fn c97_a_very_large_token_is_sent_unchanged() {
     assert_eq!(sent.lock().unwrap()[0][AUTHORIZATION].len(), "Bearer ".len() + large.len());
 }
 
-/// A map of headers that is full is a typed error, not a panic.
+/// A full header map doesn't panic.
 #[tokio::test]
 async fn a_request_with_too_many_headers_is_a_typed_error() {
     let (server, sent) = server();
@@ -150,7 +150,7 @@ async fn a_request_with_too_many_headers_is_a_typed_error() {
     assert!(sent.lock().unwrap().is_empty());
 }
 
-/// A user can name the types: the refresher, though a closure, isn't in them.
+/// The type of the service doesn't name the refresher, which may be a closure.
 #[tokio::test]
 async fn a_service_can_be_a_field_of_a_struct() {
     struct App {
@@ -164,7 +164,7 @@ async fn a_service_can_be_a_field_of_a_struct() {
     assert_eq!(app.http.session().status().generation(), 1);
 }
 
-/// B127: a request that fails for want of a token drops its body once.
+/// It fails because there is no token.
 #[tokio::test]
 async fn b127_a_request_that_is_not_sent_drops_its_body_once() {
     struct Body(Arc<std::sync::atomic::AtomicUsize>);

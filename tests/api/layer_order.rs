@@ -1,4 +1,4 @@
-//! The layer among other layers.
+//! Layer order.
 
 use std::{
     convert::Infallible,
@@ -31,7 +31,7 @@ type Body = Full<Bytes>;
 type Seen = Arc<Mutex<Vec<(String, bool)>>>;
 type Server = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
-/// Host a redirects to host b; each tells what it saw.
+/// Host a redirects to host b. Records each host that was called, and whether it got a token.
 fn hosts(status_of_b: StatusCode) -> (Server, Seen) {
     let seen = Seen::default();
     let record = Arc::clone(&seen);
@@ -77,7 +77,7 @@ async fn c89_inside_a_redirect_layer_restricted_origins_keep_the_token_from_othe
     let client = ServiceBuilder::new().layer(FollowRedirectLayer::new()).layer(allowed).service(server);
     client.oneshot(request()).await.unwrap();
     assert_eq!(seen(&log), both(true, false));
-    // What they are for: without them the token goes along.
+    // Without restricted origins the token goes to the other host.
     let (server, log) = hosts(StatusCode::OK);
     let client = ServiceBuilder::new().layer(FollowRedirectLayer::new()).layer(auth()).service(server);
     client.oneshot(request()).await.unwrap();
@@ -92,7 +92,7 @@ async fn c89_outside_a_redirect_layer_the_redirect_strips_the_token() {
     assert_eq!(seen(&log), both(true, false));
 }
 
-/// P15: above a redirect layer another host's 401 isn't ours, if the rule says so.
+/// Outside a redirect layer, the last response may come from another host.
 #[tokio::test(start_paused = true)]
 async fn p15_c89_a_rule_can_accept_another_hosts_401() {
     fn ours(head: &ResponseHead<'_>) -> Verdict {
@@ -112,7 +112,7 @@ async fn p15_c89_a_rule_can_accept_another_hosts_401() {
     assert!(session.status().is_fresh());
 }
 
-/// Tries again while the error says that it helps, three times at most.
+/// Retries while the error is retryable, up to `left` times.
 #[derive(Clone)]
 struct WhileItHelps {
     left: usize,
@@ -134,7 +134,7 @@ impl<R> Policy<Request<Body>, R, BoxError> for WhileItHelps {
     }
 }
 
-/// B09: a retry layer outside sees whether trying again helps.
+/// The error tells it whether a retry helps.
 #[tokio::test(start_paused = true)]
 async fn b09_an_outer_retry_layer_knows_when_to_stop() {
     for (uri, expected) in [("http://b.example/", 1), ("https://b.example/", 4)] {
@@ -150,7 +150,7 @@ async fn b09_an_outer_retry_layer_knows_when_to_stop() {
     }
 }
 
-/// Each try asks for the token again: the second one has the new token.
+/// The second refresh succeeds.
 #[tokio::test(start_paused = true)]
 async fn b09_each_try_gets_the_token_again() {
     let failed_once = Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -158,7 +158,7 @@ async fn b09_each_try_gets_the_token_again() {
         let failed = failed_once.swap(true, std::sync::atomic::Ordering::SeqCst);
         async move { if failed { Ok(token("A2 R2 600")) } else { Err(RefreshError::outcome_unknown("reset")) } }
     });
-    // The repeat within the flight is what makes the first try succeed already.
+    // The flight repeats the refresh, so the first try succeeds already.
     let (server, log) = hosts(StatusCode::OK);
     let policy = WhileItHelps { left: 3, tries: Arc::default() };
     let auth = AuthLayer::from_session(expired(refresher).build());
@@ -168,7 +168,7 @@ async fn b09_each_try_gets_the_token_again() {
     assert_eq!(seen(&log), [("b.example".to_owned(), true)]);
 }
 
-/// B100: one time limit outside bounds the wait, a refused request's too.
+/// It also bounds the wait of a rejected request.
 #[tokio::test(start_paused = true)]
 async fn b100_an_outer_timeout_bounds_the_wait_and_the_retry() {
     let (server, _) = hosts(StatusCode::UNAUTHORIZED);
@@ -188,7 +188,6 @@ async fn b100_an_outer_timeout_bounds_the_wait_and_the_retry() {
     assert_eq!(session.status().generation(), 2);
 }
 
-/// A service that can't be cloned goes behind a buffer.
 #[tokio::test]
 async fn a_service_that_is_not_clone_works_behind_a_buffer() {
     struct Once;

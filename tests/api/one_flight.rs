@@ -13,7 +13,7 @@ async fn echo(request: http::Request<()>) -> Result<http::Response<String>, BoxE
     Ok(http::Response::new(header))
 }
 
-/// Threads, clones, layers, clients and `token()` alike.
+/// From several threads, through clones, layers and clients, and with `token()`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn p01_c01_b50_callers_of_every_kind_cause_one_refresh() {
     const EACH: usize = 500;
@@ -70,7 +70,7 @@ async fn b60_c10_all_waiters_share_one_failure_and_its_source() {
     assert_eq!(endpoint.call_count(), 1);
 }
 
-/// C61: a server's `Retry-After` is obeyed up to an hour.
+/// `Retry-After` is honoured up to an hour.
 #[tokio::test(start_paused = true)]
 async fn p07_c61_a_retry_after_of_days_is_clamped_to_an_hour() {
     let (refresher, mut endpoint) = endpoint();
@@ -98,7 +98,7 @@ async fn b51_two_sessions_are_independent() {
     assert_eq!((asked_other.call_count(), other.status().generation()), (0, 1));
 }
 
-/// A refresher that answers in the very call, on the very task.
+/// The refresher responds within its first poll.
 #[tokio::test(start_paused = true)]
 async fn b55_a_refresh_that_ends_at_once_does_not_deadlock() {
     let refresher = tower_reauth::refresh_fn(|_| std::future::ready(Ok(token("A2 R2 600"))));
@@ -114,7 +114,7 @@ async fn b55_a_refresh_that_ends_at_once_does_not_deadlock() {
     }
 }
 
-/// Lives of a millisecond, under steady load from many threads: it ends, and nobody fails.
+/// Under load from several threads, no caller fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn b54_lifetimes_of_a_millisecond_do_not_deadlock() {
     let refresher = tower_reauth::refresh_fn(|_| std::future::ready(Ok(token("A2 R2 0.001"))));
@@ -127,7 +127,7 @@ async fn b54_lifetimes_of_a_millisecond_do_not_deadlock() {
     assert!(callers.join_all().await.into_iter().all(|token| token.is_ok()));
 }
 
-/// The early refreshes of many sessions with one lifetime are spread over the window.
+/// The early refreshes of many sessions with the same lifetime are spread over the window.
 #[tokio::test(start_paused = true)]
 async fn c63_b73_early_refreshes_are_spread() {
     let spread = |jitter: bool| {
@@ -142,7 +142,7 @@ async fn c63_b73_early_refreshes_are_spread() {
                 .jitter(jitter)
                 .clock(clock.clone())
                 .build();
-            // Bisect the instant at which it becomes stale, in seconds.
+            // Bisect the second at which it becomes stale.
             let (mut fresh, mut stale, mut at) = (3000_u64, 3600_u64, 0_u64);
             while stale - fresh > 1 {
                 let middle = (fresh + stale) / 2;

@@ -34,7 +34,7 @@ async fn p15_b07_cleartext_to_another_host_is_an_error_before_anything_is_sent()
     let error = Error::find(&*error).unwrap();
     assert!(error.is_cleartext());
     assert!(error.to_string().contains("dangerous_allow_cleartext"));
-    // B09: a retry layer outside sees that trying again won't help.
+    // An outer retry layer sees that a retry won't help.
     assert!(!error.is_retryable());
     assert!(sent.lock().unwrap().is_empty());
 }
@@ -72,7 +72,7 @@ async fn p15_without_a_host_the_error_names_the_setting() {
     assert!(sent.lock().unwrap()[0].is_some());
 }
 
-/// Foreign requests don't wait for a token, and start no refresh.
+/// It starts no refresh either.
 #[tokio::test(start_paused = true)]
 async fn p15_a_request_to_another_origin_does_not_wait_for_a_token() {
     let (refresher, endpoint) = endpoint();

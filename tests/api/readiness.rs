@@ -1,4 +1,4 @@
-//! tower's contract: readiness is asked for, used once, and not held while waiting.
+//! tower's contract: each readiness is used once, and none is held while a request waits.
 
 use std::{
     future::Future,
@@ -17,7 +17,7 @@ use tower_reauth::{AuthLayer, RefreshError, Session, SkipAuth, refresh_fn};
 use crate::gated::Gated;
 use crate::support::{BoxError, endpoint, expired, get, run_pending_tasks, token};
 
-/// Panics when it is called without having been made ready, and counts how many are ready and not called.
+/// Panics if it is called without readiness, and counts the readiness that is held.
 #[derive(Debug)]
 struct Strict {
     ready: bool,
@@ -77,12 +77,12 @@ async fn p11_call_only_on_a_ready_service_and_each_readiness_used_once() {
     let session = expired(refresher).build();
     let mut client = AuthLayer::from_session(session.clone()).layer(strict);
 
-    // A request that waits gives its readiness back.
+    // A request that waits releases its readiness.
     let waiting = client.ready().await.unwrap().call(get());
     assert_eq!(held.load(Ordering::SeqCst), 0);
     let mut waiting = task::spawn(waiting);
     assert_pending!(waiting.poll());
-    // The service goes on being usable meanwhile: made ready anew.
+    // Meanwhile the service can be made ready again.
     let mut marked = get();
     marked.extensions_mut().insert(SkipAuth);
     client.ready().await.unwrap().call(marked).await.unwrap();
@@ -93,7 +93,7 @@ async fn p11_call_only_on_a_ready_service_and_each_readiness_used_once() {
     client.ready().await.unwrap().call(get()).await.unwrap();
     assert_eq!((held.load(Ordering::SeqCst), calls.load(Ordering::SeqCst)), (0, 3));
 
-    // One that fails gives it back, too.
+    // A request that fails releases it, too.
     session.sign_out();
     client.ready().await.unwrap().call(get()).await.unwrap_err();
     assert_eq!((held.load(Ordering::SeqCst), calls.load(Ordering::SeqCst)), (0, 3));
@@ -114,7 +114,7 @@ async fn p11_a_clone_of_a_ready_service_is_not_ready() {
     assert_eq!(held.load(Ordering::SeqCst), 0);
 }
 
-/// A refresher whose request needs the one permit of the stack that it refreshes for.
+/// The refresher's own request goes through the stack that it refreshes for.
 async fn runs_through_one_permit<S>(limited: S)
 where
     S: Service<http::Request<()>, Response = http::Response<()>, Error = BoxError>
@@ -156,7 +156,7 @@ async fn p11_a_refresher_shares_a_buffer_of_one() {
     tokio::time::timeout(std::time::Duration::from_secs(5), runs_through_one_permit(limited)).await.unwrap();
 }
 
-/// While requests wait for a token, the permit is free for others.
+/// While a request waits for a token, the permit is free for others.
 #[tokio::test(start_paused = true)]
 async fn p11_no_permit_is_held_while_waiting() {
     let limited = ServiceBuilder::new().load_shed().concurrency_limit(1).service(service_fn(slow));
@@ -167,7 +167,7 @@ async fn p11_no_permit_is_held_while_waiting() {
     limited.clone().oneshot(get()).await.expect("the permit is free");
     endpoint.next_call().await.succeed("A2 R2 600");
     run_pending_tasks().await;
-    // The one that waited is shed like others if the permit is taken when it gets its token.
+    // When the waiting request gets its token, the permit is taken, so it is shed.
     let mut other = task::spawn(limited.oneshot(get()));
     assert_pending!(other.poll());
     let error = match waiting.poll() {
@@ -177,7 +177,7 @@ async fn p11_no_permit_is_held_while_waiting() {
     assert!(error.is::<Overloaded>());
 }
 
-/// An inner service that fails to become ready fails its request, also after a wait.
+/// Also after a wait for the token.
 #[tokio::test(start_paused = true)]
 async fn p11_a_readiness_error_reaches_the_caller() {
     #[derive(Clone)]
@@ -210,7 +210,7 @@ async fn p11_a_readiness_error_reaches_the_caller() {
     assert_eq!(waiting.await.unwrap().unwrap_err().to_string(), "the connection is gone");
 }
 
-/// B53, B76: where the wait for readiness outlasts the new token, the request waits for the next one, without readiness.
+/// The request waits for the next token, without readiness.
 #[tokio::test(start_paused = true)]
 async fn p11_b76_a_token_that_expired_while_its_request_waited_for_readiness_is_not_sent() {
     let gated = Gated::new();
@@ -234,7 +234,7 @@ async fn p11_b76_a_token_that_expired_while_its_request_waited_for_readiness_is_
     assert_eq!(gated.received(), ["Bearer A3"]);
 }
 
-/// The same where a newer token came meanwhile: it goes out with that.
+/// The token that it waited for was replaced.
 #[tokio::test(start_paused = true)]
 async fn p11_a_newer_token_that_was_set_while_its_request_waited_for_readiness_is_used() {
     let gated = Gated::new();

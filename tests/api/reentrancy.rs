@@ -1,4 +1,4 @@
-//! A refresh that needs itself.
+//! Re-entrancy.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -16,7 +16,7 @@ async fn ok(_: http::Request<()>) -> Result<http::Response<()>, BoxError> {
     Ok(http::Response::new(()))
 }
 
-/// C82, B57: a refresher that sends its request through the very client that it refreshes for.
+/// The refresher sends its request through the client that it refreshes for.
 #[tokio::test(start_paused = true)]
 async fn p12_c82_b57_a_refresh_through_its_own_layer_is_an_error_at_once() {
     let client = Arc::<OnceLock<Client>>::default();
@@ -35,13 +35,13 @@ async fn p12_c82_b57_a_refresh_through_its_own_layer_is_an_error_at_once() {
     let error = layered.oneshot(get()).await.unwrap_err();
     let error = Error::find(&*error).unwrap();
     assert!(error.is_misconfigured());
-    // The inner error can be dug out of the outer one.
+    // The inner error is in the outer one's chain of sources.
     let inner = RefreshError::find(error).and_then(std::error::Error::source).unwrap();
     assert!(Error::find(inner).unwrap().is_reentrant());
     assert!(inner.to_string().contains("SkipAuth"));
 }
 
-/// B13, B56, B58: the marked way works, and reads are answered.
+/// Neither waits for the refresh.
 #[tokio::test(start_paused = true)]
 async fn p12_b13_inside_a_refresher_skip_auth_requests_and_reads_work() {
     let client = Arc::<OnceLock<(Client, Session)>>::default();
@@ -63,7 +63,7 @@ async fn p12_b13_inside_a_refresher_skip_auth_requests_and_reads_work() {
     layered.oneshot(get()).await.unwrap();
 }
 
-/// Each of a session's waiting calls, from its refresher and from its save hook.
+/// Each of the session's calls that wait, in the refresher and in the save hook.
 #[tokio::test(start_paused = true)]
 async fn p12_no_call_in_a_refresher_or_save_hook_waits_for_itself() {
     let own = Arc::<OnceLock<Session>>::default();
@@ -90,7 +90,7 @@ async fn p12_no_call_in_a_refresher_or_save_hook_waits_for_itself() {
     assert!(!session.status().is_unsaved(), "the hook's assertions held");
 }
 
-/// A shutdown waits for the flight, so from within it that is an error at once, too.
+/// A shutdown waits for the flight, so inside the flight it is an error at once.
 #[tokio::test(start_paused = true)]
 async fn p12_p17_a_shutdown_inside_the_refresher_does_not_wait() {
     let own = Arc::<OnceLock<Session>>::default();
@@ -111,7 +111,7 @@ async fn p12_p17_a_shutdown_inside_the_refresher_does_not_wait() {
     assert!(session.status().is_shut_down());
 }
 
-/// A stale token's too; a fresh one's can't hang, and is served.
+/// A fresh token is served without waiting, so it can't hang.
 #[tokio::test(start_paused = true)]
 async fn p12_inside_a_refresher_a_fresh_token_is_served_and_a_stale_one_is_an_error() {
     for (age, served) in [(0, true), (450, false)] {
@@ -136,7 +136,7 @@ async fn p12_inside_a_refresher_a_fresh_token_is_served_and_a_stale_one_is_an_er
     }
 }
 
-/// A token exchange needs another session's token.
+/// As in a token exchange.
 #[tokio::test(start_paused = true)]
 async fn p12_another_sessions_token_is_available_inside_a_refresher() {
     let (first, mut endpoint) = endpoint();
@@ -158,7 +158,7 @@ async fn p12_another_sessions_token_is_available_inside_a_refresher() {
     assert_eq!(waiting.await.unwrap().unwrap().secret(), "X1");
 }
 
-/// From a task of its own it is bounded by the patience and the flight's limit.
+/// In a task of its own the call can't be detected. Its wait timeout and the flight's timeout bound it.
 #[tokio::test(start_paused = true)]
 async fn p12_a_refresh_that_needs_itself_from_another_task_times_out() {
     let own = Arc::<OnceLock<Session>>::default();
@@ -177,7 +177,7 @@ async fn p12_a_refresh_that_needs_itself_from_another_task_times_out() {
     assert!(session.status().last_error().is_none_or(|error| error.is_misconfigured()));
 }
 
-/// A wait that began outside and is carried into the refresher.
+/// The wait starts outside and is then polled by the refresher.
 #[tokio::test(start_paused = true)]
 async fn p12_a_wait_that_moves_into_the_refresher_ends_at_once() {
     let (outside, carried) = tokio::sync::mpsc::unbounded_channel::<futures::future::BoxFuture<'static, _>>();

@@ -1,4 +1,4 @@
-//! Refused tokens, and sending again.
+//! Rejections and retries.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ use crate::support::{BoxError, clock, endpoint, run_pending_tasks, token};
 
 type Client = BoxCloneSyncService<Request<Bytes>, Response<Bytes>, BoxError>;
 
-/// Each request waits here for its answer.
+/// Each request waits here for its response.
 #[derive(Clone, Default)]
 struct Server {
     sent: Arc<Mutex<Vec<Sent>>>,
@@ -68,7 +68,7 @@ fn post(number: usize) -> Request<Bytes> {
     request
 }
 
-/// 1,000 requests sent with generation 1 are all refused, one by one in a random order, over two refreshes.
+/// 1,000 requests with generation 1 are rejected one by one, in random order, during two refreshes.
 #[tokio::test(start_paused = true)]
 async fn p04_a_thousand_late_rejections_cause_one_refresh_of_their_generation() {
     const REQUESTS: usize = 1000;
@@ -101,7 +101,7 @@ async fn p04_a_thousand_late_rejections_cause_one_refresh_of_their_generation() 
                 call.succeed("A2 R2 60");
                 run_pending_tasks().await;
             }
-            // The new token becomes stale, and is replaced in the background.
+            // The new token becomes stale and is refreshed in the background.
             600 => tokio::time::advance(Duration::from_secs(40)).await,
             601 => {
                 let own = session.clone();
@@ -127,7 +127,7 @@ async fn p04_a_thousand_late_rejections_cause_one_refresh_of_their_generation() 
     assert_eq!((endpoint.call_count(), session.status().generation()), (2, 3));
 }
 
-/// B105, B106, C64: what the second sending is answered is the caller's.
+/// With its headers and its body.
 #[tokio::test(start_paused = true)]
 async fn p05_b105_a_second_rejection_is_returned_to_the_caller() {
     let (refresher, mut endpoint) = endpoint();
@@ -151,7 +151,8 @@ async fn p05_b105_a_second_rejection_is_returned_to_the_caller() {
     assert!(session.status().is_rejected());
 }
 
-/// 10,000 calls in ten minutes, to a server that refuses everything.
+/// 10,000 calls in ten minutes to a server that rejects everything. Returns the number of refreshes, and the most
+/// attempts of one request.
 async fn storm(answers: fn(u64) -> Result<&'static str, RefreshError>) -> (usize, usize) {
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&asked);
@@ -178,7 +179,7 @@ async fn storm(answers: fn(u64) -> Result<&'static str, RefreshError>) -> (usize
     (asked.load(Ordering::SeqCst), most)
 }
 
-/// 1 s, 1.6 s .. 120 s: fifteen tries fit into ten minutes.
+/// With delays of 1 s, 1.6 s .. 120 s, fifteen refreshes fit into ten minutes.
 #[tokio::test(start_paused = true)]
 async fn p05_b136_a_server_that_rejects_everything_causes_no_storm() {
     let (asked, most) = storm(|_| Err(RefreshError::transient("down"))).await;
@@ -191,7 +192,7 @@ async fn p05_b136_a_server_that_rejects_everything_causes_no_storm() {
     assert!((13..=16).contains(&asked) && most == 2, "{asked} {most}");
 }
 
-/// B128: all but the credential is that of the first sending, and layers beneath run again.
+/// Only the token differs, and the inner layers run again.
 #[tokio::test(start_paused = true)]
 async fn p16_b128_b130_a_retry_is_the_same_request_through_the_inner_layers() {
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -237,7 +238,7 @@ async fn p16_b128_b130_a_retry_is_the_same_request_through_the_inner_layers() {
     assert_eq!(signed.load(Ordering::SeqCst), 2);
 }
 
-/// B125, B126, B129, C101: not sent again, its 401 is the caller's, and the next call has a new token.
+/// The caller gets the 401, and the next call gets a new token.
 #[tokio::test(start_paused = true)]
 async fn b126_a_request_that_cannot_be_retried_still_marks_the_token() {
     let (refresher, mut endpoint) = endpoint();
@@ -257,7 +258,7 @@ async fn b126_a_request_that_cannot_be_retried_still_marks_the_token() {
     assert_eq!(endpoint.call_count(), 0, "the next demand refreshes");
     let next = tokio::spawn(client.oneshot(post(1)));
     let call = endpoint.next_call().await;
-    // B120: what the server said reaches the refresher.
+    // The challenge reaches the refresher.
     let bearer = call.cx.challenges().find("bearer").and_then(|bearer| bearer.param("scope"));
     assert_eq!((call.cx.reason(), bearer), (RefreshReason::Rejected, Some("pull")));
     call.succeed("A2 R2 600");
@@ -268,7 +269,7 @@ async fn b126_a_request_that_cannot_be_retried_still_marks_the_token() {
     next.await.unwrap().unwrap();
 }
 
-/// C66: step-up isn't helped by a refresh, in spite of its 401.
+/// A refresh doesn't help against a step-up challenge, though its status is 401.
 #[tokio::test(start_paused = true)]
 async fn c66_step_up_starts_no_refresh_and_its_scope_is_readable() {
     let (refresher, endpoint) = endpoint();
@@ -294,7 +295,7 @@ enum Point {
     SecondSending,
 }
 
-/// Dropping a rejected request at each of its await points ends it alone: B101, B127, p03.
+/// At each of its await points.
 #[tokio::test(start_paused = true)]
 async fn p03_b101_a_dropped_rejected_request_ends_only_itself() {
     for point in [Point::FirstSending, Point::Waiting, Point::Readying, Point::SecondSending] {
@@ -320,7 +321,7 @@ async fn p03_b101_a_dropped_rejected_request_ends_only_itself() {
         assert_pending!(other.poll());
         let sent = server.take();
         for sent in sent {
-            // The dropped one's answer has nobody to go to.
+            // The receiver of a dropped request is gone.
             let _ = sent.answer.send(status(401));
         }
         if point != Point::Waiting {
@@ -351,7 +352,7 @@ async fn p03_b101_a_dropped_rejected_request_ends_only_itself() {
     }
 }
 
-/// Ready while it is open; polled again by the test.
+/// Ready while it is open. The test itself polls again after it opens the gate.
 #[derive(Clone)]
 struct Gate {
     open: Arc<AtomicBool>,
@@ -372,7 +373,7 @@ impl Service<Request<Bytes>> for Gate {
     }
 }
 
-/// The second sending acquires readiness anew: with one permit, held by nobody who waits.
+/// A retry acquires readiness again, so a single permit is enough.
 #[tokio::test(start_paused = true)]
 async fn p11_rejected_requests_and_their_refresher_share_one_permit() {
     let good = Arc::new(Mutex::new("A1".to_owned()));
@@ -407,7 +408,7 @@ async fn p11_rejected_requests_and_their_refresher_share_one_permit() {
     assert_eq!(session.status().generation(), 2);
 }
 
-/// A rejection of a token that was set by hand, and one while a background refresh runs.
+/// The token was set, and is being refreshed in the background.
 #[tokio::test(start_paused = true)]
 async fn p04_a_rejection_of_a_stale_token_joins_the_running_refresh() {
     let (refresher, mut endpoint) = endpoint();
@@ -423,7 +424,7 @@ async fn p04_a_rejection_of_a_stale_token_joins_the_running_refresh() {
     assert_eq!(endpoint.call_count(), 1, "the stale token is refreshed in the background");
     server.take().remove(0).answer.send(status(401)).unwrap();
     run_pending_tasks().await;
-    assert_eq!(endpoint.call_count(), 1, "the refused one joins");
+    assert_eq!(endpoint.call_count(), 1, "the rejected request joins the refresh");
     endpoint.next_call().await.succeed("A3 R3 600");
     run_pending_tasks().await;
     let sent = server.take().remove(0);
@@ -432,7 +433,7 @@ async fn p04_a_rejection_of_a_stale_token_joins_the_running_refresh() {
     assert_eq!(call.await.unwrap().unwrap().status(), StatusCode::OK);
 }
 
-/// A replay may have to wait for the very connection that the refusal's body holds.
+/// The body of the rejected response may occupy the connection that the retry needs.
 #[tokio::test(start_paused = true)]
 async fn p16_the_rejection_is_dropped_before_the_retry_waits_for_readiness() {
     #[derive(Debug)]
@@ -460,7 +461,7 @@ async fn p16_the_rejection_is_dropped_before_the_retry_waits_for_readiness() {
         }
 
         fn call(&mut self, _: Request<()>) -> Self::Future {
-            // No more of them can be made ready.
+            // From now on, none becomes ready.
             self.open.store(false, Ordering::SeqCst);
             let mut response = Response::new(Held(Arc::clone(&self.dropped)));
             *response.status_mut() = StatusCode::UNAUTHORIZED;
@@ -468,7 +469,7 @@ async fn p16_the_rejection_is_dropped_before_the_retry_waits_for_readiness() {
         }
     }
 
-    // After a wait for the refresh, and at once, where the session has moved on.
+    // After a wait for the refresh, and at once if there is a newer token.
     for moved_on in [false, true] {
         let (refresher, mut endpoint) = endpoint();
         let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
@@ -481,11 +482,15 @@ async fn p16_the_rejection_is_dropped_before_the_retry_waits_for_readiness() {
             assert_pending!(call.poll());
         } else {
             assert_pending!(call.poll());
-            assert_eq!(server.dropped.load(Ordering::SeqCst), 0, "it is held");
+            assert_eq!(server.dropped.load(Ordering::SeqCst), 0, "the response is kept");
             endpoint.next_call().await.succeed("A2 R2 600");
             run_pending_tasks().await;
             assert_pending!(call.poll());
         }
-        assert_eq!(server.dropped.load(Ordering::SeqCst), 1, "it waits for readiness, and holds nothing");
+        assert_eq!(
+            server.dropped.load(Ordering::SeqCst),
+            1,
+            "it is dropped before the retry waits for readiness"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Secrets stay secret: everything of ours that is printed is searched for them.
+//! All that the crate prints is searched for secrets.
 
 use std::error::Error as _;
 
@@ -56,7 +56,7 @@ async fn p14_c93_nothing_that_is_printed_shows_a_token() {
     let token = session.token().await.unwrap();
     printed.add((&session, &layer, &token, session.status(), session.watch(), token.header_value()));
 
-    // Each way in which a refresh ends.
+    // All ways in which a refresh ends.
     for end in 0..6 {
         session.set_token(secret()).unwrap();
         session.reset_backoff();
@@ -89,7 +89,7 @@ async fn p14_c93_nothing_that_is_printed_shows_a_token() {
     printed.assert_no_secret();
 }
 
-/// A refresher's own error passes as it is: that is said where it is made.
+/// As the docs of `RefreshError` say.
 #[tokio::test(start_paused = true)]
 async fn p14_a_refreshers_error_is_passed_on_as_it_is() {
     let (refresher, mut endpoint) = endpoint();

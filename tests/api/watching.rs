@@ -18,7 +18,7 @@ async fn p08_b78_each_watcher_is_notified_once_that_the_grant_ended() {
     for watch in &mut watches {
         watch.changed().await;
         assert!(watch.status().is_grant_ended());
-        // No further change, however often it is asked for a token.
+        // Further demands change nothing.
         for _ in 0..3 {
             assert!(session.token().await.unwrap_err().is_grant_ended());
         }
@@ -32,7 +32,7 @@ async fn p08_b78_each_watcher_is_notified_once_that_the_grant_ended() {
     }
 }
 
-/// A change between `status()` and `changed()` isn't lost, nor is one whose future was dropped.
+/// Neither between `status()` and `changed()`, nor if the future of `changed()` is dropped.
 #[tokio::test(start_paused = true)]
 async fn a_watcher_misses_no_change() {
     let (refresher, _endpoint) = endpoint();
@@ -52,7 +52,7 @@ async fn a_watcher_misses_no_change() {
     assert!(watch.status().is_signed_out());
 }
 
-/// C105: a connection that must authenticate again learns that there is a new token.
+/// So a connection can authenticate again before the old token expires.
 #[tokio::test(start_paused = true)]
 async fn c105_a_watcher_is_notified_of_a_new_token() {
     let (refresher, mut endpoint) = endpoint();

@@ -1,4 +1,4 @@
-//! Endpoints that give the same answer each time, without a server.
+//! Endpoints without a server that always return the same response.
 
 use std::convert::Infallible;
 
@@ -10,9 +10,9 @@ use tower_reauth::{RefreshContext, endpoint::RequestBody, json::JsonEndpoint, oa
 
 pub(crate) const URL: &str = "https://id.example.com/token";
 
-pub(crate) type Answer = Response<Full<Bytes>>;
+pub(crate) type CannedResponse = Response<Full<Bytes>>;
 
-pub(crate) fn answer(status: u16, body: &str) -> Answer {
+pub(crate) fn respond(status: u16, body: &str) -> CannedResponse {
     Response::builder().status(status).body(Full::from(body.to_owned())).unwrap()
 }
 
@@ -20,11 +20,11 @@ pub(crate) fn r1() -> RefreshContext {
     RefreshContext::default().with_refresh_token("R1-opaque-and-secret")
 }
 
-/// A client of an endpoint that gives the same answer each time.
+/// A client whose endpoint always returns the same response.
 pub(crate) fn client(status: u16, body: &'static str) -> Client {
     let transport = service_fn(move |request: Request<RequestBody>| async move {
         let _ = request.into_body().into_bytes();
-        Ok::<_, Infallible>(answer(status, body))
+        Ok::<_, Infallible>(respond(status, body))
     });
     Client::try_with_transport(URL, "web", transport).unwrap()
 }
@@ -32,7 +32,7 @@ pub(crate) fn client(status: u16, body: &'static str) -> Client {
 pub(crate) fn json(status: u16, body: &'static str) -> JsonEndpoint {
     let transport = service_fn(move |request: Request<RequestBody>| async move {
         let _ = request.into_body().into_bytes();
-        Ok::<_, Infallible>(answer(status, body))
+        Ok::<_, Infallible>(respond(status, body))
     });
     JsonEndpoint::try_with_transport(URL, transport).unwrap()
 }

@@ -1,4 +1,4 @@
-//! What a session makes of a refresher's answer.
+//! How a session classifies a refresher's result.
 
 use std::{
     sync::{Arc, Mutex},
@@ -11,26 +11,26 @@ use tower_reauth::{
 
 use crate::support::{clock, token};
 
-/// What came of a session's first refresh.
+/// The outcome of a session's first refresh.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Verdict {
+pub(crate) enum Classified {
     Token {
         header: String,
         /// `None`: unknown.
-        life: Option<Duration>,
-        /// What is presented next.
+        lifetime: Option<Duration>,
+        /// The one that is presented next.
         refresh_token: Option<String>,
-        notices: usize,
+        warnings: usize,
     },
-    /// The next try is permitted after so many seconds.
+    /// With the error code, and the seconds until the next try is permitted.
     Transient(Option<String>, u64),
     Unknown(Option<String>, u64),
-    Configuration(Option<String>, u64),
-    Ended(Option<String>),
+    Misconfigured(Option<String>, u64),
+    GrantEnded(Option<String>),
 }
 
 /// Refreshes once, with R1. To be called with paused time.
-pub(crate) async fn verdict(builder: SessionBuilder) -> Verdict {
+pub(crate) async fn classify(builder: SessionBuilder) -> Classified {
     let saved = Arc::<Mutex<Option<Token>>>::default();
     let (save, clock) = (Arc::clone(&saved), clock());
     let builder = builder.refresh_token("R1").clock(clock.clone()).jitter(false).save_with(move |token| {
@@ -40,15 +40,15 @@ pub(crate) async fn verdict(builder: SessionBuilder) -> Verdict {
     let session = builder.build();
     let error = match session.token().await {
         Ok(given) => {
-            let token = saved.lock().unwrap().take().expect("it was saved before it was given");
-            let life =
+            let token = saved.lock().unwrap().take().expect("it was saved before it was returned");
+            let lifetime =
                 token.expires_at().map(|end| end.duration_since(token.received_at().unwrap()).unwrap());
             assert!(given.header_value().to_str().unwrap().ends_with(token.access_token()));
-            return Verdict::Token {
+            return Classified::Token {
                 header: given.header_value().to_str().unwrap().to_owned(),
-                life,
+                lifetime,
                 refresh_token: token.refresh_token().map(str::to_owned),
-                notices: token.warnings().len(),
+                warnings: token.warnings().len(),
             };
         }
         Err(error) => error,
@@ -58,17 +58,17 @@ pub(crate) async fn verdict(builder: SessionBuilder) -> Verdict {
     let wait = error.retry_at().map(|at| at.duration_since(clock.now().wall()).unwrap().as_secs());
     match error {
         _ if error.is_grant_ended() => {
-            assert_eq!(wait, None, "nobody is asked again");
-            Verdict::Ended(code)
+            assert_eq!(wait, None, "no further request is permitted");
+            Classified::GrantEnded(code)
         }
-        _ if error.is_transient() => Verdict::Transient(code, wait.unwrap()),
-        _ if error.is_outcome_unknown() => Verdict::Unknown(code, wait.unwrap()),
-        _ if error.is_misconfigured() => Verdict::Configuration(code, wait.unwrap()),
+        _ if error.is_transient() => Classified::Transient(code, wait.unwrap()),
+        _ if error.is_outcome_unknown() => Classified::Unknown(code, wait.unwrap()),
+        _ if error.is_misconfigured() => Classified::Misconfigured(code, wait.unwrap()),
         _ => panic!("{error:?}"),
     }
 }
 
-/// A session with an expired token, which counts the ends that it tells.
+/// A session with an expired token, and the number of `GrantEnded` events.
 pub(crate) fn session(refresher: impl Refresher) -> (SessionBuilder, Arc<Mutex<usize>>) {
     let ends = Arc::<Mutex<usize>>::default();
     let counter = Arc::clone(&ends);

@@ -1,4 +1,4 @@
-//! A program that acts for itself: there is no grant that could end.
+//! The client credentials grant, which can't end.
 
 use std::time::Duration;
 
@@ -21,9 +21,9 @@ async fn client_credentials_send_no_refresh_token() {
     for _ in 0..2 {
         session.refresh().await.unwrap();
     }
-    for asked in server.asked() {
-        assert_eq!(asked.body, "grant_type=client_credentials&scope=a+b&audience=api");
-        assert!(asked.header("authorization").starts_with("Basic "));
+    for request in server.requests() {
+        assert_eq!(request.body, "grant_type=client_credentials&scope=a+b&audience=api");
+        assert!(request.header("authorization").starts_with("Basic "));
     }
 }
 
@@ -54,7 +54,7 @@ async fn p08_no_error_ends_a_session_without_a_refresh_token() {
         .without_refresh_token()
         .error_classifier(ErrorClassifier::new().code("invalid_grant", FailureKind::GrantEnded));
     assert!(endpoint.refresh(r1()).await.unwrap_err().is_misconfigured());
-    assert_eq!(server.asked()[0].body, "{}");
+    assert_eq!(server.requests()[0].body, "{}");
 }
 
 #[tokio::test(start_paused = true)]

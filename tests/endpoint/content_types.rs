@@ -1,15 +1,15 @@
-//! Bodies are read by their text, whatever they are called.
+//! Content types are ignored.
 
 use tower_reauth::{RefreshError, Refresher, Token, endpoint::EndpointError};
 
 use crate::token_endpoint::{Reply, Server, TOKEN, r1, reply};
 
-async fn refresh(answer: Reply) -> Result<Token, RefreshError> {
-    Server::on_loopback([answer]).await.client().refresh_token_grant().refresh(r1()).await
+async fn refresh(response: Reply) -> Result<Token, RefreshError> {
+    Server::on_loopback([response]).await.client().refresh_token_grant().refresh(r1()).await
 }
 
-async fn gives_a2(answer: Reply) {
-    let token = refresh(answer).await.unwrap();
+async fn gives_a2(response: Reply) {
+    let token = refresh(response).await.unwrap();
     assert_eq!((token.access_token(), token.refresh_token()), ("A2", Some("R2")));
 }
 
@@ -37,9 +37,9 @@ async fn c57_json_is_requested_and_a_form_is_accepted() {
     let server = Server::on_loopback([reply(200, form)]).await;
     let token = server.client().refresh_token_grant().refresh(r1()).await.unwrap();
     assert_eq!((token.access_token(), token.refresh_token()), ("A2", Some("R2")));
-    assert_eq!(server.asked()[0].header("accept"), "application/json");
+    assert_eq!(server.requests()[0].header("accept"), "application/json");
     server.json().refresh(r1()).await.unwrap();
-    assert_eq!(server.asked()[1].header("accept"), "application/json");
+    assert_eq!(server.requests()[1].header("accept"), "application/json");
 
     gives_a2(reply(200, "token_type=bearer&refresh_token=R2&access_token=A2\r\n")).await;
     let token = refresh(reply(200, "access_token=a%2Fb%3D&refresh_token=R+2&x=%FF")).await.unwrap();
@@ -64,7 +64,7 @@ async fn c56_text_after_the_object_is_ignored() {
 
 #[tokio::test]
 async fn c56_invalid_utf8_in_a_message_does_not_hide_the_rest() {
-    // Latin-1, and a letter of UTF-8 that was cut.
+    // Latin-1, invalid UTF-8, and truncated UTF-8.
     for message in [&b"d\xe9j\xe0 vu"[..], b"\xff\xfe", b"cut \xe2\x82"] {
         let around = |before: &str, after: &str| [before.as_bytes(), message, after.as_bytes()].concat();
         gives_a2(reply(200, around(r#"{"hint":""#, r#"","access_token":"A2","refresh_token":"R2"}"#))).await;
@@ -98,7 +98,7 @@ async fn c56_json_escapes_are_decoded() {
 #[tokio::test]
 async fn c57_an_error_about_another_body_names_only_its_type_and_length() {
     let page = "<html>SENTINEL</html>";
-    for (answer, words) in [
+    for (response, words) in [
         (
             reply(200, page).header("content-type", "text/html; charset=utf-8"),
             "21 bytes of text/html;charset=utf-8",
@@ -111,7 +111,7 @@ async fn c57_an_error_about_another_body_names_only_its_type_and_length() {
         (reply(200, "<a href=SENTINEL>"), "17 bytes"),
         (reply(200, r#"{"access_token" "SENTINEL"}"#), "27 bytes"),
     ] {
-        let error = refresh(answer).await.unwrap_err();
+        let error = refresh(response).await.unwrap_err();
         assert!(error.is_transient(), "{words}: {error:?}");
         let found = EndpointError::find(&error).unwrap();
         assert_eq!(found.status().unwrap(), 200);
@@ -136,7 +136,7 @@ async fn c19_truncated_json_is_a_lost_response() {
     for cut in [r#"{"expires_in":-"#, r#"{"expires_in":1."#, r#"{"expires_in":1e"#, r#"{"expires_in":1e+"#] {
         assert!(refresh(reply(200, cut)).await.unwrap_err().is_outcome_unknown(), "{cut}");
     }
-    // Not one that is merely wrong.
+    // Invalid JSON is not truncated JSON.
     for wrong in ["{hello.", r#"{"a":-x}"#, r#"{"a":1.}"#, "{\n\"a\":\n1e}"] {
         assert!(refresh(reply(200, wrong)).await.unwrap_err().is_transient(), "{wrong}");
     }
@@ -144,8 +144,8 @@ async fn c19_truncated_json_is_a_lost_response() {
 
 #[tokio::test(start_paused = true)]
 async fn c56_an_unpaired_surrogate_in_a_name_does_not_hide_the_rest() {
-    let answer = r#"{"\ud800":1,"access_token":"A2","token_type":"Bearer"}"#;
-    let server = Server::in_memory([reply(200, answer)]);
+    let response = r#"{"\ud800":1,"access_token":"A2","token_type":"Bearer"}"#;
+    let server = Server::in_memory([reply(200, response)]);
     let token = server.client().refresh_token_grant().refresh(r1()).await.unwrap();
     assert_eq!(token.access_token(), "A2");
 }

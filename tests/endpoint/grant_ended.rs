@@ -1,4 +1,4 @@
-//! Who is told to sign in again, and who is not.
+//! Which errors end a grant.
 
 use std::time::Duration;
 
@@ -26,10 +26,10 @@ async fn c53_a_misconfigured_client_signs_nobody_out() {
         let refused = session.token().await.unwrap_err();
         assert!(refused.is_misconfigured() && !refused.is_grant_ended() && !refused.is_retryable(), "{name}");
         assert!(!session.status().is_grant_ended());
-        // The secret was put right at the server.
+        // The secret was fixed.
         session.reset_backoff();
         assert_eq!(session.token().await.unwrap().secret(), "A2");
-        assert_eq!(server.asked()[1].param("refresh_token").unwrap(), "R1");
+        assert_eq!(server.requests()[1].param("refresh_token").unwrap(), "R1");
         assert_eq!(*ends.lock().unwrap(), 0);
     }
 }
@@ -46,7 +46,7 @@ async fn c54_an_ended_grant_ends_the_session_once_and_the_same_token_can_be_set_
     assert_eq!((*ends.lock().unwrap(), server.count()), (1, 1));
     session.set_token(token("A1 R1 0")).unwrap();
     assert_eq!(session.token().await.unwrap().secret(), "A2");
-    assert_eq!(server.asked()[1].param("refresh_token").unwrap(), "R1");
+    assert_eq!(server.requests()[1].param("refresh_token").unwrap(), "R1");
 }
 
 #[tokio::test(start_paused = true)]

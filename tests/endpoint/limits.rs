@@ -1,4 +1,4 @@
-//! How much is read, and how long is waited for.
+//! Response sizes and timeouts.
 
 use std::{
     convert::Infallible,
@@ -31,7 +31,7 @@ use crate::{
     token_endpoint::{Reply, Server, TOKEN, error, r1, reply},
 };
 
-/// An answer of so many bytes.
+/// A response of so many bytes.
 fn long(bytes: usize) -> String {
     let (before, after) = (r#"{"access_token":"A2","token_type":"Bearer","pad":""#, r#""}"#);
     format!("{before}{}{after}", "x".repeat(bytes - before.len() - after.len()))
@@ -41,8 +41,8 @@ fn token_of(bytes: usize) -> String {
     TOKEN.replace("A2", &"x".repeat(bytes))
 }
 
-async fn refresh(answer: Reply) -> Result<Token, RefreshError> {
-    Server::on_loopback([answer]).await.client().refresh_token_grant().refresh(r1()).await
+async fn refresh(response: Reply) -> Result<Token, RefreshError> {
+    Server::on_loopback([response]).await.client().refresh_token_grant().refresh(r1()).await
 }
 
 fn found(error: &RefreshError) -> &EndpointError {
@@ -51,8 +51,8 @@ fn found(error: &RefreshError) -> &EndpointError {
 
 #[tokio::test]
 async fn c97_a_response_above_the_limit_is_a_typed_error_with_the_limit() {
-    for answer in [reply(200, long(2 << 20)), reply(200, long(2 << 20)).chunked()] {
-        let error = refresh(answer).await.unwrap_err();
+    for response in [reply(200, long(2 << 20)), reply(200, long(2 << 20)).chunked()] {
+        let error = refresh(response).await.unwrap_err();
         assert!(error.is_misconfigured());
         assert_eq!(found(&error).response_limit(), Some(256 * 1024));
         assert!(found(&error).to_string().contains("262144"), "{error:?}");
@@ -63,15 +63,15 @@ async fn c97_a_response_above_the_limit_is_a_typed_error_with_the_limit() {
 async fn c97_the_limit_is_exact_and_can_be_set() {
     for bytes in [1000, 70_000] {
         for chunked in [false, true] {
-            let answer = |length| match reply(200, long(length)) {
-                answer if chunked => answer.chunked(),
-                answer => answer,
+            let response = |length| match reply(200, long(length)) {
+                response if chunked => response.chunked(),
+                response => response,
             };
-            let server = Server::on_loopback([answer(bytes), answer(bytes + 1)]).await;
+            let server = Server::on_loopback([response(bytes), response(bytes + 1)]).await;
             let refresher = server.client().max_response_size(bytes).refresh_token_grant();
             assert_eq!(refresher.refresh(r1()).await.unwrap().access_token(), "A2");
             assert_eq!(found(&refresher.refresh(r1()).await.unwrap_err()).response_limit(), Some(bytes));
-            server.set_script([answer(bytes), answer(bytes + 1)]);
+            server.set_script([response(bytes), response(bytes + 1)]);
             let endpoint = server.json().max_response_size(bytes);
             assert_eq!(endpoint.refresh(r1()).await.unwrap().access_token(), "A2");
             assert_eq!(found(&endpoint.refresh(r1()).await.unwrap_err()).response_limit(), Some(bytes));
@@ -82,8 +82,8 @@ async fn c97_the_limit_is_exact_and_can_be_set() {
 #[tokio::test]
 async fn c97_large_tokens_are_accepted() {
     for bytes in [4 * 1024, 20 * 1024, 200 * 1024] {
-        for answer in [reply(200, token_of(bytes)), reply(200, token_of(bytes)).chunked()] {
-            assert_eq!(refresh(answer).await.unwrap().access_token().len(), bytes);
+        for response in [reply(200, token_of(bytes)), reply(200, token_of(bytes)).chunked()] {
+            assert_eq!(refresh(response).await.unwrap().access_token().len(), bytes);
         }
     }
 }
@@ -112,29 +112,29 @@ async fn c97_a_false_content_length_allocates_nothing() {
     }
 }
 
-/// A client of a server that writes these bytes, and closes.
-async fn raw(answer: &str) -> oauth2::Client {
-    serve_raw(answer, false).await
+/// A client of a server that writes these bytes and closes the connection.
+async fn raw(response: &str) -> oauth2::Client {
+    serve_raw(response, false).await
 }
 
-/// A client of a server that writes these bytes, and waits.
-async fn raw_held(answer: &str) -> oauth2::Client {
-    serve_raw(answer, true).await
+/// A client of a server that writes these bytes and keeps the connection open.
+async fn raw_held(response: &str) -> oauth2::Client {
+    serve_raw(response, true).await
 }
 
-async fn serve_raw(answer: &str, held: bool) -> oauth2::Client {
+async fn serve_raw(response: &str, held: bool) -> oauth2::Client {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/token", listener.local_addr().unwrap());
-    let answer = answer.to_owned();
+    let response = response.to_owned();
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
-        let mut asked = Vec::new();
-        while !asked.ends_with(b"client_id=app") {
-            stream.read_buf(&mut asked).await.unwrap();
+        let mut received = Vec::new();
+        while !received.ends_with(b"client_id=app") {
+            stream.read_buf(&mut received).await.unwrap();
         }
-        stream.write_all(answer.as_bytes()).await.unwrap();
+        stream.write_all(response.as_bytes()).await.unwrap();
         if held {
-            let _ = stream.read_to_end(&mut asked).await;
+            let _ = stream.read_to_end(&mut received).await;
         }
     });
     let executor = hyper_util::rt::TokioExecutor::new();
@@ -144,22 +144,22 @@ async fn serve_raw(answer: &str, held: bool) -> oauth2::Client {
 
 #[tokio::test]
 async fn c19_a_truncated_response_is_a_lost_response() {
-    for answer in [
+    for response in [
         "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"access_token\":\"A2\"",
         "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"access_token\":\"A2\"}",
         "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n",
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n14\r\n{\"access_token\":\"A2\"\r\n",
-        // Its end is that of the connection: the text itself must tell.
+        // The body ends with the connection, so only its content shows that it is truncated.
         "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"access_token\":\"A2\"",
         "HTTP/1.1 200 OK\r\ncontent-le",
         "",
     ] {
-        let error = raw(answer).await.refresh_token_grant().refresh(r1()).await.unwrap_err();
-        assert!(error.is_outcome_unknown(), "{answer}: {error:?}");
+        let error = raw(response).await.refresh_token_grant().refresh(r1()).await.unwrap_err();
+        assert!(error.is_outcome_unknown(), "{response}: {error:?}");
     }
     let cut = "HTTP/1.1 400 Bad Request\r\ncontent-length: 1000\r\n\r\n{\"error\":\"invalid_";
     let error = raw(cut).await.refresh_token_grant().refresh(r1()).await.unwrap_err();
-    assert!(error.is_transient(), "a refusal's status is enough: {error:?}");
+    assert!(error.is_transient(), "the status of an error is enough: {error:?}");
     let whole = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"access_token\":\"A2\"}";
     let token = raw(whole).await.refresh_token_grant().refresh(r1()).await.unwrap();
     assert_eq!(token.access_token(), "A2");
@@ -178,7 +178,7 @@ async fn c84_a_connection_that_hangs_is_transient() {
 
 #[tokio::test(start_paused = true)]
 async fn c84_a_request_without_a_response_is_an_unknown_outcome_after_the_timeout() {
-    let server = Server::in_memory([reply(200, TOKEN).held()]);
+    let server = Server::in_memory([reply(200, TOKEN).delayed()]);
     let begin = Instant::now();
     let refresher = server.client().timeout(Duration::from_secs(3)).refresh_token_grant();
     let error = refresher.refresh(r1()).await.unwrap_err();
@@ -190,7 +190,7 @@ async fn c84_a_request_without_a_response_is_an_unknown_outcome_after_the_timeou
     assert_eq!(begin.elapsed(), Duration::from_secs(7));
 }
 
-/// A client whose answers have these frames, and then whatever follows.
+/// A client whose responses have these frames.
 fn framed<S>(frames: impl Fn() -> S + Clone + Send + 'static) -> oauth2::Client
 where
     S: Stream<Item = Result<Frame<Bytes>, BoxError>> + Send + 'static,
@@ -224,18 +224,18 @@ async fn a_body_in_single_bytes_with_trailers_is_read() {
 
 #[tokio::test(start_paused = true)]
 async fn c18_c84_a_late_response_is_followed_by_one_repeat_in_the_same_flight() {
-    let server = Server::in_memory([reply(200, TOKEN).held(), reply(200, TOKEN)]);
+    let server = Server::in_memory([reply(200, TOKEN).delayed(), reply(200, TOKEN)]);
     let session =
         Session::builder(server.client().refresh_token_grant()).refresh_token("R1").clock(clock()).build();
     let begin = Instant::now();
     assert_eq!(session.token().await.unwrap().secret(), "A2");
     assert_eq!((begin.elapsed(), server.count()), (Duration::from_secs(10), 2));
-    assert!(server.asked().iter().all(|asked| asked.param("refresh_token").unwrap() == "R1"));
+    assert!(server.requests().iter().all(|request| request.param("refresh_token").unwrap() == "R1"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn c18_a_refresher_can_refuse_to_repeat() {
-    let server = Server::in_memory([reply(200, TOKEN).held(), reply(200, TOKEN)]);
+    let server = Server::in_memory([reply(200, TOKEN).delayed(), reply(200, TOKEN)]);
     let refresher = server.client().refresh_token_grant().map_err(|error| match error.is_outcome_unknown() {
         true => RefreshError::grant_ended(error),
         false => error,
@@ -247,16 +247,16 @@ async fn c18_a_refresher_can_refuse_to_repeat() {
 
 #[tokio::test(start_paused = true)]
 async fn c84_a_response_within_the_timeout_is_used() {
-    let server = Server::in_memory([error(503, "slow_down").held()]);
+    let server = Server::in_memory([error(503, "slow_down").delayed()]);
     let refresher = server.client().refresh_token_grant();
     let waiting = tokio::spawn(async move { refresher.refresh(r1()).await });
-    server.has_been_asked(1).await;
+    server.wait_for_requests(1).await;
     tokio::time::advance(Duration::from_millis(9_990)).await;
-    server.let_go();
+    server.release();
     assert!(waiting.await.unwrap().unwrap_err().is_transient());
 }
 
-/// Frames of nothing, without an end, each there at once.
+/// Endless empty frames, all of them ready.
 struct Nothing;
 
 impl http_body::Body for Nothing {
@@ -284,6 +284,6 @@ async fn c97_a_body_of_endless_empty_frames_times_out() {
         let client = client.timeout(Duration::from_secs(1));
         let _ = done.send(runtime.block_on(client.refresh_token_grant().refresh(r1())));
     });
-    let result = ended.recv_timeout(Duration::from_secs(10)).expect("it ends within its time limit");
+    let result = ended.recv_timeout(Duration::from_secs(10)).expect("it ends within its timeout");
     assert!(result.is_err());
 }

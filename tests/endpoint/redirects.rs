@@ -1,4 +1,4 @@
-//! A refresh token goes where it was told to, and nowhere else.
+//! Redirects of token requests.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -39,14 +39,14 @@ async fn c59_b131_a_redirect_within_the_origin_is_followed_with_a_fresh_request(
             });
             let token = client.refresh_token_grant().refresh(r1()).await.unwrap();
             assert_eq!(token.access_token(), "A2");
-            let asked = server.asked();
-            assert_eq!(asked.len(), 2);
-            for (asked, (path, assertion)) in
-                asked.iter().zip([("/token", "jwt0"), ("/elsewhere?x=1", "jwt1")])
+            let requests = server.requests();
+            assert_eq!(requests.len(), 2);
+            for (request, (path, assertion)) in
+                requests.iter().zip([("/token", "jwt0"), ("/elsewhere?x=1", "jwt1")])
             {
-                assert_eq!((asked.method.as_str(), asked.uri.to_string().as_str()), ("POST", path));
-                assert_eq!(asked.param("refresh_token").unwrap(), "R1");
-                assert_eq!(asked.param("client_assertion").unwrap(), assertion);
+                assert_eq!((request.method.as_str(), request.uri.to_string().as_str()), ("POST", path));
+                assert_eq!(request.param("refresh_token").unwrap(), "R1");
+                assert_eq!(request.param("client_assertion").unwrap(), assertion);
             }
         }
     }
@@ -64,7 +64,7 @@ async fn c59_a_redirect_to_another_origin_is_an_error_that_names_it() {
         assert!(shown.contains(&other.url("")) && !shown.contains("SENTINEL"), "{shown}");
         assert_eq!((server.count(), other.count()), (1, 0), "{status}");
     }
-    // The same port under another name is another origin, and another scheme, too.
+    // Another host name or another scheme is another origin.
     let server = Server::on_loopback([reply(200, TOKEN)]).await;
     for url in [server.url("").replace("127.0.0.1", "localhost"), server.url("").replace("http", "https")] {
         server.set_script([to(307, &url)]);

@@ -1,4 +1,4 @@
-//! One suite of checks for what a [`Refresher`] is, run on each of them.
+//! One suite of tests for the contract of [`Refresher`], run on each implementation.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,7 +30,7 @@ async fn gives_a_token<R: Refresher>(make: impl Fn(&Server) -> R) {
 }
 
 async fn can_be_called_concurrently<R: Refresher>(make: impl Fn(&Server) -> R) {
-    let server = Server::in_memory([reply(200, TOKEN).held()]);
+    let server = Server::in_memory([reply(200, TOKEN).delayed()]);
     let refresher = Arc::new(make(&server));
     let calls: Vec<_> = (0..8)
         .map(|_| {
@@ -38,8 +38,8 @@ async fn can_be_called_concurrently<R: Refresher>(make: impl Fn(&Server) -> R) {
             tokio::spawn(async move { refresher.refresh(r1()).await })
         })
         .collect();
-    server.has_been_asked(8).await;
-    server.let_go();
+    server.wait_for_requests(8).await;
+    server.release();
     for result in join_all(calls).await {
         assert_eq!(result.unwrap().unwrap().access_token(), "A2");
     }
@@ -57,21 +57,21 @@ async fn can_be_called_again_after_a_failure<R: Refresher>(make: impl Fn(&Server
 }
 
 async fn survives_its_futures_drop<R: Refresher>(make: impl Fn(&Server) -> R) {
-    let server = Server::in_memory([reply(200, TOKEN).held(), reply(200, TOKEN)]);
+    let server = Server::in_memory([reply(200, TOKEN).delayed(), reply(200, TOKEN)]);
     let refresher = make(&server);
-    // Before its first poll, and while it waits for the answer.
+    // Dropped before its first poll, and while it waits for the response.
     drop(refresher.refresh(r1()));
     tokio::select! {
         biased;
-        _ = refresher.refresh(r1()) => unreachable!("the answer is held"),
-        () = server.has_been_asked(1) => {}
+        _ = refresher.refresh(r1()) => unreachable!("the response is delayed"),
+        () = server.wait_for_requests(1) => {}
     }
     assert_eq!(refresher.refresh(r1()).await.unwrap().access_token(), "A2");
     assert_eq!(server.count(), 2);
 }
 
 async fn is_asked_once_by_a_session<R: Refresher>(make: impl Fn(&Server) -> R) {
-    let server = Server::in_memory([reply(200, TOKEN).held()]);
+    let server = Server::in_memory([reply(200, TOKEN).delayed()]);
     let session = Session::builder(make(&server)).refresh_token("R1").clock(clock()).build();
     let callers: Vec<_> = (0..50)
         .map(|_| {
@@ -79,11 +79,11 @@ async fn is_asked_once_by_a_session<R: Refresher>(make: impl Fn(&Server) -> R) {
             tokio::spawn(async move { session.token().await })
         })
         .collect();
-    server.has_been_asked(1).await;
+    server.wait_for_requests(1).await;
     while session.status().waiters() < 50 {
         tokio::task::yield_now().await;
     }
-    server.let_go();
+    server.release();
     for result in join_all(callers).await {
         assert_eq!(result.unwrap().unwrap().secret(), "A2");
     }
@@ -96,7 +96,7 @@ async fn panics_as_an_unknown_outcome<R: Refresher>(make: impl Fn(&Server) -> R)
     let error = session.token().await.unwrap_err();
     assert!(error.is_panic() && error.is_outcome_unknown(), "{error:?}");
     assert!(!format!("{error:?}").contains("as the script says"));
-    // The next demand may at once: its flight is the repeat.
+    // The next demand starts the repeat at once.
     assert_eq!(session.token().await.unwrap().secret(), "A2");
 }
 
@@ -145,7 +145,7 @@ async fn the_combinators_are_refreshers() {
 
 #[tokio::test(start_paused = true)]
 async fn a_timeout_around_a_refresher_is_an_unknown_outcome() {
-    let server = Server::in_memory([reply(200, TOKEN).held()]);
+    let server = Server::in_memory([reply(200, TOKEN).delayed()]);
     let refresher = server.client().refresh_token_grant().timeout(Duration::from_secs(5));
     let begin = tokio::time::Instant::now();
     assert!(refresher.refresh(r1()).await.unwrap_err().is_outcome_unknown());

@@ -1,4 +1,4 @@
-//! What each token request asks for, the hundredth as the first.
+//! Request parameters stay the same.
 
 use std::sync::{Arc, Mutex};
 
@@ -27,7 +27,7 @@ async fn c86_each_refresh_sends_the_same_parameters() {
     for _ in 0..3 {
         session.refresh().await.unwrap();
     }
-    for (n, asked) in (1..).zip(server.asked()) {
+    for (n, request) in (1..).zip(server.requests()) {
         let expected = [
             ("grant_type", "refresh_token"),
             ("refresh_token", &format!("R{n}")),
@@ -38,7 +38,7 @@ async fn c86_each_refresh_sends_the_same_parameters() {
             ("tenant", "t 1"),
             ("client_id", "app"),
         ];
-        assert_eq!(asked.form(), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(request.form(), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
     assert_eq!(server.count(), 3);
 }
@@ -54,30 +54,30 @@ async fn c86_a_missing_scope_is_a_warning() {
         (r#","scope":null"#, None),
         ("", None),
     ] {
-        let answer = format!(r#"{{"access_token":"A2","token_type":"Bearer"{granted}}}"#);
-        let server = Server::in_memory([reply(200, answer)]);
-        let noticed = Arc::<Mutex<Vec<Warning>>>::default();
-        let notices = Arc::clone(&noticed);
+        let response = format!(r#"{{"access_token":"A2","token_type":"Bearer"{granted}}}"#);
+        let server = Server::in_memory([reply(200, response)]);
+        let warned = Arc::<Mutex<Vec<Warning>>>::default();
+        let warnings = Arc::clone(&warned);
         let session = Session::builder(server.client().scopes(["read", "write"]).refresh_token_grant())
             .refresh_token("R1")
             .clock(clock())
             .on_event(move |event| {
                 if let EventKind::Warning { warning, .. } = &event.kind {
-                    notices.lock().unwrap().push(warning.clone());
+                    warnings.lock().unwrap().push(warning.clone());
                 }
             })
             .build();
         session.token().await.unwrap();
         let expected: Vec<_> =
             missing.into_iter().map(|scope| Warning::missing_scopes([scope.to_owned()])).collect();
-        assert_eq!(*noticed.lock().unwrap(), expected, "{granted}");
+        assert_eq!(*warned.lock().unwrap(), expected, "{granted}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn c86_extra_fields_and_scopes_are_kept() {
-    let answer = r#"{"access_token":"A2","token_type":"Bearer","scope":"read  write","id_token":"I2","n":7,"t":true,"o":{},"l":[1],"z":null,"expires_in":5}"#;
-    let server = Server::in_memory([reply(200, answer)]);
+    let response = r#"{"access_token":"A2","token_type":"Bearer","scope":"read  write","id_token":"I2","n":7,"t":true,"o":{},"l":[1],"z":null,"expires_in":5}"#;
+    let server = Server::in_memory([reply(200, response)]);
     let token = server.client().refresh_token_grant().refresh(r1()).await.unwrap();
     assert_eq!(token.scopes().unwrap(), ["read", "write"]);
     let extras = ["id_token", "n", "t", "o", "l", "z", "expires_in", "access_token", "scope", "token_type"];
@@ -89,12 +89,13 @@ async fn c86_extra_fields_and_scopes_are_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn c86_scopes_separated_by_commas_are_split_if_scopes_were_requested() {
-    let answer = r#"{"access_token":"A2","token_type":"Bearer","scope":"repo,gist"}"#;
-    let server = Server::in_memory([reply(200, answer)]);
-    let asked = server.client().scopes(["gist", "user"]).refresh_token_grant().refresh(r1()).await.unwrap();
-    assert_eq!(asked.scopes().unwrap(), ["repo", "gist"]);
-    assert_eq!(asked.warnings(), [Warning::missing_scopes(["user".to_owned()])]);
-    // By the RFC it is one scope.
+    let response = r#"{"access_token":"A2","token_type":"Bearer","scope":"repo,gist"}"#;
+    let server = Server::in_memory([reply(200, response)]);
+    let requests =
+        server.client().scopes(["gist", "user"]).refresh_token_grant().refresh(r1()).await.unwrap();
+    assert_eq!(requests.scopes().unwrap(), ["repo", "gist"]);
+    assert_eq!(requests.warnings(), [Warning::missing_scopes(["user".to_owned()])]);
+    // By RFC 6749 it is one scope.
     let unasked = server.client().refresh_token_grant().refresh(r1()).await.unwrap();
     assert_eq!(unasked.scopes().unwrap(), ["repo,gist"]);
 }
@@ -106,6 +107,6 @@ async fn the_refreshers_of_a_client_are_independent() {
     let (plain, scoped) = (client.refresh_token_grant(), client.clone().scopes(["x"]).refresh_token_grant());
     plain.refresh(r1()).await.unwrap();
     scoped.refresh(r1()).await.unwrap();
-    let asked = server.asked();
-    assert_eq!((asked[0].param("scope"), asked[1].param("scope").as_deref()), (None, Some("x")));
+    let requests = server.requests();
+    assert_eq!((requests[0].param("scope"), requests[1].param("scope").as_deref()), (None, Some("x")));
 }

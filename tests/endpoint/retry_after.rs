@@ -1,4 +1,4 @@
-//! A server that asks to be left alone.
+//! `Retry-After`.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
     token_endpoint::{Reply, Server, TOKEN, error, reply},
 };
 
-/// Twenty callers a second for 40 s; the second from which on they succeed.
+/// Twenty callers per second for 40 s. Returns the second after which they succeed.
 async fn second_of_success(throttled: Reply) -> f64 {
     let server = Server::in_memory([throttled, reply(200, TOKEN)]);
     let refresher = server.client().refresh_token_grant();
@@ -35,7 +35,7 @@ async fn second_of_success(throttled: Reply) -> f64 {
         advance(Duration::from_millis(50)).await;
     }
     assert_eq!(server.count(), 2);
-    assert!(server.asked().iter().all(|asked| asked.param("refresh_token").unwrap() == "R1"));
+    assert!(server.requests().iter().all(|request| request.param("refresh_token").unwrap() == "R1"));
     success.expect("it succeeds at last")
 }
 
@@ -47,7 +47,7 @@ async fn c61_a_throttled_client_waits_for_the_stated_time() {
     // The test's clock reads 13:46:40.
     let date = throttled().header("retry-after", "Mon, 12 Jan 1970 13:47:10 GMT");
     assert_eq!(second_of_success(date).await, 30.0);
-    // A server whose clock is ten hours ahead says so itself.
+    // The clock of this server is ten hours ahead, as its `Date` shows.
     let date = throttled()
         .header("date", "Mon, 12 Jan 1970 23:46:40 GMT")
         .header("retry-after", "Mon, 12 Jan 1970 23:47:10 GMT");

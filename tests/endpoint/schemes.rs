@@ -1,4 +1,4 @@
-//! Token types, and the scheme that a token is sent with.
+//! Token types and schemes.
 
 use std::sync::{Arc, Mutex};
 
@@ -37,7 +37,7 @@ async fn c45_t10_another_type_is_a_typed_error_and_nothing_is_sent_as_bearer() {
         let error = session.token().await.unwrap_err();
         assert!(error.is_misconfigured(), "{name}");
         let found = EndpointError::find(&error).unwrap();
-        // Visible characters alone.
+        // Only the visible characters.
         assert_eq!(found.token_type(), Some(&*name.replace(' ', "")));
         assert!(found.to_string().contains(&name.replace(' ', "")), "{found}");
         assert!(session.try_token().is_none());
@@ -48,19 +48,19 @@ async fn c45_t10_another_type_is_a_typed_error_and_nothing_is_sent_as_bearer() {
 async fn c45_t09_without_a_type_it_is_bearer_with_a_warning() {
     for member in ["", r#","token_type":null"#, r#","token_type":"""#, r#","token_type":" ""#] {
         let server = Server::in_memory([reply(200, typed(member))]);
-        let noticed = Arc::<Mutex<Vec<Warning>>>::default();
-        let notices = Arc::clone(&noticed);
+        let warned = Arc::<Mutex<Vec<Warning>>>::default();
+        let warnings = Arc::clone(&warned);
         let session = Session::builder(server.client().refresh_token_grant())
             .refresh_token("R1")
             .clock(clock())
             .on_event(move |event| {
                 if let EventKind::Warning { warning, .. } = &event.kind {
-                    notices.lock().unwrap().push(warning.clone());
+                    warnings.lock().unwrap().push(warning.clone());
                 }
             })
             .build();
         assert_eq!(session.token().await.unwrap().header_value(), "Bearer A2", "{member}");
-        assert_eq!(*noticed.lock().unwrap(), [Warning::MissingTokenType], "{member}");
+        assert_eq!(*warned.lock().unwrap(), [Warning::MissingTokenType], "{member}");
     }
 }
 
@@ -74,7 +74,10 @@ async fn c45_a_configured_scheme_takes_precedence_over_the_response() {
         assert_eq!(json.scheme(), "Bearer", "{member}");
         let json = server.json().scheme("Token").refresh(r1()).await.unwrap();
         assert_eq!((json.scheme(), json.access_token()), ("Token", "A2"), "{member}");
-        assert!(json.warnings().is_empty() && oauth2.warnings().is_empty(), "it was not asked");
+        assert!(
+            json.warnings().is_empty() && oauth2.warnings().is_empty(),
+            "a configured scheme needs no token type"
+        );
     }
 }
 

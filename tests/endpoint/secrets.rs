@@ -1,4 +1,4 @@
-//! Nothing that is printed shows a secret, or what a server wrote.
+//! Nothing that is printed shows a secret or the body of a response.
 
 use std::time::Duration;
 
@@ -22,8 +22,8 @@ fn context() -> RefreshContext {
     RefreshContext::default().with_refresh_token(format!("{SECRET}-R1"))
 }
 
-/// Answers that hold what must not be shown; none brings a token.
-fn answers() -> Vec<Reply> {
+/// Responses with secrets and without a usable token.
+fn responses() -> Vec<Reply> {
     let text = |status, body: &str| reply(status, body.replace("$", SECRET));
     vec![
         text(
@@ -59,8 +59,8 @@ async fn p14_t21_t30_no_part_of_a_response_reaches_an_error_or_the_log() {
     let log = printed.clone();
     let layer = tracing_subscriber::fmt::layer().with_writer(move || log.clone()).with_ansi(false);
     let _log = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
-    for answer in answers() {
-        let server = Server::in_memory([answer]);
+    for response in responses() {
+        let server = Server::in_memory([response]);
         let client = server.client().max_response_size(100_000);
         let error = client.refresh_token_grant().refresh(context()).await.unwrap_err();
         printed.add_error(&error);
@@ -101,7 +101,7 @@ async fn t21_a_code_has_no_control_characters_and_is_truncated() {
         assert_eq!(found.code(), Some(shown));
         assert!(!found.to_string().contains(char::is_control));
     }
-    // Nothing is left of it.
+    // Without a visible character there is no code.
     let server = Server::in_memory([reply(400, r#"{"error":"\r\n\u0007é"}"#)]);
     let error = server.client().refresh_token_grant().refresh(context()).await.unwrap_err();
     assert_eq!(EndpointError::find(&error).unwrap().code(), None);
@@ -162,13 +162,13 @@ async fn p14_a_token_echoed_as_an_error_code_is_not_shown() {
             canned::client(400, body).refresh_token_grant().refresh(canned::r1()).await.unwrap_err(),
         ] {
             let found = EndpointError::find(&error).unwrap();
-            let told = format!("{found} {error:?} {:?}", found.code());
-            assert!(!told.contains(&secret[..4]), "{told}");
+            let shown = format!("{found} {error:?} {:?}", found.code());
+            assert!(!shown.contains(&secret[..4]), "{shown}");
         }
         let token = Token::builder("A1-opaque").refresh_token(secret).build().unwrap();
         let revocation = canned::client(400, body).revocation(canned::URL).unwrap();
-        let told = format!("{:?}", revocation.revoke(&token).await.unwrap_err());
-        assert!(!told.contains(&secret[..4]), "{told}");
+        let shown = format!("{:?}", revocation.revoke(&token).await.unwrap_err());
+        assert!(!shown.contains(&secret[..4]), "{shown}");
     }
 }
 
@@ -178,6 +178,6 @@ async fn p14_a_token_echoed_as_a_token_type_is_not_shown() {
     let error = canned::client(200, body).refresh_token_grant().refresh(canned::r1()).await.unwrap_err();
     let found = EndpointError::find(&error).unwrap();
     assert!(found.token_type().is_some());
-    let told = format!("{found} {error:?} {:?}", found.token_type());
-    assert!(!told.contains("R1-o"), "{told}");
+    let shown = format!("{found} {error:?} {:?}", found.token_type());
+    assert!(!shown.contains("R1-o"), "{shown}");
 }

@@ -33,25 +33,25 @@ use tower_reauth::{
 };
 
 use crate::{
-    canned::{Answer, URL, answer, r1},
+    canned::{CannedResponse, URL, r1, respond},
     support::{BoxError, clock},
     token_endpoint::{self, Reply, Server, TOKEN, reply},
 };
 
-/// What a transport that works in tasks of its own sent, in the end.
+/// What a transport with its own tasks has sent.
 #[derive(Clone, Default)]
 struct Wire(Arc<Mutex<Vec<Bytes>>>);
 
 impl Wire {
-    /// Sends after a while, also when nobody waits for the answer any more.
+    /// Sends after a delay, also if the future of the call was dropped.
     fn late(
         self,
         after: Duration,
     ) -> impl tower::Service<
         Request<RequestBody>,
-        Response = Answer,
+        Response = CannedResponse,
         Error = io::Error,
-        Future = impl Future<Output = Result<Answer, io::Error>> + Send,
+        Future = impl Future<Output = Result<CannedResponse, io::Error>> + Send,
     > + Clone
     + Send
     + 'static {
@@ -106,7 +106,7 @@ async fn p02_a_retried_request_is_not_sent_twice() {
             let (wire, first) = (wire.clone(), calls.fetch_add(1, Ordering::SeqCst) == 0);
             async move {
                 if first {
-                    // Its connection died, it says, and tries another one behind our back.
+                    // It reports a dead connection, but goes on to use another one.
                     tokio::spawn(async move {
                         tokio::time::sleep(Duration::from_secs(1)).await;
                         let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
@@ -116,7 +116,7 @@ async fn p02_a_retried_request_is_not_sent_twice() {
                     return Err(io::Error::from(io::ErrorKind::BrokenPipe));
                 }
                 wire.0.lock().unwrap().push(request.into_body().into_bytes());
-                Ok(answer(200, r#"{"access_token":"A2","token_type":"Bearer","refresh_token":"R2"}"#))
+                Ok(respond(200, r#"{"access_token":"A2","token_type":"Bearer","refresh_token":"R2"}"#))
             }
         })
     };
@@ -126,11 +126,11 @@ async fn p02_a_retried_request_is_not_sent_twice() {
     assert_eq!(wire.sent(), 1);
 }
 
-/// A server that notes the refresh tokens that reach it.
+/// A server that records the refresh tokens that reach it.
 struct Noting {
     url: String,
     seen: Arc<Mutex<Vec<String>>>,
-    /// How many connections are open.
+    /// The number of open connections.
     open: watch::Receiver<usize>,
     http2: bool,
 }
@@ -139,7 +139,7 @@ struct Noting {
 #[derive(Clone, Copy, PartialEq)]
 enum Ends {
     WithTheClient,
-    /// After its first answer, without a word on it before.
+    /// After its first response, without an announcement.
     Early,
 }
 
@@ -169,8 +169,7 @@ impl Noting {
         Client::try_with_transport(&self.url, "web", http.build_http::<RequestBody>()).unwrap()
     }
 
-    /// All that reached it, once nothing can any more: connections are accepted in their order, so that one more is the
-    /// last.
+    /// All that reached it, once no connection is left. Connections are accepted in order, so one more is the last.
     async fn all(mut self) -> Vec<String> {
         let last = "the last".to_owned();
         let _ = refresh(&self.client().refresh_token_grant(), &last).await;
@@ -192,7 +191,7 @@ async fn serve(stream: TokioIo<TcpStream>, noted: Arc<Mutex<Vec<String>>>, http2
             noted.lock().unwrap().extend(tokens);
             tell.notify_one();
             let body = r#"{"access_token":"A2","token_type":"Bearer"}"#;
-            Ok::<_, hyper::Error>(answer(200, body))
+            Ok::<_, hyper::Error>(respond(200, body))
         }
     });
     let end = async {
@@ -231,7 +230,7 @@ async fn p18_a_request_that_reached_the_server_is_never_reported_as_not_sent() {
         let client = server.client();
         let mut unsent = Vec::new();
         for round in 0..100 {
-            // Limits about as long as it takes a request to leave.
+            // Timeouts about as long as it takes to send a request.
             let limit = Duration::from_micros(20 * (round % 40));
             let grant = client.clone().timeout(limit).refresh_token_grant();
             let token = format!("R{round}");
@@ -251,15 +250,15 @@ async fn p02_dying_connections_present_no_refresh_token_twice() {
     for http2 in [false, true] {
         let server = Noting::start(http2, Ends::Early).await;
         let grant = server.client().refresh_token_grant();
-        let mut told = Vec::new();
+        let mut results = Vec::new();
         for round in 0..100 {
             let token = format!("R{round}");
             let result = refresh(&grant, &token).await;
-            told.push((token, result.map(drop)));
+            results.push((token, result.map(drop)));
         }
         drop(grant);
         let seen = server.all().await;
-        for (token, result) in told {
+        for (token, result) in results {
             let times = seen.iter().filter(|seen| **seen == token).count();
             assert!(times <= 1, "{token} {times} {result:?}");
             assert!(times == 0 || !result.is_err_and(|error| error.is_transient()), "{token}");
@@ -267,19 +266,19 @@ async fn p02_dying_connections_present_no_refresh_token_twice() {
     }
 }
 
-/// A client whose n-th sending is answered by `answer`, and how often it was asked.
+/// A client whose n-th attempt gets `response(n)`, and the number of attempts.
 fn scripted(
-    answer: impl Fn(usize, Request<RequestBody>) -> Result<Answer, BoxError> + Clone + Send + 'static,
+    response: impl Fn(usize, Request<RequestBody>) -> Result<CannedResponse, BoxError> + Clone + Send + 'static,
 ) -> (Client, Arc<AtomicUsize>) {
     let sendings = Arc::<AtomicUsize>::default();
     let counter = Arc::clone(&sendings);
     let transport = service_fn(move |request| {
-        std::future::ready(answer(counter.fetch_add(1, Ordering::SeqCst), request))
+        std::future::ready(response(counter.fetch_add(1, Ordering::SeqCst), request))
     });
     (Client::try_with_transport("https://id.example.com/", "app", transport).unwrap(), sendings)
 }
 
-/// What hyper says of a connection that is gone: to a request, and to who asks whether it is ready.
+/// hyper's errors for a closed connection: from a request, and from `ready`.
 async fn gone() -> [hyper::Error; 2] {
     let (ours, _theirs) = tokio::io::duplex(64);
     let (mut sender, connection) =
@@ -321,7 +320,7 @@ async fn c19_after_a_refused_connection_r1_is_presented_after_the_backoff() {
     assert_eq!(server.count(), 0);
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(session.token().await.unwrap().secret(), "A2");
-    assert_eq!(server.asked()[0].param("refresh_token").unwrap(), "R1");
+    assert_eq!(server.requests()[0].param("refresh_token").unwrap(), "R1");
 }
 
 #[tokio::test]
@@ -330,7 +329,7 @@ async fn c88_b131_a_dead_connection_is_retried_once_with_a_fresh_request() {
     let mut dead: Vec<BoxError> = gone().await.map(Into::into).into();
     for kind in [BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof] {
         dead.push(io::Error::from(kind).into());
-        // Some way down in the chain of sources.
+        // Deeper in the chain of sources.
         dead.push(io::Error::other(io::Error::other(io::Error::from(kind))).into());
     }
     for error in dead {
@@ -390,7 +389,7 @@ async fn c88_a_request_whose_body_was_taken_is_not_retried_by_the_transport() {
         "the token request was sent and not answered"
     );
     assert_eq!(sendings.load(Ordering::SeqCst), 1);
-    // The second sending may be the one that is lost.
+    // The second attempt may be lost, too.
     let (client, sendings) = scripted(|n, request| {
         if n > 0 {
             drop(request.into_body().into_bytes());
@@ -421,7 +420,7 @@ async fn c19_a_reset_after_sending_is_repeated_once_by_the_session() {
         let result = session.token().await;
         assert_eq!(*reasons.lock().unwrap(), [RefreshReason::Initial, RefreshReason::Repeated]);
         assert_eq!(server.count(), 2);
-        assert!(server.asked().iter().all(|asked| asked.param("refresh_token").unwrap() == "R1"));
+        assert!(server.requests().iter().all(|request| request.param("refresh_token").unwrap() == "R1"));
         match lost {
             1 => assert_eq!(result.unwrap().secret(), "A2"),
             _ => assert!(result.unwrap_err().is_outcome_unknown()),

@@ -1,4 +1,4 @@
-//! What settings mean together: pace, verdicts, destinations, combinators.
+//! Settings in combination: retries, classifiers, redirects, combinators.
 
 use std::{
     convert::Infallible,
@@ -22,23 +22,23 @@ use tower_reauth::{
 };
 
 use crate::{
-    canned::{URL, answer, client, json, r1},
+    canned::{URL, client, json, r1, respond},
     support::{self, clock, run_pending_tasks, token},
 };
 
 #[tokio::test(start_paused = true)]
 async fn p07_a_slow_retry_ends_with_the_token_that_stayed_in_use() {
-    let asked = Arc::<AtomicUsize>::default();
+    let requests = Arc::<AtomicUsize>::default();
     let transport = {
-        let asked = Arc::clone(&asked);
+        let requests = Arc::clone(&requests);
         service_fn(move |request: Request<RequestBody>| {
             let _ = request.into_body().into_bytes();
-            let n = asked.fetch_add(1, Ordering::SeqCst);
+            let n = requests.fetch_add(1, Ordering::SeqCst);
             async move {
                 Ok::<_, Infallible>(match n {
-                    // A firewall's word, for a while.
-                    0..4 => answer(403, "<html>"),
-                    _ => answer(200, r#"{"access_token":"A2","token_type":"Bearer","expires_in":600}"#),
+                    // As from a firewall, temporarily.
+                    0..4 => respond(403, "<html>"),
+                    _ => respond(200, r#"{"access_token":"A2","token_type":"Bearer","expires_in":600}"#),
                 })
             }
         })
@@ -56,8 +56,8 @@ async fn p07_a_slow_retry_ends_with_the_token_that_stayed_in_use() {
         run_pending_tasks().await;
         tokio::time::advance(Duration::from_secs(10)).await;
     }
-    assert_eq!(asked.load(Ordering::SeqCst), 4);
-    // Expired: one try is permitted, whatever was before.
+    assert_eq!(requests.load(Ordering::SeqCst), 4);
+    // Now it has expired, which permits one try.
     tokio::time::advance(Duration::from_secs(110)).await;
     let token = session.token().await.unwrap();
     assert_eq!(token.secret(), "A2");
@@ -71,7 +71,7 @@ async fn p07_a_clone_of_a_grant_counts_separately() {
     for failures in 0..3 {
         assert!(!wait(one.refresh(r1().with_consecutive_failures(failures)).await.unwrap_err()));
     }
-    // The other session failed thrice for other reasons.
+    // The other session failed three times for other reasons.
     assert!(!wait(other.refresh(r1().with_consecutive_failures(3)).await.unwrap_err()));
     assert!(wait(one.refresh(r1().with_consecutive_failures(3)).await.unwrap_err()));
 }
@@ -129,8 +129,8 @@ async fn p08_a_preset_that_sends_the_refresh_token_can_end_the_grant() {
 
 #[tokio::test]
 async fn p15_a_redirect_with_user_info_is_not_followed() {
-    let asked = Arc::<AtomicUsize>::default();
-    let counted = Arc::clone(&asked);
+    let requests = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&requests);
     let transport = service_fn(move |request: Request<RequestBody>| {
         let _ = request.into_body().into_bytes();
         counted.fetch_add(1, Ordering::SeqCst);
@@ -141,7 +141,7 @@ async fn p15_a_redirect_with_user_info_is_not_followed() {
     });
     let client = Client::try_with_transport(URL, "web", transport).unwrap();
     let error = client.refresh_token_grant().refresh(r1()).await.unwrap_err();
-    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    assert_eq!(requests.load(Ordering::SeqCst), 1);
     assert!(!format!("{error:?}").contains("s3cret"));
 }
 

@@ -1,4 +1,4 @@
-//! A refresh token that came beside an answer of no use.
+//! Refresh tokens in unusable responses.
 
 use std::{
     convert::Infallible,
@@ -11,11 +11,11 @@ use tower::service_fn;
 use tower_reauth::{RefreshContext, RefreshError, Token, endpoint::RequestBody, oauth2::Client, refresh_fn};
 
 use crate::{
-    canned::{URL, answer, client},
+    canned::{URL, client, respond},
     support::{self, clock, run_pending_tasks, spawn_token, token},
 };
 
-/// The refresh tokens that an endpoint was given, by a session that is asked until it gives up.
+/// The refresh tokens that a session presents for these responses.
 async fn presented(bodies: &'static [&'static str]) -> Vec<String> {
     let seen = Arc::<Mutex<Vec<String>>>::default();
     let transport = {
@@ -28,7 +28,7 @@ async fn presented(bodies: &'static [&'static str]) -> Vec<String> {
                 let token = pairs.into_iter().find(|(name, _)| name == "refresh_token").unwrap().1;
                 let mut seen = seen.lock().unwrap();
                 seen.push(token);
-                Ok::<_, Infallible>(answer(200, bodies[(seen.len() - 1).min(bodies.len() - 1)]))
+                Ok::<_, Infallible>(respond(200, bodies[(seen.len() - 1).min(bodies.len() - 1)]))
             }
         })
     };
@@ -73,8 +73,8 @@ async fn p02_a_successor_without_an_access_token_is_saved() {
 
 #[tokio::test(start_paused = true)]
 async fn p18_a_response_with_a_successor_is_not_repeated() {
-    let asked = Arc::<Mutex<Vec<String>>>::default();
-    let presented = Arc::clone(&asked);
+    let calls = Arc::<Mutex<Vec<String>>>::default();
+    let presented = Arc::clone(&calls);
     let session = support::expired(refresh_fn(move |cx: RefreshContext| {
         presented.lock().unwrap().push(format!("{} {:?}", cx.refresh_token().unwrap(), cx.reason()));
         async { Err::<Token, _>(RefreshError::outcome_unknown("half").with_refresh_token("R2")) }
@@ -83,7 +83,7 @@ async fn p18_a_response_with_a_successor_is_not_repeated() {
     assert!(session.token().await.unwrap_err().is_transient());
     tokio::time::advance(Duration::from_secs(5)).await;
     assert!(session.token().await.is_err());
-    assert_eq!(*asked.lock().unwrap(), ["R1 Expired", "R2 Expired"]);
+    assert_eq!(*calls.lock().unwrap(), ["R1 Expired", "R2 Expired"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -98,7 +98,7 @@ async fn p10_a_set_token_takes_precedence_over_a_successor_without_an_access_tok
     session.set_token(token("A5 R5 600")).unwrap();
     call.fail(RefreshError::misconfigured("no token").with_refresh_token("R2"));
     assert_eq!(waiting.await.unwrap().unwrap(), "A5");
-    // R1 has a successor: it is not presented again, whoever sets it.
+    // R1 has a successor, so it is not presented again even if it is set.
     session.set_token(token("A6 R1 600")).unwrap();
     assert_eq!(session.sign_out().refresh_token(), Some("R5"));
 }
@@ -121,19 +121,19 @@ async fn p09_a_late_successor_is_used_and_keeps_the_session_alive() {
     let (refresher, mut endpoint) = support::endpoint();
     let clock = clock();
     let session = support::expired(refresher).clock(clock.clone()).build();
-    let ask = || {
+    let demand = || {
         let session = session.clone();
         tokio::spawn(async move { session.token().await.map(|token| token.secret().to_owned()) })
     };
-    let _first = ask();
+    let _first = demand();
     let late = endpoint.next_call().await;
-    // The machine slept: the flight is given up, though its answer is under way.
+    // The machine slept, so the flight is abandoned although its response is under way.
     clock.step(Duration::from_secs(120));
-    let second = ask();
+    let second = demand();
     let repeat = endpoint.next_call().await;
     late.fail(RefreshError::misconfigured("no access token").with_refresh_token("R2"));
     run_pending_tasks().await;
-    // What was presented is spent, and the server says so.
+    // R1 is spent, as the server reports.
     repeat.fail(RefreshError::grant_ended("invalid_grant"));
     let next = endpoint.next_call().await;
     assert!(!session.status().is_grant_ended());

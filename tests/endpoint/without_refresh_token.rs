@@ -1,4 +1,4 @@
-//! With nothing to present nobody is asked.
+//! No refresh token, no request.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn ends_unasked(make: impl FnOnce(&Server) -> Session) {
         tokio::time::advance(Duration::from_secs(600)).await;
     }
     assert_eq!(server.count(), 0);
-    // One that signs in is served.
+    // After a sign-in the request is made.
     session.sign_in(token("B1 Q1 0"));
     assert_eq!(session.token().await.unwrap().secret(), "A2");
     assert_eq!(server.count(), 1);
@@ -51,8 +51,8 @@ async fn b146_a_grant_that_needs_no_refresh_token_makes_a_request() {
 #[tokio::test(start_paused = true)]
 async fn p02_b145_a_response_without_a_refresh_token_keeps_r1() {
     for member in ["", r#","refresh_token":null"#, r#","refresh_token":"""#, r#","refresh_token":" ""#] {
-        let answer = format!(r#"{{"access_token":"A2","token_type":"Bearer"{member}}}"#);
-        let server = Server::in_memory([reply(200, answer)]);
+        let response = format!(r#"{{"access_token":"A2","token_type":"Bearer"{member}}}"#);
+        let server = Server::in_memory([reply(200, response)]);
         let session = Session::builder(server.client().refresh_token_grant())
             .token(token("A1 R1 0"))
             .clock(clock())
@@ -62,7 +62,10 @@ async fn p02_b145_a_response_without_a_refresh_token_keeps_r1() {
             tokio::time::advance(Duration::from_secs(600)).await;
         }
         assert_eq!(server.count(), 3);
-        assert!(server.asked().iter().all(|asked| asked.param("refresh_token").unwrap() == "R1"), "{member}");
+        assert!(
+            server.requests().iter().all(|request| request.param("refresh_token").unwrap() == "R1"),
+            "{member}"
+        );
     }
 }
 
@@ -77,5 +80,5 @@ async fn b146_a_blank_refresh_token_counts_as_none_and_a_trailing_newline_is_rem
     assert_eq!(server.count(), 0);
     let cx = RefreshContext::default().with_refresh_token("R1\n");
     server.client().refresh_token_grant().refresh(cx).await.unwrap();
-    assert_eq!(server.asked()[0].param("refresh_token").as_deref(), Some("R1"));
+    assert_eq!(server.requests()[0].param("refresh_token").as_deref(), Some("R1"));
 }

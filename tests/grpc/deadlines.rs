@@ -23,7 +23,7 @@ async fn greet_within(client: &Client, limit: Duration) -> Result<tonic::Respons
     client.clone().greet(request).await
 }
 
-/// What the server was told of the time that its calls have, in nanoseconds.
+/// The `grpc-timeout` of each call that reached the server, in nanoseconds.
 fn told(setup: &Setup) -> Vec<u64> {
     let calls = setup.state().calls();
     calls.iter().map(|call| nanos(call.metadata.get("grpc-timeout").unwrap().to_str().unwrap())).collect()
@@ -41,7 +41,7 @@ fn nanos(text: &str) -> u64 {
     digits.parse::<u64>().unwrap() * unit
 }
 
-/// A precise clock: the system's coarse one may not move during a test.
+/// A precise clock, as the system's coarse one may stand still during a test.
 fn precise() -> TestClock {
     TestClock::new(std::time::SystemTime::now())
 }
@@ -73,7 +73,7 @@ async fn p16_a_call_that_waited_for_its_token_carries_the_remaining_deadline() {
 #[tokio::test]
 async fn b89_a_token_that_never_arrives_is_deadline_exceeded() {
     let setup = Setup::new("A1 R1 0").await;
-    // Many, as the system's coarse clock and its timers disagree by some milliseconds.
+    // Many calls, as the system's coarse clock and its timers differ by some milliseconds.
     let calls = (1..=32_u64).map(|at| {
         let client = setup.client.clone();
         async move {
@@ -88,7 +88,7 @@ async fn b89_a_token_that_never_arrives_is_deadline_exceeded() {
         assert!(took < limit + Duration::from_secs(5), "{took:?} of {limit:?}");
     }
     assert_eq!((setup.state().calls().len(), setup.endpoint.call_count()), (0, 1));
-    // The refresh goes on without them.
+    // The refresh goes on.
     assert!(setup.session.status().is_refreshing());
 }
 
@@ -118,7 +118,7 @@ async fn b89_a_wait_timeout_before_the_deadline_is_unavailable() {
     assert_eq!(setup.state().calls().len(), 0);
 }
 
-/// Two calls over an inner service that takes one at a time; what the second is told of its time.
+/// Two calls over an inner service with one permit, and the deadline that each of them carries.
 #[tokio::test(start_paused = true)]
 async fn p16_time_spent_waiting_for_readiness_is_deducted() {
     let (refresher, mut endpoint) = endpoint();

@@ -1,4 +1,4 @@
-//! Our own errors as a caller of a generated client sees them.
+//! The crate's errors as a caller of a generated client sees them.
 
 use std::{error::Error as StdError, fmt};
 
@@ -29,7 +29,7 @@ fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
     sources(error).find_map(|error| error.downcast_ref())
 }
 
-/// What each kind of call ends with when the refresh fails so.
+/// Each kind of call, while the refresh fails.
 async fn refresh_fails(make: fn(TokenServerSaid) -> RefreshError, code: Code, is: fn(&Error) -> bool) {
     let mut setup = Setup::new("A1 R1 0").await;
     let calls = futures::future::join_all(KINDS.map(|kind| kind.call(setup.client.clone())));
@@ -82,7 +82,7 @@ async fn b89_signed_out_is_unauthenticated() {
 #[tokio::test]
 async fn b89_an_unreachable_server_is_the_channels_own_error() {
     let setup = Setup::new("A1 R1 600").await;
-    // Nobody listens there any more.
+    // Nobody listens on that port any more.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -104,7 +104,7 @@ async fn p15_a_named_origin_in_cleartext_is_an_error_before_anything_is_sent() {
     assert_eq!(setup.state().calls().len(), 0);
 }
 
-/// Each caller has a status of its own, as a `Status` can't be shared.
+/// Each error has its own status, as a `Status` can't be shared.
 #[tokio::test]
 async fn b89_an_error_of_the_layer_has_a_status_as_its_source() {
     let refresher =

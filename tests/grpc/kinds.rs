@@ -45,7 +45,7 @@ async fn p16_each_kind_of_call_is_retried_when_the_token_was_revoked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p04_fifty_calls_rejected_at_once_cause_one_refresh() {
     let mut setup = Setup::new("A1 R1 600").await;
-    // A call that began after another's refusal would wait without being sent.
+    // All are sent before the first rejection, as a call that starts after it would wait.
     setup.state().respond_to_rejected_together(50);
     let mut calls = JoinSet::new();
     for at in 0..50 {
@@ -66,7 +66,7 @@ async fn p04_fifty_calls_rejected_at_once_cause_one_refresh() {
 async fn p04_a_call_rejected_with_an_older_token_is_retried_with_the_current_one() {
     let mut setup = Setup::new("A1 R1 600").await;
     setup.state().check_after(1);
-    // Its server judges A1 when the session has A2.
+    // The server checks A1 when the session already has A2.
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
     let names = tokio_stream::wrappers::ReceiverStream::new(receiver);
     let mut client = setup.client.clone();

@@ -1,4 +1,4 @@
-//! What counts as a refused token, and what the second sending carries.
+//! What counts as a rejection, and what a retry carries.
 
 use tokio::time::timeout;
 use tonic::{Code, Request, Status, metadata::MetadataValue};
@@ -14,7 +14,7 @@ use crate::{
 async fn c103_a_unary_call_rejected_before_its_response_is_retried_once() {
     let mut setup = Setup::new("A1 R1 600").await;
     let call = Kind::Unary.call(setup.client.clone());
-    // The server accepts A2 as little as A1.
+    // The server accepts neither A1 nor A2.
     let answer = async { setup.endpoint.next_call().await.succeed("A2 R2 600") };
     let (outcome, ()) = timeout(LONG, async { tokio::join!(call, answer) }).await.unwrap();
     let status = outcome.unwrap_err();

@@ -1,4 +1,4 @@
-//! A greeter that wants a token which it accepts, and keeps state of what it sees.
+//! A greeter that checks tokens and records its calls.
 
 use std::{
     collections::HashSet,
@@ -35,7 +35,7 @@ pub(crate) struct Server {
     task: JoinHandle<()>,
 }
 
-/// What it accepts, and what it has seen.
+/// The tokens that it accepts, and its calls so far.
 #[derive(Clone, Default)]
 pub(crate) struct State {
     shared: Arc<Mutex<Inner>>,
@@ -45,26 +45,25 @@ pub(crate) struct State {
 struct Inner {
     accepted: HashSet<String>,
     calls: Vec<Call>,
-    /// A client's stream is judged after so many of its messages, not at its begin.
+    /// The token of a client stream is checked after so many messages, instead of at the start.
     check_after: Option<usize>,
-    /// Where calls without an accepted token wait for one another before they are answered.
+    /// Where rejected calls wait for one another before the server responds.
     together: Option<Arc<Barrier>>,
 }
 
 /// A call as the server saw it.
 #[derive(Clone)]
 pub(crate) struct Call {
-    /// None: it had none.
     pub(crate) token: Option<String>,
     pub(crate) metadata: MetadataMap,
 }
 
-/// Who judges a token.
+/// What checks the token.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CheckedBy {
-    /// An interceptor in the server: with status 16, before the call begins.
+    /// An interceptor in the server. It rejects with status 16 before the call starts.
     Interceptor,
-    /// A proxy in front: with HTTP 401.
+    /// A proxy in front of it. It rejects with HTTP 401.
     Proxy,
 }
 
@@ -122,12 +121,12 @@ impl State {
         self.shared.lock().unwrap().accepted.remove(token);
     }
 
-    /// Judges a client's stream once so many of its messages were read.
+    /// Checks the token of a client stream after so many messages.
     pub(crate) fn check_after(&self, messages: usize) {
         self.shared.lock().unwrap().check_after = Some(messages);
     }
 
-    /// Answers calls without an accepted token when so many are there.
+    /// Responds to rejected calls once there are so many.
     pub(crate) fn respond_to_rejected_together(&self, calls: usize) {
         self.shared.lock().unwrap().together = Some(Arc::new(Barrier::new(calls)));
     }
@@ -160,7 +159,7 @@ impl State {
         if accepted { Ok(()) } else { Err(Status::unauthenticated("this token isn't accepted")) }
     }
 
-    /// Reads a client's stream, and judges it in the middle if it is to be.
+    /// Reads a client stream, and checks its token on the way if it was told to.
     async fn read(&self, request: Request<Streaming<Name>>) -> Result<Vec<String>, Status> {
         let check_after = self.shared.lock().unwrap().check_after;
         let (metadata, _, mut names) = request.into_parts();
@@ -193,7 +192,7 @@ impl Greeter for GreeterService {
     type GreetOftenStream = BoxStream<'static, Result<Greeting, Status>>;
     type GreetEachStream = BoxStream<'static, Result<Greeting, Status>>;
 
-    /// "fail": it fails for another reason than its token, before its answer.
+    /// "fail" fails before the response, for another reason than its token.
     async fn greet(&self, request: Request<Name>) -> Result<Response<Greeting>, Status> {
         match request.get_ref().name.as_str() {
             "fail" => Err(Status::permission_denied("not you")),
@@ -201,7 +200,7 @@ impl Greeter for GreeterService {
         }
     }
 
-    /// "cut": after its greetings the token is refused, in trailers. "fail": it fails for another reason there.
+    /// "cut" has its token rejected in trailers, after the greetings. "fail" fails there for another reason.
     async fn greet_often(&self, request: Request<Name>) -> Result<Response<Self::GreetOftenStream>, Status> {
         let Name { name, times } = request.into_inner();
         let end = match name.as_str() {

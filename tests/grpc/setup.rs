@@ -14,7 +14,7 @@ use crate::{
     support::{Endpoint, endpoint, token},
 };
 
-/// No test waits that long, if all is well.
+/// Longer than any test waits if it passes.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 pub(crate) type Client = GreeterClient<grpc::Auth<Channel>>;
@@ -41,7 +41,7 @@ pub(crate) const KINDS: [Kind; 4] = [Kind::Unary, Kind::ServerStream, Kind::Clie
 // === impl Setup ===
 
 impl Setup {
-    /// The session has the token `A1`, spelt as in `token`; the server accepts none.
+    /// A session with the given token, written as in `token`. The server accepts none yet.
     pub(crate) async fn new(first: &str) -> Self {
         Self::with(first, CheckedBy::Interceptor, |session| session).await
     }
@@ -64,7 +64,7 @@ impl Setup {
         &self.server.state
     }
 
-    /// Answers the refresher's next call with a token that the server accepts.
+    /// Responds to the refresher's next call with a token that the server accepts.
     pub(crate) async fn refresh_with(&mut self, spec: &str) {
         let call = timeout(LONG, self.endpoint.next_call()).await.expect("a call of the refresher");
         self.state().accept(spec.split(' ').next().unwrap());
@@ -78,11 +78,11 @@ impl Setup {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(LONG, all).await.expect("so many wait");
+        timeout(LONG, all).await.expect("that many callers wait");
     }
 }
 
-/// The layer as most have it.
+/// The default layer.
 pub(crate) fn layer(session: &Session) -> AuthLayer<tower_reauth::refresh::AnyRefresher, grpc::Replay> {
     AuthLayer::from_session(session.clone()).for_grpc()
 }
@@ -98,7 +98,7 @@ pub(crate) fn names() -> Vec<Name> {
 // === impl Kind ===
 
 impl Kind {
-    /// Makes a call, and asserts that what comes of it is whole.
+    /// Makes a call and asserts that its response is complete.
     pub(crate) async fn call(self, mut client: Client) -> Result<(), Status> {
         let (text, expected) = match self {
             Self::Unary => (client.greet(name("Ada")).await?.into_inner().text, "hello Ada"),

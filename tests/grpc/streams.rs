@@ -1,4 +1,4 @@
-//! Streams: refusals in trailers, and what is sent again of a client's stream.
+//! Streams: rejections in trailers, and replays of client streams.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn cut_after(times: u32) -> Name {
     Name { name: "cut".to_owned(), times }
 }
 
-/// A client that watches trailers, too.
+/// A client that also watches trailers.
 fn watching(setup: &Setup) -> GreeterClient<TrailerRejection<grpc::Auth<Channel>>> {
     let service = ServiceBuilder::new()
         .layer(TrailerRejectionLayer::new(setup.session.clone()))
@@ -31,7 +31,7 @@ fn watching(setup: &Setup) -> GreeterClient<TrailerRejection<grpc::Auth<Channel>
     GreeterClient::new(service)
 }
 
-/// How many greetings came before the end, and its status.
+/// The number of greetings before the final status, and that status.
 async fn read_to_the_end(mut greetings: tonic::Streaming<crate::greeter::Greeting>) -> (u32, Status) {
     let mut count = 0;
     loop {
@@ -51,7 +51,7 @@ async fn c103_a_rejection_in_trailers_is_returned_to_the_caller() {
         let greetings = setup.client.clone().greet_often(cut_after(times)).await.unwrap().into_inner();
         let (count, status) = read_to_the_end(greetings).await;
         assert_eq!((count, status.code()), (times, Code::Unauthenticated));
-        // Nobody watches trailers: the next call has the same token.
+        // Trailers aren't watched, so the next call has the same token.
         Kind::Unary.call(setup.client.clone()).await.unwrap();
         assert_eq!(setup.state().tokens(), ["A1", "A1"]);
         assert_eq!(setup.endpoint.call_count(), 0);
@@ -67,7 +67,7 @@ async fn c103_after_a_rejection_in_watched_trailers_the_next_call_has_a_new_toke
         let greetings = client.greet_often(cut_after(times)).await.unwrap().into_inner();
         let (count, status) = read_to_the_end(greetings).await;
         assert_eq!((count, status.code()), (times, Code::Unauthenticated));
-        // It was told, and not sent again; nothing is refreshed before somebody needs it.
+        // The token is marked, but the call isn't retried, and the next demand refreshes.
         assert_eq!((setup.state().tokens(), setup.endpoint.call_count()), (vec!["A1".to_owned()], 0));
         let (outcome, ()) = tokio::join!(client.greet(name("Ada")), setup.refresh_with("A2 R2 600"));
         outcome.unwrap();
@@ -114,7 +114,7 @@ async fn c103_a_client_stream_within_the_limit_is_replayed_whole() {
     for one in ["Ada", "Bob"] {
         sender.send(name(one)).await.unwrap();
     }
-    // Two of its messages are read, and it is refused in the middle.
+    // The server reads two messages and then rejects the token.
     timeout(LONG, setup.refresh_with("A2 R2 600")).await.unwrap();
     for one in ["Cyd", "Dot"] {
         sender.send(name(one)).await.unwrap();
@@ -168,7 +168,7 @@ async fn c103_a_client_stream_that_continues_after_the_rejection_is_stopped() {
     .await;
     let (sender, receiver) = mpsc::channel(1);
     let status = setup.client.clone().greet_all(ReceiverStream::new(receiver)).await.unwrap_err();
-    // No newer token came: the server's own answer.
+    // Without a newer token it is the server's status.
     assert_eq!(status.message(), "this token isn't accepted");
     timeout(LONG, sender.closed()).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! What the fresh path allocates: nothing.
+//! The fresh path allocates nothing.
 
 use std::{
     pin::pin,
@@ -16,14 +16,14 @@ use crate::support::{
     fresh_session, request, send, token_text,
 };
 
-/// What a thousand calls allocate. The requests are made before.
+/// What a thousand calls allocate, without their requests.
 fn calls<S>(service: &S, cloned: bool) -> Allocations
 where
     S: Service<http::Request<Body>, Response = Response<Body>> + Clone,
 {
     let mut service = service.clone();
     let mut requests: Vec<_> = (0..1000).map(|_| request()).collect();
-    // A thread's first use may set something up.
+    // The first use on a thread may allocate.
     drop(send(&mut service, request()));
     let call_all = || {
         for request in requests.drain(..) {
@@ -52,13 +52,13 @@ fn a_replayable_request_costs_only_the_copy_of_its_head() {
     let (with, without) = (auth.clone().layer(Noop), auth.with_replay(NoReplay).layer(Noop));
     let mut heads: Vec<_> = (0..1000).map(|_| request().into_parts().0).collect();
     for head in &mut heads {
-        // The credential comes into the copy, and may make its map grow.
+        // The copy includes the token's header, which may grow the map.
         head.headers.insert("authorization", http::HeaderValue::from_static("Bearer A1"));
     }
     let (copies, copied) = during(|| heads.to_vec());
     drop(copies);
     let (with, without) = (calls(&with, false), calls(&without, false));
-    assert!(with.count > without.count, "the copy was made");
+    assert!(with.count > without.count, "the head was copied");
     assert!(with.count <= without.count + copied.count, "{with:?}, {without:?}, {copied:?}");
 }
 
@@ -72,7 +72,7 @@ fn token_and_try_token_allocate_nothing_while_the_token_is_fresh() {
             other => panic!("a fresh token comes at once: {other:?}"),
         }
     };
-    // A thread's first use may set something up.
+    // The first use on a thread may allocate.
     drop(token());
     for what in [&token as &dyn Fn() -> _, &|| session.try_token().expect("it is fresh")] {
         let (generation, allocations) = during(|| (0..1000).fold(0, |_, _| what().generation()));

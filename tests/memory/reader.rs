@@ -1,4 +1,4 @@
-//! What it costs to read a token endpoint's answer, whatever is in it.
+//! Peak memory while a token response is read.
 
 use std::{cell::Cell, collections::VecDeque, convert::Infallible};
 
@@ -15,17 +15,17 @@ use tower_reauth::{
 
 use crate::support::counting::most_during;
 
-/// The default limit on an answer.
+/// The default limit of a response.
 const LIMIT: usize = 256 * 1024;
 
-/// What an exchange costs besides: a request, its form, a timer, boxes.
+/// What an exchange needs besides the response: a request, its form, a timer, boxes.
 const BESIDES: i64 = 64 * 1024;
 
 fn whole(body: Bytes) -> UnsyncBoxBody<Bytes, Infallible> {
     Full::new(body).boxed_unsync()
 }
 
-/// In pieces, of which no length is told.
+/// In chunks, without a content length.
 fn pieces(body: &Bytes, size: usize) -> UnsyncBoxBody<Bytes, Infallible> {
     let pieces: VecDeque<_> =
         (0..body.len()).step_by(size).map(|at| body.slice(at..body.len().min(at + size))).collect();
@@ -33,7 +33,7 @@ fn pieces(body: &Bytes, size: usize) -> UnsyncBoxBody<Bytes, Infallible> {
         .boxed_unsync()
 }
 
-/// The most bytes that were in use at once to read `body`, the body itself apart; and whether it was a token.
+/// The peak of bytes in use while `body` is read, without the body itself, and whether it was a token.
 fn cost(
     status: u16,
     body: UnsyncBoxBody<Bytes, Infallible>,
@@ -43,7 +43,7 @@ fn cost(
         static BODY: Cell<Option<UnsyncBoxBody<Bytes, Infallible>>> = const { Cell::new(None) };
     }
     let transport = service_fn(move |_: Request<RequestBody>| {
-        let response = Response::builder().status(status).body(BODY.take().expect("it is asked once"));
+        let response = Response::builder().status(status).body(BODY.take().expect("one request"));
         std::future::ready(response)
     });
     let client = oauth2::Client::try_with_transport("https://id.example.com/", "app", transport).unwrap();
@@ -60,7 +60,7 @@ fn filled(before: &str, piece: &str, after: &str) -> Bytes {
     format!("{before}{}{after}", piece.repeat(times)).into()
 }
 
-/// Answers of about the limit, in which nothing large has to be kept.
+/// Responses of about the limit with nothing large to keep.
 fn junk() -> Vec<(&'static str, Bytes)> {
     let token = r#"{"access_token":"A2","token_type":"Bearer","#;
     vec![
@@ -79,7 +79,7 @@ fn junk() -> Vec<(&'static str, Bytes)> {
     ]
 }
 
-/// Answers of about the limit, of which most is kept.
+/// Responses of about the limit that are kept for the most part.
 fn laden() -> Vec<(&'static str, Bytes)> {
     vec![
         ("a token", filled(r#"{"access_token":""#, "x", r#""}"#)),

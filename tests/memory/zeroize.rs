@@ -11,7 +11,7 @@ use tower_reauth::{RefreshContext, Refresher, endpoint::RequestBody, json::JsonE
 
 use crate::inspecting::found_in_freed;
 
-/// Some escape each slash.
+/// Some servers escape each slash.
 const ANSWER: &str = r#"{"access_token":"NEEDLE-2-access\/==","token_type":"Bearer","expires_in":600,
     "refresh_token":"NEEDLE-2-refresh\/==","id_token":"NEEDLE-2-id\/=="}"#;
 

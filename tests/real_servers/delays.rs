@@ -1,4 +1,4 @@
-//! Answers that come later than the refresher waits for them.
+//! Responses that arrive after the refresher's timeout.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
 const LIMIT: Duration = Duration::from_millis(700);
 const LATE: u32 = 60_000;
 
-/// Callers who ask for a new token, and whose refresh is answered too late; its repeat is answered at once.
+/// Callers of `refresh()` whose first response is too late, while that of the repeat arrives at once.
 async fn late(server: &Server, grant_ends: impl Fn(&Error) -> bool) -> (Stage, usize) {
     let stage = Stage::with(server, Provider::of(server).timeout(LIMIT), |session| session).await;
     server.delay_next(LATE).await;

@@ -11,13 +11,13 @@ const USERS: usize = 8;
 const EXPIRIES: usize = 25;
 const CALLERS: usize = 50;
 
-/// Users side by side, as each expiry takes two seconds.
+/// Concurrent users, as each expiry takes two seconds.
 async fn each_expiry_is_one_refresh(kind: Kind) {
     let Some(server) = Server::start(kind, &["--access-lifetime", "2"]) else { return };
     let mut stages = Vec::new();
     for _ in 0..USERS {
         let (first, provider) = (server.sign_in().await, Provider::of(&server));
-        // The first token's end isn't told by a sign-in: each begins with its refresh token alone.
+        // A sign-in doesn't report the expiry, so each session starts with its refresh token only.
         let stage = Stage::of(&server, provider.refresher(), &first, |session| {
             session.refresh_token(&*first.refresh)
         });
@@ -31,7 +31,7 @@ async fn each_expiry_is_one_refresh(kind: Kind) {
     for stage in &stages {
         assert!(stage.presented.are_distinct(), "a refresh token was presented twice");
         let token = stage.session.token().await.unwrap();
-        // As many refreshes as generations: with the first, which needed one, too.
+        // One refresh per generation, the first included.
         assert_eq!(stage.presented.count() as u64, token.generation());
         assert!(stage.presented.count() >= EXPIRIES);
         presented += stage.presented.count() as u64;
@@ -41,8 +41,8 @@ async fn each_expiry_is_one_refresh(kind: Kind) {
     for stage in stages {
         let token = stage.session.sign_out();
         let last =
-            server.refresh(token.refresh_token().unwrap()).await.expect("the last refresh token is good");
-        assert_ne!(server.is_alive(&last).await, Some(false), "the family is dead");
+            server.refresh(token.refresh_token().unwrap()).await.expect("the last refresh token is valid");
+        assert_ne!(server.is_alive(&last).await, Some(false), "the grant was revoked");
     }
 }
 

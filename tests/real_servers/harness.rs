@@ -7,7 +7,7 @@ use crate::servers::{Kind, Server};
 async fn rotates_and_refuses_spent_refresh_tokens(kind: Kind) {
     let Some(mut server) = Server::start(kind, &["--access-lifetime", "60"]) else { return };
     let first = server.sign_in().await;
-    // A JWT tells its end by itself.
+    // A JWT contains its expiry.
     assert_eq!(first.expires_in, (kind != Kind::SimpleJwt).then_some(60));
     assert_eq!(server.call(&first.access).await, 200);
     assert_eq!(server.call("none").await, 401);
@@ -34,7 +34,7 @@ async fn rotates_and_refuses_spent_refresh_tokens(kind: Kind) {
         Kind::SimpleJwt => assert_eq!((status.as_u16(), &body["code"]), (401, &"token_not_valid".into())),
         _ => assert_eq!((status.as_u16(), &body["error"]), (400, &"invalid_grant".into())),
     }
-    // Only the strictest takes a spent refresh token for theft.
+    // Only the strictest server treats a spent refresh token as theft.
     let alive = server.call(&third.access).await == 200;
     assert_eq!(alive, kind != Kind::Oidc);
     assert_eq!(server.refresh(&third.refresh).await.is_ok(), kind != Kind::Oidc);
@@ -55,7 +55,7 @@ async fn django_oauth_toolkit_rotates_and_refuses_spent_refresh_tokens() {
     rotates_and_refuses_spent_refresh_tokens(Kind::Dot).await;
 }
 
-/// Of the time for which an answer is held back.
+/// Half of the delay.
 const HALF: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,13 +71,13 @@ async fn a_delayed_response_was_made_before_the_delay() {
             }
         };
         tokio::select! {
-            _ = call => panic!("{kind:?}: it was not held back"),
-            made = tokio::time::timeout(HALF, spent) => made.expect("the answer is made before it is held back"),
+            _ = call => panic!("{kind:?}: the response was not delayed"),
+            made = tokio::time::timeout(HALF, spent) => made.expect("the response is made before the delay"),
         }
     }
 }
 
-/// Why `expire` isn't a revocation.
+/// So `expire` can't be a revocation.
 #[tokio::test(flavor = "multi_thread")]
 async fn revoking_an_access_token_revokes_its_refresh_token() {
     for kind in [Kind::Oidc, Kind::Dot] {
@@ -103,7 +103,7 @@ fn a_dropped_server_has_exited() {
     }
 }
 
-/// Also of a child that ended and wasn't waited for.
+/// Also true of a child that has exited without being waited for.
 fn is_there(id: u32) -> bool {
     Command::new("kill").args(["-0", &id.to_string()]).output().unwrap().status.success()
 }

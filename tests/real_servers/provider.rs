@@ -1,4 +1,4 @@
-//! What a provider's endpoint says beside the refresh token grant.
+//! Other grants, authentication and scopes.
 
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tower_reauth::{Session, endpoint::EndpointError, oauth2};
@@ -39,7 +39,7 @@ async fn c53_a_wrong_secret_signs_nobody_out_and_can_be_fixed() {
         let error = stage.session.refresh().await.unwrap_err();
         assert!(error.is_misconfigured() && !stage.session.status().is_grant_ended(), "{error:?}");
         assert_eq!(EndpointError::find(&error).unwrap().code(), Some("invalid_client"));
-        // The refresh token is as good as before.
+        // The refresh token is still valid.
         let right = Provider::of(&server).refresher();
         let stage = Stage::of(&server, right, &grant, |session| session);
         stage.session.refresh().await.unwrap();
@@ -55,7 +55,7 @@ async fn c86_each_refresh_requests_the_scope() {
         let narrow =
             Stage::of(&server, web.clone().scopes(["api"]).refresh_token_grant(), &grant, |session| session);
         narrow.session.refresh().await.unwrap();
-        // One that was never granted is refused, and that is the configuration's fault.
+        // A scope that was never granted is a misconfiguration.
         let grant = server.sign_in().await;
         let wide =
             Stage::of(&server, web.scopes(["api", "admin"]).refresh_token_grant(), &grant, |session| session);

@@ -1,4 +1,4 @@
-//! A server that stops in mid-traffic and comes again.
+//! A server that restarts under traffic.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ async fn an_outage_signs_nobody_out(kind: Kind) {
     let stage = Arc::new(Stage::of(&server, refresher, &grant, |session| {
         session
             .refresh_token(&*grant.refresh)
-            // The outage shall take no longer than it must.
+            // Keeps the outage short.
             .backoff(Duration::from_millis(50), Duration::from_millis(200))
     }));
     stage.all_succeed(20).await;
@@ -26,7 +26,7 @@ async fn an_outage_signs_nobody_out(kind: Kind) {
     for _ in 0..20 {
         let (stage, refused) = (Arc::clone(&stage), Arc::clone(&refused));
         calls.spawn(async move {
-            // Each goes on until it has failed in the outage and succeeded after it.
+            // Each goes on until it has failed during the outage and succeeded after it.
             let mut has_failed = false;
             loop {
                 match stage.call().await {
@@ -35,7 +35,7 @@ async fn an_outage_signs_nobody_out(kind: Kind) {
                     Err(error) => {
                         let ours = Error::find(&*error);
                         assert!(ours.is_none_or(Error::is_retryable), "{ours:?}");
-                        // Not the connection of the call alone: the token's.
+                        // The refresh failed, not just the connection of the call.
                         if ours.is_some() && !has_failed {
                             has_failed = true;
                             refused.add_permits(1);

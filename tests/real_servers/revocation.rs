@@ -1,4 +1,4 @@
-//! A server that ends a token, or a whole grant, in mid-traffic.
+//! A server that expires a token, or revokes a whole grant, under traffic.
 
 use std::sync::{
     Arc,
@@ -13,7 +13,7 @@ use crate::{
     setup::{Provider, Stage},
 };
 
-/// Callers that go on and on: between them the access token is ended, which only its refusal can tell.
+/// The access token expires during steady traffic, which only a rejection shows.
 async fn an_expired_access_token_costs_one_refresh(kind: Kind) {
     let Some(server) = Server::start(kind, &["--access-lifetime", "600"]) else { return };
     let stage = Arc::new(Stage::new(&server).await);
@@ -49,7 +49,7 @@ async fn p04_an_access_token_that_django_oauth_toolkit_expires_costs_one_refresh
     an_expired_access_token_costs_one_refresh(Kind::Dot).await;
 }
 
-/// The user signs out elsewhere: the endpoint is asked once, all callers are told, and nobody asks again.
+/// The user signs out elsewhere: one request to the endpoint, and an error for each caller.
 async fn an_ended_grant_ends_the_session_once(kind: Kind) {
     let Some(server) = Server::start(kind, &["--access-lifetime", "2"]) else { return };
     let provider = Provider::of(&server);
@@ -71,7 +71,7 @@ async fn an_ended_grant_ends_the_session_once(kind: Kind) {
     for _ in 0..2 {
         let calls: JoinSet<_> = (0..50).map(|_| stage.call()).collect();
         for result in calls.join_all().await {
-            // Refused ones get the server's answer, later ones our error.
+            // Rejected calls get the server's response, later ones our error.
             assert!(
                 result.map_or_else(
                     |error| Error::find(&*error).unwrap().is_grant_ended(),

@@ -25,7 +25,7 @@ use crate::servers::{Grant, Kind, Server};
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Inner = ConcurrencyLimit<Client<HttpConnector, Empty<Bytes>>>;
 
-/// One user's session, with all that their client does.
+/// The session and the client of one user.
 pub(crate) struct Stage {
     pub(crate) session: Session,
     pub(crate) presented: Presented,
@@ -33,7 +33,7 @@ pub(crate) struct Stage {
     resource: String,
 }
 
-/// The refresh tokens that were presented, in their order.
+/// The refresh tokens that were presented, in order.
 #[derive(Clone, Default)]
 pub(crate) struct Presented(Arc<Mutex<Vec<String>>>);
 
@@ -42,7 +42,7 @@ struct Recorded<R> {
     presented: Presented,
 }
 
-/// How a server is asked to refresh and to revoke.
+/// The crate's client for a server, with its revocation URL.
 #[derive(Clone)]
 pub(crate) enum Provider {
     OAuth2(oauth2::Client, String),
@@ -82,7 +82,7 @@ impl Stage {
         Self { session, presented, client, resource: server.resource_url() }
     }
 
-    /// One call of the user's.
+    /// One call of the user.
     pub(crate) fn call(&self) -> impl Future<Output = Result<StatusCode, BoxError>> + Send + 'static {
         let request = Request::get(&self.resource).body(Empty::new()).unwrap();
         let client = self.client.clone();
@@ -94,7 +94,7 @@ impl Stage {
         }
     }
 
-    /// So many calls at once, each of which has to succeed.
+    /// So many concurrent calls, all of which must succeed.
     pub(crate) async fn all_succeed(&self, callers: usize) {
         let calls: JoinSet<_> = (0..callers).map(|_| self.call()).collect();
         for result in calls.join_all().await {
@@ -114,10 +114,10 @@ impl Stage {
     }
 }
 
-/// A user's requests under way. More would wait in a development server for longer than a token of two seconds lives.
+/// The concurrent requests of a user. With more of them, a development server would be slower than a token of two seconds.
 const AT_ONCE: usize = 3;
 
-/// A session's clock may lag the system's by as much.
+/// How far a session's clock may lag behind the system's.
 const TICK: Duration = Duration::from_millis(4);
 
 // === impl Presented ===
@@ -131,7 +131,7 @@ impl Presented {
         self.all().len()
     }
 
-    /// None was presented twice.
+    /// Whether none was presented twice.
     pub(crate) fn are_distinct(&self) -> bool {
         let all = self.all();
         all.iter().collect::<HashSet<_>>().len() == all.len()

@@ -27,7 +27,7 @@ async fn the_late_pair_is_revoked(kind: Kind) {
     server.set_delay(500).await;
     let session = stage.session.clone();
     let waiter = tokio::spawn(async move { session.refresh().await });
-    // The rotation is done, and its answer on the way.
+    // The refresh token was rotated, and the response is under way.
     while server.refreshes().await.0 == 0 {
         tokio::task::yield_now().await;
     }
@@ -39,7 +39,7 @@ async fn the_late_pair_is_revoked(kind: Kind) {
     server.set_delay(0).await;
     let late = revoked.lock().unwrap().pop().expect("the late pair went to the hook");
     assert_ne!(late.refresh_token(), had.refresh_token());
-    server.refresh(late.refresh_token().unwrap()).await.expect_err("the server took it back");
+    server.refresh(late.refresh_token().unwrap()).await.expect_err("the server revoked it");
     let error = stage.call().await.unwrap_err();
     assert!(Error::find(&*error).unwrap().is_signed_out());
     assert_eq!(stage.presented.count(), 1);

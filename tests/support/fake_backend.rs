@@ -1,4 +1,4 @@
-//! A backend that rotates: a refresh token is spent by its first use, and each access token lives so long.
+//! A backend with rotating refresh tokens and a fixed lifetime of access tokens.
 
 use std::{
     collections::HashMap,
@@ -32,7 +32,7 @@ struct Shared {
 #[derive(Default)]
 struct Books {
     issued: u32,
-    /// The one that has not been spent.
+    /// The one that isn't spent.
     refresh_token: String,
     access_tokens: HashMap<String, Instant>,
     counts: Counts,
@@ -71,12 +71,12 @@ impl Server {
         &self.url
     }
 
-    /// What a client holds that was here before: an access token that has expired, and the first refresh token.
+    /// An expired access token, with the first refresh token.
     pub(crate) fn first_token_expired(&self) -> Token {
         Token::builder("A0").refresh_token("R0").expires_in(Duration::ZERO).build().unwrap()
     }
 
-    /// Holds the answers of the token endpoint, or lets them go.
+    /// Delays the responses of the token endpoint, or sends them.
     pub(crate) fn hold_refreshes(&self, hold: bool) {
         self.shared.held.send_replace(hold);
     }

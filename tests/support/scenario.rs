@@ -1,4 +1,4 @@
-//! The table of scenarios: reading it, and holding what was seen against what it expects.
+//! The table of scenarios: parsing it, running it on a driver, and comparing the outcome.
 
 use std::collections::BTreeMap;
 
@@ -129,21 +129,21 @@ pub(crate) struct Standing {
     pub(crate) failures: u32,
     /// Seconds on the monotonic clock.
     pub(crate) next: Option<f64>,
-    /// None: the driver can't tell.
+    /// None: the driver doesn't know.
     pub(crate) refresh: Option<Option<String>>,
     pub(crate) unsaved: bool,
 }
 
 /// Something that the scenarios can be run on.
 pub(crate) trait Driver {
-    /// Lets time pass up to an instant; timers fire at their own.
+    /// Advances the time to an instant. Timers fire at their own instants.
     fn advance(&mut self, at: i64);
     fn perform(&mut self, action: &Action);
     fn seen(&mut self) -> Seen;
     fn standing(&mut self) -> Standing;
-    /// The most sendings that any one request has had.
+    /// The most attempts of any request.
     fn most_sendings(&self) -> usize;
-    /// Whether someone waits, for a driver that can't see that it was decided anew.
+    /// Whether a caller waits, for a driver that can't see that its demand was decided again.
     fn still_waits(&self, _who: &str) -> bool {
         false
     }
@@ -155,7 +155,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     scenarios.iter().map(Scenario::parse).collect()
 }
 
-/// Runs a scenario, and says what differs first.
+/// Runs a scenario. The error names the first difference.
 pub(crate) fn run(scenario: &Scenario, driver: &mut dyn Driver) -> Result<(), String> {
     for (index, step) in scenario.steps.iter().enumerate() {
         for turn in 0..step.times {
@@ -431,7 +431,7 @@ fn parse_number(text: &str) -> f64 {
     text.parse().unwrap_or_else(|_| panic!("{text} is no number"))
 }
 
-/// The kinds' names in the table.
+/// The name of the error's kind in the table.
 pub(crate) fn kind(error: &Error) -> &'static str {
     type Is = fn(&Error) -> bool;
     let kinds: [(&str, Is); 14] = [
@@ -457,7 +457,7 @@ pub(crate) fn kind(error: &Error) -> &'static str {
     kind
 }
 
-/// The reasons' names in the table.
+/// The reason's name in the table.
 pub(crate) fn reason(reason: RefreshReason) -> &'static str {
     match reason {
         RefreshReason::Initial => "first",
@@ -471,7 +471,7 @@ pub(crate) fn reason(reason: RefreshReason) -> &'static str {
     }
 }
 
-/// The events' names in the table; None for those that it leaves out.
+/// The event's name in the table; `None` if the table leaves it out.
 pub(crate) fn event(event: &EventKind) -> Option<String> {
     Some(match event {
         EventKind::RefreshStarted { reason: why, .. } => format!("started {}", reason(*why)),

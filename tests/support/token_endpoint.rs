@@ -1,4 +1,4 @@
-//! A token endpoint that follows a script, and writes down what it was asked.
+//! A token endpoint that follows a script and records its requests.
 
 use std::{
     collections::VecDeque,
@@ -29,7 +29,7 @@ use crate::support::BoxError;
 mod script;
 
 use script::Delivery;
-pub(crate) use script::{Asked, Reply, TOKEN, error, r1, reply};
+pub(crate) use script::{RecordedRequest, Reply, TOKEN, error, r1, reply};
 
 pub(crate) struct Server {
     shared: Arc<Shared>,
@@ -38,15 +38,15 @@ pub(crate) struct Server {
 
 struct Shared {
     script: Mutex<VecDeque<Reply>>,
-    asked: Mutex<Vec<Asked>>,
+    requests: Mutex<Vec<RecordedRequest>>,
     count: watch::Sender<usize>,
-    held: watch::Sender<bool>,
+    delayed: watch::Sender<bool>,
 }
 
 // === impl Server ===
 
 impl Server {
-    /// On a port of this machine.
+    /// On a loopback port.
     pub(crate) async fn on_loopback(script: impl IntoIterator<Item = Reply>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -61,12 +61,12 @@ impl Server {
         Self { shared, loopback: Some((address, task)) }
     }
 
-    /// Without a network, so that time can be paused.
+    /// Without a network, for tests with paused time.
     pub(crate) fn in_memory(script: impl IntoIterator<Item = Reply>) -> Self {
         Self { shared: Shared::new(script), loopback: None }
     }
 
-    /// What is answered from now on.
+    /// Replaces the script.
     pub(crate) fn set_script(&self, script: impl IntoIterator<Item = Reply>) {
         *self.shared.script.lock().unwrap() = script.into_iter().collect();
     }
@@ -78,7 +78,7 @@ impl Server {
         }
     }
 
-    /// A public client of its own connections.
+    /// A public client with its own connections.
     pub(crate) fn client(&self) -> oauth2::Client {
         let url = self.url("/token");
         match self.loopback {
@@ -103,25 +103,25 @@ impl Server {
         .unwrap()
     }
 
-    pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.shared.asked.lock().unwrap().clone()
+    pub(crate) fn requests(&self) -> Vec<RecordedRequest> {
+        self.shared.requests.lock().unwrap().clone()
     }
 
     pub(crate) fn count(&self) -> usize {
         *self.shared.count.borrow()
     }
 
-    /// Waits until so many requests have come.
-    pub(crate) async fn has_been_asked(&self, times: usize) {
+    /// Waits until so many requests have arrived.
+    pub(crate) async fn wait_for_requests(&self, times: usize) {
         self.shared.count.subscribe().wait_for(|count| *count >= times).await.unwrap();
     }
 
-    /// Lets go of what is held, now and later.
-    pub(crate) fn let_go(&self) {
-        self.shared.held.send_replace(false);
+    /// Sends the delayed responses, and delays none from now on.
+    pub(crate) fn release(&self) {
+        self.shared.delayed.send_replace(false);
     }
 
-    /// Each request over a connection of its own.
+    /// A transport with a connection per request.
     fn wire(
         &self,
     ) -> impl tower::Service<
@@ -162,9 +162,9 @@ impl Shared {
     fn new(script: impl IntoIterator<Item = Reply>) -> Arc<Self> {
         Arc::new(Self {
             script: Mutex::new(script.into_iter().collect()),
-            asked: Mutex::default(),
+            requests: Mutex::default(),
             count: watch::Sender::new(0),
-            held: watch::Sender::new(true),
+            delayed: watch::Sender::new(true),
         })
     }
 
@@ -172,7 +172,7 @@ impl Shared {
         let mut script = self.script.lock().unwrap();
         match script.len() {
             1 => script[0].clone(),
-            _ => script.pop_front().expect("a script has an answer"),
+            _ => script.pop_front().expect("the script has a reply"),
         }
     }
 
@@ -193,20 +193,20 @@ impl Shared {
 
     fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         tokio::spawn(async move {
-            let service = service_fn(move |request| Arc::clone(&self).answer(request));
-            // A date of the real clock means nothing where time is paused.
+            let service = service_fn(move |request| Arc::clone(&self).respond(request));
+            // With paused time, the date of the real clock would be wrong.
             let mut builder = hyper::server::conn::http1::Builder::new();
             let _ = builder.auto_date_header(false).serve_connection(TokioIo::new(stream), service).await;
         });
     }
 
-    async fn answer(
+    async fn respond(
         self: Arc<Self>,
         request: Request<Incoming>,
     ) -> Result<Response<BoxBody<Bytes, io::Error>>, BoxError> {
         let (head, body) = request.into_parts();
         let body = body.collect().await?.to_bytes();
-        self.asked.lock().unwrap().push(Asked {
+        self.requests.lock().unwrap().push(RecordedRequest {
             method: head.method,
             uri: head.uri,
             headers: head.headers,
@@ -216,7 +216,7 @@ impl Shared {
         self.count.send_modify(|count| *count += 1);
         match reply.delivery {
             Delivery::Closed => return Err("closed".into()),
-            Delivery::Held => drop(self.held.subscribe().wait_for(|held| !held).await),
+            Delivery::Delayed => drop(self.delayed.subscribe().wait_for(|delayed| !delayed).await),
             Delivery::Refused | Delivery::Panics => panic!("no connection was to come"),
             Delivery::Whole | Delivery::Chunked => {}
         }

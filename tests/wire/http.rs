@@ -19,7 +19,7 @@ use crate::fake_backend::Server;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Http = Client<HttpConnector, Full<Bytes>>;
 
-/// Exchanges refresh tokens at the server, over a client of its own.
+/// Exchanges refresh tokens at the server, through its own client.
 struct Exchange {
     http: Http,
     endpoint: String,
@@ -65,12 +65,12 @@ where
     status
 }
 
-/// 10,000 calls in flight at once meet an expired token.
+/// 10,000 concurrent calls with an expired token.
 async fn a_crowd_through_one_expiry(version: Version) {
     const CALLERS: usize = 10_000;
     let server = Server::start(Duration::from_secs(600)).await;
     let session = Session::builder(exchange(&server, version)).token(server.first_token_expired()).build();
-    // Few connections do: HTTP/2 shares one, HTTP/1 is limited beneath the layer.
+    // Few connections are enough: HTTP/2 shares one, and the inner limit bounds HTTP/1.
     let inner = ServiceBuilder::new().concurrency_limit(128).service(http(version));
     let client = AuthLayer::from_session(session.clone()).layer(inner);
     let barrier = Arc::new(Barrier::new(CALLERS));
@@ -110,7 +110,7 @@ async fn steady_traffic(version: Version, early: bool) {
     let server = Server::start(Duration::from_millis(2400)).await;
     let session = Session::builder(exchange(&server, version))
         .token(server.first_token_expired())
-        // A loaded machine may take long between the putting on and the server's look at it.
+        // A loaded machine may be slow between attaching a token and checking it.
         .expiry_margin(Duration::from_millis(600))
         .refresh_early(early)
         .build();

@@ -14,7 +14,7 @@ use tower_reauth::{RefreshContext, Refresher, endpoint::EndpointError, oauth2};
 
 const URL: &str = "TOWER_REAUTH_TEST_URL";
 
-/// The roots are read once a process, from where the environment says: so each case is a process of its own.
+/// The root certificates are read once per process, so each case runs in its own.
 fn in_child(test: &str, url: &str, roots: &std::path::Path) {
     let status = Command::new(env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
@@ -31,7 +31,7 @@ struct Https {
     roots: tempfile::NamedTempFile,
 }
 
-/// A token endpoint whose certificate is its own root.
+/// A token endpoint with a self-signed certificate.
 async fn start() -> Https {
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = certified.signing_key.serialize_der().try_into().unwrap();
@@ -49,7 +49,7 @@ async fn start() -> Https {
             let (stream, _) = listener.accept().await.unwrap();
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
-                // A client that doesn't know the certificate hangs up.
+                // A client that doesn't trust the certificate closes the connection.
                 let Ok(stream) = acceptor.accept(stream).await else { return };
                 let answer = service_fn(|_| async {
                     let body = r#"{"access_token":"A1","token_type":"Bearer","expires_in":60}"#;
@@ -103,7 +103,7 @@ async fn without_root_certificates_the_constructor_fails() {
         Ok(url) => {
             let error = oauth2::Client::try_new(url.as_str(), "service").unwrap_err();
             assert!(error.is_missing_root_certificates(), "{error}");
-            // None are needed on this machine.
+            // None are needed for loopback.
             assert!(oauth2::Client::try_new("http://127.0.0.1:1/token", "service").is_ok());
         }
         Err(_) => {

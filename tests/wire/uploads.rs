@@ -32,17 +32,17 @@ use tower_reauth::{
 
 type Read = (Vec<u8>, Option<HeaderMap>);
 
-/// Takes `A2` alone. A refused request is answered before its body is read.
+/// Accepts only A2. A rejected request gets its response before its body is read.
 struct Server {
     url: String,
     connections: Arc<AtomicUsize>,
-    /// What was read of each request, with its trailers.
+    /// The body and trailers of each request that was read.
     read: Arc<Mutex<Vec<Read>>>,
     sent: Arc<AtomicUsize>,
 }
 
 impl Server {
-    /// A refusal has so long a body.
+    /// The response to a rejected request has so many bytes.
     async fn start(refusal: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self {
@@ -85,7 +85,7 @@ impl Server {
     }
 }
 
-/// A body in the test's hands: its chunks are made when they are asked for.
+/// A body whose chunks the test sends.
 struct Chunks {
     chunks: mpsc::UnboundedReceiver<Bytes>,
     trailers: Option<HeaderMap>,
@@ -145,9 +145,9 @@ fn layer(session: &Session) -> AuthLayer<AnyRefresher> {
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// Uploads over the flow-control window, two at once over one connection, and the refresher's request on the same one.
+/// Two concurrent uploads above the flow-control window, and the refresher's request on the same connection.
 ///
-/// The bodies of the refused uploads are ended, so they hold no window that the refresh needs.
+/// The rejected uploads are stopped, so they don't occupy the window that the refresh needs.
 #[tokio::test(flavor = "multi_thread")]
 async fn p16_two_rejected_uploads_and_their_refresher_share_a_connection() {
     type Sent = http_body_util::combinators::UnsyncBoxBody<Bytes, tower_reauth_error::Any>;
@@ -191,7 +191,7 @@ mod tower_reauth_error {
     pub(crate) type Any = Box<dyn std::error::Error + Send + Sync>;
 }
 
-/// The first sending isn't delayed: its second chunk is made only after the server saw the first.
+/// Its second chunk is sent after the server received the first.
 #[tokio::test(flavor = "multi_thread")]
 async fn p16_the_first_attempt_is_not_delayed() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -225,10 +225,10 @@ async fn p16_the_first_attempt_is_not_delayed() {
     assert_eq!(call.await.unwrap().unwrap().status(), StatusCode::OK);
 }
 
-/// C101: an upload past the limit gets the server's answer, is never sent short, and the next one has the new token.
+/// It gets the server's response and is never sent truncated. The next upload has the new token.
 #[tokio::test(flavor = "multi_thread")]
 async fn c101_an_upload_above_the_limit_is_not_retried() {
-    // It reads all before it refuses.
+    // It reads the whole body before it rejects the request.
     let read = Arc::new(Mutex::new(Vec::new()));
     let record = Arc::clone(&read);
     let server = tower::service_fn(move |request: Request<BufferedBody<Chunks>>| {
@@ -259,15 +259,14 @@ async fn c101_an_upload_above_the_limit_is_not_retried() {
     assert_eq!((asked.load(Ordering::SeqCst), session.status().generation()), (1, 2));
 }
 
-/// Over HTTP/1 a refusal costs one connection more at most: hyper reads what has arrived of an answer that is dropped,
-/// and uses the connection again if that was all.
+/// Over HTTP/1, hyper reads what has arrived of a response that is dropped, and reuses the connection if that is all.
 #[tokio::test(flavor = "multi_thread")]
 async fn p16_a_rejection_costs_at_most_one_connection() {
     for refusal in [64, 8 << 20] {
         let server = Server::start(refusal).await;
         let session = session(refresh_fn(|_| async { a2() }));
         let http: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-        // One request at a time: a second sending that waited for its own connection would hang.
+        // With one permit, a retry that waited for its own connection would hang.
         let limited = tower::ServiceBuilder::new().concurrency_limit(1).service(http);
         let client = layer(&session).layer(limited);
         let request = Request::get(&server.url).body(Full::default()).unwrap();

@@ -1,4 +1,4 @@
-//! What tests and examples ask of the servers, beside the crate.
+//! Direct requests to the servers, without the crate.
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Kind, Server};
 
-/// What a sign-in brings.
+/// The tokens of a sign-in.
 #[derive(Clone, Debug)]
 pub(crate) struct Grant {
     pub(crate) access: String,
@@ -38,13 +38,13 @@ impl Server {
         format!("{}{path}", self.url())
     }
 
-    /// What wants a valid access token.
+    /// A resource that requires a valid access token.
     pub(crate) fn resource_url(&self) -> String {
         let path = if self.kind == Kind::Oidc { "/me" } else { "/tickets/" };
         format!("{}{path}", self.url())
     }
 
-    /// A sign-in of alice's, with a grant of its own.
+    /// Signs alice in, with a new grant.
     pub(crate) async fn sign_in(&self) -> Grant {
         let (status, tokens) = match self.kind {
             Kind::SimpleJwt => {
@@ -63,7 +63,7 @@ impl Server {
             Kind::Oidc => {
                 let (_, code) =
                     send(Method::GET, &format!("{}/_code?client_id=web", self.url()), None, "", None).await;
-                let text = |name: &str| code[name].as_str().expect("the code's answer has it").to_owned();
+                let text = |name: &str| code[name].as_str().expect("the response has it").to_owned();
                 let (code, redirect_uri) = (text("code"), text("redirect_uri"));
                 let grant = [
                     ("grant_type", "authorization_code"),
@@ -77,7 +77,7 @@ impl Server {
         Grant::of(&tokens)
     }
 
-    /// Exchanges a refresh token by hand.
+    /// Exchanges a refresh token directly.
     pub(crate) async fn refresh(&self, refresh: &str) -> Result<Grant, (StatusCode, Value)> {
         let (status, tokens) = match self.kind {
             Kind::SimpleJwt => post_json(&self.token_url(), &json!({ "refresh": refresh })).await,
@@ -89,21 +89,21 @@ impl Server {
         if status.is_success() { Ok(Grant::of(&tokens)) } else { Err((status, tokens)) }
     }
 
-    /// The status with which the resource answers an access token.
+    /// The status of a request to the resource with this access token.
     pub(crate) async fn call(&self, access: &str) -> StatusCode {
         send(Method::GET, &self.resource_url(), Some(&format!("Bearer {access}")), "", None).await.0
     }
 
-    /// Ends an access token, and leaves its refresh token alone. A JWT can't be ended.
+    /// Expires an access token without revoking its refresh token. A JWT can't be expired.
     pub(crate) async fn expire(&self, access: &str) {
-        assert_ne!(self.kind, Kind::SimpleJwt, "a JWT lives to its end");
+        assert_ne!(self.kind, Kind::SimpleJwt, "a JWT can't be expired early");
         let (url, token) = (format!("{}/_expire", self.url()), access.to_owned());
         let (status, body) = send(Method::POST, &url, None, "text/plain", Some(token.into())).await;
         assert!(status.is_success(), "{status} {body}");
     }
 
-    /// Whether the server says that a token of the grant is alive: of the refresh token where it tells of those, else of
-    /// the access token. `None` where it has no introspection.
+    /// Whether the grant is valid according to introspection of its refresh token, or of its access token if the server
+    /// supports only that. `None` if the server has no introspection.
     pub(crate) async fn is_alive(&self, grant: &Grant) -> Option<bool> {
         let (path, token) = match self.kind {
             Kind::SimpleJwt => return None,
@@ -114,12 +114,12 @@ impl Server {
         answer["active"].as_bool()
     }
 
-    /// What the server counted at its token route, by what was answered.
+    /// The responses of the token route, counted by their result.
     pub(crate) async fn counts(&self) -> Value {
         send(Method::GET, &format!("{}/_counts", self.url()), None, "", None).await.1
     }
 
-    /// How many refreshes the server let through, and how many it refused.
+    /// How many refreshes the server granted, and how many it refused.
     pub(crate) async fn refreshes(&self) -> (u64, u64) {
         let counts = self.counts().await;
         let (counts, prefix) = if self.kind == Kind::SimpleJwt {
@@ -139,17 +139,17 @@ impl Server {
         tally
     }
 
-    /// Sets how long the token route's answers are held back from now on, once they are made.
+    /// Sets how long the responses of the token route are delayed from now on, after they are made.
     pub(crate) async fn set_delay(&self, ms: u32) {
         self.post_delay("/_delay", ms).await;
     }
 
-    /// Sets how long the next answer of the token route is held back, once it is made.
+    /// Sets how long the next response of the token route is delayed, after it is made.
     pub(crate) async fn delay_next(&self, ms: u32) {
         self.post_delay("/_delay?once", ms).await;
     }
 
-    /// Revokes a token in the standard way, as the client that it was given to.
+    /// Revokes a token at the standard endpoint, as the client that owns it.
     #[allow(dead_code, reason = "not all who use the servers revoke by hand")]
     pub(crate) async fn revoke(&self, token: &str) -> StatusCode {
         match self.kind {
@@ -192,7 +192,7 @@ async fn post_json(url: &str, body: &Value) -> (StatusCode, Value) {
     send(Method::POST, url, None, "application/json", Some(body.to_string().into())).await
 }
 
-/// One request on a connection of its own. What isn't JSON is `null`.
+/// One request on its own connection. A body that isn't JSON is `null`.
 async fn send(
     method: Method,
     url: &str,
@@ -207,8 +207,8 @@ async fn send(
     let request = request.body(Full::new(body.unwrap_or_default())).expect("its parts are valid");
     let client: Client<_, Full<Bytes>> =
         Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
-    let response = client.request(request).await.expect("the server answers");
+    let response = client.request(request).await.expect("the server responds");
     let status = response.status();
-    let body = response.into_body().collect().await.expect("the answer is whole").to_bytes();
+    let body = response.into_body().collect().await.expect("the response is complete").to_bytes();
     (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
 }

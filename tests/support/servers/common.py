@@ -1,4 +1,4 @@
-"""What the two Django servers have in common: options, state, counting, and how they are run."""
+"""Shared code of the two Django servers: options, state, counts, and how they are run."""
 import json
 import os
 import shutil
@@ -16,7 +16,7 @@ def add_arguments(parser):
     parser.add_argument("--mode", choices=["threads", "gunicorn"], default="threads")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--access-lifetime", type=float, default=3)
-    parser.add_argument("--token-delay", type=int, default=0, help="hold each answer of the token route back, in ms")
+    parser.add_argument("--token-delay", type=int, default=0, help="delay each response of the token route, in ms")
     parser.add_argument("--state", help="keep the state in this directory over a stop and a start")
     parser.add_argument("--until-stdin-closes", action="store_true", help="exit at the end of the standard input")
 
@@ -54,9 +54,9 @@ class Home:
 
 
 class TokenRoute:
-    """Counts the answers of the token route, and holds them back once they are made.
+    """Counts the responses of the token route, and delays them after they are made.
 
-    The books are a file, as several processes may write them.
+    The counts are in a file, as several processes may write them.
     """
 
     def __init__(self, home, path, log_path=None):

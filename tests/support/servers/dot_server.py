@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""django-oauth-toolkit: a standard OAuth 2.0 token endpoint with a grace period, and a resource that answers a refused
+"""django-oauth-toolkit: a standard OAuth 2.0 token endpoint with a grace period, and a resource that rejects a
 token with `error="invalid_token"`.
 
     python dot_server.py PORT [--access-lifetime S] [--grace S] [--reuse-protection] [--token-delay MS] [--state DIR]
@@ -9,13 +9,13 @@ Prints one line `ready http://127.0.0.1:PORT` when it accepts connections (PORT 
 and exits 0 on SIGTERM. State lives in a temporary sqlite file that is removed at exit, or below --state.
 
     POST /o/token/          password, refresh_token (rotated), client_credentials
-    POST /o/revoke_token/   200, also for an unknown token. An access token takes its refresh token along (which then
-                            gets 400 invalid_grant), and a refresh token its access token
-    POST /_expire           ends the access token that is the body, and leaves its refresh token alone
+    POST /o/revoke_token/   200, also for an unknown token. Revoking an access token also revokes its refresh token
+                            (which then gets 400 invalid_grant), and vice versa
+    POST /_expire           expires the access token in the body, but not its refresh token
     POST /o/introspect/     of access tokens (a refresh token is never active there)
-    GET/POST /messages/ /dashboard/stats/ /tickets/    want a valid access token
-    GET  /_counts           answers of the token route by grant, status and error
-    POST /_delay            sets how long its answers are held back from now on, in ms; with ?once, only the next
+    GET/POST /messages/ /dashboard/stats/ /tickets/    require a valid access token
+    GET  /_counts           responses of the token route by grant, status and error
+    POST /_delay            sets how long its responses are delayed from now on, in ms; with ?once, only the next
 
 clients: web / web-secret      (password, refresh_token; user alice / alice)
          service / service-secret  (client_credentials)
@@ -76,7 +76,7 @@ settings.configure(
         "loggers": {
             "django.server": {"handlers": [], "propagate": False, "level": "CRITICAL"},
             "django.request": {"handlers": ["stderr"], "propagate": False, "level": "ERROR"},
-            # it warns at each use of the password grant, which is here so that tests need no browser
+            # it warns at each use of the password grant, which the tests use because it needs no browser
             "oauth2_provider": {"handlers": ["stderr"], "propagate": False, "level": "ERROR"},
         },
     },
@@ -134,7 +134,7 @@ def prepare():
             client_type=application.CLIENT_CONFIDENTIAL,
             authorization_grant_type=grant,
         )
-    connections.close_all()  # nothing of the database goes over to forked workers
+    connections.close_all()  # forked workers must not share them
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-//! Real authorization servers on loopback, set up by themselves at their first use.
+//! Real authorization servers on loopback, installed at their first use.
 
 mod api;
 mod process;
@@ -10,10 +10,10 @@ use std::{io::Write, path::PathBuf};
 pub(crate) use api::Grant;
 use process::Process;
 
-/// Which server.
+/// The kinds of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Django REST framework with simplejwt, rotation and blacklist on.
+    /// Django REST framework with simplejwt, with rotation and blacklist.
     SimpleJwt,
     /// oidc-provider: rotates, and revokes the whole grant when a spent refresh token is presented.
     Oidc,
@@ -21,7 +21,7 @@ pub(crate) enum Kind {
     Dot,
 }
 
-/// A running server. It ends when this is dropped.
+/// A running server. It stops when this is dropped.
 pub(crate) struct Server {
     pub(crate) kind: Kind,
     process: Process,
@@ -32,8 +32,8 @@ pub(crate) struct Server {
 // === impl Server ===
 
 impl Server {
-    /// Starts a server on a free port. `None` where this machine lacks what it runs on: said on the standard error, and
-    /// a failure where `TOWER_REAUTH_REQUIRE_SERVERS` is set.
+    /// Starts a server on a free port. `None` if it can't run on this machine, which is printed to stderr, or is a
+    /// failure if `TOWER_REAUTH_REQUIRE_SERVERS` is set.
     pub(crate) fn start(kind: Kind, options: &[&str]) -> Option<Self> {
         let state = setup::new_state_directory();
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
@@ -41,7 +41,7 @@ impl Server {
         match process {
             Ok(process) => Some(Self { kind, process, options, state }),
             Err(why) if std::env::var_os("TOWER_REAUTH_REQUIRE_SERVERS").is_none() => {
-                // Past the test's own output, which is shown of failures alone.
+                // Not captured, as the output of a test is shown only if it fails.
                 let test = std::thread::current().name().unwrap_or("main").to_owned();
                 let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {kind:?} can't be run here: {why}");
                 None
@@ -50,18 +50,18 @@ impl Server {
         }
     }
 
-    /// Where it listens, without a slash at the end.
+    /// Its address, without a trailing slash.
     pub(crate) fn url(&self) -> &str {
         self.process.url()
     }
 
-    /// The number of its process.
+    /// Its process id.
     #[allow(dead_code, reason = "not all who use the servers ask")]
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// Ends it. Its state is kept.
+    /// Stops it and keeps its state.
     pub(crate) fn stop(&mut self) {
         assert!(self.process.stop(), "{:?} did not end well", self.kind);
     }

@@ -5,16 +5,16 @@
 //                                      [--state DIR] [--until-stdin-closes]
 //
 // Prints one line `ready http://127.0.0.1:PORT` when it accepts connections (PORT 0 = any free port) and exits 0 on
-// SIGTERM. All state is in memory, and with --state in a file from one stop to the next start.
+// SIGTERM. All state is in memory; with --state it is saved to a file at exit and restored at the next start.
 //
 //   POST /token                  authorization_code, refresh_token (always rotated), client_credentials
 //   POST /token/introspection    POST /token/revocation
 //   GET  /me                     userinfo: the protected resource (Bearer or DPoP)
 //   GET  /_code?client_id=..     mints an authorization code as if alice had signed in and consented; exchange it at
 //                                /token with redirect_uri=http://127.0.0.1/cb (public clients: code_verifier=VERIFIER)
-//   GET  /_counts                what the server counted: token endpoint answers by grant, status and error
-//   POST /_expire                ends the access token that is the body (a revocation ends its whole grant)
-//   POST /_delay                 sets how long answers of /token are held back from now on, in ms; with ?once, only the
+//   GET  /_counts                responses of the token endpoint by grant, status and error
+//   POST /_expire                expires the access token in the body (a revocation ends its whole grant)
+//   POST /_delay                 sets how long responses of /token are delayed from now on, in ms; with ?once, only the
 //                                next
 //
 // clients:  web      / web-secret      confidential (client_secret_basic or _post), every grant
@@ -29,7 +29,7 @@ import { parseArgs } from 'node:util';
 
 import { Provider } from 'oidc-provider';
 
-// oidc-provider is written for a newer node than some distributions have.
+// oidc-provider needs a newer node than some distributions have.
 globalThis.crypto ??= webcrypto;
 URL.parse ??= (url, base) => { try { return new URL(url, base); } catch { return null; } };
 
@@ -39,7 +39,7 @@ const { values: opt, positionals } = parseArgs({
     'access-lifetime': { type: 'string', default: '3' },
     'refresh-lifetime': { type: 'string', default: '3600' },
     nonce: { type: 'boolean', default: false }, // DPoP proofs must carry a server nonce
-    'token-delay': { type: 'string', default: '0' }, // hold each answer of /token back once it is made, in ms
+    'token-delay': { type: 'string', default: '0' }, // delays each response of /token after it is made, in ms
     state: { type: 'string' },
     'until-stdin-closes': { type: 'boolean', default: false },
   },
@@ -58,8 +58,8 @@ const VERIFIER = 'a-code-verifier-for-tests-only-0123456789abcdefghijk';
 const REDIRECT = 'http://127.0.0.1/cb';
 const SCOPES = 'openid offline_access api';
 
-// The built-in store is an LRU of about a thousand entries, and a test with more tokens than that would see valid ones
-// vanish. This one keeps what it was given until it expires or is revoked.
+// The built-in store is an LRU of about a thousand entries, which evicts valid tokens in a test with more of them. This
+// one keeps each entry until it expires or is revoked.
 const rows = new Map();
 const members = new Map(); // grantId -> keys
 
@@ -141,7 +141,7 @@ const configuration = {
     {
       client_id: 'web',
       client_secret: 'web-secret',
-      application_type: 'native', // lets a loopback http redirect URI through
+      application_type: 'native', // allows a loopback http redirect URI
       grant_types: [...CODE, 'client_credentials'],
       response_types: ['code'],
       redirect_uris: [REDIRECT],
@@ -175,7 +175,7 @@ const configuration = {
   features: {
     devInteractions: { enabled: false },
     clientCredentials: { enabled: true },
-    // the default policies ask who may; these are the plain ones
+    // simpler than the default policies
     introspection: { enabled: true, allowedPolicy: (_ctx, client) => client.clientAuthMethod !== 'none' },
     revocation: { enabled: true, allowedPolicy: (_ctx, client, token) => token.clientId === client.clientId },
     dPoP: { enabled: true, nonceSecret: randomBytes(32), requireNonce: () => opt.nonce },
@@ -212,7 +212,7 @@ async function mintCode(provider, clientId, scope) {
   return { code: await code.save(), redirect_uri: REDIRECT, code_verifier: VERIFIER };
 }
 
-// oidc-provider writes its advice for production to the console; only the ready line belongs on stdout
+// oidc-provider prints advice for production; only the ready line belongs on stdout
 for (const name of ['info', 'warn', 'log']) {
   console[name] = (...a) => { if (process.env.VERBOSE) console.error(...a); };
 }
@@ -273,5 +273,5 @@ function stop() {
 }
 
 for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, stop);
-// A child whose parent was killed must not live on.
+// A child whose parent was killed must exit.
 if (opt['until-stdin-closes']) process.stdin.on('end', stop).resume();

@@ -1,4 +1,4 @@
-//! A server as a child process: it is there once it says so, and ends with its standard input.
+//! A server as a child process. It prints a line when it is ready, and exits when its stdin is closed.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -32,7 +32,7 @@ impl Process {
             text
         });
         let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-        // To its end, so that it never blocks on a full pipe.
+        // Reads to the end, so that the child never blocks on a full pipe.
         thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(said.send(line))));
         let deadline = Instant::now() + START_LIMIT;
         loop {
@@ -56,7 +56,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Whether it ended by itself, and well.
+    /// Stops it. Returns whether it exited by itself, with success.
     pub(super) fn stop(&mut self) -> bool {
         drop(self.child.stdin.take());
         let deadline = Instant::now() + STOP_LIMIT;

@@ -1,4 +1,4 @@
-//! Installs what the servers run on, below the target directory, once for all test processes.
+//! Installs the servers' dependencies below the target directory, once for all test processes.
 
 use std::{
     env, fs,
@@ -13,7 +13,7 @@ use super::Kind;
 
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/servers");
 
-/// What starts a server, but for its options; or why it can't be had.
+/// The command of a server, without its options, or why it isn't available.
 pub(super) fn command(kind: Kind) -> Result<Command, String> {
     let (program, script) = match kind {
         Kind::SimpleJwt => (python()?, Path::new(SOURCES).join("simplejwt_server.py")),
@@ -21,7 +21,7 @@ pub(super) fn command(kind: Kind) -> Result<Command, String> {
         Kind::Oidc => ("node".into(), node()?.join("oidc_provider_server.mjs")),
     };
     let mut command = Command::new(program);
-    // No caches of compiled Python beside the sources.
+    // No compiled Python beside the sources.
     command.arg(script).env("PYTHONDONTWRITEBYTECODE", "1");
     Ok(command)
 }
@@ -30,7 +30,7 @@ pub(super) fn new_state_directory() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let place = env::temp_dir().join(format!("tower-reauth-{}-{number}", std::process::id()));
-    // A killed process of the same number may have left one.
+    // A killed process with the same id may have left one.
     let _ = fs::remove_dir_all(&place);
     place
 }
@@ -50,7 +50,7 @@ fn python() -> Result<PathBuf, String> {
     Ok(place.join("bin/python"))
 }
 
-/// A directory with the server and its pinned modules, which node looks for beside it.
+/// A directory with the server and its pinned modules, as node resolves them beside it.
 fn node() -> Result<PathBuf, String> {
     let file = |name: &str| Path::new(SOURCES).join(name);
     let (server, lock, package) =
@@ -65,7 +65,7 @@ fn node() -> Result<PathBuf, String> {
     })
 }
 
-/// Makes a directory by `install`, unless one of the same sources is there already. Test processes wait for one another.
+/// Creates a directory with `install`, unless it exists for the same sources. Other test processes wait.
 #[allow(clippy::incompatible_msrv, reason = "a lock of std's, for tests alone")]
 fn once(
     name: &str,

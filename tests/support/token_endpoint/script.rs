@@ -1,4 +1,4 @@
-//! What a server is asked, and what it answers.
+//! The requests and replies of a token endpoint.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::body::Frame;
 use tower_reauth::RefreshContext;
 
-/// What is answered. The script's last answer is for all that come after it.
+/// A reply. The last one of a script is repeated forever.
 #[derive(Clone)]
 pub(crate) struct Reply {
     status: u16,
@@ -21,21 +21,21 @@ pub(crate) struct Reply {
 #[derive(Clone, Copy)]
 pub(super) enum Delivery {
     Whole,
-    /// In pieces, of which no length is told.
+    /// In chunks, without a content length.
     Chunked,
-    /// The connection is closed without an answer.
+    /// The connection is closed without a response.
     Closed,
-    /// No connection comes about (in memory alone).
+    /// The connection is refused (only in memory).
     Refused,
-    /// The client itself panics (in memory alone).
+    /// The transport panics (only in memory).
     Panics,
-    /// Not before the test says so.
-    Held,
+    /// When the test releases it.
+    Delayed,
 }
 
-/// What was asked.
+/// A request as the endpoint received it.
 #[derive(Clone)]
-pub(crate) struct Asked {
+pub(crate) struct RecordedRequest {
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
@@ -55,7 +55,7 @@ pub(crate) fn error(status: u16, code: &str) -> Reply {
     reply(status, format!(r#"{{"error":"{code}"}}"#))
 }
 
-/// What a refresher is told that has R1 to present.
+/// The context of a refresh with R1.
 pub(crate) fn r1() -> RefreshContext {
     RefreshContext::default().with_refresh_token("R1")
 }
@@ -63,7 +63,7 @@ pub(crate) fn r1() -> RefreshContext {
 // === impl Reply ===
 
 impl Reply {
-    /// Sets a header; an empty value takes it away.
+    /// Sets a header; an empty value removes it.
     pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
         match value {
             "" => drop(self.headers.remove(name)),
@@ -92,8 +92,8 @@ impl Reply {
         Self { delivery: Delivery::Panics, ..reply(200, "") }
     }
 
-    pub(crate) fn held(self) -> Self {
-        Self { delivery: Delivery::Held, ..self }
+    pub(crate) fn delayed(self) -> Self {
+        Self { delivery: Delivery::Delayed, ..self }
     }
 
     pub(super) fn into_response(self) -> Response<BoxBody<Bytes, io::Error>> {
@@ -115,10 +115,10 @@ impl Reply {
     }
 }
 
-// === impl Asked ===
+// === impl RecordedRequest ===
 
-impl Asked {
-    /// The body's parameters in their order.
+impl RecordedRequest {
+    /// The parameters of the body, in order.
     pub(crate) fn form(&self) -> Vec<(String, String)> {
         form_urlencoded::parse(&self.body).into_owned().collect()
     }
