@@ -65,9 +65,9 @@ async fn b63_each_log_line_has_its_message_and_generation() {
     endpoint.next_call().await.succeed("A2 R2 600");
     waiting.await.unwrap().unwrap();
     session.set_token(token("A3 - 600")).unwrap();
-    let asked = spawn_refresh(&session);
+    let refresh = spawn_refresh(&session);
     endpoint.next_call().await.fail(RefreshError::grant_ended("invalid_grant"));
-    asked.await.unwrap().unwrap_err();
+    refresh.await.unwrap().unwrap_err();
     session.sign_in(token("B1 Q1 600"));
     session.mark_rejected(&session.try_token().unwrap());
     session.sign_out();

@@ -34,9 +34,9 @@ async fn b40_out_of_range_settings_are_clamped() {
         .build();
     assert!(session.status().is_fresh());
     // The shortest refresh timeout is a millisecond.
-    let asked = spawn_refresh(&session);
+    let refresh = spawn_refresh(&session);
     let call = endpoint.next_call().await;
-    assert!(asked.await.unwrap().unwrap_err().is_outcome_unknown());
+    assert!(refresh.await.unwrap().unwrap_err().is_outcome_unknown());
     run_pending_tasks().await;
     assert!(call.is_dropped());
 }

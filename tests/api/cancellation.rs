@@ -7,7 +7,7 @@ use tower_reauth::{AuthLayer, Session};
 use crate::support::{BoxError, RecordedTokens, endpoint, expired, get, run_pending_tasks, token};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Who {
+enum Dropped {
     Starter,
     Waiter,
     All,
@@ -23,7 +23,7 @@ enum Point {
 /// Whichever callers are dropped, at any point, the others and the session get the token.
 #[tokio::test(start_paused = true)]
 async fn p03_c06_a_dropped_token_call_ends_only_itself() {
-    for who in [Who::Starter, Who::Waiter, Who::All] {
+    for dropped in [Dropped::Starter, Dropped::Waiter, Dropped::All] {
         for point in [Point::BeforeTheFirstPoll, Point::BetweenPolls, Point::AfterWakeBeforePoll] {
             let (refresher, mut endpoint) = endpoint();
             let saved = RecordedTokens::default();
@@ -35,47 +35,47 @@ async fn p03_c06_a_dropped_token_call_ends_only_itself() {
                 })
             };
             let mut callers: Vec<_> = (0..3).map(|_| Some(start())).collect();
-            let doomed = |index: usize| match who {
-                Who::Starter => index == 0,
-                Who::Waiter => index == 1,
-                Who::All => true,
+            let is_dropped = |index: usize| match dropped {
+                Dropped::Starter => index == 0,
+                Dropped::Waiter => index == 1,
+                Dropped::All => true,
             };
-            let drop_doomed = |callers: &mut Vec<Option<_>>| {
+            let drop_callers = |callers: &mut Vec<Option<_>>| {
                 for (index, caller) in callers.iter_mut().enumerate() {
-                    if doomed(index) {
+                    if is_dropped(index) {
                         *caller = None;
                     }
                 }
             };
             if point == Point::BeforeTheFirstPoll {
-                drop_doomed(&mut callers);
+                drop_callers(&mut callers);
             }
             for caller in callers.iter_mut().flatten() {
                 assert_pending!(caller.poll());
             }
             run_pending_tasks().await;
-            let asked = usize::from(point != Point::BeforeTheFirstPoll || who != Who::All);
-            assert_eq!(endpoint.call_count(), asked, "{who:?} {point:?}");
+            let call_count = usize::from(point != Point::BeforeTheFirstPoll || dropped != Dropped::All);
+            assert_eq!(endpoint.call_count(), call_count, "{dropped:?} {point:?}");
             if point == Point::BetweenPolls {
                 for caller in callers.iter_mut().flatten() {
                     assert_pending!(caller.poll());
                 }
-                drop_doomed(&mut callers);
+                drop_callers(&mut callers);
             }
-            if asked == 0 {
+            if call_count == 0 {
                 continue;
             }
             endpoint.next_call().await.succeed("A2 R2 600");
             run_pending_tasks().await;
             if point == Point::AfterWakeBeforePoll {
                 assert!(callers.iter().flatten().all(|caller| caller.is_woken()));
-                drop_doomed(&mut callers);
+                drop_callers(&mut callers);
             }
             for caller in callers.iter_mut().flatten() {
-                assert!(caller.is_woken(), "asleep: {who:?} {point:?}");
+                assert!(caller.is_woken(), "asleep: {dropped:?} {point:?}");
                 assert_eq!(assert_ready!(caller.poll()).unwrap().secret(), "A2");
             }
-            assert_eq!(saved.all(), ["A2 R2"], "{who:?} {point:?}");
+            assert_eq!(saved.all(), ["A2 R2"], "{dropped:?} {point:?}");
             assert_eq!(session.token().await.unwrap().secret(), "A2");
             assert_eq!((endpoint.call_count(), session.status().waiters()), (1, 0));
         }
@@ -85,7 +85,7 @@ async fn p03_c06_a_dropped_token_call_ends_only_itself() {
 /// The same through the layer. A request is never sent after it was dropped.
 #[tokio::test(start_paused = true)]
 async fn p03_b101_a_dropped_request_ends_only_itself() {
-    for who in [Who::Starter, Who::Waiter, Who::All] {
+    for dropped in [Dropped::Starter, Dropped::Waiter, Dropped::All] {
         for point in [Point::BeforeTheFirstPoll, Point::BetweenPolls, Point::AfterWakeBeforePoll] {
             let (refresher, mut endpoint) = endpoint();
             let session = expired(refresher).build();
@@ -100,20 +100,20 @@ async fn p03_b101_a_dropped_request_ends_only_itself() {
             let client = AuthLayer::from_session(session.clone()).layer(server);
             let mut callers: Vec<_> =
                 (0..3).map(|_| Some(task::spawn(client.clone().oneshot(get())))).collect();
-            let drop_doomed = |callers: &mut Vec<Option<_>>| match who {
-                Who::Starter => callers[0] = None,
-                Who::Waiter => callers[1] = None,
-                Who::All => callers.iter_mut().for_each(|caller| *caller = None),
+            let drop_callers = |callers: &mut Vec<Option<_>>| match dropped {
+                Dropped::Starter => callers[0] = None,
+                Dropped::Waiter => callers[1] = None,
+                Dropped::All => callers.iter_mut().for_each(|caller| *caller = None),
             };
             if point == Point::BeforeTheFirstPoll {
-                drop_doomed(&mut callers);
+                drop_callers(&mut callers);
             }
             for caller in callers.iter_mut().flatten() {
                 assert_pending!(caller.poll());
             }
             run_pending_tasks().await;
             if point == Point::BetweenPolls {
-                drop_doomed(&mut callers);
+                drop_callers(&mut callers);
             }
             if endpoint.call_count() == 0 {
                 continue;
@@ -121,14 +121,14 @@ async fn p03_b101_a_dropped_request_ends_only_itself() {
             endpoint.next_call().await.succeed("A2 R2 600");
             run_pending_tasks().await;
             if point == Point::AfterWakeBeforePoll {
-                drop_doomed(&mut callers);
+                drop_callers(&mut callers);
             }
             let left = callers.iter().flatten().count();
             for caller in callers.iter_mut().flatten() {
                 assert!(caller.is_woken());
                 assert!(assert_ready!(caller.poll()).is_ok());
             }
-            assert_eq!(sent.load(std::sync::atomic::Ordering::SeqCst), left, "{who:?} {point:?}");
+            assert_eq!(sent.load(std::sync::atomic::Ordering::SeqCst), left, "{dropped:?} {point:?}");
             assert_eq!(session.status().generation(), 2);
         }
     }

@@ -12,20 +12,20 @@ use crate::support::{
 #[tokio::test(start_paused = true)]
 async fn p02_c15_c32_the_save_hook_gets_the_kept_refresh_token_and_absolute_times() {
     let (refresher, mut endpoint) = endpoint();
-    let (given, mut gets) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, mut saved) = tokio::sync::mpsc::unbounded_channel();
     let session = expired(refresher)
         .save_with(move |token: Token| {
-            let _ = given.send(token);
+            let _ = sender.send(token);
             async { Ok::<_, BoxError>(()) }
         })
         .build();
     let call = spawn_token(&session);
     endpoint.next_call().await.succeed("A2 - 600");
     assert_eq!(call.await.unwrap().unwrap().secret(), "A2");
-    let saved = gets.recv().await.unwrap();
+    let saved = saved.recv().await.unwrap();
     assert_eq!((saved.access_token(), saved.refresh_token()), ("A2", Some("R1")));
-    let life = saved.expires_at().unwrap().duration_since(saved.received_at().unwrap()).unwrap();
-    assert_eq!(life, Duration::from_secs(600));
+    let lifetime = saved.expires_at().unwrap().duration_since(saved.received_at().unwrap()).unwrap();
+    assert_eq!(lifetime, Duration::from_secs(600));
     // Requests see the expiry less the margin.
     assert_eq!(
         session.token().await.unwrap().expires_at().unwrap(),
@@ -37,20 +37,20 @@ async fn p02_c15_c32_the_save_hook_gets_the_kept_refresh_token_and_absolute_time
 #[tokio::test(start_paused = true)]
 async fn p02_a_stored_token_is_restored_unchanged() {
     let (refresher, mut endpoint) = endpoint();
-    let (given, mut gets) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, mut saved) = tokio::sync::mpsc::unbounded_channel();
     let clock = clock();
     let first = Session::builder(refresher)
         .refresh_token("R0")
         .clock(clock.clone())
         .save_with(move |token: Token| {
-            let _ = given.send(token);
+            let _ = sender.send(token);
             async { Ok::<_, BoxError>(()) }
         })
         .build();
     let call = spawn_token(&first);
     endpoint.next_call().await.succeed("A1 R1 600");
     let expires_at = call.await.unwrap().unwrap().expires_at();
-    let stored = gets.recv().await.unwrap();
+    let stored = saved.recv().await.unwrap();
     tokio::time::advance(Duration::from_secs(300)).await;
     let (refresher, _endpoint) = crate::support::endpoint();
     let second = Session::builder(refresher).token(stored).jitter(false).clock(clock.clone()).build();
@@ -102,14 +102,14 @@ async fn p17_c13_shutdown_waits_for_the_flight_and_its_save() {
         .build();
     clock.step(Duration::from_secs(500));
     assert_eq!(session.token().await.unwrap().secret(), "A1");
-    let end = tokio::spawn({
+    let shutdown = tokio::spawn({
         let session = session.clone();
         async move { session.shutdown(Duration::from_secs(3)).await }
     });
     run_pending_tasks().await;
-    assert!(!end.is_finished());
+    assert!(!shutdown.is_finished());
     endpoint.next_call().await.succeed("A2 R2 600");
-    end.await.unwrap().unwrap();
+    shutdown.await.unwrap().unwrap();
     assert_eq!(saved.all(), ["A2 R2"]);
 }
 
@@ -134,7 +134,7 @@ async fn p10_c98_b142_a_token_that_arrives_after_the_sign_out_is_revoked_before_
     let waiting = spawn_token(&session);
     let call = endpoint.next_call().await;
     session.sign_out();
-    let settled = tokio::spawn({
+    let idle = tokio::spawn({
         let session = session.clone();
         async move { session.idle().await }
     });
@@ -142,9 +142,9 @@ async fn p10_c98_b142_a_token_that_arrives_after_the_sign_out_is_revoked_before_
     assert!(waiting.await.unwrap().unwrap_err().is_signed_out());
     run_pending_tasks().await;
     assert_eq!(revoked.all(), ["A2 R2"]);
-    assert!(!settled.is_finished());
+    assert!(!idle.is_finished());
     release.notify_one();
-    settled.await.unwrap();
+    idle.await.unwrap();
     assert!(session.status().is_signed_out());
 }
 
@@ -192,8 +192,8 @@ async fn p17_the_event_of_a_failed_hook_has_the_cause() {
     use tower_reauth::event::EventKind;
 
     let (refresher, mut endpoint) = endpoint();
-    let told = Arc::<Mutex<Vec<String>>>::default();
-    let listen = Arc::clone(&told);
+    let events = Arc::<Mutex<Vec<String>>>::default();
+    let listen = Arc::clone(&events);
     let session = expired(refresher)
         .save_with(|_| async { Err(BoxError::from("disk full")) })
         .revoke_with(|_| async { Err(BoxError::from("503")) })
@@ -207,18 +207,18 @@ async fn p17_the_event_of_a_failed_hook_has_the_cause() {
             listen.lock().unwrap().push(format!("{what} {why:?}"));
         })
         .build();
-    let ask = || {
+    let demand = || {
         let session = session.clone();
         tokio::spawn(async move { session.token().await })
     };
-    let waiting = ask();
+    let waiting = demand();
     endpoint.next_call().await.succeed("A2 R2 600");
     waiting.await.unwrap().unwrap();
     session.shutdown(Duration::from_secs(3)).await.unwrap_err();
-    assert_eq!(*told.lock().unwrap(), ["save Some(\"disk full\")", "save Some(\"disk full\")"]);
+    assert_eq!(*events.lock().unwrap(), ["save Some(\"disk full\")", "save Some(\"disk full\")"]);
 
     let (refresher, mut endpoint) = crate::support::endpoint();
-    let listen = Arc::clone(&told);
+    let listen = Arc::clone(&events);
     let session = expired(refresher)
         .revoke_with(|_| std::future::pending::<Result<(), BoxError>>())
         .on_event(move |event| {
@@ -233,5 +233,5 @@ async fn p17_the_event_of_a_failed_hook_has_the_cause() {
     call.succeed("A2 R2 600");
     waiting.await.unwrap().unwrap_err();
     session.idle().await;
-    assert_eq!(told.lock().unwrap().last().unwrap(), "revoke false");
+    assert_eq!(events.lock().unwrap().last().unwrap(), "revoke false");
 }

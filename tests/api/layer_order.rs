@@ -66,7 +66,7 @@ fn seen(seen: &Seen) -> Vec<(String, bool)> {
     seen.lock().unwrap().clone()
 }
 
-fn both(a: bool, b: bool) -> Vec<(String, bool)> {
+fn hosts_called(a: bool, b: bool) -> Vec<(String, bool)> {
     vec![("a.example".to_owned(), a), ("b.example".to_owned(), b)]
 }
 
@@ -76,12 +76,12 @@ async fn c89_inside_a_redirect_layer_restricted_origins_keep_the_token_from_othe
     let allowed = auth().restrict_to_origin("https://a.example".parse().unwrap());
     let client = ServiceBuilder::new().layer(FollowRedirectLayer::new()).layer(allowed).service(server);
     client.oneshot(request()).await.unwrap();
-    assert_eq!(seen(&log), both(true, false));
+    assert_eq!(seen(&log), hosts_called(true, false));
     // Without restricted origins the token goes to the other host.
     let (server, log) = hosts(StatusCode::OK);
     let client = ServiceBuilder::new().layer(FollowRedirectLayer::new()).layer(auth()).service(server);
     client.oneshot(request()).await.unwrap();
-    assert_eq!(seen(&log), both(true, true));
+    assert_eq!(seen(&log), hosts_called(true, true));
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn c89_outside_a_redirect_layer_the_redirect_strips_the_token() {
     let (server, log) = hosts(StatusCode::OK);
     let client = ServiceBuilder::new().layer(auth()).layer(FollowRedirectLayer::new()).service(server);
     client.oneshot(request()).await.unwrap();
-    assert_eq!(seen(&log), both(true, false));
+    assert_eq!(seen(&log), hosts_called(true, false));
 }
 
 /// Outside a redirect layer, the last response may come from another host.
@@ -114,12 +114,12 @@ async fn p15_c89_a_rule_can_accept_another_hosts_401() {
 
 /// Retries while the error is retryable, up to `left` times.
 #[derive(Clone)]
-struct WhileItHelps {
+struct WhileRetryable {
     left: usize,
     tries: Arc<Mutex<usize>>,
 }
 
-impl<R> Policy<Request<Body>, R, BoxError> for WhileItHelps {
+impl<R> Policy<Request<Body>, R, BoxError> for WhileRetryable {
     type Future = std::future::Ready<()>;
 
     fn retry(&mut self, _: &mut Request<Body>, result: &mut Result<R, BoxError>) -> Option<Self::Future> {
@@ -139,7 +139,7 @@ impl<R> Policy<Request<Body>, R, BoxError> for WhileItHelps {
 async fn b09_an_outer_retry_layer_knows_when_to_stop() {
     for (uri, expected) in [("http://b.example/", 1), ("https://b.example/", 4)] {
         let tries = Arc::default();
-        let policy = WhileItHelps { left: 3, tries: Arc::clone(&tries) };
+        let policy = WhileRetryable { left: 3, tries: Arc::clone(&tries) };
         let (server, _) = hosts(StatusCode::OK);
         let refresher = tower_reauth::refresh_fn(|_| async { Err(RefreshError::transient("down")) });
         let auth = AuthLayer::from_session(expired(refresher).build());
@@ -160,7 +160,7 @@ async fn b09_each_try_gets_the_token_again() {
     });
     // The flight repeats the refresh, so the first try succeeds already.
     let (server, log) = hosts(StatusCode::OK);
-    let policy = WhileItHelps { left: 3, tries: Arc::default() };
+    let policy = WhileRetryable { left: 3, tries: Arc::default() };
     let auth = AuthLayer::from_session(expired(refresher).build());
     let client = ServiceBuilder::new().layer(RetryLayer::new(policy)).layer(auth).service(server);
     let request = Request::get("https://b.example/").body(Body::default()).unwrap();

@@ -86,16 +86,16 @@ async fn p07_c61_a_retry_after_of_days_is_clamped_to_an_hour() {
 
 #[tokio::test(start_paused = true)]
 async fn b51_two_sessions_are_independent() {
-    let (one, mut asked_one) = endpoint();
-    let (other, asked_other) = endpoint();
+    let (one, mut endpoint_one) = endpoint();
+    let (other, endpoint_other) = endpoint();
     let one = expired(one).build();
     let other = Session::builder(other).token(token("B1 Q1 600")).build();
     let waiting = spawn_token(&one);
     run_pending_tasks().await;
     assert_eq!(other.token().await.unwrap().secret(), "B1");
-    asked_one.next_call().await.succeed("A2 R2 600");
+    endpoint_one.next_call().await.succeed("A2 R2 600");
     assert_eq!(waiting.await.unwrap().unwrap().secret(), "A2");
-    assert_eq!((asked_other.call_count(), other.status().generation()), (0, 1));
+    assert_eq!((endpoint_other.call_count(), other.status().generation()), (0, 1));
 }
 
 /// The refresher responds within its first poll.

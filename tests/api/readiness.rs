@@ -19,37 +19,37 @@ use crate::support::{BoxError, endpoint, expired, get, run_pending_tasks, token}
 
 /// Panics if it is called without readiness, and counts the readiness that is held.
 #[derive(Debug)]
-struct Strict {
+struct StrictService {
     ready: bool,
     held: Arc<AtomicUsize>,
     calls: Arc<AtomicUsize>,
 }
 
-impl Strict {
+impl StrictService {
     fn new() -> Self {
         Self { ready: false, held: Arc::default(), calls: Arc::default() }
     }
 
-    fn give_back(&mut self) {
+    fn release(&mut self) {
         if std::mem::take(&mut self.ready) {
             self.held.fetch_sub(1, Ordering::SeqCst);
         }
     }
 }
 
-impl Clone for Strict {
+impl Clone for StrictService {
     fn clone(&self) -> Self {
         Self { ready: false, held: Arc::clone(&self.held), calls: Arc::clone(&self.calls) }
     }
 }
 
-impl Drop for Strict {
+impl Drop for StrictService {
     fn drop(&mut self) {
-        self.give_back();
+        self.release();
     }
 }
 
-impl Service<http::Request<()>> for Strict {
+impl Service<http::Request<()>> for StrictService {
     type Response = http::Response<()>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
@@ -63,7 +63,7 @@ impl Service<http::Request<()>> for Strict {
 
     fn call(&mut self, _: http::Request<()>) -> Self::Future {
         assert!(self.ready, "called without readiness");
-        self.give_back();
+        self.release();
         self.calls.fetch_add(1, Ordering::SeqCst);
         Box::pin(async { Ok(http::Response::new(())) })
     }
@@ -71,7 +71,7 @@ impl Service<http::Request<()>> for Strict {
 
 #[tokio::test(start_paused = true)]
 async fn p11_call_only_on_a_ready_service_and_each_readiness_used_once() {
-    let strict = Strict::new();
+    let strict = StrictService::new();
     let (held, calls) = (Arc::clone(&strict.held), Arc::clone(&strict.calls));
     let (refresher, mut endpoint) = endpoint();
     let session = expired(refresher).build();
@@ -101,7 +101,7 @@ async fn p11_call_only_on_a_ready_service_and_each_readiness_used_once() {
 
 #[tokio::test(start_paused = true)]
 async fn p11_a_clone_of_a_ready_service_is_not_ready() {
-    let strict = Strict::new();
+    let strict = StrictService::new();
     let held = Arc::clone(&strict.held);
     let (refresher, _endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 -")).build();

@@ -33,7 +33,7 @@ struct Server {
 struct Sent {
     number: usize,
     token: String,
-    answer: oneshot::Sender<Response<Bytes>>,
+    response: oneshot::Sender<Response<Bytes>>,
 }
 
 #[derive(Clone, Copy)]
@@ -45,9 +45,9 @@ impl Server {
         BoxCloneSyncService::new(service_fn(move |request: Request<Bytes>| {
             let number = request.extensions().get::<Number>().map_or(0, |number| number.0);
             let token = request.headers()[AUTHORIZATION].to_str().unwrap().replace("Bearer ", "");
-            let (answer, answered) = oneshot::channel();
-            sent.lock().unwrap().push(Sent { number, token, answer });
-            async move { answered.await.map_err(BoxError::from) }
+            let (response, receiver) = oneshot::channel();
+            sent.lock().unwrap().push(Sent { number, token, response });
+            async move { receiver.await.map_err(BoxError::from) }
         }))
     }
 
@@ -86,9 +86,9 @@ async fn p04_a_thousand_late_rejections_cause_one_refresh_of_their_generation() 
     assert_eq!(first.len(), REQUESTS);
     assert!(first.iter().all(|sent| sent.token == "A1"));
     fastrand::Rng::with_seed(4).shuffle(&mut first);
-    let mut sendings = BTreeMap::<usize, usize>::new();
+    let mut attempts = BTreeMap::<usize, usize>::new();
     for (index, sent) in first.into_iter().enumerate() {
-        sent.answer.send(status(401)).unwrap();
+        sent.response.send(status(401)).unwrap();
         run_pending_tasks().await;
         match index {
             0 => assert_eq!(endpoint.call_count(), 1),
@@ -111,10 +111,10 @@ async fn p04_a_thousand_late_rejections_cause_one_refresh_of_their_generation() 
             }
             _ => {}
         }
-        for again in server.take() {
-            assert_ne!(again.token, "A1");
-            *sendings.entry(again.number).or_default() += 1;
-            again.answer.send(status(200)).unwrap();
+        for retry in server.take() {
+            assert_ne!(retry.token, "A1");
+            *attempts.entry(retry.number).or_default() += 1;
+            retry.response.send(status(200)).unwrap();
         }
     }
     run_pending_tasks().await;
@@ -123,7 +123,7 @@ async fn p04_a_thousand_late_rejections_cause_one_refresh_of_their_generation() 
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.extensions().get::<AuthReport>().unwrap().attempts(), 2);
     }
-    assert!(sendings.len() == REQUESTS && sendings.values().all(|sendings| *sendings == 1));
+    assert!(attempts.len() == REQUESTS && attempts.values().all(|attempts| *attempts == 1));
     assert_eq!((endpoint.call_count(), session.status().generation()), (2, 3));
 }
 
@@ -136,12 +136,12 @@ async fn p05_b105_a_second_rejection_is_returned_to_the_caller() {
     let client = AuthLayer::from_session(session.clone()).layer(server.service());
     let call = tokio::spawn(client.oneshot(post(0)));
     run_pending_tasks().await;
-    server.take().remove(0).answer.send(status(401)).unwrap();
+    server.take().remove(0).response.send(status(401)).unwrap();
     endpoint.next_call().await.succeed("A2 R2 600");
     run_pending_tasks().await;
     let mut second = status(401);
     second.headers_mut().insert("www-authenticate", "Bearer realm=\"second\"".parse().unwrap());
-    server.take().remove(0).answer.send(second).unwrap();
+    server.take().remove(0).response.send(second).unwrap();
     let response = call.await.unwrap().unwrap();
     assert_eq!(response.headers()["www-authenticate"], "Bearer realm=\"second\"");
     assert_eq!(response.body(), "the server's own words");
@@ -151,22 +151,22 @@ async fn p05_b105_a_second_rejection_is_returned_to_the_caller() {
     assert!(session.status().is_rejected());
 }
 
-/// 10,000 calls in ten minutes to a server that rejects everything. Returns the number of refreshes, and the most
-/// attempts of one request.
-async fn storm(answers: fn(u64) -> Result<&'static str, RefreshError>) -> (usize, usize) {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&asked);
+/// 10,000 calls in ten minutes to a server that rejects everything. Returns the number of refreshes, and the
+/// most attempts of one request.
+async fn storm(respond: fn(u64) -> Result<&'static str, RefreshError>) -> (usize, usize) {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&calls);
     let refresher = refresh_fn(move |_: RefreshContext| {
         let number = counter.fetch_add(1, Ordering::SeqCst) as u64;
-        let answer = answers(number).map(|spec| token(&spec.replace('*', &(number + 2).to_string())));
-        async move { answer }
+        let response = respond(number).map(|spec| token(&spec.replace('*', &(number + 2).to_string())));
+        async move { response }
     });
     let session = Session::builder(refresher).token(token("A1 R1 6000")).jitter(false).clock(clock()).build();
     let most = Arc::new(Mutex::new(BTreeMap::<usize, usize>::new()));
-    let sendings = Arc::clone(&most);
+    let attempts = Arc::clone(&most);
     let server = service_fn(move |request: Request<Bytes>| {
         let number = request.extensions().get::<Number>().unwrap().0;
-        *sendings.lock().unwrap().entry(number).or_default() += 1;
+        *attempts.lock().unwrap().entry(number).or_default() += 1;
         async { Ok::<_, BoxError>(status(401)) }
     });
     let client = AuthLayer::from_session(session).layer(server);
@@ -176,20 +176,20 @@ async fn storm(answers: fn(u64) -> Result<&'static str, RefreshError>) -> (usize
         tokio::time::advance(Duration::from_millis(60)).await;
     }
     let most = most.lock().unwrap().values().copied().max().unwrap();
-    (asked.load(Ordering::SeqCst), most)
+    (calls.load(Ordering::SeqCst), most)
 }
 
 /// With delays of 1 s, 1.6 s .. 120 s, fifteen refreshes fit into ten minutes.
 #[tokio::test(start_paused = true)]
 async fn p05_b136_a_server_that_rejects_everything_causes_no_storm() {
-    let (asked, most) = storm(|_| Err(RefreshError::transient("down"))).await;
-    assert!((13..=15).contains(&asked) && most == 1, "{asked} {most}");
-    let (asked, most) = storm(|_| Ok("A* R* 6000")).await;
-    assert!((13..=16).contains(&asked) && most == 2, "{asked} {most}");
-    let (asked, most) = storm(|_| Ok("A1 - 6000")).await;
-    assert!((13..=15).contains(&asked) && most == 1, "{asked} {most}");
-    let (asked, most) = storm(|_| Ok("A* R* 0.4")).await;
-    assert!((13..=16).contains(&asked) && most == 2, "{asked} {most}");
+    let (calls, most) = storm(|_| Err(RefreshError::transient("down"))).await;
+    assert!((13..=15).contains(&calls) && most == 1, "{calls} {most}");
+    let (calls, most) = storm(|_| Ok("A* R* 6000")).await;
+    assert!((13..=16).contains(&calls) && most == 2, "{calls} {most}");
+    let (calls, most) = storm(|_| Ok("A1 - 6000")).await;
+    assert!((13..=15).contains(&calls) && most == 1, "{calls} {most}");
+    let (calls, most) = storm(|_| Ok("A* R* 0.4")).await;
+    assert!((13..=16).contains(&calls) && most == 2, "{calls} {most}");
 }
 
 /// Only the token differs, and the inner layers run again.
@@ -201,9 +201,9 @@ async fn p16_b128_b130_a_retry_is_the_same_request_through_the_inner_layers() {
         let (head, body) = request.into_parts();
         let number = head.extensions.get::<Number>().map(|number| number.0);
         let mut seen = record.lock().unwrap();
-        let refused = seen.is_empty();
+        let rejected = seen.is_empty();
         seen.push((head.method, head.uri, head.version, head.headers, number, body));
-        async move { Ok::<_, BoxError>(status(if refused { 401 } else { 200 })) }
+        async move { Ok::<_, BoxError>(status(if rejected { 401 } else { 200 })) }
     });
     let signed = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&signed);
@@ -247,10 +247,10 @@ async fn b126_a_request_that_cannot_be_retried_still_marks_the_token() {
     let client = AuthLayer::from_session(session.clone()).with_replay(NoReplay).layer(server.service());
     let call = tokio::spawn(client.clone().oneshot(post(0)));
     run_pending_tasks().await;
-    let mut refused = status(401);
+    let mut rejected = status(401);
     let challenge = r#"Bearer realm="https://auth.example/token",scope="pull""#;
-    refused.headers_mut().insert("www-authenticate", challenge.parse().unwrap());
-    server.take().remove(0).answer.send(refused).unwrap();
+    rejected.headers_mut().insert("www-authenticate", challenge.parse().unwrap());
+    server.take().remove(0).response.send(rejected).unwrap();
     let response = call.await.unwrap().unwrap();
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert!(response.extensions().get::<AuthReport>().is_none());
@@ -265,7 +265,7 @@ async fn b126_a_request_that_cannot_be_retried_still_marks_the_token() {
     run_pending_tasks().await;
     let sent = server.take().remove(0);
     assert_eq!(sent.token, "A2");
-    sent.answer.send(status(200)).unwrap();
+    sent.response.send(status(200)).unwrap();
     next.await.unwrap().unwrap();
 }
 
@@ -289,16 +289,16 @@ async fn c66_step_up_starts_no_refresh_and_its_scope_is_readable() {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Point {
-    FirstSending,
+    FirstAttempt,
     Waiting,
     Readying,
-    SecondSending,
+    Retry,
 }
 
 /// At each of its await points.
 #[tokio::test(start_paused = true)]
 async fn p03_b101_a_dropped_rejected_request_ends_only_itself() {
-    for point in [Point::FirstSending, Point::Waiting, Point::Readying, Point::SecondSending] {
+    for point in [Point::FirstAttempt, Point::Waiting, Point::Readying, Point::Retry] {
         let (refresher, mut endpoint) = endpoint();
         let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
         let server = Server::default();
@@ -314,18 +314,18 @@ async fn p03_b101_a_dropped_rejected_request_ends_only_itself() {
                 assert_pending!(request.poll());
             }
         };
-        drop_at(Point::FirstSending);
-        if point != Point::FirstSending {
-            drop_at(Point::FirstSending);
+        drop_at(Point::FirstAttempt);
+        if point != Point::FirstAttempt {
+            drop_at(Point::FirstAttempt);
         }
         assert_pending!(other.poll());
         let sent = server.take();
         for sent in sent {
             // The receiver of a dropped request is gone.
-            let _ = sent.answer.send(status(401));
+            let _ = sent.response.send(status(401));
         }
         if point != Point::Waiting {
-            drop_at(Point::FirstSending);
+            drop_at(Point::FirstAttempt);
         }
         drop_at(Point::Waiting);
         assert_pending!(other.poll());
@@ -335,16 +335,16 @@ async fn p03_b101_a_dropped_rejected_request_ends_only_itself() {
         drop_at(Point::Readying);
         open.store(true, Ordering::SeqCst);
         assert_pending!(other.poll());
-        if point == Point::SecondSending {
-            drop_at(Point::FirstSending);
+        if point == Point::Retry {
+            drop_at(Point::FirstAttempt);
         }
-        drop_at(Point::SecondSending);
-        let again = server.take();
-        let numbers: Vec<_> = again.iter().map(|sent| sent.number).collect();
+        drop_at(Point::Retry);
+        let retries = server.take();
+        let numbers: Vec<_> = retries.iter().map(|sent| sent.number).collect();
         assert!(numbers.contains(&1), "{point:?}");
-        assert_eq!(numbers.contains(&0), point == Point::SecondSending, "{point:?} {numbers:?}");
-        for sent in again {
-            let _ = sent.answer.send(status(200));
+        assert_eq!(numbers.contains(&0), point == Point::Retry, "{point:?} {numbers:?}");
+        for sent in retries {
+            let _ = sent.response.send(status(200));
         }
         run_pending_tasks().await;
         assert_eq!(assert_ready_ok!(other.poll()).status(), StatusCode::OK);
@@ -422,14 +422,14 @@ async fn p04_a_rejection_of_a_stale_token_joins_the_running_refresh() {
     let call = tokio::spawn(client.oneshot(post(0)));
     run_pending_tasks().await;
     assert_eq!(endpoint.call_count(), 1, "the stale token is refreshed in the background");
-    server.take().remove(0).answer.send(status(401)).unwrap();
+    server.take().remove(0).response.send(status(401)).unwrap();
     run_pending_tasks().await;
     assert_eq!(endpoint.call_count(), 1, "the rejected request joins the refresh");
     endpoint.next_call().await.succeed("A3 R3 600");
     run_pending_tasks().await;
     let sent = server.take().remove(0);
     assert_eq!(sent.token, "A3");
-    sent.answer.send(status(200)).unwrap();
+    sent.response.send(status(200)).unwrap();
     assert_eq!(call.await.unwrap().unwrap().status(), StatusCode::OK);
 }
 
@@ -437,24 +437,24 @@ async fn p04_a_rejection_of_a_stale_token_joins_the_running_refresh() {
 #[tokio::test(start_paused = true)]
 async fn p16_the_rejection_is_dropped_before_the_retry_waits_for_readiness() {
     #[derive(Debug)]
-    struct Held(Arc<AtomicUsize>);
+    struct Body(Arc<AtomicUsize>);
 
-    impl Drop for Held {
+    impl Drop for Body {
         fn drop(&mut self) {
             self.0.fetch_add(1, Ordering::SeqCst);
         }
     }
 
     #[derive(Clone)]
-    struct Refuses {
+    struct Rejects {
         open: Arc<AtomicBool>,
         dropped: Arc<AtomicUsize>,
     }
 
-    impl Service<Request<()>> for Refuses {
-        type Response = Response<Held>;
+    impl Service<Request<()>> for Rejects {
+        type Response = Response<Body>;
         type Error = BoxError;
-        type Future = std::future::Ready<Result<Response<Held>, BoxError>>;
+        type Future = std::future::Ready<Result<Response<Body>, BoxError>>;
 
         fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
             if self.open.load(Ordering::SeqCst) { Poll::Ready(Ok(())) } else { Poll::Pending }
@@ -463,21 +463,21 @@ async fn p16_the_rejection_is_dropped_before_the_retry_waits_for_readiness() {
         fn call(&mut self, _: Request<()>) -> Self::Future {
             // From now on, none becomes ready.
             self.open.store(false, Ordering::SeqCst);
-            let mut response = Response::new(Held(Arc::clone(&self.dropped)));
+            let mut response = Response::new(Body(Arc::clone(&self.dropped)));
             *response.status_mut() = StatusCode::UNAUTHORIZED;
             std::future::ready(Ok(response))
         }
     }
 
     // After a wait for the refresh, and at once if there is a newer token.
-    for moved_on in [false, true] {
+    for has_newer_token in [false, true] {
         let (refresher, mut endpoint) = endpoint();
         let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
-        let server = Refuses { open: Arc::new(AtomicBool::new(true)), dropped: Arc::default() };
+        let server = Rejects { open: Arc::new(AtomicBool::new(true)), dropped: Arc::default() };
         let mut client = AuthLayer::from_session(session.clone()).layer(server.clone());
         let call = client.ready().await.unwrap().call(crate::support::get());
         let mut call = task::spawn(call);
-        if moved_on {
+        if has_newer_token {
             session.set_token(token("A2 R2 600")).unwrap();
             assert_pending!(call.poll());
         } else {

@@ -169,7 +169,8 @@ impl Noting {
         Client::try_with_transport(&self.url, "web", http.build_http::<RequestBody>()).unwrap()
     }
 
-    /// All that reached it, once no connection is left. Connections are accepted in order, so one more is the last.
+    /// All that reached it, once no connection is left. Connections are accepted in order, so one more is the
+    /// last.
     async fn all(mut self) -> Vec<String> {
         let last = "the last".to_owned();
         let _ = refresh(&self.client().refresh_token_grant(), &last).await;
@@ -180,16 +181,16 @@ impl Noting {
 }
 
 async fn serve(stream: TokioIo<TcpStream>, noted: Arc<Mutex<Vec<String>>>, http2: bool, ends: Ends) {
-    let answered = Arc::<Notify>::default();
-    let tell = Arc::clone(&answered);
+    let responded = Arc::<Notify>::default();
+    let notify = Arc::clone(&responded);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let (noted, tell) = (Arc::clone(&noted), Arc::clone(&tell));
+        let (noted, notify) = (Arc::clone(&noted), Arc::clone(&notify));
         async move {
             let body = request.into_body().collect().await?.to_bytes();
             let pairs = form_urlencoded::parse(&body).into_owned();
             let tokens = pairs.filter(|(name, _)| name == "refresh_token").map(|(_, token)| token);
             noted.lock().unwrap().extend(tokens);
-            tell.notify_one();
+            notify.notify_one();
             let body = r#"{"access_token":"A2","token_type":"Bearer"}"#;
             Ok::<_, hyper::Error>(respond(200, body))
         }
@@ -197,7 +198,7 @@ async fn serve(stream: TokioIo<TcpStream>, noted: Arc<Mutex<Vec<String>>>, http2
     let end = async {
         match ends {
             Ends::WithTheClient => pending().await,
-            Ends::Early => answered.notified().await,
+            Ends::Early => responded.notified().await,
         }
     };
     if http2 {
@@ -270,12 +271,12 @@ async fn p02_dying_connections_present_no_refresh_token_twice() {
 fn scripted(
     response: impl Fn(usize, Request<RequestBody>) -> Result<CannedResponse, BoxError> + Clone + Send + 'static,
 ) -> (Client, Arc<AtomicUsize>) {
-    let sendings = Arc::<AtomicUsize>::default();
-    let counter = Arc::clone(&sendings);
+    let attempts = Arc::<AtomicUsize>::default();
+    let counter = Arc::clone(&attempts);
     let transport = service_fn(move |request| {
         std::future::ready(response(counter.fetch_add(1, Ordering::SeqCst), request))
     });
-    (Client::try_with_transport("https://id.example.com/", "app", transport).unwrap(), sendings)
+    (Client::try_with_transport("https://id.example.com/", "app", transport).unwrap(), attempts)
 }
 
 /// hyper's errors for a closed connection: from a request, and from `ready`.
@@ -336,7 +337,7 @@ async fn c88_b131_a_dead_connection_is_retried_once_with_a_fresh_request() {
         let shown = format!("{error:?}");
         let (error, seen) = (Arc::new(Mutex::new(Some(error))), Arc::<Mutex<Vec<Bytes>>>::default());
         let bodies = Arc::clone(&seen);
-        let (client, sendings) = scripted(move |_, request| {
+        let (client, attempts) = scripted(move |_, request| {
             if let Some(error) = error.lock().unwrap().take() {
                 return Err(error);
             }
@@ -349,7 +350,7 @@ async fn c88_b131_a_dead_connection_is_retried_once_with_a_fresh_request() {
         });
         let token = client.refresh_token_grant().refresh(token_endpoint::r1()).await;
         assert_eq!(token.unwrap_or_else(|error| panic!("{shown}: {error:?}")).access_token(), "A2");
-        assert_eq!(sendings.load(Ordering::SeqCst), 2, "{shown}");
+        assert_eq!(attempts.load(Ordering::SeqCst), 2, "{shown}");
         let seen = seen.lock().unwrap();
         assert_eq!(seen.len(), 1);
         assert!(seen[0].ends_with(b"client_assertion=jwt1"), "{shown}");
@@ -358,27 +359,27 @@ async fn c88_b131_a_dead_connection_is_retried_once_with_a_fresh_request() {
 
 #[tokio::test]
 async fn c88_two_dead_connections_are_transient() {
-    let (client, sendings) = scripted(|_, _| Err(io::Error::from(io::ErrorKind::ConnectionReset).into()));
+    let (client, attempts) = scripted(|_, _| Err(io::Error::from(io::ErrorKind::ConnectionReset).into()));
     assert!(client.refresh_token_grant().refresh(token_endpoint::r1()).await.unwrap_err().is_transient());
-    assert_eq!(sendings.load(Ordering::SeqCst), 2);
+    assert_eq!(attempts.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]
 async fn c88_other_connection_errors_are_not_retried() {
     use io::ErrorKind::{ConnectionRefused, HostUnreachable, Other, PermissionDenied, TimedOut};
     for kind in [ConnectionRefused, HostUnreachable, Other, PermissionDenied, TimedOut] {
-        let (client, sendings) = scripted(move |_, _| Err(io::Error::from(kind).into()));
+        let (client, attempts) = scripted(move |_, _| Err(io::Error::from(kind).into()));
         assert!(
             client.refresh_token_grant().refresh(token_endpoint::r1()).await.unwrap_err().is_transient(),
             "{kind}"
         );
-        assert_eq!(sendings.load(Ordering::SeqCst), 1, "{kind}");
+        assert_eq!(attempts.load(Ordering::SeqCst), 1, "{kind}");
     }
 }
 
 #[tokio::test]
 async fn c88_a_request_whose_body_was_taken_is_not_retried_by_the_transport() {
-    let (client, sendings) = scripted(|_, request| {
+    let (client, attempts) = scripted(|_, request| {
         drop(request.into_body().into_bytes());
         Err(io::Error::from(io::ErrorKind::ConnectionReset).into())
     });
@@ -388,9 +389,9 @@ async fn c88_a_request_whose_body_was_taken_is_not_retried_by_the_transport() {
         EndpointError::find(&error).unwrap().to_string(),
         "the token request was sent and not answered"
     );
-    assert_eq!(sendings.load(Ordering::SeqCst), 1);
+    assert_eq!(attempts.load(Ordering::SeqCst), 1);
     // The second attempt may be lost, too.
-    let (client, sendings) = scripted(|n, request| {
+    let (client, attempts) = scripted(|n, request| {
         if n > 0 {
             drop(request.into_body().into_bytes());
         }
@@ -399,7 +400,7 @@ async fn c88_a_request_whose_body_was_taken_is_not_retried_by_the_transport() {
     assert!(
         client.refresh_token_grant().refresh(token_endpoint::r1()).await.unwrap_err().is_outcome_unknown()
     );
-    assert_eq!(sendings.load(Ordering::SeqCst), 2);
+    assert_eq!(attempts.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ async fn greet_within(client: &Client, limit: Duration) -> Result<tonic::Respons
 }
 
 /// The `grpc-timeout` of each call that reached the server, in nanoseconds.
-fn told(setup: &Setup) -> Vec<u64> {
+fn deadlines(setup: &Setup) -> Vec<u64> {
     let calls = setup.state().calls();
     calls.iter().map(|call| nanos(call.metadata.get("grpc-timeout").unwrap().to_str().unwrap())).collect()
 }
@@ -54,9 +54,9 @@ async fn p16_a_retry_carries_the_remaining_deadline() {
     let call = greet_within(&client, LONG);
     let (outcome, ()) = tokio::join!(call, setup.refresh_with("A2 R2 600"));
     outcome.unwrap();
-    let told = told(&setup);
-    assert_eq!((told.len(), told[0]), (2, u64::try_from(LONG.as_nanos()).unwrap()));
-    assert!(told[1] < told[0] && told[1] > told[0] / 2, "{told:?}");
+    let deadlines = deadlines(&setup);
+    assert_eq!((deadlines.len(), deadlines[0]), (2, u64::try_from(LONG.as_nanos()).unwrap()));
+    assert!(deadlines[1] < deadlines[0] && deadlines[1] > deadlines[0] / 2, "{deadlines:?}");
 }
 
 #[tokio::test]
@@ -66,8 +66,8 @@ async fn p16_a_call_that_waited_for_its_token_carries_the_remaining_deadline() {
     let call = greet_within(&client, LONG);
     let (outcome, ()) = tokio::join!(call, setup.refresh_with("A2 R2 600"));
     outcome.unwrap();
-    let (told, all) = (told(&setup), u64::try_from(LONG.as_nanos()).unwrap());
-    assert!(told.len() == 1 && told[0] < all && told[0] > all / 2, "{told:?}");
+    let (deadlines, all) = (deadlines(&setup), u64::try_from(LONG.as_nanos()).unwrap());
+    assert!(deadlines.len() == 1 && deadlines[0] < all && deadlines[0] > all / 2, "{deadlines:?}");
 }
 
 #[tokio::test]
@@ -82,10 +82,10 @@ async fn b89_a_token_that_never_arrives_is_deadline_exceeded() {
             (status, begin.elapsed(), limit)
         }
     });
-    for (status, took, limit) in timeout(LONG, futures::future::join_all(calls)).await.unwrap() {
+    for (status, elapsed, limit) in timeout(LONG, futures::future::join_all(calls)).await.unwrap() {
         assert_eq!(status.code(), Code::DeadlineExceeded, "{limit:?}: {status:?}");
         assert!(Error::find(&status).unwrap().is_deadline_exceeded());
-        assert!(took < limit + Duration::from_secs(5), "{took:?} of {limit:?}");
+        assert!(elapsed < limit + Duration::from_secs(5), "{elapsed:?} of {limit:?}");
     }
     assert_eq!((setup.state().calls().len(), setup.endpoint.call_count()), (0, 1));
     // The refresh goes on.
@@ -123,8 +123,8 @@ async fn b89_a_wait_timeout_before_the_deadline_is_unavailable() {
 async fn p16_time_spent_waiting_for_readiness_is_deducted() {
     let (refresher, mut endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 0")).jitter(false).clock(clock()).build();
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&told);
+    let deadlines = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&deadlines);
     let inner = service_fn(move |request: http::Request<tonic::body::Body>| {
         seen.lock().unwrap().push(nanos(request.headers()["grpc-timeout"].to_str().unwrap()));
         async {
@@ -139,8 +139,8 @@ async fn p16_time_spent_waiting_for_readiness_is_deducted() {
         request.body(tonic::body::Body::empty()).unwrap()
     };
     let calls = [service.clone().oneshot(request()), service.oneshot(request())];
-    let answer = async { endpoint.next_call().await.succeed("A2 R2 600") };
-    let (outcomes, ()) = tokio::join!(futures::future::join_all(calls), answer);
+    let response = async { endpoint.next_call().await.succeed("A2 R2 600") };
+    let (outcomes, ()) = tokio::join!(futures::future::join_all(calls), response);
     assert!(outcomes.iter().all(Result::is_ok));
-    assert_eq!(*told.lock().unwrap(), [20_000_000_000, 15_000_000_000]);
+    assert_eq!(*deadlines.lock().unwrap(), [20_000_000_000, 15_000_000_000]);
 }

@@ -34,14 +34,14 @@ async fn refresh_fails(make: fn(TokenServerSaid) -> RefreshError, code: Code, is
     let mut setup = Setup::new("A1 R1 0").await;
     let calls = futures::future::join_all(KINDS.map(|kind| kind.call(setup.client.clone())));
     let session = setup.session.clone();
-    let answer = async {
+    let response = async {
         let call = setup.endpoint.next_call().await;
         while session.status().waiters() < KINDS.len() {
             tokio::task::yield_now().await;
         }
         call.fail(make(TokenServerSaid("no")));
     };
-    let (outcomes, ()) = timeout(LONG, async { tokio::join!(calls, answer) }).await.unwrap();
+    let (outcomes, ()) = timeout(LONG, async { tokio::join!(calls, response) }).await.unwrap();
     for outcome in outcomes {
         let status = outcome.unwrap_err();
         assert_eq!(status.code(), code);

@@ -8,7 +8,7 @@ use crate::setup::{KINDS, Kind, LONG, Setup};
 /// All four kinds at once.
 async fn all_kinds(setup: &mut Setup) {
     let calls = try_join_all(KINDS.map(|kind| kind.call(setup.client.clone())));
-    let answer = async {
+    let response = async {
         let call = setup.endpoint.next_call().await;
         while setup.session.status().waiters() < KINDS.len() {
             tokio::task::yield_now().await;
@@ -16,7 +16,7 @@ async fn all_kinds(setup: &mut Setup) {
         setup.server.state.accept("A2");
         call.succeed("A2 R2 600");
     };
-    let (outcome, ()) = timeout(LONG, async { tokio::join!(calls, answer) }).await.unwrap();
+    let (outcome, ()) = timeout(LONG, async { tokio::join!(calls, response) }).await.unwrap();
     outcome.unwrap();
     assert_eq!(setup.endpoint.call_count(), 1);
 }
@@ -84,8 +84,8 @@ async fn p04_a_call_rejected_with_an_older_token_is_retried_with_the_current_one
     renewed.unwrap();
     sender.send(crate::setup::name("Ada")).await.unwrap();
     drop(sender);
-    let answer = timeout(LONG, slow).await.unwrap().unwrap().unwrap();
-    assert_eq!(answer.into_inner().text, "hello Ada");
+    let response = timeout(LONG, slow).await.unwrap().unwrap().unwrap();
+    assert_eq!(response.into_inner().text, "hello Ada");
     assert_eq!(setup.state().tokens(), ["A1", "A2"]);
     assert_eq!(setup.endpoint.call_count(), 1);
 }

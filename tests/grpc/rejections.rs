@@ -15,8 +15,8 @@ async fn c103_a_unary_call_rejected_before_its_response_is_retried_once() {
     let mut setup = Setup::new("A1 R1 600").await;
     let call = Kind::Unary.call(setup.client.clone());
     // The server accepts neither A1 nor A2.
-    let answer = async { setup.endpoint.next_call().await.succeed("A2 R2 600") };
-    let (outcome, ()) = timeout(LONG, async { tokio::join!(call, answer) }).await.unwrap();
+    let response = async { setup.endpoint.next_call().await.succeed("A2 R2 600") };
+    let (outcome, ()) = timeout(LONG, async { tokio::join!(call, response) }).await.unwrap();
     let status = outcome.unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "this token isn't accepted"));
     assert_eq!(setup.state().tokens(), ["A1", "A2"]);

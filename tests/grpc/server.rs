@@ -85,14 +85,14 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let state = State::default();
-        let (proxys, interceptors) = (state.clone(), state.clone());
+        let (proxy_state, interceptor_state) = (state.clone(), state.clone());
         let interceptor = move |request: Request<()>| match checked_by {
-            CheckedBy::Interceptor => interceptors.check_at_start(request),
+            CheckedBy::Interceptor => interceptor_state.check_at_start(request),
             CheckedBy::Proxy => Ok(request),
         };
         let greeter = GreeterServer::new(GreeterService { state: state.clone() });
         let serving = Transport::builder()
-            .layer(layer_fn(move |inner| Proxy { inner, state: proxys.clone(), checked_by }))
+            .layer(layer_fn(move |inner| Proxy { inner, state: proxy_state.clone(), checked_by }))
             .add_service(InterceptedService::new(greeter, interceptor))
             .serve_with_incoming(TcpIncoming::from(listener));
         let task = tokio::spawn(async move { serving.await.unwrap() });
@@ -159,7 +159,7 @@ impl State {
         if accepted { Ok(()) } else { Err(Status::unauthenticated("this token isn't accepted")) }
     }
 
-    /// Reads a client stream, and checks its token on the way if it was told to.
+    /// Reads a client stream, and checks its token on the way if it was deadlines to.
     async fn read(&self, request: Request<Streaming<Name>>) -> Result<Vec<String>, Status> {
         let check_after = self.shared.lock().unwrap().check_after;
         let (metadata, _, mut names) = request.into_parts();
@@ -257,12 +257,12 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let metadata = MetadataMap::from_headers(request.headers().clone());
-        let refused = self.state.check(&metadata).is_err();
-        let together = self.state.shared.lock().unwrap().together.clone().filter(|_| refused);
+        let rejected = self.state.check(&metadata).is_err();
+        let together = self.state.shared.lock().unwrap().together.clone().filter(|_| rejected);
         if self.checked_by == CheckedBy::Proxy {
             self.state.record(&metadata);
         }
-        let answer = if self.checked_by == CheckedBy::Proxy && refused {
+        let response = if self.checked_by == CheckedBy::Proxy && rejected {
             Either::Left(ready(Ok(unauthorized())))
         } else {
             Either::Right(self.inner.call(request))
@@ -271,7 +271,7 @@ where
             if let Some(together) = together {
                 together.wait().await;
             }
-            answer.await
+            response.await
         })
     }
 }

@@ -120,8 +120,8 @@ async fn c103_a_client_stream_within_the_limit_is_replayed_whole() {
         sender.send(name(one)).await.unwrap();
     }
     drop(sender);
-    let answer = timeout(LONG, call).await.unwrap().unwrap().unwrap();
-    assert_eq!(answer.into_inner().text, "hello Ada, Bob, Cyd, Dot");
+    let response = timeout(LONG, call).await.unwrap().unwrap().unwrap();
+    assert_eq!(response.into_inner().text, "hello Ada, Bob, Cyd, Dot");
     assert_eq!(setup.state().tokens(), ["A1", "A2"]);
 }
 

@@ -10,8 +10,8 @@ use crate::support::counting::Counting;
 /// `Counting`, and a look at each block before it is freed.
 pub(crate) struct Inspecting;
 
-/// What no freed block may contain: the start of the client's secrets and of R1, the client's secrets in base64, and
-/// the start of the tokens in a response.
+/// What no freed block may contain: the start of the client's secrets and of R1, the client's secrets in
+/// base64, and the start of the tokens in a response.
 pub(crate) const NEEDLES: [&[u8]; 3] = [b"NEEDLE-1", b"d2ViOk5FRURMRS0x", b"NEEDLE-2"];
 
 thread_local! {
@@ -31,7 +31,8 @@ pub(crate) fn found_in_freed(work: impl FnOnce()) -> [usize; NEEDLES.len()] {
 
 impl Inspecting {
     fn inspect(block: *const u8, layout: Layout) {
-        // SAFETY: the block is still allocated, and all of it was written: `alloc` and `realloc` zero what is new.
+        // SAFETY: the block is still allocated, and all of it was written: `alloc` and `realloc` zero what is
+        // new.
         let block = unsafe { std::slice::from_raw_parts(block, layout.size()) };
         let mut found = FOUND.get();
         for (needle, found) in NEEDLES.iter().zip(&mut found) {
@@ -41,8 +42,8 @@ impl Inspecting {
     }
 }
 
-// SAFETY: each method is that of `Counting` with its own arguments, but for memory that is zeroed or read before it is
-// freed.
+// SAFETY: each method is that of `Counting` with its own arguments, but for memory that is zeroed or read
+// before it is freed.
 unsafe impl GlobalAlloc for Inspecting {
     /// Zeroed, so that a new block has no needles of an earlier one.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

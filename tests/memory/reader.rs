@@ -19,7 +19,7 @@ use crate::support::counting::most_during;
 const LIMIT: usize = 256 * 1024;
 
 /// What an exchange needs besides the response: a request, its form, a timer, boxes.
-const BESIDES: i64 = 64 * 1024;
+const OVERHEAD: i64 = 64 * 1024;
 
 fn whole(body: Bytes) -> UnsyncBoxBody<Bytes, Infallible> {
     Full::new(body).boxed_unsync()
@@ -51,8 +51,8 @@ fn cost(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let context = RefreshContext::default().with_refresh_token("R1");
     BODY.set(Some(body));
-    let (result, most) = most_during(|| runtime.block_on(refresher.refresh(context)));
-    (most, result.is_ok())
+    let (result, peak) = most_during(|| runtime.block_on(refresher.refresh(context)));
+    (peak, result.is_ok())
 }
 
 fn filled(before: &str, piece: &str, after: &str) -> Bytes {
@@ -61,7 +61,7 @@ fn filled(before: &str, piece: &str, after: &str) -> Bytes {
 }
 
 /// Responses of about the limit with nothing large to keep.
-fn junk() -> Vec<(&'static str, Bytes)> {
+fn nothing_to_keep() -> Vec<(&'static str, Bytes)> {
     let token = r#"{"access_token":"A2","token_type":"Bearer","#;
     vec![
         ("arrays", filled(token, r#""x":["#, "")),
@@ -80,7 +80,7 @@ fn junk() -> Vec<(&'static str, Bytes)> {
 }
 
 /// Responses of about the limit that are kept for the most part.
-fn laden() -> Vec<(&'static str, Bytes)> {
+fn much_to_keep() -> Vec<(&'static str, Bytes)> {
     vec![
         ("a token", filled(r#"{"access_token":""#, "x", r#""}"#)),
         ("an escaped token", filled(r#"{"access_token":""#, r"\u0078", r#""}"#)),
@@ -95,12 +95,12 @@ fn laden() -> Vec<(&'static str, Bytes)> {
 
 #[test]
 fn c97_reading_any_response_takes_at_most_twice_the_limit() {
-    let most = 2 * LIMIT as i64 + BESIDES;
-    for (what, body) in junk() {
+    let limit = 2 * LIMIT as i64 + OVERHEAD;
+    for (what, body) in nothing_to_keep() {
         for status in [200, 400] {
             for body in [whole(body.clone()), pieces(&body, 1000)] {
                 let (cost, _) = cost(status, body, |client| client);
-                assert!((LIMIT as i64 / 2..=most).contains(&cost), "{what}, {status}: {cost} of {most}");
+                assert!((LIMIT as i64 / 2..=limit).contains(&cost), "{what}, {status}: {cost} of {limit}");
             }
         }
     }
@@ -108,12 +108,12 @@ fn c97_reading_any_response_takes_at_most_twice_the_limit() {
 
 #[test]
 fn c97_what_is_kept_of_a_response_is_copied_at_most_twice() {
-    let most = 4 * LIMIT as i64 + BESIDES;
-    for (what, body) in laden() {
+    let limit = 4 * LIMIT as i64 + OVERHEAD;
+    for (what, body) in much_to_keep() {
         for body in [whole(body.clone()), pieces(&body, 1000)] {
             let (cost, is_token) = cost(200, body, |client| client.lifetime(Lifetime::jwt_exp()));
             assert_eq!(is_token, !what.contains("code"), "{what}");
-            assert!((LIMIT as i64..=most).contains(&cost), "{what}: {cost} of {most}");
+            assert!((LIMIT as i64..=limit).contains(&cost), "{what}: {cost} of {limit}");
         }
     }
 }
@@ -123,7 +123,7 @@ fn c97_a_response_above_the_limit_takes_no_more_than_the_limit() {
     let body = Bytes::from(vec![b' '; 64 * LIMIT]);
     for body in [whole(body.clone()), pieces(&body, 1000)] {
         let (cost, is_token) = cost(200, body, |client| client);
-        assert!(!is_token && cost <= 2 * LIMIT as i64 + BESIDES, "{cost}");
+        assert!(!is_token && cost <= 2 * LIMIT as i64 + OVERHEAD, "{cost}");
     }
 }
 
@@ -134,5 +134,5 @@ fn c97_of_very_many_fields_not_all_are_kept() {
     let body = format!(r#"{{{members}{numbered}"access_token":"A2"}}"#);
     let length = body.len() as i64;
     let (cost, is_token) = cost(200, whole(body.into()), |client| client);
-    assert!(is_token && cost <= length + BESIDES, "{cost} of {length}");
+    assert!(is_token && cost <= length + OVERHEAD, "{cost} of {length}");
 }

@@ -12,7 +12,7 @@ use tower_reauth::{RefreshContext, Refresher, endpoint::RequestBody, json::JsonE
 use crate::inspecting::found_in_freed;
 
 /// Some servers escape each slash.
-const ANSWER: &str = r#"{"access_token":"NEEDLE-2-access\/==","token_type":"Bearer","expires_in":600,
+const RESPONSE: &str = r#"{"access_token":"NEEDLE-2-access\/==","token_type":"Bearer","expires_in":600,
     "refresh_token":"NEEDLE-2-refresh\/==","id_token":"NEEDLE-2-id\/=="}"#;
 
 fn transport() -> impl tower::Service<
@@ -25,7 +25,7 @@ fn transport() -> impl tower::Service<
 + 'static {
     service_fn(|request: Request<RequestBody>| async move {
         drop(request.into_body().into_bytes());
-        Ok::<_, Infallible>(Response::new(Full::from(ANSWER)))
+        Ok::<_, Infallible>(Response::new(Full::from(RESPONSE)))
     })
 }
 

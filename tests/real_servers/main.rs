@@ -1,7 +1,7 @@
 //! The layer over real hyper clients and real authorization servers.
 //!
-//! Each test asserts what our side sent and what the server counted of it, never which of several requests the server
-//! handles first.
+//! Each test asserts what our side sent and what the server counted of it, never which of several requests
+//! the server handles first.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,

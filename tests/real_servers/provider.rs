@@ -5,7 +5,7 @@ use tower_reauth::{Session, endpoint::EndpointError, oauth2};
 
 use crate::{
     servers::{Kind, Server},
-    setup::{Provider, Stage},
+    setup::{Provider, Setup},
 };
 
 fn client(server: &Server, id: &str) -> oauth2::Client {
@@ -35,14 +35,14 @@ async fn c53_a_wrong_secret_signs_nobody_out_and_can_be_fixed() {
         let Some(server) = Server::start(kind, &["--access-lifetime", "600"]) else { return };
         let grant = server.sign_in().await;
         let wrong = client(&server, "web").client_secret_basic("wrong").refresh_token_grant();
-        let stage = Stage::of(&server, wrong, &grant, |session| session);
-        let error = stage.session.refresh().await.unwrap_err();
-        assert!(error.is_misconfigured() && !stage.session.status().is_grant_ended(), "{error:?}");
+        let setup = Setup::of(&server, wrong, &grant, |session| session);
+        let error = setup.session.refresh().await.unwrap_err();
+        assert!(error.is_misconfigured() && !setup.session.status().is_grant_ended(), "{error:?}");
         assert_eq!(EndpointError::find(&error).unwrap().code(), Some("invalid_client"));
         // The refresh token is still valid.
         let right = Provider::of(&server).refresher();
-        let stage = Stage::of(&server, right, &grant, |session| session);
-        stage.session.refresh().await.unwrap();
+        let setup = Setup::of(&server, right, &grant, |session| session);
+        setup.session.refresh().await.unwrap();
     }
 }
 
@@ -53,12 +53,12 @@ async fn c86_each_refresh_requests_the_scope() {
         let web = client(&server, "web").client_secret_basic("web-secret");
         let grant = server.sign_in().await;
         let narrow =
-            Stage::of(&server, web.clone().scopes(["api"]).refresh_token_grant(), &grant, |session| session);
+            Setup::of(&server, web.clone().scopes(["api"]).refresh_token_grant(), &grant, |session| session);
         narrow.session.refresh().await.unwrap();
         // A scope that was never granted is a misconfiguration.
         let grant = server.sign_in().await;
         let wide =
-            Stage::of(&server, web.scopes(["api", "admin"]).refresh_token_grant(), &grant, |session| session);
+            Setup::of(&server, web.scopes(["api", "admin"]).refresh_token_grant(), &grant, |session| session);
         let error = wide.session.refresh().await.unwrap_err();
         assert!(error.is_misconfigured(), "{error:?}");
         assert_eq!(EndpointError::find(&error).unwrap().code(), Some("invalid_scope"), "{kind:?}");

@@ -7,29 +7,29 @@ use tower_reauth::Error;
 
 use crate::{
     servers::{Kind, Server},
-    setup::{Provider, Stage},
+    setup::{Provider, Setup},
 };
 
 async fn an_outage_signs_nobody_out(kind: Kind) {
     let Some(mut server) = Server::start(kind, &["--access-lifetime", "2"]) else { return };
     let grant = server.sign_in().await;
     let refresher = Provider::of(&server).refresher();
-    let stage = Arc::new(Stage::of(&server, refresher, &grant, |session| {
+    let setup = Arc::new(Setup::of(&server, refresher, &grant, |session| {
         session
             .refresh_token(&*grant.refresh)
             // Keeps the outage short.
             .backoff(Duration::from_millis(50), Duration::from_millis(200))
     }));
-    stage.all_succeed(20).await;
-    let refused = Arc::new(Semaphore::new(0));
+    setup.all_succeed(20).await;
+    let failed = Arc::new(Semaphore::new(0));
     let mut calls = JoinSet::new();
     for _ in 0..20 {
-        let (stage, refused) = (Arc::clone(&stage), Arc::clone(&refused));
+        let (setup, failed) = (Arc::clone(&setup), Arc::clone(&failed));
         calls.spawn(async move {
             // Each goes on until it has failed during the outage and succeeded after it.
             let mut has_failed = false;
             loop {
-                match stage.call().await {
+                match setup.call().await {
                     Ok(status) if has_failed => return status,
                     Ok(_) => {}
                     Err(error) => {
@@ -38,7 +38,7 @@ async fn an_outage_signs_nobody_out(kind: Kind) {
                         // The refresh failed, not just the connection of the call.
                         if ours.is_some() && !has_failed {
                             has_failed = true;
-                            refused.add_permits(1);
+                            failed.add_permits(1);
                         }
                     }
                 }
@@ -47,12 +47,12 @@ async fn an_outage_signs_nobody_out(kind: Kind) {
         });
     }
     server.stop();
-    let _ = refused.acquire_many(20).await.unwrap();
+    let _ = failed.acquire_many(20).await.unwrap();
     server.start_again();
     for status in calls.join_all().await {
         assert_eq!(status, 200);
     }
-    assert!(!stage.session.status().is_grant_ended());
+    assert!(!setup.session.status().is_grant_ended());
     assert_eq!(server.refreshes().await.1, 0, "a refresh was refused");
 }
 

@@ -10,22 +10,22 @@ use tower_reauth::{Error, Token, event::EventKind};
 
 use crate::{
     servers::{Kind, Server},
-    setup::{Provider, Stage},
+    setup::{Provider, Setup},
 };
 
 /// The access token expires during steady traffic, which only a rejection shows.
 async fn an_expired_access_token_costs_one_refresh(kind: Kind) {
     let Some(server) = Server::start(kind, &["--access-lifetime", "600"]) else { return };
-    let stage = Arc::new(Stage::new(&server).await);
-    stage.all_succeed(50).await;
-    let first = stage.session.token().await.unwrap();
+    let setup = Arc::new(Setup::new(&server).await);
+    setup.all_succeed(50).await;
+    let first = setup.session.token().await.unwrap();
     let done = Arc::new(AtomicUsize::new(0));
     let mut calls = JoinSet::new();
     for _ in 0..50 {
-        let (stage, done) = (Arc::clone(&stage), Arc::clone(&done));
+        let (setup, done) = (Arc::clone(&setup), Arc::clone(&done));
         calls.spawn(async move {
             for _ in 0..6 {
-                assert_eq!(stage.call().await.unwrap(), 200);
+                assert_eq!(setup.call().await.unwrap(), 200);
                 done.fetch_add(1, Ordering::Relaxed);
             }
         });
@@ -35,8 +35,8 @@ async fn an_expired_access_token_costs_one_refresh(kind: Kind) {
     }
     server.expire(first.secret()).await;
     calls.join_all().await;
-    assert_eq!((server.refreshes().await, stage.presented.count()), ((1, 0), 1));
-    assert_eq!(stage.generation(), first.generation() + 1);
+    assert_eq!((server.refreshes().await, setup.presented.count()), ((1, 0), 1));
+    assert_eq!(setup.generation(), first.generation() + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,7 +56,7 @@ async fn an_ended_grant_ends_the_session_once(kind: Kind) {
     let ends = Arc::new(AtomicUsize::new(0));
     let grant = server.sign_in().await;
     let counted = Arc::clone(&ends);
-    let stage = Stage::of(&server, provider.refresher(), &grant, |session| {
+    let setup = Setup::of(&server, provider.refresher(), &grant, |session| {
         session.on_event(move |event| {
             if matches!(event.kind, EventKind::GrantEnded { .. }) {
                 counted.fetch_add(1, Ordering::Relaxed);
@@ -69,7 +69,7 @@ async fn an_ended_grant_ends_the_session_once(kind: Kind) {
         tokio::task::yield_now().await;
     }
     for _ in 0..2 {
-        let calls: JoinSet<_> = (0..50).map(|_| stage.call()).collect();
+        let calls: JoinSet<_> = (0..50).map(|_| setup.call()).collect();
         for result in calls.join_all().await {
             // Rejected calls get the server's response, later ones our error.
             assert!(
@@ -80,8 +80,8 @@ async fn an_ended_grant_ends_the_session_once(kind: Kind) {
             );
         }
     }
-    assert!(stage.session.status().is_grant_ended());
-    assert_eq!((ends.load(Ordering::Relaxed), stage.presented.count()), (1, 1));
+    assert!(setup.session.status().is_grant_ended());
+    assert_eq!((ends.load(Ordering::Relaxed), setup.presented.count()), (1, 1));
     assert_eq!(server.refreshes().await, (0, 1));
 }
 

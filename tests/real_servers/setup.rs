@@ -26,7 +26,7 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Inner = ConcurrencyLimit<Client<HttpConnector, Empty<Bytes>>>;
 
 /// The session and the client of one user.
-pub(crate) struct Stage {
+pub(crate) struct Setup {
     pub(crate) session: Session,
     pub(crate) presented: Presented,
     client: Auth<Inner>,
@@ -49,9 +49,9 @@ pub(crate) enum Provider {
     Json(JsonEndpoint, String),
 }
 
-// === impl Stage ===
+// === impl Setup ===
 
-impl Stage {
+impl Setup {
     pub(crate) async fn new(server: &Server) -> Self {
         Self::with(server, Provider::of(server), |session| session).await
     }
@@ -59,22 +59,22 @@ impl Stage {
     pub(crate) async fn with(
         server: &Server,
         provider: Provider,
-        set_up: impl FnOnce(SessionBuilder) -> SessionBuilder,
+        configure: impl FnOnce(SessionBuilder) -> SessionBuilder,
     ) -> Self {
         let grant = server.sign_in().await;
-        Self::of(server, provider.refresher(), &grant, set_up)
+        Self::of(server, provider.refresher(), &grant, configure)
     }
 
     pub(crate) fn of(
         server: &Server,
         refresher: impl Refresher,
         grant: &Grant,
-        set_up: impl FnOnce(SessionBuilder) -> SessionBuilder,
+        configure: impl FnOnce(SessionBuilder) -> SessionBuilder,
     ) -> Self {
         let presented = Presented::default();
         let refresher = Recorded { inner: refresher, presented: presented.clone() };
         let token = Token::builder(&*grant.access).refresh_token(&*grant.refresh).build().unwrap();
-        let session = set_up(Session::builder(refresher).token(token).refresh_early(false)).build();
+        let session = configure(Session::builder(refresher).token(token).refresh_early(false)).build();
         let client = ServiceBuilder::new()
             .layer(AuthLayer::from_session(session.clone()).restrict_to_origin(server.url().parse().unwrap()))
             .concurrency_limit(AT_ONCE)
@@ -103,9 +103,9 @@ impl Stage {
     }
 
     /// Waits until the session's token has expired.
-    pub(crate) async fn expiry(&self) {
-        while let Some(end) = self.session.try_token().and_then(|token| token.expires_at()) {
-            tokio::time::sleep(end.duration_since(std::time::SystemTime::now()).unwrap_or(TICK)).await;
+    pub(crate) async fn wait_for_expiry(&self) {
+        while let Some(expiry) = self.session.try_token().and_then(|token| token.expires_at()) {
+            tokio::time::sleep(expiry.duration_since(std::time::SystemTime::now()).unwrap_or(TICK)).await;
         }
     }
 
@@ -114,7 +114,8 @@ impl Stage {
     }
 }
 
-/// The concurrent requests of a user. With more of them, a development server would be slower than a token of two seconds.
+/// The concurrent requests of a user. With more of them, a development server would be slower than a token of
+/// two seconds.
 const AT_ONCE: usize = 3;
 
 /// How far a session's clock may lag behind the system's.
@@ -166,10 +167,10 @@ impl Provider {
         }
     }
 
-    pub(crate) fn timeout(self, limit: Duration) -> Self {
+    pub(crate) fn timeout(self, timeout: Duration) -> Self {
         match self {
-            Self::OAuth2(client, revocation) => Self::OAuth2(client.timeout(limit), revocation),
-            Self::Json(endpoint, revocation) => Self::Json(endpoint.timeout(limit), revocation),
+            Self::OAuth2(client, revocation) => Self::OAuth2(client.timeout(timeout), revocation),
+            Self::Json(endpoint, revocation) => Self::Json(endpoint.timeout(timeout), revocation),
         }
     }
 

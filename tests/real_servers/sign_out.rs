@@ -6,7 +6,7 @@ use tower_reauth::{Error, Token};
 
 use crate::{
     servers::{Kind, Server},
-    setup::{Provider, Stage},
+    setup::{Provider, Setup},
 };
 
 async fn the_late_pair_is_revoked(kind: Kind) {
@@ -14,7 +14,7 @@ async fn the_late_pair_is_revoked(kind: Kind) {
     let provider = Provider::of(&server);
     let revoked: Arc<Mutex<Vec<Token>>> = Arc::default();
     let (hook, seen) = (provider.clone(), Arc::clone(&revoked));
-    let stage = Stage::with(&server, provider, |session| {
+    let setup = Setup::with(&server, provider, |session| {
         session.revoke_with(move |token| {
             let (hook, seen) = (hook.clone(), Arc::clone(&seen));
             async move {
@@ -25,24 +25,24 @@ async fn the_late_pair_is_revoked(kind: Kind) {
     })
     .await;
     server.set_delay(500).await;
-    let session = stage.session.clone();
+    let session = setup.session.clone();
     let waiter = tokio::spawn(async move { session.refresh().await });
     // The refresh token was rotated, and the response is under way.
     while server.refreshes().await.0 == 0 {
         tokio::task::yield_now().await;
     }
-    let had = stage.session.sign_out();
-    assert_eq!(had.refresh_token(), stage.presented.all().first().map(String::as_str));
+    let signed_out = setup.session.sign_out();
+    assert_eq!(signed_out.refresh_token(), setup.presented.all().first().map(String::as_str));
     assert!(waiter.await.unwrap().unwrap_err().is_signed_out());
-    stage.session.idle().await;
+    setup.session.idle().await;
 
     server.set_delay(0).await;
     let late = revoked.lock().unwrap().pop().expect("the late pair went to the hook");
-    assert_ne!(late.refresh_token(), had.refresh_token());
+    assert_ne!(late.refresh_token(), signed_out.refresh_token());
     server.refresh(late.refresh_token().unwrap()).await.expect_err("the server revoked it");
-    let error = stage.call().await.unwrap_err();
+    let error = setup.call().await.unwrap_err();
     assert!(Error::find(&*error).unwrap().is_signed_out());
-    assert_eq!(stage.presented.count(), 1);
+    assert_eq!(setup.presented.count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,13 +24,13 @@ pub(crate) struct Server {
 }
 
 struct Shared {
-    life: Duration,
-    held: watch::Sender<bool>,
-    books: Mutex<Books>,
+    lifetime: Duration,
+    delayed: watch::Sender<bool>,
+    records: Mutex<Records>,
 }
 
 #[derive(Default)]
-struct Books {
+struct Records {
     issued: u32,
     /// The one that isn't spent.
     refresh_token: String,
@@ -47,11 +47,12 @@ pub(crate) struct Counts {
 }
 
 impl Server {
-    pub(crate) async fn start(life: Duration) -> Self {
+    pub(crate) async fn start(lifetime: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let books = Books { refresh_token: "R0".to_owned(), ..Books::default() };
-        let shared = Arc::new(Shared { life, held: watch::Sender::new(false), books: Mutex::new(books) });
+        let records = Records { refresh_token: "R0".to_owned(), ..Records::default() };
+        let shared =
+            Arc::new(Shared { lifetime, delayed: watch::Sender::new(false), records: Mutex::new(records) });
         let accepting = Arc::clone(&shared);
         let task = tokio::spawn(async move {
             loop {
@@ -77,12 +78,12 @@ impl Server {
     }
 
     /// Delays the responses of the token endpoint, or sends them.
-    pub(crate) fn hold_refreshes(&self, hold: bool) {
-        self.shared.held.send_replace(hold);
+    pub(crate) fn delay_refreshes(&self, delay: bool) {
+        self.shared.delayed.send_replace(delay);
     }
 
     pub(crate) fn counts(&self) -> Counts {
-        self.shared.books.lock().unwrap().counts
+        self.shared.records.lock().unwrap().counts
     }
 }
 
@@ -96,50 +97,51 @@ async fn handle(
     shared: Arc<Shared>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, hyper::Error> {
-    let refused = || {
+    let rejected = || {
         let mut response = Response::new(Full::default());
         *response.status_mut() = StatusCode::UNAUTHORIZED;
         Ok(response)
     };
     if request.uri().path() == "/token" {
         let body = request.into_body().collect().await?.to_bytes();
-        let answer = shared.exchange(&String::from_utf8_lossy(&body));
-        let mut held = shared.held.subscribe();
-        let _ = held.wait_for(|held| !held).await;
-        return match answer {
-            Some(answer) => Ok(Response::new(Full::from(answer))),
-            None => refused(),
+        let response = shared.exchange(&String::from_utf8_lossy(&body));
+        let mut delayed = shared.delayed.subscribe();
+        let _ = delayed.wait_for(|delayed| !delayed).await;
+        return match response {
+            Some(response) => Ok(Response::new(Full::from(response))),
+            None => rejected(),
         };
     }
-    if shared.admits(&request) { Ok(Response::new(Full::from("items"))) } else { refused() }
+    if shared.accepts(&request) { Ok(Response::new(Full::from("items"))) } else { rejected() }
 }
 
 impl Shared {
     fn exchange(&self, presented: &str) -> Option<String> {
-        let mut books = self.books.lock().unwrap();
-        if books.refresh_token != presented {
-            books.counts.refused_refreshes += 1;
+        let mut records = self.records.lock().unwrap();
+        if records.refresh_token != presented {
+            records.counts.refused_refreshes += 1;
             return None;
         }
-        books.counts.refreshes += 1;
-        books.issued += 1;
-        let (access, refresh) = (format!("A{}", books.issued), format!("R{}", books.issued));
-        books.refresh_token.clone_from(&refresh);
-        books.access_tokens.insert(access.clone(), Instant::now() + self.life);
-        Some(format!("{access} {refresh} {}", self.life.as_millis()))
+        records.counts.refreshes += 1;
+        records.issued += 1;
+        let (access, refresh) = (format!("A{}", records.issued), format!("R{}", records.issued));
+        records.refresh_token.clone_from(&refresh);
+        records.access_tokens.insert(access.clone(), Instant::now() + self.lifetime);
+        Some(format!("{access} {refresh} {}", self.lifetime.as_millis()))
     }
 
-    fn admits(&self, request: &Request<Incoming>) -> bool {
-        let mut books = self.books.lock().unwrap();
+    fn accepts(&self, request: &Request<Incoming>) -> bool {
+        let mut records = self.records.lock().unwrap();
         let header = request.headers().get("authorization").and_then(|value| value.to_str().ok());
         let token = header.and_then(|header| header.strip_prefix("Bearer "));
-        let admitted =
-            token.and_then(|token| books.access_tokens.get(token)).is_some_and(|end| Instant::now() < *end);
-        if admitted {
-            books.counts.ok += 1;
+        let accepted = token
+            .and_then(|token| records.access_tokens.get(token))
+            .is_some_and(|expiry| Instant::now() < *expiry);
+        if accepted {
+            records.counts.ok += 1;
         } else {
-            books.counts.unauthorized += 1;
+            records.counts.unauthorized += 1;
         }
-        admitted
+        accepted
     }
 }

@@ -1,10 +1,13 @@
 //! The table of scenarios: parsing it, running it on a driver, and comparing the outcome.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use serde_json::Value;
 
-use super::{Error, EventKind, Ineffective, RefreshReason};
+use super::{Error, EventKind, Ineffective, RefreshError, RefreshReason, Token};
 
 pub(crate) const TABLE: &str = include_str!("../scenarios.json");
 
@@ -332,10 +335,45 @@ impl TokenSpec {
         spec
     }
 
+    #[allow(dead_code, reason = "not all drivers use it")]
+    pub(crate) fn token(&self) -> Token {
+        let mut builder = Token::builder(&self.access);
+        if let Some(refresh) = &self.refresh {
+            builder = builder.refresh_token(refresh);
+        }
+        if let Some(lifetime) = self.life {
+            builder = builder.expires_in(seconds(lifetime));
+        }
+        if let Some(until) = self.until {
+            builder = builder.expires_at(SystemTime::UNIX_EPOCH + seconds(until));
+        }
+        if let Some(refresh_at) = self.refresh_at {
+            builder = builder.refresh_in(seconds(refresh_at));
+        }
+        builder.build().expect("a valid token")
+    }
+
     /// `*` is the number of the next generation.
     pub(crate) fn fill(&self, generation: u64) -> Self {
         let fill = |text: &str| text.replace('*', &generation.to_string());
         Self { access: fill(&self.access), refresh: self.refresh.as_deref().map(fill), ..self.clone() }
+    }
+}
+
+impl Failure {
+    #[allow(dead_code, reason = "not all drivers use it")]
+    pub(crate) fn error(&self) -> RefreshError {
+        let error = match self.kind.as_str() {
+            "transient" => RefreshError::transient("transient"),
+            "unknown" => RefreshError::outcome_unknown("unknown"),
+            "configuration" => RefreshError::misconfigured("configuration"),
+            "ended" => RefreshError::grant_ended("ended"),
+            other => panic!("unknown failure {other}"),
+        };
+        match self.retry_after {
+            Some(wait) => error.with_retry_after(seconds(wait)),
+            None => error,
+        }
     }
 }
 
@@ -423,12 +461,23 @@ impl Action {
     }
 }
 
+#[allow(dead_code, reason = "not all drivers use it")]
+pub(crate) fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
+}
+
+/// A token as the table writes it: its access token and its refresh token.
+#[allow(dead_code, reason = "not all drivers use it")]
+pub(crate) fn shown(token: &Token) -> String {
+    format!("{} {}", token.access_token(), token.refresh_token().unwrap_or("-"))
+}
+
 fn millis(seconds: f64) -> i64 {
     (seconds * 1000.0).round() as i64
 }
 
 fn parse_number(text: &str) -> f64 {
-    text.parse().unwrap_or_else(|_| panic!("{text} is no number"))
+    text.parse().unwrap_or_else(|_| panic!("{text} is not a number"))
 }
 
 /// The name of the error's kind in the table.

@@ -27,9 +27,9 @@ struct Exchange {
 
 impl Refresher for Exchange {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
-        let present = cx.refresh_token().unwrap_or_default().to_owned();
+        let presented = cx.refresh_token().unwrap_or_default().to_owned();
         let request =
-            Request::post(&self.endpoint).body(Full::from(present)).map_err(RefreshError::misconfigured)?;
+            Request::post(&self.endpoint).body(Full::from(presented)).map_err(RefreshError::misconfigured)?;
         let response = self.http.request(request).await.map_err(RefreshError::outcome_unknown)?;
         if response.status() == StatusCode::UNAUTHORIZED {
             return Err(RefreshError::grant_ended("the refresh token was spent"));
@@ -37,10 +37,10 @@ impl Refresher for Exchange {
         let body = response.into_body().collect().await.map_err(RefreshError::outcome_unknown)?.to_bytes();
         let text = String::from_utf8_lossy(&body);
         let words: Vec<_> = text.split(' ').collect();
-        let life = words[2].parse().map_err(RefreshError::misconfigured)?;
+        let lifetime = words[2].parse().map_err(RefreshError::misconfigured)?;
         Ok(Token::builder(words[0])
             .refresh_token(words[1])
-            .expires_in(Duration::from_millis(life))
+            .expires_in(Duration::from_millis(lifetime))
             .build()?)
     }
 }
@@ -66,7 +66,7 @@ where
 }
 
 /// 10,000 concurrent calls with an expired token.
-async fn a_crowd_through_one_expiry(version: Version) {
+async fn many_calls_through_one_expiry(version: Version) {
     const CALLERS: usize = 10_000;
     let server = Server::start(Duration::from_secs(600)).await;
     let session = Session::builder(exchange(&server, version)).token(server.first_token_expired()).build();
@@ -74,7 +74,7 @@ async fn a_crowd_through_one_expiry(version: Version) {
     let inner = ServiceBuilder::new().concurrency_limit(128).service(http(version));
     let client = AuthLayer::from_session(session.clone()).layer(inner);
     let barrier = Arc::new(Barrier::new(CALLERS));
-    server.hold_refreshes(true);
+    server.delay_refreshes(true);
     let mut callers = JoinSet::new();
     for _ in 0..CALLERS {
         let (client, barrier, uri) =
@@ -87,7 +87,7 @@ async fn a_crowd_through_one_expiry(version: Version) {
     while session.status().waiters() < CALLERS {
         tokio::task::yield_now().await;
     }
-    server.hold_refreshes(false);
+    server.delay_refreshes(false);
     assert!(callers.join_all().await.into_iter().all(|status| status == StatusCode::OK));
     let counts = server.counts();
     assert_eq!((counts.refreshes, counts.refused_refreshes), (1, 0));
@@ -97,16 +97,16 @@ async fn a_crowd_through_one_expiry(version: Version) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p01_ten_thousand_calls_over_http_2_cause_one_refresh() {
-    a_crowd_through_one_expiry(Version::HTTP_2).await;
+    many_calls_through_one_expiry(Version::HTTP_2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p01_ten_thousand_calls_over_http_1_cause_one_refresh() {
-    a_crowd_through_one_expiry(Version::HTTP_11).await;
+    many_calls_through_one_expiry(Version::HTTP_11).await;
 }
 
 /// Steady traffic over three expiries in a row.
-async fn steady_traffic(version: Version, early: bool) {
+async fn traffic_over_three_expiries(version: Version, early: bool) {
     let server = Server::start(Duration::from_millis(2400)).await;
     let session = Session::builder(exchange(&server, version))
         .token(server.first_token_expired())
@@ -138,10 +138,10 @@ async fn steady_traffic(version: Version, early: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p02_steady_http_2_traffic_with_early_refresh_presents_each_refresh_token_once() {
-    steady_traffic(Version::HTTP_2, true).await;
+    traffic_over_three_expiries(Version::HTTP_2, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p02_steady_http_1_traffic_without_early_refresh_presents_each_refresh_token_once() {
-    steady_traffic(Version::HTTP_11, false).await;
+    traffic_over_three_expiries(Version::HTTP_11, false).await;
 }

@@ -51,11 +51,11 @@ async fn start() -> Https {
             tokio::spawn(async move {
                 // A client that doesn't trust the certificate closes the connection.
                 let Ok(stream) = acceptor.accept(stream).await else { return };
-                let answer = service_fn(|_| async {
+                let service = service_fn(|_| async {
                     let body = r#"{"access_token":"A1","token_type":"Bearer","expires_in":60}"#;
                     Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::from(body)))
                 });
-                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             });
         }
     });
@@ -64,7 +64,7 @@ async fn start() -> Https {
     Https { url, roots }
 }
 
-async fn ask(url: &str) -> Result<String, tower_reauth::RefreshError> {
+async fn refresh(url: &str) -> Result<String, tower_reauth::RefreshError> {
     let client = oauth2::Client::try_new(url, "service").unwrap();
     let token = client.client_credentials_grant().refresh(RefreshContext::default()).await?;
     Ok(token.access_token().to_owned())
@@ -73,7 +73,7 @@ async fn ask(url: &str) -> Result<String, tower_reauth::RefreshError> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ready_made_client_trusts_the_platforms_roots() {
     match env::var(URL) {
-        Ok(url) => assert_eq!(ask(&url).await.unwrap(), "A1"),
+        Ok(url) => assert_eq!(refresh(&url).await.unwrap(), "A1"),
         Err(_) => {
             let server = start().await;
             in_child("the_ready_made_client_trusts_the_platforms_roots", &server.url, server.roots.path());
@@ -85,10 +85,10 @@ async fn the_ready_made_client_trusts_the_platforms_roots() {
 async fn p15_nothing_is_sent_to_an_untrusted_server() {
     match env::var(URL) {
         Ok(url) => {
-            let error = ask(&url).await.unwrap_err();
+            let error = refresh(&url).await.unwrap_err();
             assert!(error.is_transient(), "{error:?}");
-            let told = EndpointError::find(&error).unwrap().to_string();
-            assert_eq!(told, "the token request could not be sent");
+            let message = EndpointError::find(&error).unwrap().to_string();
+            assert_eq!(message, "the token request could not be sent");
         }
         Err(_) => {
             let (server, other) = (start().await, start().await);

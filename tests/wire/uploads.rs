@@ -43,7 +43,7 @@ struct Server {
 
 impl Server {
     /// The response to a rejected request has so many bytes.
-    async fn start(refusal: usize) -> Self {
+    async fn start(rejection: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self {
             url: format!("http://{}", listener.local_addr().unwrap()),
@@ -64,7 +64,7 @@ impl Server {
                             sent.fetch_add(1, Ordering::SeqCst);
                             let token = request.headers().get("authorization").cloned();
                             if token.as_ref().is_some_and(|token| token == "Bearer A1") {
-                                let mut response = Response::new(Full::<Bytes>::from(vec![b'x'; refusal]));
+                                let mut response = Response::new(Full::<Bytes>::from(vec![b'x'; rejection]));
                                 *response.status_mut() = StatusCode::UNAUTHORIZED;
                                 return Ok::<_, Infallible>(response);
                             }
@@ -234,16 +234,16 @@ async fn c101_an_upload_above_the_limit_is_not_retried() {
     let server = tower::service_fn(move |request: Request<BufferedBody<Chunks>>| {
         let record = Arc::clone(&record);
         async move {
-            let refused = request.headers()["authorization"] == "Bearer A1";
+            let rejected = request.headers()["authorization"] == "Bearer A1";
             let body = request.into_body().collect().await?.to_bytes();
             record.lock().unwrap().push(body.len());
             let mut response = Response::new(());
-            *response.status_mut() = if refused { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
+            *response.status_mut() = if rejected { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
             Ok::<_, tower::BoxError>(response)
         }
     });
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&asked);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&calls);
     let session = session(refresh_fn(move |_| {
         counter.fetch_add(1, Ordering::SeqCst);
         async { a2() }
@@ -256,14 +256,15 @@ async fn c101_an_upload_above_the_limit_is_not_retried() {
         assert_eq!(client.clone().oneshot(request).await.unwrap().status(), expected);
         assert_eq!(*read.lock().unwrap(), vec![WHOLE; index + 1]);
     }
-    assert_eq!((asked.load(Ordering::SeqCst), session.status().generation()), (1, 2));
+    assert_eq!((calls.load(Ordering::SeqCst), session.status().generation()), (1, 2));
 }
 
-/// Over HTTP/1, hyper reads what has arrived of a response that is dropped, and reuses the connection if that is all.
+/// Over HTTP/1, hyper reads what has arrived of a response that is dropped, and reuses the connection if that
+/// is all.
 #[tokio::test(flavor = "multi_thread")]
 async fn p16_a_rejection_costs_at_most_one_connection() {
-    for refusal in [64, 8 << 20] {
-        let server = Server::start(refusal).await;
+    for rejection in [64, 8 << 20] {
+        let server = Server::start(rejection).await;
         let session = session(refresh_fn(|_| async { a2() }));
         let http: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
         // With one permit, a retry that waited for its own connection would hang.
@@ -273,7 +274,7 @@ async fn p16_a_rejection_costs_at_most_one_connection() {
         let response = timeout(LONG, client.oneshot(request)).await.expect("no hang").unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         let connections = server.connections.load(Ordering::SeqCst);
-        assert!(connections <= 2, "a refusal of {refusal} bytes took {connections} connections");
+        assert!(connections <= 2, "a rejection of {rejection} bytes took {connections} connections");
         assert_eq!(server.sent.load(Ordering::SeqCst), 2);
     }
 }

@@ -102,16 +102,16 @@ impl Server {
         assert!(status.is_success(), "{status} {body}");
     }
 
-    /// Whether the grant is valid according to introspection of its refresh token, or of its access token if the server
-    /// supports only that. `None` if the server has no introspection.
+    /// Whether the grant is valid according to introspection of its refresh token, or of its access token if
+    /// the server supports only that. `None` if the server has no introspection.
     pub(crate) async fn is_alive(&self, grant: &Grant) -> Option<bool> {
         let (path, token) = match self.kind {
             Kind::SimpleJwt => return None,
             Kind::Oidc => ("/token/introspection", &grant.refresh),
             Kind::Dot => ("/o/introspect/", &grant.access),
         };
-        let (_, answer) = self.post_form(&format!("{}{path}", self.url()), &[("token", token)]).await;
-        answer["active"].as_bool()
+        let (_, response) = self.post_form(&format!("{}{path}", self.url()), &[("token", token)]).await;
+        response["active"].as_bool()
     }
 
     /// The responses of the token route, counted by their result.

@@ -32,8 +32,8 @@ pub(crate) struct Server {
 // === impl Server ===
 
 impl Server {
-    /// Starts a server on a free port. `None` if it can't run on this machine, which is printed to stderr, or is a
-    /// failure if `TOWER_REAUTH_REQUIRE_SERVERS` is set.
+    /// Starts a server on a free port. `None` if it can't run on this machine, which is printed to stderr, or
+    /// is a failure if `TOWER_REAUTH_REQUIRE_SERVERS` is set.
     pub(crate) fn start(kind: Kind, options: &[&str]) -> Option<Self> {
         let state = setup::new_state_directory();
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();

@@ -92,8 +92,8 @@ fn once(
 }
 
 fn target_directory() -> PathBuf {
-    let told = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    told.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"))
+    let configured = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    configured.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"))
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
