@@ -31,11 +31,11 @@ async fn client_credentials_send_no_refresh_token() {
 async fn p08_no_error_ends_a_client_credentials_grant() {
     for name in ["invalid_grant", "bad_refresh_token", "login_required", "disabled"] {
         for status in [200, 400, 401, 410] {
-            let verdicts = ErrorClassifier::new()
+            let classifier = ErrorClassifier::new()
                 .code("disabled", FailureKind::GrantEnded)
                 .status(410, FailureKind::GrantEnded);
             let server = Server::in_memory([error(status, name), reply(200, TOKEN)]);
-            let refresher = server.client().error_classifier(verdicts).client_credentials_grant();
+            let refresher = server.client().error_classifier(classifier).client_credentials_grant();
             let session = Session::builder(refresher).clock(clock()).jitter(false).build();
             let error = session.token().await.unwrap_err();
             assert!(error.is_misconfigured(), "{status} {name}: {error:?}");

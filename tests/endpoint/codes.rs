@@ -152,7 +152,7 @@ async fn c50_b82_the_error_has_status_and_code_and_codes_can_be_classified() {
     let found = EndpointError::find(&refused).unwrap();
     assert_eq!((found.status().unwrap().as_u16(), found.code()), (400, Some("invalid_request")));
     assert!(found.to_string().contains("400") && found.to_string().contains("invalid_request"), "{found}");
-    let verdicts = ErrorClassifier::new()
+    let classifier = ErrorClassifier::new()
         .code("Invalid_Request", FailureKind::GrantEnded)
         .code("invalid_grant", FailureKind::Transient)
         .code("oops", FailureKind::Misconfigured);
@@ -163,7 +163,7 @@ async fn c50_b82_the_error_has_status_and_code_and_codes_can_be_classified() {
         ("invalid_client", RefreshError::is_misconfigured),
     ] {
         let server = Server::in_memory([error(400, name)]);
-        let refresher = server.client().error_classifier(verdicts.clone()).refresh_token_grant();
+        let refresher = server.client().error_classifier(classifier.clone()).refresh_token_grant();
         assert!(expected(&refresher.refresh(r1()).await.unwrap_err()), "{name}");
     }
 }

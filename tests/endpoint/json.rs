@@ -73,11 +73,11 @@ async fn fields_are_read_from_their_configured_paths() {
 #[tokio::test(start_paused = true)]
 async fn errors_of_a_backend_can_be_classified() {
     let server = Server::in_memory([error(403, "session_expired"), reply(419, "")]);
-    let verdicts = ErrorClassifier::new().code("session_expired", FailureKind::GrantEnded);
+    let classifier = ErrorClassifier::new().code("session_expired", FailureKind::GrantEnded);
     let status = http::StatusCode::from_u16(419).unwrap();
     let endpoint = server
         .json()
-        .error_classifier(verdicts)
+        .error_classifier(classifier)
         .error_classifier(ErrorClassifier::new().status(status.as_u16(), FailureKind::GrantEnded));
     assert!(endpoint.refresh(r1()).await.unwrap_err().is_grant_ended());
     assert!(endpoint.refresh(r1()).await.unwrap_err().is_grant_ended());
