@@ -4,4 +4,5 @@ pub mod cancellation;
 pub mod layer_order;
 pub mod limitations;
 pub mod performance;
+pub mod promises;
 pub mod security;

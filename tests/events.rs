@@ -1,6 +1,6 @@
-//! What happens can be followed from the log alone.
+//! What happens to a session can be followed in the log.
 //!
-//! Alone in its process: `tracing` keeps per process which events anybody listens to.
+//! A binary of its own, as `tracing` caches for the whole process which events are enabled.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use tower_reauth::{RefreshError, Session};
 use tracing_subscriber::layer::SubscriberExt;
 
-use support::{clock, endpoint, settle, token};
+use support::{clock, endpoint, run_pending_tasks, spawn_refresh, token};
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -31,7 +31,7 @@ impl std::io::Write for Log {
 }
 
 #[tokio::test(start_paused = true)]
-async fn b63_the_log_tells_the_whole_story_with_the_generation_in_each_line() {
+async fn b63_each_log_line_has_its_message_and_generation() {
     let log = Log::default();
     let writer = log.clone();
     let layer =
@@ -51,8 +51,8 @@ async fn b63_the_log_tells_the_whole_story_with_the_generation_in_each_line() {
         tokio::spawn(async move { session.token().await })
     };
     let waiting = [wait(), wait(), wait()];
-    settle().await;
-    endpoint.call().await.fail(
+    run_pending_tasks().await;
+    endpoint.next_call().await.fail(
         RefreshError::transient("down")
             .with_log_message("503")
             .with_retry_after(std::time::Duration::from_secs(9)),
@@ -62,15 +62,12 @@ async fn b63_the_log_tells_the_whole_story_with_the_generation_in_each_line() {
     }
     session.reset_backoff();
     let waiting = wait();
-    endpoint.call().await.give("A2 R2 600");
+    endpoint.next_call().await.succeed("A2 R2 600");
     waiting.await.unwrap().unwrap();
     session.set_token(token("A3 - 600")).unwrap();
-    let asked = tokio::spawn({
-        let session = session.clone();
-        async move { session.refresh().await }
-    });
-    endpoint.call().await.fail(RefreshError::grant_ended("invalid_grant"));
-    asked.await.unwrap().unwrap_err();
+    let refresh = spawn_refresh(&session);
+    endpoint.next_call().await.fail(RefreshError::grant_ended("invalid_grant"));
+    refresh.await.unwrap().unwrap_err();
     session.sign_in(token("B1 Q1 600"));
     session.mark_rejected(&session.try_token().unwrap());
     let _ = session.sign_out();
@@ -78,18 +75,18 @@ async fn b63_the_log_tells_the_whole_story_with_the_generation_in_each_line() {
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let mut lines = log.lines();
     for (generation, words) in [
-        (1, "token refresh starts refresh.reason=Expired"),
-        (1, "caller waits for the running refresh"),
-        (1, "caller waits for the running refresh"),
+        (1, "token refresh started refresh.reason=Expired"),
+        (1, "waiting for token refresh"),
+        (1, "waiting for token refresh"),
         (1, "token refresh failed"),
-        (1, "token refresh starts"),
-        (1, "token could not be saved"),
-        (2, "token renewed"),
+        (1, "token refresh started"),
+        (1, "failed to save token, will retry"),
+        (2, "token refreshed"),
         (3, "token set"),
-        (3, "token refresh starts refresh.reason=Requested"),
-        (3, "grant has ended"),
+        (3, "token refresh started refresh.reason=Requested"),
+        (3, "grant no longer valid, user must sign in again"),
         (4, "signed in"),
-        (4, "token refused by a server"),
+        (4, "access token rejected"),
         (4, "signed out"),
     ] {
         let line = lines.next().unwrap_or_else(|| panic!("no line for {words:?} in\n{log}"));

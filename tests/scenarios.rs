@@ -1,4 +1,4 @@
-//! The table of scenarios, run on the whole layer: real callers, tasks and timers, with time in the test's hands.
+//! The table of scenarios on the whole layer: real callers, tasks and timers, with paused time.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -6,6 +6,7 @@
     reason = "tests fail by panics, have tokio's tasks and timers, and report"
 )]
 
+#[path = "support/scenario.rs"]
 mod scenario;
 
 use std::{
@@ -20,7 +21,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header::AUTHORIZATION};
-use scenario::{Action, Driver, Failure, Given, Hook, Seen, Standing, Start, TokenSpec, event, kind, reason};
+use scenario::{Action, Driver, Given, Hook, Seen, Standing, Start, event, kind, reason, seconds, shown};
 use tokio::{
     runtime::Runtime,
     sync::oneshot,
@@ -42,27 +43,27 @@ use tower_reauth::{
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Client = BoxCloneSyncService<Request<Bytes>, Response<Bytes>, BoxError>;
 
-/// The session and the layer, their surroundings, and what was seen of them.
+/// The session, the layer and their environment.
 struct Layered {
     runtime: Runtime,
     start: Instant,
     clock: TestClock,
     session: Session,
     client: Client,
-    /// Sends nothing again.
-    client_of_once: Client,
-    stage: Arc<Mutex<Stage>>,
+    /// Retries nothing.
+    client_without_replay: Client,
+    observed: Arc<Mutex<Observed>>,
     tokens: BTreeMap<u64, AccessToken>,
 }
 
 #[derive(Default)]
-struct Stage {
+struct Observed {
     callers: Vec<Caller>,
-    /// The refresher's calls that are not answered, the oldest first.
+    /// The refresher's calls without a response, the oldest first.
     calls: Vec<(Arc<Mutex<Control>>, oneshot::Sender<Command>)>,
     saves: Vec<oneshot::Sender<Result<(), &'static str>>>,
     revocations: Vec<oneshot::Sender<()>>,
-    sendings: BTreeMap<(String, usize), usize>,
+    attempts: BTreeMap<(String, usize), usize>,
     generation: u64,
     seen: Seen,
 }
@@ -71,22 +72,22 @@ struct Caller {
     who: String,
     index: usize,
     task: Option<JoinHandle<()>>,
-    /// Sent, not answered.
-    answer: Option<oneshot::Sender<Option<u16>>>,
+    /// Sent, without a response.
+    response: Option<oneshot::Sender<Option<u16>>>,
     waits: bool,
-    given: Option<AccessToken>,
+    token: Option<AccessToken>,
 }
 
 #[derive(Clone)]
 struct CallerId(usize);
 
 enum Command {
-    Answer(Result<Token, RefreshError>),
+    Respond(Result<Token, RefreshError>),
     Panic,
     Inside(Action),
 }
 
-/// What the test does to a task.
+/// How the test controls a task.
 #[derive(Default)]
 struct Control {
     stalled: bool,
@@ -99,13 +100,13 @@ struct Controlled {
     control: Arc<Mutex<Control>>,
 }
 
-struct StageSpawn {
+struct TestSpawner {
     ready: bool,
     runtime: tokio::runtime::Handle,
 }
 
 thread_local! {
-    /// The task that is polled.
+    /// The task that is being polled.
     static CURRENT: RefCell<Option<Arc<Mutex<Control>>>> = const { RefCell::new(None) };
     /// The task that called the refresher last.
     static LAST: RefCell<Option<Arc<Mutex<Control>>>> = const { RefCell::new(None) };
@@ -134,7 +135,7 @@ impl Future for Controlled {
     }
 }
 
-impl Spawner for StageSpawn {
+impl Spawner for TestSpawner {
     fn spawn(&self, task: Task) -> Result<(), NoRuntime> {
         if !self.ready {
             return Err(NoRuntime);
@@ -148,63 +149,24 @@ impl Spawner for StageSpawn {
     }
 }
 
-fn seconds(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
-}
-
-fn token_of(spec: &TokenSpec) -> Token {
-    let mut builder = Token::builder(&spec.access);
-    if let Some(refresh) = &spec.refresh {
-        builder = builder.refresh_token(refresh);
-    }
-    if let Some(life) = spec.life {
-        builder = builder.expires_in(seconds(life));
-    }
-    if let Some(until) = spec.until {
-        builder = builder.expires_at(SystemTime::UNIX_EPOCH + seconds(until));
-    }
-    if let Some(refresh_at) = spec.refresh_at {
-        builder = builder.refresh_in(seconds(refresh_at));
-    }
-    builder.build().unwrap()
-}
-
-fn error_of(failure: &Failure) -> RefreshError {
-    let error = match failure.kind.as_str() {
-        "transient" => RefreshError::transient("transient"),
-        "unknown" => RefreshError::outcome_unknown("unknown"),
-        "configuration" => RefreshError::misconfigured("configuration"),
-        "ended" => RefreshError::grant_ended("ended"),
-        other => panic!("unknown failure {other}"),
-    };
-    match failure.retry_after {
-        Some(wait) => error.with_retry_after(seconds(wait)),
-        None => error,
-    }
-}
-
-fn answer_of(action: &Action) -> Command {
+fn command_of(action: &Action) -> Command {
     match action {
-        Action::Gives(spec) => Command::Answer(Ok(token_of(spec))),
-        Action::Fails(failure) => Command::Answer(Err(error_of(failure))),
+        Action::Gives(spec) => Command::Respond(Ok(spec.token())),
+        Action::Fails(failure) => Command::Respond(Err(failure.error())),
         Action::Panics => Command::Panic,
         other => panic!("{other:?} is nothing that a refresher does"),
     }
 }
 
-fn shown(token: &Token) -> String {
-    format!("{} {}", token.access_token(), token.refresh_token().unwrap_or("-"))
-}
-
-impl Stage {
-    fn say(&mut self, caller: usize, course: String) {
+impl Observed {
+    fn record(&mut self, caller: usize, outcome: String) {
         let Caller { who, index, .. } = &self.callers[caller];
-        self.seen.who.insert((who.clone(), *index), course);
+        self.seen.who.insert((who.clone(), *index), outcome);
         self.callers[caller].waits = false;
     }
 
-    fn say_of(&mut self, who: &str, course: String) {
-        self.seen.who.insert((who.to_owned(), 0), course);
+    fn record_for(&mut self, who: &str, outcome: String) {
+        self.seen.who.insert((who.to_owned(), 0), outcome);
     }
 
     fn members(&self, who: &str) -> Vec<usize> {
@@ -217,90 +179,95 @@ impl Stage {
             who: who.to_owned(),
             index,
             task: None,
-            answer: None,
+            response: None,
             waits: true,
-            given: None,
+            token: None,
         });
         self.callers.len() - 1
     }
 }
 
-fn course_of(result: Result<AccessToken, Error>) -> (String, Option<AccessToken>) {
+fn token_outcome(result: Result<AccessToken, Error>) -> (String, Option<AccessToken>) {
     match result {
         Ok(token) => (format!("use {}", token.secret()), Some(token)),
         Err(error) => (format!("error {}", kind(&error)), None),
     }
 }
 
-/// The server: it tells what came, and answers when the test says so.
+/// The server. It records each request, and responds when the test says so.
 async fn serve(
-    stage: Arc<Mutex<Stage>>,
+    observed: Arc<Mutex<Observed>>,
     auto: Option<u16>,
     request: Request<Bytes>,
 ) -> Result<Response<Bytes>, BoxError> {
-    let answer = {
-        let mut stage = stage.lock().unwrap();
+    let response = {
+        let mut observed = observed.lock().unwrap();
         let caller = request.extensions().get::<CallerId>().expect("each request has one").0;
         let headers: Vec<_> = request.headers().get_all(AUTHORIZATION).iter().collect();
-        let course = match headers[..] {
+        let outcome = match headers[..] {
             [] => "bare".to_owned(),
             [value] if value == "Basic own" => "own".to_owned(),
             [value] => format!("use {}", value.to_str().unwrap().strip_prefix("Bearer ").unwrap()),
             _ => "several headers".to_owned(),
         };
         assert_eq!(request.body(), "body");
-        stage.say(caller, course);
-        let key = (stage.callers[caller].who.clone(), stage.callers[caller].index);
-        *stage.sendings.entry(key).or_default() += 1;
+        observed.record(caller, outcome);
+        let key = (observed.callers[caller].who.clone(), observed.callers[caller].index);
+        *observed.attempts.entry(key).or_default() += 1;
         let (sender, receiver) = oneshot::channel();
         match auto {
             Some(status) => sender.send(Some(status)).unwrap(),
-            None => stage.callers[caller].answer = Some(sender),
+            None => observed.callers[caller].response = Some(sender),
         }
         receiver
     };
-    let status = answer.await?.ok_or("the connection broke")?;
-    let mut response = Response::new(Bytes::from_static(b"answer"));
+    let status = response.await?.ok_or("the connection broke")?;
+    let mut response = Response::new(Bytes::from_static(b"response"));
     *response.status_mut() = StatusCode::from_u16(status)?;
     Ok(response)
 }
 
-fn session_of(given: &Given, clock: &TestClock, runtime: &Runtime, stage: &Arc<Mutex<Stage>>) -> Session {
+fn session_of(
+    given: &Given,
+    clock: &TestClock,
+    runtime: &Runtime,
+    observed: &Arc<Mutex<Observed>>,
+) -> Session {
     let refresher = {
-        let (stage, auto) = (Arc::clone(stage), given.auto_endpoint.clone());
+        let (observed, auto) = (Arc::clone(observed), given.auto_endpoint.clone());
         refresh_fn(move |cx: RefreshContext| {
-            let (stage, auto) = (Arc::clone(&stage), auto.clone());
+            let (observed, auto) = (Arc::clone(&observed), auto.clone());
             async move {
                 let mut commands = {
-                    let mut stage = stage.lock().unwrap();
-                    let asked = format!("{} {}", cx.refresh_token().unwrap_or("-"), reason(cx.reason()));
-                    stage.seen.asked.push(asked);
+                    let mut observed = observed.lock().unwrap();
+                    let call = format!("{} {}", cx.refresh_token().unwrap_or("-"), reason(cx.reason()));
+                    observed.seen.asked.push(call);
                     let (sender, receiver) = oneshot::channel();
                     match auto {
                         Some(auto) => {
                             let action = match Action::parse(&auto) {
-                                Action::Gives(spec) => Action::Gives(spec.fill(stage.generation + 1)),
+                                Action::Gives(spec) => Action::Gives(spec.fill(observed.generation + 1)),
                                 other => other,
                             };
-                            let _ = sender.send(answer_of(&action));
+                            let _ = sender.send(command_of(&action));
                         }
                         None => {
                             let control = CURRENT.with_borrow(|current| current.clone().unwrap());
                             LAST.set(Some(Arc::clone(&control)));
-                            stage.calls.push((control, sender));
+                            observed.calls.push((control, sender));
                         }
                     }
                     receiver
                 };
                 loop {
-                    match commands.await.expect("the test answers") {
-                        Command::Answer(answer) => return answer,
+                    match commands.await.expect("the test responds") {
+                        Command::Respond(result) => return result,
                         Command::Panic => panic!("as the scenario says"),
                         Command::Inside(action) => {
                             let receiver = {
                                 let (sender, receiver) = oneshot::channel();
                                 let control = CURRENT.with_borrow(|current| current.clone().unwrap());
-                                stage.lock().unwrap().calls.push((control, sender));
+                                observed.lock().unwrap().calls.push((control, sender));
                                 receiver
                             };
                             INSIDE.with_borrow(|inside| inside.clone().unwrap())(action).await;
@@ -313,7 +280,7 @@ fn session_of(given: &Given, clock: &TestClock, runtime: &Runtime, stage: &Arc<M
     };
     let mut builder = Session::builder(refresher)
         .clock(clock.clone())
-        .spawner(StageSpawn { ready: given.runtime, runtime: runtime.handle().clone() })
+        .spawner(TestSpawner { ready: given.runtime, runtime: runtime.handle().clone() })
         .refresh_early(given.early)
         .jitter(given.jitter)
         .random_seed(given.seed)
@@ -325,7 +292,7 @@ fn session_of(given: &Given, clock: &TestClock, runtime: &Runtime, stage: &Arc<M
         Start::Empty => builder,
         Start::RefreshToken(token) => builder.refresh_token(token),
         Start::SignedOut => builder.signed_out(),
-        Start::Token(spec) => builder.token(token_of(spec)),
+        Start::Token(spec) => builder.token(spec.token()),
     };
     if let Some(window) = given.window {
         builder = builder.refresh_window(seconds(window));
@@ -337,40 +304,40 @@ fn session_of(given: &Given, clock: &TestClock, runtime: &Runtime, stage: &Arc<M
         builder = builder.max_waiters(most);
     }
     if let Some(save) = given.save {
-        let stage = Arc::clone(stage);
+        let observed = Arc::clone(observed);
         builder = builder.save_with(move |token: Token| {
             let (sender, receiver) = oneshot::channel();
-            let mut stage = stage.lock().unwrap();
-            stage.seen.saved.push(shown(&token));
+            let mut observed = observed.lock().unwrap();
+            observed.seen.saved.push(shown(&token));
             match save {
                 Hook::Ok => sender.send(Ok(())).unwrap(),
                 Hook::Fails => sender.send(Err("fails")).unwrap(),
-                Hook::Held => stage.saves.push(sender),
+                Hook::Held => observed.saves.push(sender),
             }
             async move {
-                match receiver.await.expect("the test answers") {
+                match receiver.await.expect("the test responds") {
                     Err("panics") => panic!("as the scenario says"),
                     result => result,
                 }
             }
         });
     }
-    let (revoking, revoke) = (Arc::clone(stage), given.revoke);
+    let (revoking, revoke) = (Arc::clone(observed), given.revoke);
     builder = builder.revoke_with(move |token: Token| {
         let (sender, receiver) = oneshot::channel();
-        let mut stage = revoking.lock().unwrap();
-        stage.seen.revoked.push(shown(&token));
+        let mut observed = revoking.lock().unwrap();
+        observed.seen.revoked.push(shown(&token));
         match revoke {
-            Hook::Held => stage.revocations.push(sender),
+            Hook::Held => observed.revocations.push(sender),
             _ => sender.send(()).unwrap(),
         }
         receiver
     });
-    let told = Arc::clone(stage);
+    let recorder = Arc::clone(observed);
     builder = builder.on_event(move |happened| {
-        let mut stage = told.lock().unwrap();
-        stage.generation = happened.generation;
-        stage.seen.events.extend(event(&happened.kind));
+        let mut observed = recorder.lock().unwrap();
+        observed.generation = happened.generation;
+        observed.seen.events.extend(event(&happened.kind));
     });
     builder.build()
 }
@@ -388,10 +355,10 @@ impl Layered {
         let entered = runtime.enter();
         let start = Instant::now();
         let clock = TestClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
-        let stage = Arc::<Mutex<Stage>>::default();
-        stage.lock().unwrap().generation = u64::from(matches!(given.start, Start::Token(_)));
-        let session = session_of(given, &clock, &runtime, &stage);
-        let (server, auto) = (Arc::clone(&stage), given.auto_server);
+        let observed = Arc::<Mutex<Observed>>::default();
+        observed.lock().unwrap().generation = u64::from(matches!(given.start, Start::Token(_)));
+        let session = session_of(given, &clock, &runtime, &observed);
+        let (server, auto) = (Arc::clone(&observed), given.auto_server);
         let server = service_fn(move |request| serve(Arc::clone(&server), auto, request));
         let rejects = given.rejects.clone();
         let layer = AuthLayer::from_session(session.clone())
@@ -401,20 +368,29 @@ impl Layered {
                 false => Verdict::Accept,
             }));
         let client = BoxCloneSyncService::new(layer.layer(server.clone()));
-        let client_of_once = BoxCloneSyncService::new(layer.with_replay(NoReplay).layer(server));
+        let client_without_replay = BoxCloneSyncService::new(layer.with_replay(NoReplay).layer(server));
         drop(entered);
-        let this =
-            Self { runtime, start, clock, session, client, client_of_once, stage, tokens: BTreeMap::new() };
-        let (session, client, stage) = (this.session.clone(), this.client.clone(), Arc::clone(&this.stage));
+        let this = Self {
+            runtime,
+            start,
+            clock,
+            session,
+            client,
+            client_without_replay,
+            observed,
+            tokens: BTreeMap::new(),
+        };
+        let (session, client, observed) =
+            (this.session.clone(), this.client.clone(), Arc::clone(&this.observed));
         INSIDE.set(Some(Arc::new(move |action| {
-            Box::pin(inside(action, session.clone(), client.clone(), Arc::clone(&stage)))
+            Box::pin(inside(action, session.clone(), client.clone(), Arc::clone(&observed)))
         })));
         this
     }
 
-    /// Runs all that can run without time passing.
+    /// Runs all tasks until they wait, without time passing.
     fn settle(&mut self) {
-        let rounds = 64 + self.stage.lock().unwrap().callers.len() / 16;
+        let rounds = 64 + self.observed.lock().unwrap().callers.len() / 16;
         self.runtime.block_on(async {
             for _ in 0..rounds {
                 tokio::task::yield_now().await;
@@ -430,48 +406,48 @@ impl Layered {
     where
         F: Future<Output = Result<AccessToken, Error>> + Send + 'static,
     {
-        let caller = self.stage.lock().unwrap().join(who);
-        let stage = Arc::clone(&self.stage);
+        let caller = self.observed.lock().unwrap().join(who);
+        let observed = Arc::clone(&self.observed);
         let task = self.runtime.spawn(async move {
-            let (course, given) = course_of(future.await);
-            let mut stage = stage.lock().unwrap();
-            stage.say(caller, course);
-            stage.callers[caller].given = given;
+            let (outcome, token) = token_outcome(future.await);
+            let mut observed = observed.lock().unwrap();
+            observed.record(caller, outcome);
+            observed.callers[caller].token = token;
         });
-        self.stage.lock().unwrap().callers[caller].task = Some(task);
+        self.observed.lock().unwrap().callers[caller].task = Some(task);
     }
 
     fn unit_caller(&self, who: &str, future: impl Future<Output = &'static str> + Send + 'static) {
-        let caller = self.stage.lock().unwrap().join(who);
-        let stage = Arc::clone(&self.stage);
+        let caller = self.observed.lock().unwrap().join(who);
+        let observed = Arc::clone(&self.observed);
         self.runtime.spawn(async move {
             let end = future.await;
-            stage.lock().unwrap().say(caller, end.to_owned());
+            observed.lock().unwrap().record(caller, end.to_owned());
         });
     }
 
     fn call(&self, who: &str, once: bool, no_token: bool, own: bool, patience: Option<f64>) {
-        let caller = self.stage.lock().unwrap().join(who);
+        let caller = self.observed.lock().unwrap().join(who);
         let request = request(caller, no_token, own, patience);
-        let client = if once { &self.client_of_once } else { &self.client };
+        let client = if once { &self.client_without_replay } else { &self.client };
         let response = client.clone().oneshot(request);
-        let stage = Arc::clone(&self.stage);
+        let observed = Arc::clone(&self.observed);
         let task = self.runtime.spawn(async move {
-            let course = outcome(response.await);
-            stage.lock().unwrap().say(caller, course);
+            let outcome = outcome(response.await);
+            observed.lock().unwrap().record(caller, outcome);
         });
-        self.stage.lock().unwrap().callers[caller].task = Some(task);
+        self.observed.lock().unwrap().callers[caller].task = Some(task);
     }
 
     fn current_call(&self) -> (Arc<Mutex<Control>>, oneshot::Sender<Command>) {
-        self.stage.lock().unwrap().calls.pop().expect("a refresher runs")
+        self.observed.lock().unwrap().calls.pop().expect("a refresher runs")
     }
 
     fn end_save(&self, end: Result<(), &'static str>) {
-        let mut stage = self.stage.lock().unwrap();
-        // A save whose limit came isn't listened to any more.
-        stage.saves.retain(|save| !save.is_closed());
-        let _ = stage.saves.remove(0).send(end);
+        let mut observed = self.observed.lock().unwrap();
+        // A save that timed out has no receiver any more.
+        observed.saves.retain(|save| !save.is_closed());
+        let _ = observed.saves.remove(0).send(end);
     }
 }
 
@@ -505,31 +481,31 @@ fn outcome(result: Result<Response<Bytes>, BoxError>) -> String {
     }
 }
 
-/// What is done from within the refresher's own task.
-async fn inside(action: Action, session: Session, client: Client, stage: Arc<Mutex<Stage>>) {
+/// A call from the refresher's own task.
+async fn inside(action: Action, session: Session, client: Client, observed: Arc<Mutex<Observed>>) {
     let at_once = async |future: Pin<Box<dyn Future<Output = String> + Send>>| {
         let mut future = future;
         poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
     };
-    let (who, course) = match action {
+    let (who, outcome) = match action {
         Action::Call { who, .. } => {
-            let caller = stage.lock().unwrap().join(&who);
+            let caller = observed.lock().unwrap().join(&who);
             let response = client.oneshot(request(caller, false, false, None));
             (who, at_once(Box::pin(async { outcome(response.await) })).await)
         }
         Action::Token(who) => {
-            (who, at_once(Box::pin(async move { course_of(session.token().await).0 })).await)
+            (who, at_once(Box::pin(async move { token_outcome(session.token().await).0 })).await)
         }
         Action::RefreshNow(who) => {
-            (who, at_once(Box::pin(async move { course_of(session.refresh().await).0 })).await)
+            (who, at_once(Box::pin(async move { token_outcome(session.refresh().await).0 })).await)
         }
         other => panic!("{other:?} isn't done inside"),
     };
-    let course = match course {
-        Poll::Ready(course) => course,
+    let outcome = match outcome {
+        Poll::Ready(outcome) => outcome,
         Poll::Pending => "wait".to_owned(),
     };
-    stage.lock().unwrap().say_of(&who, course);
+    observed.lock().unwrap().record_for(&who, outcome);
 }
 
 impl Driver for Layered {
@@ -541,7 +517,7 @@ impl Driver for Layered {
 
     fn perform(&mut self, action: &Action) {
         let handle = self.runtime.handle().clone();
-        // Elsewhere tokio's time would be the real one.
+        // Outside the runtime, tokio's time would be the real one.
         let _entered = handle.enter();
         let session = self.session.clone();
         match action.clone() {
@@ -553,57 +529,57 @@ impl Driver for Layered {
             Action::Token(who) => self.token_caller(&who, async move { session.token().await }),
             Action::RefreshNow(who) => self.token_caller(&who, async move { session.refresh().await }),
             Action::Try(who) => {
-                let course =
+                let outcome =
                     session.try_token().map_or("none".into(), |token| format!("use {}", token.secret()));
-                self.stage.lock().unwrap().say_of(&who, course);
+                self.observed.lock().unwrap().record_for(&who, outcome);
             }
             Action::TokenAfter { who, of } => {
-                let refused = {
-                    let stage = self.stage.lock().unwrap();
-                    let of = stage.members(&of)[0];
-                    stage.callers[of].given.clone().expect("it was given a token")
+                let rejected = {
+                    let observed = self.observed.lock().unwrap();
+                    let of = observed.members(&of)[0];
+                    observed.callers[of].token.clone().expect("it got a token")
                 };
-                self.token_caller(&who, async move { session.token_after_rejection(&refused).await });
+                self.token_caller(&who, async move { session.token_after_rejection(&rejected).await });
             }
             Action::Inside(inner) => {
                 let (_, call) = self.current_call();
                 let _ = call.send(Command::Inside(*inner));
             }
             Action::Drop(who) => {
-                let mut stage = self.stage.lock().unwrap();
-                for caller in stage.members(&who) {
-                    stage.callers[caller].waits = false;
-                    if let Some(task) = stage.callers[caller].task.take() {
+                let mut observed = self.observed.lock().unwrap();
+                for caller in observed.members(&who) {
+                    observed.callers[caller].waits = false;
+                    if let Some(task) = observed.callers[caller].task.take() {
                         task.abort();
                     }
                 }
             }
             Action::Answer { who, status } => {
-                let answers: Vec<_> = {
-                    let mut stage = self.stage.lock().unwrap();
-                    let members = stage.members(&who);
-                    let answered: Vec<_> = members
+                let responses: Vec<_> = {
+                    let mut observed = self.observed.lock().unwrap();
+                    let members = observed.members(&who);
+                    let sent: Vec<_> = members
                         .into_iter()
-                        .filter(|caller| stage.callers[*caller].answer.is_some())
+                        .filter(|caller| observed.callers[*caller].response.is_some())
                         .collect();
-                    for caller in &answered {
-                        // Unless it says otherwise in this step.
-                        stage.callers[*caller].waits = true;
+                    for caller in &sent {
+                        // Unless something else is recorded in this step.
+                        observed.callers[*caller].waits = true;
                     }
-                    answered.into_iter().filter_map(|caller| stage.callers[caller].answer.take()).collect()
+                    sent.into_iter().filter_map(|caller| observed.callers[caller].response.take()).collect()
                 };
-                for answer in answers {
-                    let _ = answer.send(status);
+                for response in responses {
+                    let _ = response.send(status);
                 }
             }
             Action::Gives(_) | Action::Fails(_) | Action::Panics => {
                 let (_, call) = self.current_call();
-                let _ = call.send(answer_of(action));
+                let _ = call.send(command_of(action));
             }
             Action::Gone | Action::Stalls => {
                 let control = {
-                    let stage = self.stage.lock().unwrap();
-                    match stage.calls.last() {
+                    let observed = self.observed.lock().unwrap();
+                    match observed.calls.last() {
                         Some((control, _)) => Arc::clone(control),
                         None => LAST.with_borrow(|last| last.clone().expect("a flight runs")),
                     }
@@ -616,27 +592,27 @@ impl Driver for Layered {
                 }
             }
             Action::Late(inner) => {
-                let (control, call) = self.stage.lock().unwrap().calls.remove(0);
+                let (control, call) = self.observed.lock().unwrap().calls.remove(0);
                 let mut control = control.lock().unwrap();
                 control.stalled = false;
                 if let Some(waker) = control.waker.take() {
                     waker.wake();
                 }
-                let _ = call.send(answer_of(&inner));
+                let _ = call.send(command_of(&inner));
             }
             Action::Saved => self.end_save(Ok(())),
             Action::SaveFails => self.end_save(Err("fails")),
             Action::SavePanics => self.end_save(Err("panics")),
             Action::RevokeEnds => {
-                let revocation = self.stage.lock().unwrap().revocations.remove(0);
+                let revocation = self.observed.lock().unwrap().revocations.remove(0);
                 let _ = revocation.send(());
             }
             Action::Set(spec) => {
-                if let Err(error) = session.set_token(token_of(&spec)) {
-                    self.stage.lock().unwrap().say_of("set", format!("error {}", kind(&error)));
+                if let Err(error) = session.set_token(spec.token()) {
+                    self.observed.lock().unwrap().record_for("set", format!("error {}", kind(&error)));
                 }
             }
-            Action::SignIn(spec) => session.sign_in(token_of(&spec)),
+            Action::SignIn(spec) => session.sign_in(spec.token()),
             Action::SignOut => drop(session.sign_out()),
             Action::Invalidate(generation) => {
                 if let Some(token) = self.tokens.get(&generation) {
@@ -664,11 +640,11 @@ impl Driver for Layered {
     }
 
     fn seen(&mut self) -> Seen {
-        let mut stage = self.stage.lock().unwrap();
-        let mut seen = std::mem::take(&mut stage.seen);
-        for caller in &mut stage.callers {
-            // It began to wait in this step: nothing else was seen of it.
-            if std::mem::take(&mut caller.waits) && caller.answer.is_none() {
+        let mut observed = self.observed.lock().unwrap();
+        let mut seen = std::mem::take(&mut observed.seen);
+        for caller in &mut observed.callers {
+            // It started to wait in this step, as nothing else was recorded.
+            if std::mem::take(&mut caller.waits) && caller.response.is_none() {
                 seen.who.entry((caller.who.clone(), caller.index)).or_insert_with(|| "wait".into());
             }
         }
@@ -705,28 +681,28 @@ impl Driver for Layered {
     }
 
     fn most_sendings(&self) -> usize {
-        self.stage.lock().unwrap().sendings.values().copied().max().unwrap_or(0)
+        self.observed.lock().unwrap().attempts.values().copied().max().unwrap_or(0)
     }
 
     fn still_waits(&self, who: &str) -> bool {
-        let stage = self.stage.lock().unwrap();
-        let members = stage.members(who);
+        let observed = self.observed.lock().unwrap();
+        let members = observed.members(who);
         members.iter().all(|caller| {
-            let caller = &stage.callers[*caller];
-            caller.answer.is_none() && caller.task.as_ref().is_some_and(|task| !task.is_finished())
+            let caller = &observed.callers[*caller];
+            caller.response.is_none() && caller.task.as_ref().is_some_and(|task| !task.is_finished())
         })
     }
 }
 
-/// Runs the scenarios of one row, or all.
-fn hold(row: Option<&str>) {
+/// Runs the scenarios of one row, or all of them.
+fn run(row: Option<&str>) {
     let mut failures = Vec::new();
-    let mut run = 0;
+    let mut count = 0;
     for scenario in scenario::scenarios() {
         if row.is_some_and(|row| !scenario.rows.iter().any(|own| own == row)) {
             continue;
         }
-        run += 1;
+        count += 1;
         let outcome = std::panic::catch_unwind(|| {
             let mut layered = Layered::new(&scenario.given);
             scenario::run(&scenario, &mut layered)
@@ -738,21 +714,21 @@ fn hold(row: Option<&str>) {
         };
         failures.push(format!("{} {:?}\n    {difference}", scenario.name, scenario.rows));
     }
-    println!("scenarios on the layer: {run} run, {} failed", failures.len());
-    assert!(run > 0, "no scenario has this row");
+    println!("scenarios on the layer: {count} run, {} failed", failures.len());
+    assert!(count > 0, "no scenario has this row");
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 #[test]
-fn every_scenario_of_the_table_holds_on_the_layer() {
-    hold(None);
+fn all_scenarios_hold_on_the_layer() {
+    run(None);
 }
 
 macro_rules! promises {
     ($($test:ident $row:literal)*) => {
         $(#[test]
         fn $test() {
-            hold(Some($row));
+            run(Some($row));
         })*
     };
 }
@@ -762,14 +738,14 @@ promises! {
     p02_refresh_tokens_are_presented_once "p02"
     p03_cancelling_cancels_nothing_else "p03"
     p04_late_rejections_are_harmless "p04"
-    p05_no_loops_no_storms "p05"
-    p06_stale_makes_nobody_wait "p06"
+    p05_no_loops_and_no_storms "p05"
+    p06_a_stale_token_never_makes_a_caller_wait "p06"
     p07_transient_failure_is_shared_and_paced "p07"
-    p08_an_ended_grant_ends_once "p08"
-    p09_panics_and_lost_runtimes "p09"
+    p08_an_ended_grant_ends_the_session_once "p08"
+    p09_panics_and_lost_runtimes_are_errors "p09"
     p10_sign_in_and_sign_out_win "p10"
-    p12_needs_itself "p12"
-    p13_sleep_and_clock_steps "p13"
-    p17_shutdown_and_saves "p17"
-    p18_unknown_outcomes "p18"
+    p12_a_refresh_that_needs_itself_is_an_error "p12"
+    p13_sleep_and_clock_steps_are_survived "p13"
+    p17_shutdown_waits_for_saves "p17"
+    p18_unknown_outcomes_are_repeated_once "p18"
 }

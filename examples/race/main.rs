@@ -13,8 +13,8 @@
 //! The example also runs against Django REST framework with simplejwt:
 //!
 //! ```sh
-//! python3 -m venv v && v/bin/pip install -r tests/servers/requirements.txt
-//! v/bin/python tests/servers/simplejwt_server.py 8000 --mode gunicorn --workers 1 &
+//! python3 -m venv v && v/bin/pip install -r tests/support/servers/requirements.txt
+//! v/bin/python tests/support/servers/simplejwt_server.py 8000 --mode gunicorn --workers 1 &
 //! cargo run --release --example race -- --server http://127.0.0.1:8000
 //! ```
 #![forbid(unsafe_code)]

@@ -34,7 +34,7 @@ Options:
   --revoke-mid-traffic N    adds a fourth run: while N callers use a valid token, the server revokes it
   --svg FILE                draws the timelines into FILE
   --server URL              uses this backend instead of the built-in one. It needs the routes of
-                            tests/servers/simplejwt_server.py: /auth/token/, /auth/token/refresh/, /messages/,
+                            tests/support/servers/simplejwt_server.py: /auth/token/, /auth/token/refresh/, /messages/,
                             /dashboard/stats/, /tickets/ and /_counts
   --help                    prints this help
 

@@ -26,8 +26,8 @@ mod layer;
 mod mutex;
 mod naive;
 mod options;
-#[path = "../../tests/servers/mod.rs"]
-#[allow(dead_code, reason = "the tests use the rest")]
+#[path = "../../tests/support/servers/mod.rs"]
+#[allow(dead_code, reason = "tests use the rest")]
 mod servers;
 mod trial;
 

@@ -41,13 +41,13 @@ pub struct WaitTimeout {
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(
     not(feature = "grpc"),
-    expect(dead_code, reason = "an outer layer asks for it; gRPC's is the only one")
+    allow(dead_code, reason = "asked for by an outer layer; gRPC's is the only one")
 )]
 pub(crate) struct ReportToken;
 
 /// Response extension: which token the request carried.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(not(feature = "grpc"), expect(dead_code, reason = "as above"))]
+#[cfg_attr(not(feature = "grpc"), allow(dead_code, reason = "as above"))]
 pub(crate) struct SentToken(pub(crate) TokenId);
 
 // === impl WaitTimeout ===

@@ -1,13 +1,13 @@
-//! Dropping a caller at any point ends that caller alone.
+//! Dropping a caller cancels only that caller.
 
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_reauth::{AuthLayer, Session};
 
-use crate::support::{BoxError, Given, endpoint, expired, get, settle, token};
+use crate::support::{BoxError, RecordedTokens, endpoint, expired, get, run_pending_tasks, token};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Who {
+enum Dropped {
     Starter,
     Waiter,
     All,
@@ -20,20 +20,14 @@ enum Point {
     AfterWakeBeforePoll,
 }
 
-/// B92, B93, B94, B95, B96 and C06: whoever is dropped, wherever, the others and the session get the token.
+/// Whichever callers are dropped, at any point, the others and the session get the token.
 #[tokio::test(start_paused = true)]
-async fn p03_drop_matrix_of_token() {
-    for who in [Who::Starter, Who::Waiter, Who::All] {
+async fn p03_c06_a_dropped_token_call_ends_only_itself() {
+    for dropped in [Dropped::Starter, Dropped::Waiter, Dropped::All] {
         for point in [Point::BeforeTheFirstPoll, Point::BetweenPolls, Point::AfterWakeBeforePoll] {
             let (refresher, mut endpoint) = endpoint();
-            let saved = Given::default();
-            let save = saved.clone();
-            let session = expired(refresher)
-                .save_with(move |token| {
-                    save.push(&token);
-                    async { Ok::<_, BoxError>(()) }
-                })
-                .build();
+            let saved = RecordedTokens::default();
+            let session = expired(refresher).save_with(saved.hook()).build();
             let start = || {
                 task::spawn({
                     let session = session.clone();
@@ -41,57 +35,57 @@ async fn p03_drop_matrix_of_token() {
                 })
             };
             let mut callers: Vec<_> = (0..3).map(|_| Some(start())).collect();
-            let doomed = |index: usize| match who {
-                Who::Starter => index == 0,
-                Who::Waiter => index == 1,
-                Who::All => true,
+            let is_dropped = |index: usize| match dropped {
+                Dropped::Starter => index == 0,
+                Dropped::Waiter => index == 1,
+                Dropped::All => true,
             };
-            let drop_doomed = |callers: &mut Vec<Option<_>>| {
+            let drop_callers = |callers: &mut Vec<Option<_>>| {
                 for (index, caller) in callers.iter_mut().enumerate() {
-                    if doomed(index) {
+                    if is_dropped(index) {
                         *caller = None;
                     }
                 }
             };
             if point == Point::BeforeTheFirstPoll {
-                drop_doomed(&mut callers);
+                drop_callers(&mut callers);
             }
             for caller in callers.iter_mut().flatten() {
                 assert_pending!(caller.poll());
             }
-            settle().await;
-            let asked = usize::from(point != Point::BeforeTheFirstPoll || who != Who::All);
-            assert_eq!(endpoint.asked(), asked, "{who:?} {point:?}");
+            run_pending_tasks().await;
+            let call_count = usize::from(point != Point::BeforeTheFirstPoll || dropped != Dropped::All);
+            assert_eq!(endpoint.call_count(), call_count, "{dropped:?} {point:?}");
             if point == Point::BetweenPolls {
                 for caller in callers.iter_mut().flatten() {
                     assert_pending!(caller.poll());
                 }
-                drop_doomed(&mut callers);
+                drop_callers(&mut callers);
             }
-            if asked == 0 {
+            if call_count == 0 {
                 continue;
             }
-            endpoint.call().await.give("A2 R2 600");
-            settle().await;
+            endpoint.next_call().await.succeed("A2 R2 600");
+            run_pending_tasks().await;
             if point == Point::AfterWakeBeforePoll {
                 assert!(callers.iter().flatten().all(|caller| caller.is_woken()));
-                drop_doomed(&mut callers);
+                drop_callers(&mut callers);
             }
             for caller in callers.iter_mut().flatten() {
-                assert!(caller.is_woken(), "asleep: {who:?} {point:?}");
+                assert!(caller.is_woken(), "asleep: {dropped:?} {point:?}");
                 assert_eq!(assert_ready!(caller.poll()).unwrap().secret(), "A2");
             }
-            assert_eq!(saved.all(), ["A2 R2"], "{who:?} {point:?}");
+            assert_eq!(saved.all(), ["A2 R2"], "{dropped:?} {point:?}");
             assert_eq!(session.token().await.unwrap().secret(), "A2");
-            assert_eq!((endpoint.asked(), session.status().waiters()), (1, 0));
+            assert_eq!((endpoint.call_count(), session.status().waiters()), (1, 0));
         }
     }
 }
 
-/// The same through the layer, in each state of its future: the request is never sent after its drop.
+/// The same through the layer. A request is never sent after it was dropped.
 #[tokio::test(start_paused = true)]
-async fn p03_b101_drop_matrix_of_a_request() {
-    for who in [Who::Starter, Who::Waiter, Who::All] {
+async fn p03_b101_a_dropped_request_ends_only_itself() {
+    for dropped in [Dropped::Starter, Dropped::Waiter, Dropped::All] {
         for point in [Point::BeforeTheFirstPoll, Point::BetweenPolls, Point::AfterWakeBeforePoll] {
             let (refresher, mut endpoint) = endpoint();
             let session = expired(refresher).build();
@@ -106,91 +100,85 @@ async fn p03_b101_drop_matrix_of_a_request() {
             let client = AuthLayer::from_session(session.clone()).layer(server);
             let mut callers: Vec<_> =
                 (0..3).map(|_| Some(task::spawn(client.clone().oneshot(get())))).collect();
-            let drop_doomed = |callers: &mut Vec<Option<_>>| match who {
-                Who::Starter => callers[0] = None,
-                Who::Waiter => callers[1] = None,
-                Who::All => callers.iter_mut().for_each(|caller| *caller = None),
+            let drop_callers = |callers: &mut Vec<Option<_>>| match dropped {
+                Dropped::Starter => callers[0] = None,
+                Dropped::Waiter => callers[1] = None,
+                Dropped::All => callers.iter_mut().for_each(|caller| *caller = None),
             };
             if point == Point::BeforeTheFirstPoll {
-                drop_doomed(&mut callers);
+                drop_callers(&mut callers);
             }
             for caller in callers.iter_mut().flatten() {
                 assert_pending!(caller.poll());
             }
-            settle().await;
+            run_pending_tasks().await;
             if point == Point::BetweenPolls {
-                drop_doomed(&mut callers);
+                drop_callers(&mut callers);
             }
-            if endpoint.asked() == 0 {
+            if endpoint.call_count() == 0 {
                 continue;
             }
-            endpoint.call().await.give("A2 R2 600");
-            settle().await;
+            endpoint.next_call().await.succeed("A2 R2 600");
+            run_pending_tasks().await;
             if point == Point::AfterWakeBeforePoll {
-                drop_doomed(&mut callers);
+                drop_callers(&mut callers);
             }
             let left = callers.iter().flatten().count();
             for caller in callers.iter_mut().flatten() {
                 assert!(caller.is_woken());
                 assert!(assert_ready!(caller.poll()).is_ok());
             }
-            assert_eq!(sent.load(std::sync::atomic::Ordering::SeqCst), left, "{who:?} {point:?}");
+            assert_eq!(sent.load(std::sync::atomic::Ordering::SeqCst), left, "{dropped:?} {point:?}");
             assert_eq!(session.status().generation(), 2);
         }
     }
 }
 
-/// The request that began a background refresh ends; its runtime's other work goes on.
+/// The request that started the refresh has its response before the refresh ends.
 #[tokio::test(start_paused = true)]
-async fn p03_b98_a_background_refresh_is_not_its_starters() {
+async fn p03_b98_a_background_refresh_outlives_the_request_that_started_it() {
     let (refresher, mut endpoint) = endpoint();
     let clock = crate::support::clock();
     let session =
         Session::builder(refresher).token(token("A1 R1 600")).jitter(false).clock(clock.clone()).build();
     clock.step(std::time::Duration::from_secs(420));
     assert_eq!(session.token().await.unwrap().secret(), "A1");
-    let call = endpoint.call().await;
+    let call = endpoint.next_call().await;
     assert_eq!(call.cx.reason(), tower_reauth::refresh::RefreshReason::Stale);
-    call.give("A2 R2 600");
-    settle().await;
+    call.succeed("A2 R2 600");
+    run_pending_tasks().await;
     assert_eq!(session.token().await.unwrap().secret(), "A2");
 }
 
-/// B100 and C84: an outer time limit ends its caller; the flight has its own.
+/// The flight has its own timeout.
 #[tokio::test(start_paused = true)]
-async fn p03_b100_c84_an_outer_limit_bounds_the_wait() {
+async fn p03_b100_c84_an_outer_timeout_ends_only_its_caller() {
     let (refresher, mut endpoint) = endpoint();
     let session = expired(refresher).build();
     let limit = std::time::Duration::from_secs(2);
     assert!(tokio::time::timeout(limit, session.token()).await.is_err());
     assert!(session.status().is_refreshing());
-    let call = endpoint.call().await;
-    assert!(!call.is_given_up());
+    let call = endpoint.next_call().await;
+    assert!(!call.is_dropped());
     let error = tokio::time::timeout(std::time::Duration::from_secs(100), session.refresh());
     assert!(error.await.unwrap().unwrap_err().is_timeout());
     tokio::time::sleep(std::time::Duration::from_secs(30)).await;
-    assert!(call.is_given_up(), "the flight's limit");
+    assert!(call.is_dropped(), "the flight has timed out");
     assert!(!session.status().is_refreshing());
     assert!(session.status().last_error().unwrap().is_outcome_unknown());
 }
 
-/// A session's last handle goes in mid-flight: the rotated token is saved all the same.
+/// The last handle of the session is dropped mid-flight.
 #[tokio::test(start_paused = true)]
-async fn p03_b102_a_dropped_session_still_saves_what_comes() {
+async fn p03_b102_the_token_is_saved_though_the_session_was_dropped() {
     let (refresher, mut endpoint) = endpoint();
-    let saved = Given::default();
-    let save = saved.clone();
-    let session = expired(refresher)
-        .save_with(move |token| {
-            save.push(&token);
-            async { Ok::<_, BoxError>(()) }
-        })
-        .build();
+    let saved = RecordedTokens::default();
+    let session = expired(refresher).save_with(saved.hook()).build();
     let mut caller = task::spawn(async move { session.token().await });
     assert_pending!(caller.poll());
-    let call = endpoint.call().await;
+    let call = endpoint.next_call().await;
     drop(caller);
-    call.give("A2 R2 600");
-    settle().await;
+    call.succeed("A2 R2 600");
+    run_pending_tasks().await;
     assert_eq!(saved.all(), ["A2 R2"]);
 }

@@ -6,10 +6,10 @@ use tower_reauth::Session;
 
 use crate::support::{clock, endpoint, token};
 
-/// A clock that was set back is seen by the first call: time that passes after it isn't hidden by the step.
+/// The first call after the step notices it, so time that passes later isn't hidden by it.
 #[tokio::test(start_paused = true)]
-async fn p13_a_sleep_after_a_clock_set_back_is_seen() {
-    let (refresher, __endpoint) = endpoint();
+async fn p13_time_that_passes_after_a_step_back_counts() {
+    let (refresher, _endpoint) = endpoint();
     let clock = clock();
     let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock.clone()).build();
     clock.step_back(Duration::from_secs(3600));
@@ -19,10 +19,10 @@ async fn p13_a_sleep_after_a_clock_set_back_is_seen() {
     assert!(session.try_token().is_none());
 }
 
-/// A clock that is set back by less than the token's age: the monotonic one has the larger difference.
+/// A step that is smaller than the token's age: the monotonic clock's difference is larger.
 #[tokio::test(start_paused = true)]
-async fn p13_a_clock_set_back_a_little_lengthens_no_life() {
-    let (refresher, __endpoint) = endpoint();
+async fn p13_a_small_step_back_does_not_extend_the_lifetime() {
+    let (refresher, _endpoint) = endpoint();
     let clock = clock();
     let session = Session::builder(refresher)
         .token(token("A1 R1 600"))
@@ -37,31 +37,31 @@ async fn p13_a_clock_set_back_a_little_lengthens_no_life() {
     assert!(session.status().is_expired() && session.try_token().is_none());
 }
 
-/// The wall clock of a stored token's receipt is the only one that a new process has.
+/// A new process has only the wall clock to compare with.
 #[tokio::test(start_paused = true)]
-async fn p13_a_stored_token_that_expired_while_nothing_ran_is_not_sent() {
+async fn p13_a_stored_token_that_expired_while_no_process_ran_is_not_used() {
     let clock = clock();
     let stored = token("A1 R1 600");
-    let (refresher, __endpoint) = endpoint();
+    let (refresher, _endpoint) = endpoint();
     let first = Session::builder(refresher).token(stored).clock(clock.clone()).build();
     let expires_at = first.status().expires_at().unwrap();
     drop(first);
     clock.step(Duration::from_secs(86_400));
-    let (refresher, __endpoint) = crate::support::endpoint();
+    let (refresher, _endpoint) = crate::support::endpoint();
     let stored =
         tower_reauth::Token::builder("A1").refresh_token("R1").expires_at(expires_at).build().unwrap();
     let second = Session::builder(refresher).token(stored).clock(clock).build();
     assert!(second.status().is_expired() && second.try_token().is_none());
 }
 
-/// Wall clocks at the edges of what can be told are no panic and no token that lives for ever.
+/// They neither panic nor make a token valid forever.
 #[tokio::test(start_paused = true)]
-async fn p13_absurd_wall_clocks_are_survived() {
+async fn p13_wall_clocks_at_the_limits_are_survived() {
     use std::time::SystemTime;
 
     for start in [SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + Duration::from_secs(9_000_000_000)] {
         let clock = tower_reauth::rt::TestClock::new(start);
-        let (refresher, __endpoint) = endpoint();
+        let (refresher, _endpoint) = endpoint();
         let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock.clone()).build();
         assert!(session.status().is_fresh());
         clock.step_back(Duration::from_secs(1 << 40));
@@ -69,4 +69,17 @@ async fn p13_absurd_wall_clocks_are_survived() {
         tokio::time::advance(Duration::from_secs(600)).await;
         assert!(session.status().is_expired(), "by the monotonic clock");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p13_callers_and_status_agree_on_the_expiry_after_a_step_back() {
+    let clock = clock();
+    let (refresher, _endpoint) = endpoint();
+    let session =
+        Session::builder(refresher).token(token("A1 R1 600")).jitter(false).clock(clock.clone()).build();
+    clock.step_back(Duration::from_secs(3600));
+    let slow_path = session.token().await.unwrap().expires_at();
+    let fast_path = session.token().await.unwrap().expires_at();
+    let status = session.status().expires_at();
+    assert_eq!((slow_path, fast_path), (status, status));
 }

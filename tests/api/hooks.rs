@@ -4,59 +4,55 @@ use std::time::Duration;
 
 use tower_reauth::{RefreshError, Session, Token};
 
-use crate::support::{BoxError, Given, clock, endpoint, expired, settle, token};
+use crate::support::{
+    BoxError, RecordedTokens, clock, endpoint, expired, run_pending_tasks, spawn_token, token,
+};
 
-/// C15: the rotated token is saved before any request is sent with the new access token.
+/// The token is saved before any request is sent with it.
 #[tokio::test(start_paused = true)]
-async fn p02_c15_c32_the_hook_sees_the_carried_over_refresh_token_and_absolute_times() {
+async fn p02_c15_c32_the_save_hook_gets_the_kept_refresh_token_and_absolute_times() {
     let (refresher, mut endpoint) = endpoint();
-    let (given, mut gets) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, mut saved) = tokio::sync::mpsc::unbounded_channel();
     let session = expired(refresher)
         .save_with(move |token: Token| {
-            let _ = given.send(token);
+            let _ = sender.send(token);
             async { Ok::<_, BoxError>(()) }
         })
         .build();
-    let call = tokio::spawn({
-        let session = session.clone();
-        async move { session.token().await }
-    });
-    endpoint.call().await.give("A2 - 600");
+    let call = spawn_token(&session);
+    endpoint.next_call().await.succeed("A2 - 600");
     assert_eq!(call.await.unwrap().unwrap().secret(), "A2");
-    let saved = gets.recv().await.unwrap();
+    let saved = saved.recv().await.unwrap();
     assert_eq!((saved.access_token(), saved.refresh_token()), ("A2", Some("R1")));
-    let life = saved.expires_at().unwrap().duration_since(saved.received_at().unwrap()).unwrap();
-    assert_eq!(life, Duration::from_secs(600));
-    // Requests see the shortened end.
+    let lifetime = saved.expires_at().unwrap().duration_since(saved.received_at().unwrap()).unwrap();
+    assert_eq!(lifetime, Duration::from_secs(600));
+    // Requests see the expiry less the margin.
     assert_eq!(
         session.token().await.unwrap().expires_at().unwrap(),
         saved.expires_at().unwrap() - Duration::from_secs(30)
     );
 }
 
-/// A restart with the stored token: the same session again, with the same windows.
+/// After a restart with the stored token, expiry and window are as before.
 #[tokio::test(start_paused = true)]
-async fn p02_a_stored_token_is_restored_whole() {
+async fn p02_a_stored_token_is_restored_unchanged() {
     let (refresher, mut endpoint) = endpoint();
-    let (given, mut gets) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, mut saved) = tokio::sync::mpsc::unbounded_channel();
     let clock = clock();
     let first = Session::builder(refresher)
         .refresh_token("R0")
         .clock(clock.clone())
         .save_with(move |token: Token| {
-            let _ = given.send(token);
+            let _ = sender.send(token);
             async { Ok::<_, BoxError>(()) }
         })
         .build();
-    let call = tokio::spawn({
-        let first = first.clone();
-        async move { first.token().await }
-    });
-    endpoint.call().await.give("A1 R1 600");
+    let call = spawn_token(&first);
+    endpoint.next_call().await.succeed("A1 R1 600");
     let expires_at = call.await.unwrap().unwrap().expires_at();
-    let stored = gets.recv().await.unwrap();
+    let stored = saved.recv().await.unwrap();
     tokio::time::advance(Duration::from_secs(300)).await;
-    let (refresher, __endpoint) = crate::support::endpoint();
+    let (refresher, _endpoint) = crate::support::endpoint();
     let second = Session::builder(refresher).token(stored).jitter(false).clock(clock.clone()).build();
     assert_eq!(second.status().expires_at(), expires_at);
     clock.step(Duration::from_millis(119_999));
@@ -65,11 +61,11 @@ async fn p02_a_stored_token_is_restored_whole() {
     assert!(second.status().is_stale());
 }
 
-/// C16: the store is out of order, and nobody notices but the status.
+/// While the store fails, callers get their token and the status reports it.
 #[tokio::test(start_paused = true)]
-async fn p17_c16_a_failed_save_is_tried_again_by_a_shutdown() {
+async fn p17_c16_a_failed_save_is_retried_by_shutdown() {
     let (refresher, mut endpoint) = endpoint();
-    let saved = Given::default();
+    let saved = RecordedTokens::default();
     let (fails, save) = (std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true)), saved.clone());
     let failing = std::sync::Arc::clone(&fails);
     let session = expired(refresher)
@@ -79,11 +75,8 @@ async fn p17_c16_a_failed_save_is_tried_again_by_a_shutdown() {
             async move { if fails { Err("the keychain is locked") } else { Ok(()) } }
         })
         .build();
-    let call = tokio::spawn({
-        let session = session.clone();
-        async move { session.token().await }
-    });
-    endpoint.call().await.give("A2 R2 600");
+    let call = spawn_token(&session);
+    endpoint.next_call().await.succeed("A2 R2 600");
     assert!(call.await.unwrap().is_ok());
     assert!(session.status().is_unsaved());
     assert!(session.shutdown(Duration::from_secs(3)).await.unwrap_err().is_unsaved());
@@ -91,44 +84,40 @@ async fn p17_c16_a_failed_save_is_tried_again_by_a_shutdown() {
     assert!(session.shutdown(Duration::from_secs(3)).await.is_ok());
     assert_eq!(saved.all(), ["A2 R2", "A2 R2", "A2 R2"]);
     assert!(!session.status().is_unsaved());
-    // It stays shut down, and serves what it has.
+    // It stays shut down, and still serves its token.
     assert_eq!(session.token().await.unwrap().secret(), "A2");
     assert!(session.refresh().await.unwrap_err().is_shut_down());
 }
 
-/// C13: a program that ends waits for the refresh that its last call began.
+/// A process that exits waits for the refresh that its last call started.
 #[tokio::test(start_paused = true)]
 async fn p17_c13_shutdown_waits_for_the_flight_and_its_save() {
     let (refresher, mut endpoint) = endpoint();
-    let saved = Given::default();
-    let save = saved.clone();
+    let saved = RecordedTokens::default();
     let clock = clock();
     let session = Session::builder(refresher)
         .token(token("A1 R1 600"))
         .clock(clock.clone())
-        .save_with(move |token| {
-            save.push(&token);
-            async { Ok::<_, BoxError>(()) }
-        })
+        .save_with(saved.hook())
         .build();
     clock.step(Duration::from_secs(500));
     assert_eq!(session.token().await.unwrap().secret(), "A1");
-    let end = tokio::spawn({
+    let shutdown = tokio::spawn({
         let session = session.clone();
         async move { session.shutdown(Duration::from_secs(3)).await }
     });
-    settle().await;
-    assert!(!end.is_finished());
-    endpoint.call().await.give("A2 R2 600");
-    end.await.unwrap().unwrap();
+    run_pending_tasks().await;
+    assert!(!shutdown.is_finished());
+    endpoint.next_call().await.succeed("A2 R2 600");
+    shutdown.await.unwrap().unwrap();
     assert_eq!(saved.all(), ["A2 R2"]);
 }
 
-/// C98: what a refresh brings after the sign-out goes to the revoke hook, and `settled` waits for that.
+/// `idle` waits for the revoke hook.
 #[tokio::test(start_paused = true)]
-async fn p10_c98_b142_the_late_token_is_revoked_before_the_session_is_settled() {
+async fn p10_c98_b142_a_token_that_arrives_after_the_sign_out_is_revoked_before_the_session_is_idle() {
     let (refresher, mut endpoint) = endpoint();
-    let revoked = Given::default();
+    let revoked = RecordedTokens::default();
     let revoke = revoked.clone();
     let release = std::sync::Arc::new(tokio::sync::Notify::new());
     let released = std::sync::Arc::clone(&release);
@@ -142,57 +131,48 @@ async fn p10_c98_b142_the_late_token_is_revoked_before_the_session_is_settled() 
             }
         })
         .build();
-    let waiting = tokio::spawn({
-        let session = session.clone();
-        async move { session.token().await }
-    });
-    let call = endpoint.call().await;
+    let waiting = spawn_token(&session);
+    let call = endpoint.next_call().await;
     let _ = session.sign_out();
-    let settled = tokio::spawn({
+    let idle = tokio::spawn({
         let session = session.clone();
         async move { session.idle().await }
     });
-    call.give("A2 R2 600");
+    call.succeed("A2 R2 600");
     assert!(waiting.await.unwrap().unwrap_err().is_signed_out());
-    settle().await;
+    run_pending_tasks().await;
     assert_eq!(revoked.all(), ["A2 R2"]);
-    assert!(!settled.is_finished());
+    assert!(!idle.is_finished());
     release.notify_one();
-    settled.await.unwrap();
+    idle.await.unwrap();
     assert!(session.status().is_signed_out());
 }
 
-/// A revoke hook that panics or never ends holds nobody up for good.
+/// It delays `idle` only until its timeout.
 #[tokio::test(start_paused = true)]
-async fn p09_a_revoke_hook_that_never_ends_is_cut_by_the_limit() {
+async fn p09_a_revoke_hook_that_never_ends_times_out() {
     let (refresher, mut endpoint) = endpoint();
     let session = expired(refresher).revoke_with(|_| std::future::pending::<Result<(), BoxError>>()).build();
-    let waiting = tokio::spawn({
-        let session = session.clone();
-        async move { session.token().await }
-    });
-    let call = endpoint.call().await;
+    let waiting = spawn_token(&session);
+    let call = endpoint.next_call().await;
     let _ = session.sign_out();
-    call.give("A2 R2 600");
+    call.succeed("A2 R2 600");
     assert!(waiting.await.unwrap().is_err());
     session.idle().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn p09_an_event_hook_that_panics_is_nothing_to_the_session() {
+async fn p09_a_panic_in_the_event_hook_does_not_affect_the_session() {
     let (refresher, mut endpoint) = endpoint();
     let session = expired(refresher).on_event(|_| panic!("in the listener")).build();
-    let waiting = tokio::spawn({
-        let session = session.clone();
-        async move { session.token().await }
-    });
-    endpoint.call().await.give("A2 R2 600");
+    let waiting = spawn_token(&session);
+    endpoint.next_call().await.succeed("A2 R2 600");
     assert_eq!(waiting.await.unwrap().unwrap().secret(), "A2");
 }
 
-/// C95, C97: an answer that is no token is the refresher's typed error, and the last good token stays.
+/// An invalid token is a typed error of the refresher, and the last good token stays.
 #[tokio::test(start_paused = true)]
-async fn c95_an_answer_that_no_header_can_carry_takes_nothing_away() {
+async fn c95_a_response_that_no_header_can_carry_leaves_the_token_in_use() {
     let refresher = tower_reauth::refresh_fn(|_| async {
         let token = Token::builder("A\u{2011}2").build()?;
         Ok::<_, RefreshError>(token)
@@ -204,16 +184,16 @@ async fn c95_an_answer_that_no_header_can_carry_takes_nothing_away() {
     assert_eq!(session.token().await.unwrap().secret(), "A1");
 }
 
-/// What an operator needs to know: "disk full" is in the event, of each try, and of a revocation, too.
+/// An operator sees "disk full" in the event of each failed save, and the error of a failed revocation.
 #[tokio::test(start_paused = true)]
-async fn p17_a_hook_that_fails_says_why() {
+async fn p17_the_event_of_a_failed_hook_has_the_cause() {
     use std::sync::{Arc, Mutex};
 
     use tower_reauth::event::EventKind;
 
     let (refresher, mut endpoint) = endpoint();
-    let told = Arc::<Mutex<Vec<String>>>::default();
-    let listen = Arc::clone(&told);
+    let events = Arc::<Mutex<Vec<String>>>::default();
+    let listen = Arc::clone(&events);
     let session = expired(refresher)
         .save_with(|_| async { Err(BoxError::from("disk full")) })
         .revoke_with(|_| async { Err(BoxError::from("503")) })
@@ -227,18 +207,18 @@ async fn p17_a_hook_that_fails_says_why() {
             listen.lock().unwrap().push(format!("{what} {why:?}"));
         })
         .build();
-    let ask = || {
+    let demand = || {
         let session = session.clone();
         tokio::spawn(async move { session.token().await })
     };
-    let waiting = ask();
-    endpoint.call().await.give("A2 R2 600");
+    let waiting = demand();
+    endpoint.next_call().await.succeed("A2 R2 600");
     waiting.await.unwrap().unwrap();
     session.shutdown(Duration::from_secs(3)).await.unwrap_err();
-    assert_eq!(*told.lock().unwrap(), ["save Some(\"disk full\")", "save Some(\"disk full\")"]);
+    assert_eq!(*events.lock().unwrap(), ["save Some(\"disk full\")", "save Some(\"disk full\")"]);
 
     let (refresher, mut endpoint) = crate::support::endpoint();
-    let listen = Arc::clone(&told);
+    let listen = Arc::clone(&events);
     let session = expired(refresher)
         .revoke_with(|_| std::future::pending::<Result<(), BoxError>>())
         .on_event(move |event| {
@@ -247,14 +227,24 @@ async fn p17_a_hook_that_fails_says_why() {
             }
         })
         .build();
-    let waiting = tokio::spawn({
-        let session = session.clone();
-        async move { session.token().await }
-    });
-    let call = endpoint.call().await;
+    let waiting = spawn_token(&session);
+    let call = endpoint.next_call().await;
     let _ = session.sign_out();
-    call.give("A2 R2 600");
+    call.succeed("A2 R2 600");
     waiting.await.unwrap().unwrap_err();
     session.idle().await;
-    assert_eq!(told.lock().unwrap().last().unwrap(), "revoke false");
+    assert_eq!(events.lock().unwrap().last().unwrap(), "revoke false");
+}
+
+#[tokio::test(start_paused = true)]
+async fn d33_each_listener_is_called() {
+    let (refresher, _endpoint) = crate::support::endpoint();
+    let calls = std::sync::Arc::<std::sync::Mutex<Vec<&str>>>::default();
+    let listener = |name| {
+        let calls = std::sync::Arc::clone(&calls);
+        move |_: &tower_reauth::event::Event| calls.lock().unwrap().push(name)
+    };
+    let session = expired(refresher).on_event(listener("first")).on_event(listener("second")).build();
+    let _ = session.sign_out();
+    assert_eq!(*calls.lock().unwrap(), ["first", "second"]);
 }

@@ -1,24 +1,31 @@
-//! The crate's behaviour through its public API, one file a subject.
+//! The crate's behaviour through its public API, one file per subject.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "tests fail by panics, and have tokio's tasks and timers"
+    reason = "tests fail by panics, and use tokio's tasks and timers"
 )]
 
+mod backoff;
+mod buffered;
 mod builder;
 mod cancellation;
 mod clocks;
-mod ends;
+mod flight_ends;
+mod gated;
 mod hooks;
-mod itself;
+mod injection;
+mod layer_order;
 mod one_flight;
-mod order;
 mod origins;
+mod panics;
+mod promises;
 mod readiness;
+mod reentrancy;
 mod rejections;
 mod replay;
-mod requests;
+mod saves;
 mod secrets;
+mod sign_in;
 mod watching;
 
 #[path = "../support/mod.rs"]

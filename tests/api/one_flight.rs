@@ -6,14 +6,14 @@ use tokio::{sync::Barrier, task::JoinSet};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_reauth::{AuthLayer, RefreshError, Session, rt::SystemClock};
 
-use crate::support::{BoxError, endpoint, expired, get, settle, token};
+use crate::support::{BoxError, endpoint, expired, get, run_pending_tasks, spawn_token, token};
 
 async fn echo(request: http::Request<()>) -> Result<http::Response<String>, BoxError> {
     let header = request.headers()["authorization"].to_str()?.to_owned();
     Ok(http::Response::new(header))
 }
 
-/// Threads, clones, layers, clients and `token()` alike.
+/// From several threads, through clones, layers and clients, and with `token()`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn p01_c01_b50_callers_of_every_kind_cause_one_refresh() {
     const EACH: usize = 500;
@@ -37,15 +37,15 @@ async fn p01_c01_b50_callers_of_every_kind_cause_one_refresh() {
             }
         });
     }
-    let call = endpoint.call().await;
+    let call = endpoint.next_call().await;
     while session.status().waiters() < 4 * EACH {
         tokio::task::yield_now().await;
     }
     assert_eq!(call.cx.refresh_token(), Some("R1"));
-    call.give("A2 R2 600");
+    call.succeed("A2 R2 600");
     let tokens: BTreeSet<_> = callers.join_all().await.into_iter().collect();
     assert_eq!(tokens, BTreeSet::from(["Bearer A2".to_owned()]));
-    assert_eq!((endpoint.asked(), session.status().generation()), (1, 2));
+    assert_eq!((endpoint.call_count(), session.status().generation()), (1, 2));
     assert_eq!(session.status().waiters(), 0);
 }
 
@@ -58,7 +58,7 @@ async fn b60_c10_all_waiters_share_one_failure_and_its_source() {
         let session = session.clone();
         callers.spawn(async move { session.token().await.unwrap_err() });
     }
-    endpoint.call().await.fail(RefreshError::transient(std::io::Error::other("no route")));
+    endpoint.next_call().await.fail(RefreshError::transient(std::io::Error::other("no route")));
     for error in callers.join_all().await {
         assert!(error.is_transient() && error.is_retryable());
         assert_eq!(error.retry_at(), session.status().retry_at());
@@ -67,46 +67,40 @@ async fn b60_c10_all_waiters_share_one_failure_and_its_source() {
         assert_eq!(source.downcast_ref::<std::io::Error>().unwrap().to_string(), "no route");
     }
     assert!(session.token().await.unwrap_err().is_transient());
-    assert_eq!(endpoint.asked(), 1);
+    assert_eq!(endpoint.call_count(), 1);
 }
 
-/// C61: a server's `Retry-After` is obeyed up to an hour.
+/// `Retry-After` is honoured up to an hour.
 #[tokio::test(start_paused = true)]
-async fn p07_c61_a_retry_after_of_days_is_an_hour() {
+async fn p07_c61_a_retry_after_of_days_is_clamped_to_an_hour() {
     let (refresher, mut endpoint) = endpoint();
     let clock = crate::support::clock();
     let session = expired(refresher).clock(clock.clone()).build();
-    let waiting = tokio::spawn({
-        let session = session.clone();
-        async move { session.token().await }
-    });
+    let waiting = spawn_token(&session);
     let days = Duration::from_secs(3 * 86_400);
-    endpoint.call().await.fail(RefreshError::transient("busy").with_retry_after(days));
+    endpoint.next_call().await.fail(RefreshError::transient("busy").with_retry_after(days));
     let error = waiting.await.unwrap().unwrap_err();
     let wait = error.retry_at().unwrap().duration_since(tower_reauth::rt::Clock::now(&clock).wall()).unwrap();
     assert_eq!(wait, Duration::from_secs(3600));
 }
 
 #[tokio::test(start_paused = true)]
-async fn b51_two_sessions_are_two() {
-    let (one, mut asked_one) = endpoint();
-    let (other, asked_other) = endpoint();
+async fn b51_two_sessions_are_independent() {
+    let (one, mut endpoint_one) = endpoint();
+    let (other, endpoint_other) = endpoint();
     let one = expired(one).build();
     let other = Session::builder(other).token(token("B1 Q1 600")).build();
-    let waiting = tokio::spawn({
-        let one = one.clone();
-        async move { one.token().await }
-    });
-    settle().await;
+    let waiting = spawn_token(&one);
+    run_pending_tasks().await;
     assert_eq!(other.token().await.unwrap().secret(), "B1");
-    asked_one.call().await.give("A2 R2 600");
+    endpoint_one.next_call().await.succeed("A2 R2 600");
     assert_eq!(waiting.await.unwrap().unwrap().secret(), "A2");
-    assert_eq!((asked_other.asked(), other.status().generation()), (0, 1));
+    assert_eq!((endpoint_other.call_count(), other.status().generation()), (0, 1));
 }
 
-/// A refresher that answers in the very call, on the very task.
+/// The refresher responds within its first poll.
 #[tokio::test(start_paused = true)]
-async fn b55_a_refresh_that_ends_at_once_deadlocks_nobody() {
+async fn b55_a_refresh_that_ends_at_once_does_not_deadlock() {
     let refresher = tower_reauth::refresh_fn(|_| std::future::ready(Ok(token("A2 R2 600"))));
     let session = expired(refresher).build();
     let callers: Vec<_> = (0..100)
@@ -120,9 +114,9 @@ async fn b55_a_refresh_that_ends_at_once_deadlocks_nobody() {
     }
 }
 
-/// Lives of a millisecond, under steady load from many threads: it ends, and nobody fails.
+/// Under load from several threads, no caller fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn b54_lives_of_a_millisecond_end_well() {
+async fn b54_lifetimes_of_a_millisecond_do_not_deadlock() {
     let refresher = tower_reauth::refresh_fn(|_| std::future::ready(Ok(token("A2 R2 0.001"))));
     let session = Session::builder(refresher).build();
     let mut callers = JoinSet::new();
@@ -133,13 +127,13 @@ async fn b54_lives_of_a_millisecond_end_well() {
     assert!(callers.join_all().await.into_iter().all(|token| token.is_ok()));
 }
 
-/// The early refreshes of many sessions with one lifetime are spread over the window.
+/// The early refreshes of many sessions with the same lifetime are spread over the window.
 #[tokio::test(start_paused = true)]
 async fn c63_b73_early_refreshes_are_spread() {
     let spread = |jitter: bool| {
         let mut due = Vec::new();
         for seed in 0..1000 {
-            let (refresher, __endpoint) = endpoint();
+            let (refresher, _endpoint) = endpoint();
             let clock = crate::support::clock();
             let session = Session::builder(refresher)
                 .token(token("A1 R1 3600"))
@@ -148,7 +142,7 @@ async fn c63_b73_early_refreshes_are_spread() {
                 .jitter(jitter)
                 .clock(clock.clone())
                 .build();
-            // Bisect the instant at which it becomes stale, in seconds.
+            // Bisect the second at which it becomes stale.
             let (mut fresh, mut stale, mut at) = (3000_u64, 3600_u64, 0_u64);
             while stale - fresh > 1 {
                 let middle = (fresh + stale) / 2;

@@ -1,4 +1,4 @@
-//! tower's contract: readiness is asked for, used once, and not held while waiting.
+//! tower's contract: each readiness is used once, and none is held while a request waits.
 
 use std::{
     future::Future,
@@ -14,41 +14,42 @@ use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, load_shed::error::Overloaded, service_fn};
 use tower_reauth::{AuthLayer, RefreshError, Session, SkipAuth, refresh_fn};
 
-use crate::support::{BoxError, endpoint, expired, get, settle, token};
+use crate::gated::Gated;
+use crate::support::{BoxError, endpoint, expired, get, run_pending_tasks, token};
 
-/// Panics when it is called without having been made ready, and counts how many are ready and not called.
+/// Panics if it is called without readiness, and counts the readiness that is held.
 #[derive(Debug)]
-struct Strict {
+struct StrictService {
     ready: bool,
     held: Arc<AtomicUsize>,
     calls: Arc<AtomicUsize>,
 }
 
-impl Strict {
+impl StrictService {
     fn new() -> Self {
         Self { ready: false, held: Arc::default(), calls: Arc::default() }
     }
 
-    fn give_back(&mut self) {
+    fn release(&mut self) {
         if std::mem::take(&mut self.ready) {
             self.held.fetch_sub(1, Ordering::SeqCst);
         }
     }
 }
 
-impl Clone for Strict {
+impl Clone for StrictService {
     fn clone(&self) -> Self {
         Self { ready: false, held: Arc::clone(&self.held), calls: Arc::clone(&self.calls) }
     }
 }
 
-impl Drop for Strict {
+impl Drop for StrictService {
     fn drop(&mut self) {
-        self.give_back();
+        self.release();
     }
 }
 
-impl Service<http::Request<()>> for Strict {
+impl Service<http::Request<()>> for StrictService {
     type Response = http::Response<()>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
@@ -62,7 +63,7 @@ impl Service<http::Request<()>> for Strict {
 
     fn call(&mut self, _: http::Request<()>) -> Self::Future {
         assert!(self.ready, "called without readiness");
-        self.give_back();
+        self.release();
         self.calls.fetch_add(1, Ordering::SeqCst);
         Box::pin(async { Ok(http::Response::new(())) })
     }
@@ -70,29 +71,29 @@ impl Service<http::Request<()>> for Strict {
 
 #[tokio::test(start_paused = true)]
 async fn p11_call_only_on_a_ready_service_and_each_readiness_used_once() {
-    let strict = Strict::new();
+    let strict = StrictService::new();
     let (held, calls) = (Arc::clone(&strict.held), Arc::clone(&strict.calls));
     let (refresher, mut endpoint) = endpoint();
     let session = expired(refresher).build();
     let mut client = AuthLayer::from_session(session.clone()).layer(strict);
 
-    // A request that waits gives its readiness back.
+    // A request that waits releases its readiness.
     let waiting = client.ready().await.unwrap().call(get());
     assert_eq!(held.load(Ordering::SeqCst), 0);
     let mut waiting = task::spawn(waiting);
     assert_pending!(waiting.poll());
-    // The service goes on being usable meanwhile: made ready anew.
+    // Meanwhile the service can be made ready again.
     let mut marked = get();
     marked.extensions_mut().insert(SkipAuth);
     client.ready().await.unwrap().call(marked).await.unwrap();
 
-    endpoint.call().await.give("A2 R2 600");
-    settle().await;
+    endpoint.next_call().await.succeed("A2 R2 600");
+    run_pending_tasks().await;
     assert_ready_ok!(waiting.poll());
     client.ready().await.unwrap().call(get()).await.unwrap();
     assert_eq!((held.load(Ordering::SeqCst), calls.load(Ordering::SeqCst)), (0, 3));
 
-    // One that fails gives it back, too.
+    // A request that fails releases it, too.
     let _ = session.sign_out();
     client.ready().await.unwrap().call(get()).await.unwrap_err();
     assert_eq!((held.load(Ordering::SeqCst), calls.load(Ordering::SeqCst)), (0, 3));
@@ -100,9 +101,9 @@ async fn p11_call_only_on_a_ready_service_and_each_readiness_used_once() {
 
 #[tokio::test(start_paused = true)]
 async fn p11_a_clone_of_a_ready_service_is_not_ready() {
-    let strict = Strict::new();
+    let strict = StrictService::new();
     let held = Arc::clone(&strict.held);
-    let (refresher, __endpoint) = endpoint();
+    let (refresher, _endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 -")).build();
     let mut client = AuthLayer::from_session(session).layer(strict);
     let ready = client.ready().await.unwrap();
@@ -113,7 +114,7 @@ async fn p11_a_clone_of_a_ready_service_is_not_ready() {
     assert_eq!(held.load(Ordering::SeqCst), 0);
 }
 
-/// A refresher whose request needs the one permit of the stack that it refreshes for.
+/// The refresher's own request goes through the stack that it refreshes for.
 async fn runs_through_one_permit<S>(limited: S)
 where
     S: Service<http::Request<()>, Response = http::Response<()>, Error = BoxError>
@@ -144,18 +145,18 @@ async fn slow(_: http::Request<()>) -> Result<http::Response<()>, BoxError> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p11_under_a_concurrency_limit_of_one_a_refresher_on_the_same_stack_works() {
+async fn p11_a_refresher_shares_a_concurrency_limit_of_one() {
     let limited = ServiceBuilder::new().concurrency_limit(1).service(service_fn(slow));
     tokio::time::timeout(std::time::Duration::from_secs(5), runs_through_one_permit(limited)).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn p11_under_a_buffer_of_one_a_refresher_on_the_same_stack_works() {
+async fn p11_a_refresher_shares_a_buffer_of_one() {
     let limited = ServiceBuilder::new().buffer(1).concurrency_limit(1).service(service_fn(slow));
     tokio::time::timeout(std::time::Duration::from_secs(5), runs_through_one_permit(limited)).await.unwrap();
 }
 
-/// While requests wait for a token, the permit is free for others.
+/// While a request waits for a token, the permit is free for others.
 #[tokio::test(start_paused = true)]
 async fn p11_no_permit_is_held_while_waiting() {
     let limited = ServiceBuilder::new().load_shed().concurrency_limit(1).service(service_fn(slow));
@@ -164,9 +165,9 @@ async fn p11_no_permit_is_held_while_waiting() {
     let mut waiting = task::spawn(client.clone().oneshot(get()));
     assert_pending!(waiting.poll());
     limited.clone().oneshot(get()).await.expect("the permit is free");
-    endpoint.call().await.give("A2 R2 600");
-    settle().await;
-    // The one that waited is shed like others if the permit is taken when it gets its token.
+    endpoint.next_call().await.succeed("A2 R2 600");
+    run_pending_tasks().await;
+    // When the waiting request gets its token, the permit is taken, so it is shed.
     let mut other = task::spawn(limited.oneshot(get()));
     assert_pending!(other.poll());
     let error = match waiting.poll() {
@@ -176,9 +177,9 @@ async fn p11_no_permit_is_held_while_waiting() {
     assert!(error.is::<Overloaded>());
 }
 
-/// An inner service that fails to become ready fails its request, also after a wait.
+/// Also after a wait for the token.
 #[tokio::test(start_paused = true)]
-async fn p11_an_error_of_readiness_reaches_the_caller() {
+async fn p11_a_readiness_error_reaches_the_caller() {
     #[derive(Clone)]
     struct Broken {
         after: Arc<AtomicUsize>,
@@ -205,90 +206,50 @@ async fn p11_an_error_of_readiness_reaches_the_caller() {
     let broken = Broken { after: Arc::new(AtomicUsize::new(2)) };
     let client = AuthLayer::from_session(expired(refresher).build()).layer(broken);
     let waiting = tokio::spawn(client.oneshot(get()));
-    endpoint.call().await.give("A2 R2 600");
+    endpoint.next_call().await.succeed("A2 R2 600");
     assert_eq!(waiting.await.unwrap().unwrap_err().to_string(), "the connection is gone");
 }
 
-type Opening = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// Ready when the test says so.
-#[derive(Clone)]
-struct Gated {
-    open: tokio::sync::watch::Receiver<bool>,
-    sent: tokio::sync::mpsc::UnboundedSender<String>,
-    wait: Option<Arc<tokio::sync::Mutex<Opening>>>,
-}
-
-impl Service<http::Request<()>> for Gated {
-    type Response = http::Response<()>;
-    type Error = BoxError;
-    type Future = std::future::Ready<Result<Self::Response, BoxError>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        let mut open = self.open.clone();
-        let wait = self.wait.get_or_insert_with(|| {
-            let opened = async move {
-                let _ = open.wait_for(|open| *open).await;
-            };
-            Arc::new(tokio::sync::Mutex::new(Box::pin(opened) as Opening))
-        });
-        let mut wait = wait.try_lock().unwrap();
-        wait.as_mut().poll(cx).map(Ok)
-    }
-
-    fn call(&mut self, request: http::Request<()>) -> Self::Future {
-        self.wait = None;
-        let header = request.headers()["authorization"].to_str().unwrap().to_owned();
-        self.sent.send(header).unwrap();
-        std::future::ready(Ok(http::Response::new(())))
-    }
-}
-
-/// B53, B76: where the wait for readiness outlasts the new token, the request waits for the next one, without readiness.
+/// The request waits for the next token, without readiness.
 #[tokio::test(start_paused = true)]
 async fn p11_b76_a_token_that_expired_while_its_request_waited_for_readiness_is_not_sent() {
-    let (open, opened) = tokio::sync::watch::channel(true);
-    let (sent, mut log) = tokio::sync::mpsc::unbounded_channel();
+    let gated = Gated::new();
     let (refresher, mut endpoint) = endpoint();
     let session = expired(refresher).build();
-    let gated = Gated { open: opened, sent, wait: None };
-    let client = AuthLayer::from_session(session.clone()).layer(gated);
+    let client = AuthLayer::from_session(session.clone()).layer(gated.clone());
     let mut request = task::spawn(client.oneshot(get()));
     assert_pending!(request.poll());
-    open.send_replace(false);
-    endpoint.call().await.give("A2 R2 5");
-    settle().await;
+    gated.close();
+    endpoint.next_call().await.succeed("A2 R2 5");
+    run_pending_tasks().await;
     assert_pending!(request.poll());
     tokio::time::advance(std::time::Duration::from_secs(5)).await;
-    open.send_replace(true);
+    gated.open();
     assert_pending!(request.poll());
-    let call = endpoint.call().await;
+    let call = endpoint.next_call().await;
     assert_eq!(call.cx.refresh_token(), Some("R2"));
-    call.give("A3 R3 600");
-    settle().await;
+    call.succeed("A3 R3 600");
+    run_pending_tasks().await;
     assert_ready_ok!(request.poll());
-    assert_eq!(log.recv().await.unwrap(), "Bearer A3");
-    assert!(log.try_recv().is_err(), "sent once");
+    assert_eq!(gated.received(), ["Bearer A3"]);
 }
 
-/// The same where a newer token came meanwhile: it goes out with that.
+/// The token that it waited for was replaced.
 #[tokio::test(start_paused = true)]
-async fn p11_a_newer_token_that_came_while_a_request_waited_for_readiness_is_taken() {
-    let (open, opened) = tokio::sync::watch::channel(true);
-    let (sent, mut log) = tokio::sync::mpsc::unbounded_channel();
+async fn p11_a_newer_token_that_was_set_while_its_request_waited_for_readiness_is_used() {
+    let gated = Gated::new();
     let (refresher, mut endpoint) = endpoint();
     let session = expired(refresher).build();
-    let gated = Gated { open: opened, sent, wait: None };
-    let client = AuthLayer::from_session(session.clone()).layer(gated);
+    let client = AuthLayer::from_session(session.clone()).layer(gated.clone());
     let mut request = task::spawn(client.oneshot(get()));
     assert_pending!(request.poll());
-    open.send_replace(false);
-    endpoint.call().await.give("A2 R2 600");
-    settle().await;
+    gated.close();
+    endpoint.next_call().await.succeed("A2 R2 600");
+    run_pending_tasks().await;
     assert_pending!(request.poll());
     session.set_token(token("A9 R9 600")).unwrap();
-    open.send_replace(true);
+    gated.open();
     assert_ready_ok!(request.poll());
-    assert_eq!(log.recv().await.unwrap(), "Bearer A9");
-    assert_eq!(endpoint.asked(), 1);
+    assert_eq!(gated.received(), ["Bearer A9"]);
+    assert_eq!(endpoint.call_count(), 1);
 }

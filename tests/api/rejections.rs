@@ -1,4 +1,4 @@
-//! Refused tokens, and sending again.
+//! Rejections and retries.
 
 use std::{
     collections::BTreeMap,
@@ -20,11 +20,11 @@ use tower_reauth::{
     refresh::RefreshReason, refresh_fn, replay::NoReplay,
 };
 
-use crate::support::{BoxError, clock, endpoint, settle, token};
+use crate::support::{BoxError, clock, endpoint, run_pending_tasks, token};
 
 type Client = BoxCloneSyncService<Request<Bytes>, Response<Bytes>, BoxError>;
 
-/// Each request waits here for its answer.
+/// Each request waits here for its response.
 #[derive(Clone, Default)]
 struct Server {
     sent: Arc<Mutex<Vec<Sent>>>,
@@ -33,7 +33,7 @@ struct Server {
 struct Sent {
     number: usize,
     token: String,
-    answer: oneshot::Sender<Response<Bytes>>,
+    response: oneshot::Sender<Response<Bytes>>,
 }
 
 #[derive(Clone, Copy)]
@@ -45,9 +45,9 @@ impl Server {
         BoxCloneSyncService::new(service_fn(move |request: Request<Bytes>| {
             let number = request.extensions().get::<Number>().map_or(0, |number| number.0);
             let token = request.headers()[AUTHORIZATION].to_str().unwrap().replace("Bearer ", "");
-            let (answer, answered) = oneshot::channel();
-            sent.lock().unwrap().push(Sent { number, token, answer });
-            async move { answered.await.map_err(BoxError::from) }
+            let (response, receiver) = oneshot::channel();
+            sent.lock().unwrap().push(Sent { number, token, response });
+            async move { receiver.await.map_err(BoxError::from) }
         }))
     }
 
@@ -68,7 +68,7 @@ fn post(number: usize) -> Request<Bytes> {
     request
 }
 
-/// 1,000 requests sent with generation 1 are all refused, one by one in a random order, over two refreshes.
+/// 1,000 requests with generation 1 are rejected one by one, in random order, during two refreshes.
 #[tokio::test(start_paused = true)]
 async fn p04_a_thousand_late_rejections_cause_one_refresh_of_their_generation() {
     const REQUESTS: usize = 1000;
@@ -78,7 +78,7 @@ async fn p04_a_thousand_late_rejections_cause_one_refresh_of_their_generation() 
     let client = AuthLayer::from_session(session.clone()).layer(server.service());
     let calls: Vec<_> =
         (0..REQUESTS).map(|number| tokio::spawn(client.clone().oneshot(post(number)))).collect();
-    settle().await;
+    run_pending_tasks().await;
     for _ in 0..REQUESTS / 16 {
         tokio::task::yield_now().await;
     }
@@ -86,62 +86,62 @@ async fn p04_a_thousand_late_rejections_cause_one_refresh_of_their_generation() 
     assert_eq!(first.len(), REQUESTS);
     assert!(first.iter().all(|sent| sent.token == "A1"));
     fastrand::Rng::with_seed(4).shuffle(&mut first);
-    let mut sendings = BTreeMap::<usize, usize>::new();
+    let mut attempts = BTreeMap::<usize, usize>::new();
     for (index, sent) in first.into_iter().enumerate() {
-        sent.answer.send(status(401)).unwrap();
-        settle().await;
+        sent.response.send(status(401)).unwrap();
+        run_pending_tasks().await;
         match index {
-            0 => assert_eq!(endpoint.asked(), 1),
+            0 => assert_eq!(endpoint.call_count(), 1),
             300 => {
-                let call = endpoint.call().await;
+                let call = endpoint.next_call().await;
                 assert_eq!(
                     (call.cx.refresh_token(), call.cx.reason()),
                     (Some("R1"), RefreshReason::Rejected)
                 );
-                call.give("A2 R2 60");
-                settle().await;
+                call.succeed("A2 R2 60");
+                run_pending_tasks().await;
             }
-            // The new token becomes stale, and is replaced in the background.
+            // The new token becomes stale and is refreshed in the background.
             600 => tokio::time::advance(Duration::from_secs(40)).await,
             601 => {
                 let own = session.clone();
                 tokio::spawn(async move { own.token().await });
-                endpoint.call().await.give("A3 R3 600");
-                settle().await;
+                endpoint.next_call().await.succeed("A3 R3 600");
+                run_pending_tasks().await;
             }
             _ => {}
         }
-        for again in server.take() {
-            assert_ne!(again.token, "A1");
-            *sendings.entry(again.number).or_default() += 1;
-            again.answer.send(status(200)).unwrap();
+        for retry in server.take() {
+            assert_ne!(retry.token, "A1");
+            *attempts.entry(retry.number).or_default() += 1;
+            retry.response.send(status(200)).unwrap();
         }
     }
-    settle().await;
+    run_pending_tasks().await;
     for call in calls {
         let response = call.await.unwrap().unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.extensions().get::<AuthReport>().unwrap().attempts(), 2);
     }
-    assert!(sendings.len() == REQUESTS && sendings.values().all(|sendings| *sendings == 1));
-    assert_eq!((endpoint.asked(), session.status().generation()), (2, 3));
+    assert!(attempts.len() == REQUESTS && attempts.values().all(|attempts| *attempts == 1));
+    assert_eq!((endpoint.call_count(), session.status().generation()), (2, 3));
 }
 
-/// B105, B106, C64: what the second sending is answered is the caller's.
+/// With its headers and its body.
 #[tokio::test(start_paused = true)]
-async fn p05_b105_the_second_rejection_is_the_answer() {
+async fn p05_b105_a_second_rejection_is_returned_to_the_caller() {
     let (refresher, mut endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
     let server = Server::default();
     let client = AuthLayer::from_session(session.clone()).layer(server.service());
     let call = tokio::spawn(client.oneshot(post(0)));
-    settle().await;
-    server.take().remove(0).answer.send(status(401)).unwrap();
-    endpoint.call().await.give("A2 R2 600");
-    settle().await;
+    run_pending_tasks().await;
+    server.take().remove(0).response.send(status(401)).unwrap();
+    endpoint.next_call().await.succeed("A2 R2 600");
+    run_pending_tasks().await;
     let mut second = status(401);
     second.headers_mut().insert("www-authenticate", "Bearer realm=\"second\"".parse().unwrap());
-    server.take().remove(0).answer.send(second).unwrap();
+    server.take().remove(0).response.send(second).unwrap();
     let response = call.await.unwrap().unwrap();
     assert_eq!(response.headers()["www-authenticate"], "Bearer realm=\"second\"");
     assert_eq!(response.body(), "the server's own words");
@@ -151,21 +151,22 @@ async fn p05_b105_the_second_rejection_is_the_answer() {
     assert!(session.status().is_rejected());
 }
 
-/// 10,000 calls in ten minutes, to a server that refuses everything.
-async fn storm(answers: fn(u64) -> Result<&'static str, RefreshError>) -> (usize, usize) {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&asked);
+/// 10,000 calls in ten minutes to a server that rejects everything. Returns the number of refreshes, and the
+/// most attempts of one request.
+async fn storm(respond: fn(u64) -> Result<&'static str, RefreshError>) -> (usize, usize) {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&calls);
     let refresher = refresh_fn(move |_: RefreshContext| {
         let number = counter.fetch_add(1, Ordering::SeqCst) as u64;
-        let answer = answers(number).map(|spec| token(&spec.replace('*', &(number + 2).to_string())));
-        async move { answer }
+        let response = respond(number).map(|spec| token(&spec.replace('*', &(number + 2).to_string())));
+        async move { response }
     });
     let session = Session::builder(refresher).token(token("A1 R1 6000")).jitter(false).clock(clock()).build();
     let most = Arc::new(Mutex::new(BTreeMap::<usize, usize>::new()));
-    let sendings = Arc::clone(&most);
+    let attempts = Arc::clone(&most);
     let server = service_fn(move |request: Request<Bytes>| {
         let number = request.extensions().get::<Number>().unwrap().0;
-        *sendings.lock().unwrap().entry(number).or_default() += 1;
+        *attempts.lock().unwrap().entry(number).or_default() += 1;
         async { Ok::<_, BoxError>(status(401)) }
     });
     let client = AuthLayer::from_session(session).layer(server);
@@ -175,34 +176,34 @@ async fn storm(answers: fn(u64) -> Result<&'static str, RefreshError>) -> (usize
         tokio::time::advance(Duration::from_millis(60)).await;
     }
     let most = most.lock().unwrap().values().copied().max().unwrap();
-    (asked.load(Ordering::SeqCst), most)
+    (calls.load(Ordering::SeqCst), most)
 }
 
-/// 1 s, 1.6 s .. 120 s: fifteen tries fit into ten minutes.
+/// With delays of 1 s, 1.6 s .. 120 s, fifteen refreshes fit into ten minutes.
 #[tokio::test(start_paused = true)]
-async fn p05_b136_a_server_that_refuses_everything_is_no_storm() {
-    let (asked, most) = storm(|_| Err(RefreshError::transient("down"))).await;
-    assert!((13..=15).contains(&asked) && most == 1, "{asked} {most}");
-    let (asked, most) = storm(|_| Ok("A* R* 6000")).await;
-    assert!((13..=16).contains(&asked) && most == 2, "{asked} {most}");
-    let (asked, most) = storm(|_| Ok("A1 - 6000")).await;
-    assert!((13..=15).contains(&asked) && most == 1, "{asked} {most}");
-    let (asked, most) = storm(|_| Ok("A* R* 0.4")).await;
-    assert!((13..=16).contains(&asked) && most == 2, "{asked} {most}");
+async fn p05_b136_a_server_that_rejects_everything_causes_no_storm() {
+    let (calls, most) = storm(|_| Err(RefreshError::transient("down"))).await;
+    assert!((13..=15).contains(&calls) && most == 1, "{calls} {most}");
+    let (calls, most) = storm(|_| Ok("A* R* 6000")).await;
+    assert!((13..=16).contains(&calls) && most == 2, "{calls} {most}");
+    let (calls, most) = storm(|_| Ok("A1 - 6000")).await;
+    assert!((13..=15).contains(&calls) && most == 1, "{calls} {most}");
+    let (calls, most) = storm(|_| Ok("A* R* 0.4")).await;
+    assert!((13..=16).contains(&calls) && most == 2, "{calls} {most}");
 }
 
-/// B128: all but the credential is that of the first sending, and layers beneath run again.
+/// Only the token differs, and the inner layers run again.
 #[tokio::test(start_paused = true)]
-async fn p16_b128_b130_the_second_sending_is_the_same_request() {
+async fn p16_b128_b130_a_retry_is_the_same_request_through_the_inner_layers() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let record = Arc::clone(&seen);
     let server = service_fn(move |request: Request<Bytes>| {
         let (head, body) = request.into_parts();
         let number = head.extensions.get::<Number>().map(|number| number.0);
         let mut seen = record.lock().unwrap();
-        let refused = seen.is_empty();
+        let rejected = seen.is_empty();
         seen.push((head.method, head.uri, head.version, head.headers, number, body));
-        async move { Ok::<_, BoxError>(status(if refused { 401 } else { 200 })) }
+        async move { Ok::<_, BoxError>(status(if rejected { 401 } else { 200 })) }
     });
     let signed = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&signed);
@@ -237,38 +238,38 @@ async fn p16_b128_b130_the_second_sending_is_the_same_request() {
     assert_eq!(signed.load(Ordering::SeqCst), 2);
 }
 
-/// B125, B126, B129, C101: not sent again, its 401 is the caller's, and the next call has a new token.
+/// The caller gets the 401, and the next call gets a new token.
 #[tokio::test(start_paused = true)]
-async fn b126_what_cannot_be_sent_again_marks_the_token_all_the_same() {
+async fn b126_a_request_that_cannot_be_retried_still_marks_the_token() {
     let (refresher, mut endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
     let server = Server::default();
     let client = AuthLayer::from_session(session.clone()).with_replay(NoReplay).layer(server.service());
     let call = tokio::spawn(client.clone().oneshot(post(0)));
-    settle().await;
-    let mut refused = status(401);
+    run_pending_tasks().await;
+    let mut rejected = status(401);
     let challenge = r#"Bearer realm="https://auth.example/token",scope="pull""#;
-    refused.headers_mut().insert("www-authenticate", challenge.parse().unwrap());
-    server.take().remove(0).answer.send(refused).unwrap();
+    rejected.headers_mut().insert("www-authenticate", challenge.parse().unwrap());
+    server.take().remove(0).response.send(rejected).unwrap();
     let response = call.await.unwrap().unwrap();
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert!(response.extensions().get::<AuthReport>().is_none());
-    settle().await;
-    assert_eq!(endpoint.asked(), 0, "the next demand refreshes");
+    run_pending_tasks().await;
+    assert_eq!(endpoint.call_count(), 0, "the next demand refreshes");
     let next = tokio::spawn(client.oneshot(post(1)));
-    let call = endpoint.call().await;
-    // B120: what the server said reaches the refresher.
+    let call = endpoint.next_call().await;
+    // The challenge reaches the refresher.
     let bearer = call.cx.challenges().find("bearer").and_then(|bearer| bearer.param("scope"));
     assert_eq!((call.cx.reason(), bearer), (RefreshReason::Rejected, Some("pull")));
-    call.give("A2 R2 600");
-    settle().await;
+    call.succeed("A2 R2 600");
+    run_pending_tasks().await;
     let sent = server.take().remove(0);
     assert_eq!(sent.token, "A2");
-    sent.answer.send(status(200)).unwrap();
+    sent.response.send(status(200)).unwrap();
     next.await.unwrap().unwrap();
 }
 
-/// C66: step-up isn't helped by a refresh, in spite of its 401.
+/// A refresh doesn't help against a step-up challenge, though its status is 401.
 #[tokio::test(start_paused = true)]
 async fn c66_step_up_starts_no_refresh_and_its_scope_is_readable() {
     let (refresher, endpoint) = endpoint();
@@ -283,21 +284,21 @@ async fn c66_step_up_starts_no_refresh_and_its_scope_is_readable() {
     let challenges = Challenges::from_headers(response.headers());
     assert!(challenges.is_step_up());
     assert_eq!(challenges.find("Bearer").unwrap().param("scope"), Some("files:write"));
-    assert!(session.status().is_fresh() && endpoint.asked() == 0);
+    assert!(session.status().is_fresh() && endpoint.call_count() == 0);
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Point {
-    FirstSending,
+    FirstAttempt,
     Waiting,
     Readying,
-    SecondSending,
+    Retry,
 }
 
-/// Dropping a rejected request at each of its await points ends it alone: B101, B127, p03.
+/// At each of its await points.
 #[tokio::test(start_paused = true)]
-async fn p03_b101_drop_matrix_of_a_rejected_request() {
-    for point in [Point::FirstSending, Point::Waiting, Point::Readying, Point::SecondSending] {
+async fn p03_b101_a_dropped_rejected_request_ends_only_itself() {
+    for point in [Point::FirstAttempt, Point::Waiting, Point::Readying, Point::Retry] {
         let (refresher, mut endpoint) = endpoint();
         let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
         let server = Server::default();
@@ -313,45 +314,45 @@ async fn p03_b101_drop_matrix_of_a_rejected_request() {
                 assert_pending!(request.poll());
             }
         };
-        drop_at(Point::FirstSending);
-        if point != Point::FirstSending {
-            drop_at(Point::FirstSending);
+        drop_at(Point::FirstAttempt);
+        if point != Point::FirstAttempt {
+            drop_at(Point::FirstAttempt);
         }
         assert_pending!(other.poll());
         let sent = server.take();
         for sent in sent {
-            // The dropped one's answer has nobody to go to.
-            let _ = sent.answer.send(status(401));
+            // The receiver of a dropped request is gone.
+            let _ = sent.response.send(status(401));
         }
         if point != Point::Waiting {
-            drop_at(Point::FirstSending);
+            drop_at(Point::FirstAttempt);
         }
         drop_at(Point::Waiting);
         assert_pending!(other.poll());
         open.store(false, Ordering::SeqCst);
-        endpoint.call().await.give("A2 R2 600");
-        settle().await;
+        endpoint.next_call().await.succeed("A2 R2 600");
+        run_pending_tasks().await;
         drop_at(Point::Readying);
         open.store(true, Ordering::SeqCst);
         assert_pending!(other.poll());
-        if point == Point::SecondSending {
-            drop_at(Point::FirstSending);
+        if point == Point::Retry {
+            drop_at(Point::FirstAttempt);
         }
-        drop_at(Point::SecondSending);
-        let again = server.take();
-        let numbers: Vec<_> = again.iter().map(|sent| sent.number).collect();
+        drop_at(Point::Retry);
+        let retries = server.take();
+        let numbers: Vec<_> = retries.iter().map(|sent| sent.number).collect();
         assert!(numbers.contains(&1), "{point:?}");
-        assert_eq!(numbers.contains(&0), point == Point::SecondSending, "{point:?} {numbers:?}");
-        for sent in again {
-            let _ = sent.answer.send(status(200));
+        assert_eq!(numbers.contains(&0), point == Point::Retry, "{point:?} {numbers:?}");
+        for sent in retries {
+            let _ = sent.response.send(status(200));
         }
-        settle().await;
+        run_pending_tasks().await;
         assert_eq!(assert_ready_ok!(other.poll()).status(), StatusCode::OK);
-        assert_eq!((endpoint.asked(), session.status().waiters()), (1, 0));
+        assert_eq!((endpoint.call_count(), session.status().waiters()), (1, 0));
     }
 }
 
-/// Ready while it is open; polled again by the test.
+/// Ready while it is open. The test itself polls again after it opens the gate.
 #[derive(Clone)]
 struct Gate {
     open: Arc<AtomicBool>,
@@ -372,9 +373,9 @@ impl Service<Request<Bytes>> for Gate {
     }
 }
 
-/// The second sending acquires readiness anew: with one permit, held by nobody who waits.
+/// A retry acquires readiness again, so a single permit is enough.
 #[tokio::test(start_paused = true)]
-async fn p11_refused_requests_and_their_refresher_share_one_permit() {
+async fn p11_rejected_requests_and_their_refresher_share_one_permit() {
     let good = Arc::new(Mutex::new("A1".to_owned()));
     let accepted = Arc::clone(&good);
     let server = service_fn(move |request: Request<Bytes>| {
@@ -407,9 +408,9 @@ async fn p11_refused_requests_and_their_refresher_share_one_permit() {
     assert_eq!(session.status().generation(), 2);
 }
 
-/// A rejection of a token that was set by hand, and one while a background refresh runs.
+/// The token was set, and is being refreshed in the background.
 #[tokio::test(start_paused = true)]
-async fn p04_a_set_token_and_a_stale_one_are_refused() {
+async fn p04_a_rejection_of_a_stale_token_joins_the_running_refresh() {
     let (refresher, mut endpoint) = endpoint();
     let clock = clock();
     let session =
@@ -419,73 +420,77 @@ async fn p04_a_set_token_and_a_stale_one_are_refused() {
     let client = AuthLayer::from_session(session.clone()).layer(server.service());
     clock.step(Duration::from_secs(450));
     let call = tokio::spawn(client.oneshot(post(0)));
-    settle().await;
-    assert_eq!(endpoint.asked(), 1, "the stale token is refreshed in the background");
-    server.take().remove(0).answer.send(status(401)).unwrap();
-    settle().await;
-    assert_eq!(endpoint.asked(), 1, "the refused one joins");
-    endpoint.call().await.give("A3 R3 600");
-    settle().await;
+    run_pending_tasks().await;
+    assert_eq!(endpoint.call_count(), 1, "the stale token is refreshed in the background");
+    server.take().remove(0).response.send(status(401)).unwrap();
+    run_pending_tasks().await;
+    assert_eq!(endpoint.call_count(), 1, "the rejected request joins the refresh");
+    endpoint.next_call().await.succeed("A3 R3 600");
+    run_pending_tasks().await;
     let sent = server.take().remove(0);
     assert_eq!(sent.token, "A3");
-    sent.answer.send(status(200)).unwrap();
+    sent.response.send(status(200)).unwrap();
     assert_eq!(call.await.unwrap().unwrap().status(), StatusCode::OK);
 }
 
-/// A replay may have to wait for the very connection that the refusal's body holds.
+/// The body of the rejected response may occupy the connection that the retry needs.
 #[tokio::test(start_paused = true)]
-async fn p16_the_refusal_is_let_go_before_the_second_sending_waits_for_readiness() {
+async fn p16_the_rejection_is_dropped_before_the_retry_waits_for_readiness() {
     #[derive(Debug)]
-    struct Held(Arc<AtomicUsize>);
+    struct Body(Arc<AtomicUsize>);
 
-    impl Drop for Held {
+    impl Drop for Body {
         fn drop(&mut self) {
             self.0.fetch_add(1, Ordering::SeqCst);
         }
     }
 
     #[derive(Clone)]
-    struct Refuses {
+    struct Rejects {
         open: Arc<AtomicBool>,
         dropped: Arc<AtomicUsize>,
     }
 
-    impl Service<Request<()>> for Refuses {
-        type Response = Response<Held>;
+    impl Service<Request<()>> for Rejects {
+        type Response = Response<Body>;
         type Error = BoxError;
-        type Future = std::future::Ready<Result<Response<Held>, BoxError>>;
+        type Future = std::future::Ready<Result<Response<Body>, BoxError>>;
 
         fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
             if self.open.load(Ordering::SeqCst) { Poll::Ready(Ok(())) } else { Poll::Pending }
         }
 
         fn call(&mut self, _: Request<()>) -> Self::Future {
-            // No more of them can be made ready.
+            // From now on, none becomes ready.
             self.open.store(false, Ordering::SeqCst);
-            let mut response = Response::new(Held(Arc::clone(&self.dropped)));
+            let mut response = Response::new(Body(Arc::clone(&self.dropped)));
             *response.status_mut() = StatusCode::UNAUTHORIZED;
             std::future::ready(Ok(response))
         }
     }
 
-    // After a wait for the refresh, and at once, where the session has moved on.
-    for moved_on in [false, true] {
+    // After a wait for the refresh, and at once if there is a newer token.
+    for has_newer_token in [false, true] {
         let (refresher, mut endpoint) = endpoint();
         let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
-        let server = Refuses { open: Arc::new(AtomicBool::new(true)), dropped: Arc::default() };
+        let server = Rejects { open: Arc::new(AtomicBool::new(true)), dropped: Arc::default() };
         let mut client = AuthLayer::from_session(session.clone()).layer(server.clone());
         let call = client.ready().await.unwrap().call(crate::support::get());
         let mut call = task::spawn(call);
-        if moved_on {
+        if has_newer_token {
             session.set_token(token("A2 R2 600")).unwrap();
             assert_pending!(call.poll());
         } else {
             assert_pending!(call.poll());
-            assert_eq!(server.dropped.load(Ordering::SeqCst), 0, "it is held");
-            endpoint.call().await.give("A2 R2 600");
-            settle().await;
+            assert_eq!(server.dropped.load(Ordering::SeqCst), 0, "the response is kept");
+            endpoint.next_call().await.succeed("A2 R2 600");
+            run_pending_tasks().await;
             assert_pending!(call.poll());
         }
-        assert_eq!(server.dropped.load(Ordering::SeqCst), 1, "it waits for readiness, and holds nothing");
+        assert_eq!(
+            server.dropped.load(Ordering::SeqCst),
+            1,
+            "it is dropped before the retry waits for readiness"
+        );
     }
 }

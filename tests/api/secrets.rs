@@ -1,64 +1,27 @@
-//! Secrets stay secret: everything of ours that is printed is searched for them.
+//! All that the crate prints is searched for secrets.
 
-use std::{
-    error::Error as StdError,
-    fmt::Debug,
-    sync::{Arc, Mutex},
-};
+use std::error::Error as _;
 
 use tower::{Layer, ServiceExt, service_fn};
-use tower_reauth::{AuthLayer, Error, RefreshError, Session, Token};
+use tower_reauth::{AuthLayer, Error, Origin, RefreshError, Session, Token};
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::support::{BoxError, clock, endpoint, get};
-
-const MARKER: &str = "SENTINEL";
+use crate::support::{
+    BoxError, clock, endpoint, get,
+    printed::{Printed, SECRET},
+    spawn_refresh,
+};
 
 fn secret() -> Token {
-    Token::builder(format!("{MARKER}-access"))
-        .refresh_token(format!("{MARKER}-refresh"))
-        .extra("id_token", format!("{MARKER}-id"))
+    Token::builder(format!("{SECRET}-access"))
+        .refresh_token(format!("{SECRET}-refresh"))
+        .extra("id_token", format!("{SECRET}-id"))
         .build()
         .unwrap()
 }
 
-/// All that is printed, to be searched at the end.
-#[derive(Clone, Default)]
-struct Printed(Arc<Mutex<String>>);
-
-impl Printed {
-    fn see(&self, shown: impl Debug) {
-        self.0.lock().unwrap().push_str(&format!("{shown:?} {shown:#?}\n"));
-    }
-
-    fn see_chain(&self, error: &(dyn StdError + 'static)) {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            self.0.lock().unwrap().push_str(&format!("{error} {error:?} {error:#?}\n"));
-            next = error.source();
-        }
-    }
-
-    fn holds_no_secret(&self) {
-        let printed = self.0.lock().unwrap();
-        assert!(printed.len() > 200, "something was printed");
-        assert!(!printed.contains(MARKER), "{printed}");
-    }
-}
-
-impl std::io::Write for Printed {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().push_str(&String::from_utf8_lossy(bytes));
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test(start_paused = true)]
-async fn p14_c93_nothing_of_ours_shows_a_token() {
+async fn p14_c93_nothing_that_is_printed_shows_a_token() {
     let printed = Printed::default();
     let log = printed.clone();
     let subscriber = tracing_subscriber::registry()
@@ -67,7 +30,7 @@ async fn p14_c93_nothing_of_ours_shows_a_token() {
     let (panics, this) = (printed.clone(), std::thread::current().id());
     let others = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| match std::thread::current().id() == this {
-        true => panics.see(info.to_string()),
+        true => panics.add(info.to_string()),
         false => others(info),
     }));
 
@@ -77,66 +40,69 @@ async fn p14_c93_nothing_of_ours_shows_a_token() {
     let builder = Session::builder(refresher)
         .token(secret())
         .clock(clock.clone())
-        .on_event(move |event| events.see(event))
+        .on_event(move |event| events.add(event))
         .save_with(|_| async { Err(BoxError::from("disk full")) })
         .revoke_with(|_| async { Ok::<_, BoxError>(()) });
-    printed.see(&builder);
-    printed.see(secret());
-    printed.see(Token::builder(MARKER));
+    printed.add(&builder);
+    printed.add(secret());
+    printed.add(Token::builder(SECRET));
     let session = builder.build();
     let layer = AuthLayer::from_session(session.clone());
     let server = service_fn(|_: http::Request<()>| async { Ok::<_, BoxError>(http::Response::new(())) });
     let client = layer.layer(server);
     let future = client.clone().oneshot(get());
-    printed.see(&future);
+    printed.add(&future);
     future.await.unwrap();
     let token = session.token().await.unwrap();
-    printed.see((&session, &layer, &token, session.status(), session.watch(), token.header_value()));
+    printed.add((&session, &layer, &token, session.status(), session.watch(), token.header_value()));
 
-    // Each way in which a refresh ends.
+    // All ways in which a refresh ends.
     for end in 0..6 {
         session.set_token(secret()).unwrap();
         session.reset_backoff();
-        let waiting = tokio::spawn({
-            let session = session.clone();
-            async move { session.refresh().await }
-        });
-        let call = endpoint.call().await;
-        printed.see(&call.cx);
+        let waiting = spawn_refresh(&session);
+        let call = endpoint.next_call().await;
+        printed.add(&call.cx);
         match end {
             0 => call.fail(RefreshError::transient("down")),
             1 => call.fail(RefreshError::misconfigured(
-                Token::try_new(format!("{MARKER}\n{MARKER}")).unwrap_err(),
+                Token::try_new(format!("{SECRET}\n{SECRET}")).unwrap_err(),
             )),
             2 => call.panic("as the test says"),
             3 => call.fail(RefreshError::outcome_unknown("reset")),
             4 => call.fail(RefreshError::grant_ended("invalid_grant")),
             _ => {
                 session.sign_in(secret());
-                call.give("A2 R2 600");
+                call.succeed("A2 R2 600");
             }
         }
         match waiting.await.unwrap() {
-            Ok(token) => printed.see(token),
-            Err(error) => printed.see_chain(&error),
+            Ok(token) => printed.add(token),
+            Err(error) => printed.add_error(&error),
         }
-        printed.see(&session);
+        printed.add(&session);
     }
     let _ = session.sign_out();
     let error: BoxError = client.oneshot(get()).await.unwrap_err();
     assert!(Error::find(&*error).is_some());
-    printed.see_chain(&*error);
-    printed.holds_no_secret();
+    printed.add_error(&*error);
+    printed.assert_no_secret();
 }
 
-/// A refresher's own error passes as it is: that is said where it is made.
+/// As the docs of `RefreshError` say.
 #[tokio::test(start_paused = true)]
 async fn p14_a_refreshers_error_is_passed_on_as_it_is() {
     let (refresher, mut endpoint) = endpoint();
     let session = crate::support::expired(refresher).build();
     let waiting = tokio::spawn(async move { session.token().await });
-    endpoint.call().await.fail(RefreshError::transient("the user's own words"));
+    endpoint.next_call().await.fail(RefreshError::transient("the user's own words"));
     let error = waiting.await.unwrap().unwrap_err();
     let shown = format!("{:?}", RefreshError::find(&error).unwrap().source().unwrap());
     assert!(shown.contains("the user's own words"));
+}
+
+#[test]
+fn p14_an_invalid_origin_shows_no_password() {
+    let error = "https://oauth2:s3cr3t-token@git.example.com".parse::<Origin>().unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("s3cr3t-token"), "{error}");
 }

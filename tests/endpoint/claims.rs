@@ -1,4 +1,4 @@
-//! Claims that a server misses in a token.
+//! Claims that a server requires in a token.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{Request, Response, StatusCode};
@@ -6,14 +6,14 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_reauth::{AuthLayer, Session, oauth2};
 
 use crate::{
-    server::{Asked, Server, TOKEN, reply},
     support::{BoxError, clock, get, token},
+    token_endpoint::{RecordedRequest, Server, TOKEN, reply},
 };
 
 const CLAIMS: &str = r#"{"access_token":{"nbf":{"essential":true}}}"#;
 
-/// The token request that follows a refusal for claims.
-async fn asked(set: impl FnOnce(oauth2::Client) -> oauth2::Client) -> Asked {
+/// The token request that follows a rejection because of missing claims.
+async fn token_request(set: impl FnOnce(oauth2::Client) -> oauth2::Client) -> RecordedRequest {
     let server = Server::in_memory([reply(200, TOKEN)]);
     let refresher = set(server.client()).refresh_token_grant();
     let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
@@ -29,14 +29,14 @@ async fn asked(set: impl FnOnce(oauth2::Client) -> oauth2::Client) -> Asked {
     });
     let response = AuthLayer::from_session(session.clone()).layer(api).oneshot(get()).await.unwrap();
     assert_eq!(response.status(), 200);
-    // What was asked for once is not asked for again.
+    // They are requested once.
     session.refresh().await.unwrap();
-    assert_eq!(server.asked()[1].param("claims"), None);
-    server.asked().remove(0)
+    assert_eq!(server.requests()[1].param("claims"), None);
+    server.requests().remove(0)
 }
 
 #[tokio::test(start_paused = true)]
-async fn b120_b122_claims_are_asked_for_once_where_that_was_set() {
-    assert_eq!(asked(|client| client).await.param("claims"), None);
-    assert_eq!(asked(oauth2::Client::request_missing_claims).await.param("claims").unwrap(), CLAIMS);
+async fn b120_b122_missing_claims_are_requested_once_if_enabled() {
+    assert_eq!(token_request(|client| client).await.param("claims"), None);
+    assert_eq!(token_request(oauth2::Client::request_missing_claims).await.param("claims").unwrap(), CLAIMS);
 }

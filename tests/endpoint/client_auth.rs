@@ -1,45 +1,45 @@
-//! What exactly goes over the wire.
+//! Client authentication on the wire.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use http::{HeaderName, HeaderValue};
 use tower_reauth::{Refresher, endpoint::EndpointError, oauth2};
 
-use crate::server::{Asked, Server, TOKEN, r1, reply};
+use crate::token_endpoint::{RecordedRequest, Server, TOKEN, r1, reply};
 
-async fn asked(set: impl FnOnce(oauth2::Client) -> oauth2::Client) -> Asked {
+async fn token_request(set: impl FnOnce(oauth2::Client) -> oauth2::Client) -> RecordedRequest {
     let server = Server::on_loopback([reply(200, TOKEN)]).await;
     set(server.client()).refresh_token_grant().refresh(r1()).await.unwrap();
-    let asked = server.asked().remove(0);
-    assert_eq!((asked.method.as_str(), asked.uri.to_string().as_str()), ("POST", "/token"));
-    assert_eq!(asked.header("content-type"), "application/x-www-form-urlencoded");
-    assert_eq!(asked.header("accept"), "application/json");
-    assert_eq!(asked.header("content-length"), asked.body.len().to_string());
-    asked
+    let request = server.requests().remove(0);
+    assert_eq!((request.method.as_str(), request.uri.to_string().as_str()), ("POST", "/token"));
+    assert_eq!(request.header("content-type"), "application/x-www-form-urlencoded");
+    assert_eq!(request.header("accept"), "application/json");
+    assert_eq!(request.header("content-length"), request.body.len().to_string());
+    request
 }
 
 const GRANT: &str = "grant_type=refresh_token&refresh_token=R1";
 
 #[tokio::test]
-async fn a_public_client_says_its_name() {
-    let asked = asked(|client| client).await;
-    assert_eq!(asked.body, format!("{GRANT}&client_id=app"));
-    assert!(!asked.headers.contains_key("authorization"));
+async fn a_public_client_sends_its_id() {
+    let request = token_request(|client| client).await;
+    assert_eq!(request.body, format!("{GRANT}&client_id=app"));
+    assert!(!request.headers.contains_key("authorization"));
 }
 
 #[tokio::test]
-async fn basic_is_in_the_header_alone() {
-    let asked = asked(|client| client.client_secret_basic("s e:c+r%")).await;
-    assert_eq!(asked.body, GRANT);
+async fn client_secret_basic_is_only_in_the_header() {
+    let request = token_request(|client| client.client_secret_basic("s e:c+r%")).await;
+    assert_eq!(request.body, GRANT);
     // RFC 6749 §2.3.1: `app:s+e%3Ac%2Br%25`.
-    assert_eq!(asked.header("authorization"), "Basic YXBwOnMrZSUzQWMlMkJyJTI1");
+    assert_eq!(request.header("authorization"), "Basic YXBwOnMrZSUzQWMlMkJyJTI1");
 }
 
 #[tokio::test]
-async fn post_is_in_the_body_alone() {
-    let asked = asked(|client| client.client_secret_post("s&=ü")).await;
-    assert_eq!(asked.body, format!("{GRANT}&client_id=app&client_secret=s%26%3D%C3%BC"));
-    assert!(!asked.headers.contains_key("authorization"));
+async fn client_secret_post_is_only_in_the_body() {
+    let request = token_request(|client| client.client_secret_post("s&=ü")).await;
+    assert_eq!(request.body, format!("{GRANT}&client_id=app&client_secret=s%26%3D%C3%BC"));
+    assert!(!request.headers.contains_key("authorization"));
 }
 
 #[tokio::test]
@@ -54,13 +54,13 @@ async fn an_assertion_is_made_for_each_request() {
         refresher.refresh(r1()).await.unwrap();
         let kind = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
         let body = format!("{GRANT}&client_id=app&client_assertion_type={kind}&client_assertion=jwt{n}");
-        assert_eq!(server.asked()[n].body, body);
-        assert!(!server.asked()[n].headers.contains_key("authorization"));
+        assert_eq!(server.requests()[n].body, body);
+        assert!(!server.requests()[n].headers.contains_key("authorization"));
     }
 }
 
 #[tokio::test]
-async fn an_assertion_that_cant_be_made_is_one_of_the_configuration_and_nothing_is_sent() {
+async fn an_assertion_that_cannot_be_made_is_a_misconfiguration_and_nothing_is_sent() {
     let server = Server::on_loopback([reply(200, TOKEN)]).await;
     let client = server.client().client_assertion(|| Err::<String, _>("no key"));
     let error = client.refresh_token_grant().refresh(r1()).await.unwrap_err();
@@ -71,10 +71,10 @@ async fn an_assertion_that_cant_be_made_is_one_of_the_configuration_and_nothing_
 }
 
 #[tokio::test]
-async fn the_last_way_set_is_the_one() {
-    let asked = asked(|client| client.client_secret_basic("one").client_secret_post("two")).await;
-    assert_eq!(asked.body, format!("{GRANT}&client_id=app&client_secret=two"));
-    assert!(!asked.headers.contains_key("authorization"));
+async fn the_last_authentication_method_wins() {
+    let request = token_request(|client| client.client_secret_basic("one").client_secret_post("two")).await;
+    assert_eq!(request.body, format!("{GRANT}&client_id=app&client_secret=two"));
+    assert!(!request.headers.contains_key("authorization"));
 }
 
 #[tokio::test]
@@ -88,10 +88,13 @@ async fn json_is_posted_with_its_fields_and_headers() {
         .header(HeaderName::from_static("accept"), HeaderValue::from_static("application/vnd.api+json"));
     endpoint.refresh(r1()).await.unwrap();
     endpoint.without_refresh_token().refresh(r1()).await.unwrap();
-    let asked = server.asked();
-    assert_eq!((asked[0].method.as_str(), asked[0].uri.to_string().as_str()), ("POST", "/session"));
-    assert_eq!(asked[0].body, r#"{"token":"R1","device":"d\"7\n"}"#);
-    assert_eq!(asked[0].header("content-type"), "application/json");
-    assert_eq!((asked[0].header("x-api-key"), asked[0].header("accept")), ("k", "application/vnd.api+json"));
-    assert_eq!(asked[1].body, r#"{"device":"d\"7\n"}"#);
+    let request = server.requests();
+    assert_eq!((request[0].method.as_str(), request[0].uri.to_string().as_str()), ("POST", "/session"));
+    assert_eq!(request[0].body, r#"{"token":"R1","device":"d\"7\n"}"#);
+    assert_eq!(request[0].header("content-type"), "application/json");
+    assert_eq!(
+        (request[0].header("x-api-key"), request[0].header("accept")),
+        ("k", "application/vnd.api+json")
+    );
+    assert_eq!(request[1].body, r#"{"device":"d\"7\n"}"#);
 }

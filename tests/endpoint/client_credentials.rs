@@ -1,4 +1,4 @@
-//! A program that acts for itself: there is no grant that could end.
+//! The client credentials grant, which can't end.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use tower_reauth::{
 };
 
 use crate::{
-    server::{Server, TOKEN, error, r1, reply},
     support::{clock, token},
+    token_endpoint::{Server, TOKEN, error, r1, reply},
 };
 
 #[tokio::test(start_paused = true)]
-async fn it_sends_no_refresh_token_though_there_is_one() {
+async fn client_credentials_send_no_refresh_token() {
     let server = Server::in_memory([reply(200, TOKEN)]);
     let client = server.client().client_secret_basic("s").scopes(["a", "b"]).audience("api");
     let session =
@@ -21,21 +21,21 @@ async fn it_sends_no_refresh_token_though_there_is_one() {
     for _ in 0..2 {
         session.refresh().await.unwrap();
     }
-    for asked in server.asked() {
-        assert_eq!(asked.body, "grant_type=client_credentials&scope=a+b&audience=api");
-        assert!(asked.header("authorization").starts_with("Basic "));
+    for request in server.requests() {
+        assert_eq!(request.body, "grant_type=client_credentials&scope=a+b&audience=api");
+        assert!(request.header("authorization").starts_with("Basic "));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn p08_no_refusal_ends_it() {
+async fn p08_no_error_ends_a_client_credentials_grant() {
     for name in ["invalid_grant", "bad_refresh_token", "login_required", "disabled"] {
         for status in [200, 400, 401, 410] {
-            let verdicts = ErrorClassifier::new()
+            let classifier = ErrorClassifier::new()
                 .code("disabled", FailureKind::GrantEnded)
                 .status(410, FailureKind::GrantEnded);
             let server = Server::in_memory([error(status, name), reply(200, TOKEN)]);
-            let refresher = server.client().error_classifier(verdicts).client_credentials_grant();
+            let refresher = server.client().error_classifier(classifier).client_credentials_grant();
             let session = Session::builder(refresher).clock(clock()).jitter(false).build();
             let error = session.token().await.unwrap_err();
             assert!(error.is_misconfigured(), "{status} {name}: {error:?}");
@@ -47,18 +47,18 @@ async fn p08_no_refusal_ends_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p08_nor_one_of_an_endpoint_that_is_sent_none() {
+async fn p08_no_error_ends_a_session_without_a_refresh_token() {
     let server = Server::in_memory([error(400, "invalid_grant")]);
     let endpoint = server
         .json()
         .without_refresh_token()
         .error_classifier(ErrorClassifier::new().code("invalid_grant", FailureKind::GrantEnded));
     assert!(endpoint.refresh(r1()).await.unwrap_err().is_misconfigured());
-    assert_eq!(server.asked()[0].body, "{}");
+    assert_eq!(server.requests()[0].body, "{}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn p08_the_same_clients_other_grants_can_end() {
+async fn p08_a_refresh_token_grant_of_the_same_client_can_end() {
     let server = Server::in_memory([error(400, "invalid_grant")]);
     let client = server.client();
     assert!(client.client_credentials_grant().refresh(r1()).await.unwrap_err().is_misconfigured());

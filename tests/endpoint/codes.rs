@@ -1,4 +1,4 @@
-//! What the endpoint's error codes mean.
+//! Error codes of token endpoints.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use tower_reauth::{
 };
 
 use crate::{
-    server::{Reply, Server, TOKEN, error, r1, reply},
-    verdict::session,
+    classifier::session,
+    token_endpoint::{Reply, Server, TOKEN, error, r1, reply},
 };
 
-async fn failure(answer: Reply) -> RefreshError {
-    let server = Server::in_memory([answer]);
+async fn failure(response: Reply) -> RefreshError {
+    let server = Server::in_memory([response]);
     server.client().refresh_token_grant().refresh(r1()).await.unwrap_err()
 }
 
@@ -23,7 +23,7 @@ fn code(error: &RefreshError) -> Option<&str> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c46_b81_an_error_is_one_also_with_status_200() {
+async fn c46_b81_an_error_with_status_200_is_an_error() {
     let dead = failure(error(200, "bad_refresh_token")).await;
     assert!(dead.is_grant_ended());
     assert_eq!(code(&dead), Some("bad_refresh_token"));
@@ -32,18 +32,18 @@ async fn c46_b81_an_error_is_one_also_with_status_200() {
     assert!(failure(reply(200, both)).await.is_grant_ended(), "error wins");
     let form = reply(200, "error=bad_refresh_token&error_description=x&access_token=A2");
     assert!(failure(form.header("content-type", "application/x-www-form-urlencoded")).await.is_grant_ended());
-    // Of another the words aren't known, and it is an error all the same.
+    // An error in another form is an error, too.
     for said in [r#""oops""#, "1", "true", r#"{"reason":"x"}"#, r#"["x"]"#] {
-        let answer = format!(r#"{{"access_token":"A2","token_type":"Bearer","error":{said}}}"#);
-        assert!(failure(reply(200, answer)).await.is_transient(), "{said}");
+        let response = format!(r#"{{"access_token":"A2","token_type":"Bearer","error":{said}}}"#);
+        assert!(failure(reply(200, response)).await.is_transient(), "{said}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn c46_an_error_that_says_nothing_is_none() {
+async fn c46_an_empty_error_is_ignored() {
     for nothing in ["null", r#""""#, r#"" ""#, "false", "0", "[]", "{ }"] {
-        let answer = format!(r#"{{"error":{nothing},"access_token":"A2","token_type":"Bearer"}}"#);
-        let server = Server::in_memory([reply(200, answer)]);
+        let response = format!(r#"{{"error":{nothing},"access_token":"A2","token_type":"Bearer"}}"#);
+        let server = Server::in_memory([reply(200, response)]);
         let token = server.client().refresh_token_grant().refresh(r1()).await.unwrap();
         assert_eq!(token.access_token(), "A2", "{nothing}");
     }
@@ -71,17 +71,20 @@ async fn c46_b83_b84_a_success_without_a_token_is_transient_and_keeps_r1() {
         assert!(session.try_token().is_none(), "no empty token is ever sent");
         advance(Duration::from_secs(1)).await;
         assert_eq!(session.token().await.unwrap().secret(), "A2", "{body}");
-        assert!(server.asked().iter().all(|asked| asked.param("refresh_token").unwrap() == "R1"), "{body}");
+        assert!(
+            server.requests().iter().all(|request| request.param("refresh_token").unwrap() == "R1"),
+            "{body}"
+        );
         assert_eq!((*ends.lock().unwrap(), server.count()), (0, 2));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn c48_an_outage_is_no_verdict() {
+async fn c48_an_outage_does_not_end_the_grant() {
     let server = Server::in_memory([
         Reply::refused(),
         reply(500, "<html>oops</html>").header("content-type", "text/html"),
-        // The first was sent and not answered: it is repeated.
+        // The outcome of the first is unknown, so it is repeated.
         reply(500, "<html>oops</html>").header("content-type", "text/html"),
         reply(502, ""),
         reply(429, ""),
@@ -93,24 +96,24 @@ async fn c48_an_outage_is_no_verdict() {
     for failures in 1..=5 {
         let error = session.token().await.unwrap_err();
         assert!(error.is_retryable() && !error.is_grant_ended(), "{failures}: {error:?}");
-        assert!(session.token().await.is_err(), "in the backoff nobody is asked");
+        assert!(session.token().await.is_err(), "no request is made in the backoff");
         advance(Duration::from_secs(120)).await;
     }
     assert_eq!(session.token().await.unwrap().secret(), "A2");
     assert_eq!((*ends.lock().unwrap(), server.count()), (0, 6));
-    assert!(server.asked().iter().all(|asked| asked.param("refresh_token").unwrap() == "R1"));
+    assert!(server.requests().iter().all(|request| request.param("refresh_token").unwrap() == "R1"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn c50_a_refusal_of_which_nothing_is_known_is_tried_twelve_times_an_hour_at_most() {
-    for answer in [
+async fn c50_an_unknown_refusal_is_retried_at_most_twelve_times_an_hour() {
+    for response in [
         error(400, "invalid_request"),
         error(401, "token_inactive"),
         reply(404, "gone"),
         error(200, "never_heard_of"),
         reply(422, "{}"),
     ] {
-        let server = Server::in_memory([answer]);
+        let server = Server::in_memory([response]);
         let (builder, ends) = session(server.client().refresh_token_grant());
         let session = builder.build();
         for _ in 0..3600 {
@@ -124,17 +127,17 @@ async fn c50_a_refusal_of_which_nothing_is_known_is_tried_twelve_times_an_hour_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn c50_after_a_success_a_refusal_is_tried_at_the_backoffs_pace_again() {
+async fn c50_after_a_success_a_refusal_is_retried_at_the_pace_of_the_backoff_again() {
     let refused = || error(400, "invalid_request");
     let server = Server::in_memory([refused(), refused(), reply(200, TOKEN), refused()]);
     let (builder, _) = session(server.client().refresh_token_grant());
     let session = builder.build();
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for _ in 0..5 {
-        answers.push(session.token().await.is_ok());
+        responses.push(session.token().await.is_ok());
         advance(Duration::from_secs(2)).await;
     }
-    assert_eq!(answers, [false, false, true, true, true]);
+    assert_eq!(responses, [false, false, true, true, true]);
     advance(Duration::from_secs(3600)).await;
     for second in [1, 2, 3] {
         session.token().await.unwrap_err();
@@ -144,48 +147,48 @@ async fn c50_after_a_success_a_refusal_is_tried_at_the_backoffs_pace_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c50_b82_the_error_names_status_and_code_and_can_be_told_apart() {
+async fn c50_b82_the_error_has_status_and_code_and_codes_can_be_classified() {
     let refused = failure(error(400, "invalid_request")).await;
     let found = EndpointError::find(&refused).unwrap();
     assert_eq!((found.status().unwrap().as_u16(), found.code()), (400, Some("invalid_request")));
     assert!(found.to_string().contains("400") && found.to_string().contains("invalid_request"), "{found}");
-    let verdicts = ErrorClassifier::new()
+    let classifier = ErrorClassifier::new()
         .code("Invalid_Request", FailureKind::GrantEnded)
         .code("invalid_grant", FailureKind::Transient)
         .code("oops", FailureKind::Misconfigured);
-    for (name, verdict) in [
+    for (name, expected) in [
         ("invalid_request", RefreshError::is_grant_ended as fn(&RefreshError) -> bool),
         ("invalid_grant", RefreshError::is_transient),
         ("oops", RefreshError::is_misconfigured),
         ("invalid_client", RefreshError::is_misconfigured),
     ] {
         let server = Server::in_memory([error(400, name)]);
-        let refresher = server.client().error_classifier(verdicts.clone()).refresh_token_grant();
-        assert!(verdict(&refresher.refresh(r1()).await.unwrap_err()), "{name}");
+        let refresher = server.client().error_classifier(classifier.clone()).refresh_token_grant();
+        assert!(expected(&refresher.refresh(r1()).await.unwrap_err()), "{name}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn c50_a_status_can_be_told_and_a_known_code_goes_before_it() {
+async fn c50_a_status_can_be_classified_and_a_known_code_takes_precedence() {
     let gone = ErrorClassifier::new()
         .status(410, FailureKind::GrantEnded)
         .status(http::StatusCode::NOT_FOUND.as_u16(), FailureKind::Misconfigured)
         .status(http::StatusCode::INTERNAL_SERVER_ERROR.as_u16(), FailureKind::Transient);
-    let ask = async |answer| {
-        let server = Server::in_memory([answer]);
+    let refresh_error = async |response| {
+        let server = Server::in_memory([response]);
         server.client().error_classifier(gone.clone()).refresh_token_grant().refresh(r1()).await.unwrap_err()
     };
-    assert!(ask(reply(410, "")).await.is_grant_ended());
-    assert!(ask(reply(404, "<html>")).await.is_misconfigured());
-    assert!(ask(reply(500, "")).await.is_transient());
-    assert!(ask(error(410, "invalid_client")).await.is_misconfigured());
-    assert!(ask(error(404, "invalid_grant")).await.is_grant_ended());
-    // A code that says nothing more leaves the status its word.
-    assert!(ask(error(410, "oops")).await.is_grant_ended());
+    assert!(refresh_error(reply(410, "")).await.is_grant_ended());
+    assert!(refresh_error(reply(404, "<html>")).await.is_misconfigured());
+    assert!(refresh_error(reply(500, "")).await.is_transient());
+    assert!(refresh_error(error(410, "invalid_client")).await.is_misconfigured());
+    assert!(refresh_error(error(404, "invalid_grant")).await.is_grant_ended());
+    // With an unknown code the status decides.
+    assert!(refresh_error(error(410, "oops")).await.is_grant_ended());
 }
 
 #[tokio::test(start_paused = true)]
-async fn c52_the_code_of_an_error_that_is_an_object_is_found() {
+async fn c52_the_code_inside_an_error_object_is_found() {
     for (body, expected) in [
         (
             r#"{"error":{"message":"m","type":"invalid_request_error","param":null,"code":"refresh_token_reused"}}"#,

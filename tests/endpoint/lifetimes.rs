@@ -1,4 +1,4 @@
-//! Lives as servers write them.
+//! Lifetimes in the wild.
 
 use std::{
     sync::{
@@ -14,31 +14,33 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_reauth::{AuthLayer, Refresher, Session, endpoint::Lifetime, event::Warning};
 
 use crate::{
-    server::{Server, TOKEN, r1, reply},
+    classifier::{Classified, classify},
     support::{BoxError, clock, get, token},
-    verdict::{Verdict, verdict},
+    token_endpoint::{Server, TOKEN, r1, reply},
 };
 
 const HUNDRED_YEARS: f64 = 100.0 * 365.0 * 86400.0;
 
-fn answer(token: &str, member: &str) -> String {
+fn body(token: &str, member: &str) -> String {
     format!(r#"{{"access_token":"{token}","token_type":"Bearer","refresh_token":"R2"{member}}}"#)
 }
 
-/// The life and the number of oddities of a token with this member.
-async fn told(lifetime: &Lifetime, member: &str) -> (Option<f64>, usize) {
-    let server = Server::in_memory([reply(200, answer("A2", member))]);
+/// The lifetime of a token with this field, and the number of warnings.
+async fn parse(lifetime: &Lifetime, member: &str) -> (Option<f64>, usize) {
+    let server = Server::in_memory([reply(200, body("A2", member))]);
     let refresher = server.client().lifetime(lifetime.clone()).refresh_token_grant();
-    match verdict(Session::builder(refresher)).await {
-        Verdict::Token { life, notices, .. } => (life.map(|life| life.as_secs_f64()), notices),
+    match classify(Session::builder(refresher)).await {
+        Classified::Token { lifetime, warnings, .. } => {
+            (lifetime.map(|lifetime| lifetime.as_secs_f64()), warnings)
+        }
         other => panic!("{member}: {other:?}"),
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn c34_c38_b34_whatever_stands_there_a_token_is_made_of_it() {
+async fn c34_c38_b34_every_number_is_accepted_as_a_lifetime() {
     let seconds = Lifetime::seconds("expires_in");
-    for (text, life) in [
+    for (text, lifetime) in [
         ("5", 5.0),
         ("2.5", 2.5),
         ("3599.0", 3599.0),
@@ -58,15 +60,15 @@ async fn c34_c38_b34_whatever_stands_there_a_token_is_made_of_it() {
         ("-18446744073709551616", 0.0),
     ] {
         for member in [format!(r#","expires_in":{text}"#), format!(r#","expires_in":"{text}""#)] {
-            assert_eq!(told(&seconds, &member).await, (Some(life), 0), "{member}");
+            assert_eq!(parse(&seconds, &member).await, (Some(lifetime), 0), "{member}");
         }
         let padded = format!(r#","expires_in":" {text}\n""#);
-        assert_eq!(told(&seconds, &padded).await, (Some(life), 0), "{padded}");
+        assert_eq!(parse(&seconds, &padded).await, (Some(lifetime), 0), "{padded}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn c34_a_life_that_cant_be_read_is_unknown_and_told_once() {
+async fn c34_an_invalid_lifetime_is_unknown_with_one_warning() {
     let seconds = Lifetime::seconds("expires_in");
     for value in [
         r#""abc""#,
@@ -92,22 +94,22 @@ async fn c34_a_life_that_cant_be_read_is_unknown_and_told_once() {
         r#"".""#,
     ] {
         let member = format!(r#","expires_in":{value}"#);
-        assert_eq!(told(&seconds, &member).await, (None, 1), "{member}");
+        assert_eq!(parse(&seconds, &member).await, (None, 1), "{member}");
         let default = seconds.clone().or_default(Duration::from_secs(60));
-        assert_eq!(told(&default, &member).await, (Some(60.0), 1), "{member}");
+        assert_eq!(parse(&default, &member).await, (Some(60.0), 1), "{member}");
     }
     for member in ["", r#","expires_in":null"#] {
-        assert_eq!(told(&seconds, member).await, (None, 0), "{member}");
+        assert_eq!(parse(&seconds, member).await, (None, 0), "{member}");
         let default = seconds.clone().or_default(Duration::from_secs(60));
-        assert_eq!(told(&default, member).await, (Some(60.0), 0), "{member}");
-        assert_eq!(told(&Lifetime::unknown(), r#","expires_in":5"#).await, (None, 0));
+        assert_eq!(parse(&default, member).await, (Some(60.0), 0), "{member}");
+        assert_eq!(parse(&Lifetime::unknown(), r#","expires_in":5"#).await, (None, 0));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn c34_lives_in_other_units_and_places() {
-    // The test's clock begins at second 1,000,000.
-    for (lifetime, member, life) in [
+async fn c34_other_units_and_places_of_a_lifetime_are_read() {
+    // The test's clock starts at second 1,000,000.
+    for (place, member, lifetime) in [
         (Lifetime::milliseconds("ms"), r#","ms":1500"#, 1.5),
         (Lifetime::milliseconds("ms"), r#","ms":"1e999""#, HUNDRED_YEARS),
         (Lifetime::unix_time("at"), r#","at":1000060"#, 60.0),
@@ -116,13 +118,13 @@ async fn c34_lives_in_other_units_and_places() {
         (Lifetime::seconds("/a~1b/c~0d"), r#","a/b":{"c~d":"7"}"#, 7.0),
         (Lifetime::seconds("expires_in"), r#","expires_in":5,"expires_in":6"#, 6.0),
     ] {
-        assert_eq!(told(&lifetime, member).await, (Some(life), 0), "{member}");
+        assert_eq!(parse(&place, member).await, (Some(lifetime), 0), "{member}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn c36_a_life_of_zero_is_no_storm_where_the_server_accepts_the_token() {
-    let replies = (2..20).map(|n| reply(200, answer(&format!("A{n}"), r#","expires_in":0"#)));
+async fn c36_a_lifetime_of_zero_causes_no_storm_if_the_server_accepts_the_token() {
+    let replies = (2..20).map(|n| reply(200, body(&format!("A{n}"), r#","expires_in":0"#)));
     let server = Server::in_memory(replies);
     let refresher = server.client().refresh_token_grant();
     let session = Session::builder(refresher).refresh_token("R1").clock(clock()).jitter(false).build();
@@ -135,8 +137,8 @@ async fn c36_a_life_of_zero_is_no_storm_where_the_server_accepts_the_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c36_a_life_of_zero_is_no_storm_where_the_server_refuses_the_token() {
-    let replies = (2..20).map(|n| reply(200, answer(&format!("A{n}"), r#","expires_in":0"#)));
+async fn c36_a_lifetime_of_zero_causes_no_storm_if_the_server_rejects_the_token() {
+    let replies = (2..20).map(|n| reply(200, body(&format!("A{n}"), r#","expires_in":0"#)));
     let server = Server::in_memory(replies);
     let refresher = server.client().refresh_token_grant();
     let session = Session::builder(refresher).refresh_token("R1").clock(clock()).jitter(false).build();
@@ -151,7 +153,7 @@ async fn c36_a_life_of_zero_is_no_storm_where_the_server_refuses_the_token() {
     let client = AuthLayer::from_session(session).layer(api);
     for call in 0..100 {
         let before = sent.load(Ordering::SeqCst);
-        // Whatever it gets, it is sent at most twice.
+        // At most two attempts, whatever the result.
         let _ = client.clone().oneshot(get()).await;
         assert!(sent.load(Ordering::SeqCst) <= before + 2, "call {call}");
         advance(Duration::from_millis(100)).await;
@@ -160,8 +162,8 @@ async fn c36_a_life_of_zero_is_no_storm_where_the_server_refuses_the_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c37_an_answer_without_a_life_is_no_storm() {
-    let server = Server::in_memory([reply(200, answer("A2", ""))]);
+async fn c37_a_response_without_a_lifetime_causes_no_storm() {
+    let server = Server::in_memory([reply(200, body("A2", ""))]);
     let refresher = server.client().refresh_token_grant();
     let session = Session::builder(refresher).token(token("A1 R1 5")).clock(clock()).build();
     advance(Duration::from_secs(8)).await;
@@ -170,16 +172,16 @@ async fn c37_an_answer_without_a_life_is_no_storm() {
         advance(Duration::from_secs(60)).await;
     }
     assert_eq!(server.count(), 1);
-    // Used until a server says otherwise.
+    // It is used until a server rejects it.
     session.mark_rejected(&session.try_token().unwrap());
     let _ = session.token().await;
     assert_eq!(server.count(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn c38_a_life_beyond_all_bounds_is_refreshed_not_once_in_a_year() {
-    for life in ["18446744073709551615", "9223372036854775807", "1e300", "1e999"] {
-        let server = Server::in_memory([reply(200, answer("A2", &format!(r#","expires_in":{life}"#)))]);
+async fn c38_a_token_with_an_excessive_lifetime_is_not_refreshed_within_a_year() {
+    for lifetime in ["18446744073709551615", "9223372036854775807", "1e300", "1e999"] {
+        let server = Server::in_memory([reply(200, body("A2", &format!(r#","expires_in":{lifetime}"#)))]);
         let refresher = server.client().refresh_token_grant();
         let session = Session::builder(refresher).refresh_token("R1").clock(clock()).build();
         for _ in 0..=365 {
@@ -187,21 +189,21 @@ async fn c38_a_life_beyond_all_bounds_is_refreshed_not_once_in_a_year() {
             advance(Duration::from_secs(86_400)).await;
         }
         assert!(session.status().is_fresh());
-        assert_eq!(server.count(), 1, "{life}");
+        assert_eq!(server.count(), 1, "{lifetime}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn c37_a_life_that_isnt_where_it_was_said_to_be_is_told() {
+async fn c37_a_lifetime_missing_from_its_configured_place_is_a_warning() {
     let server = Server::in_memory([reply(200, TOKEN)]);
-    let notices = async |lifetime| {
+    let warnings = async |lifetime| {
         let token = server.json().lifetime(lifetime).refresh(r1()).await.unwrap();
         token.warnings().to_vec()
     };
-    assert_eq!(notices(Lifetime::unix_time("/session/expires")).await, [Warning::MissingLifetime]);
-    assert_eq!(notices(Lifetime::milliseconds("ttl")).await, [Warning::MissingLifetime]);
-    // What an answer may leave out, and what was provided for.
-    assert_eq!(notices(Lifetime::seconds("expires_in")).await, []);
-    assert_eq!(notices(Lifetime::milliseconds("ttl").or_default(Duration::from_secs(60))).await, []);
-    assert_eq!(notices(Lifetime::unknown()).await, []);
+    assert_eq!(warnings(Lifetime::unix_time("/session/expires")).await, [Warning::MissingLifetime]);
+    assert_eq!(warnings(Lifetime::milliseconds("ttl")).await, [Warning::MissingLifetime]);
+    // An optional field may be missing, and so may one with a default.
+    assert_eq!(warnings(Lifetime::seconds("expires_in")).await, []);
+    assert_eq!(warnings(Lifetime::milliseconds("ttl").or_default(Duration::from_secs(60))).await, []);
+    assert_eq!(warnings(Lifetime::unknown()).await, []);
 }

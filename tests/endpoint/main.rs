@@ -1,38 +1,36 @@
-//! Token endpoints as they really answer: hyper servers that follow a script, asked by the crate's own refreshers.
+//! The crate's own refreshers against hyper servers that follow a script.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "tests fail by panics, and have tokio's tasks and timers"
+    reason = "tests fail by panics, and use tokio's tasks and timers"
 )]
 
+mod canned;
 mod claims;
+mod classifier;
 mod client_auth;
 mod client_credentials;
 mod codes;
-mod dead_connection;
-mod echoes;
-mod empty_frames;
-mod ends;
-mod fixed;
-mod handed_over;
+mod content_types;
+mod field_reports;
+mod grant_ended;
 mod json;
-mod kinds_of_body;
-mod leisure;
 mod lifetimes;
 mod limits;
-mod one_suite;
-mod pinned;
 mod redirects;
+mod refresher_contract;
+mod request_params;
 mod retry_after;
 mod revocation;
 mod schemes;
 mod secrets;
-mod server;
+mod sent_or_not;
 mod settings;
+mod slow_retry;
 mod successors;
-mod verdict;
 mod without_refresh_token;
-mod zoo;
 
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/token_endpoint.rs"]
+mod token_endpoint;

@@ -1,10 +1,10 @@
-//! A refresh token goes where it was told to, and nowhere else.
+//! Redirects of token requests.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tower_reauth::{RefreshError, Refresher, endpoint::EndpointError};
 
-use crate::server::{Reply, Server, TOKEN, r1, reply};
+use crate::token_endpoint::{Reply, Server, TOKEN, r1, reply};
 
 fn to(status: u16, location: &str) -> Reply {
     reply(status, "").header("location", location)
@@ -15,7 +15,7 @@ fn target(error: &RefreshError) -> Option<String> {
 }
 
 #[tokio::test]
-async fn c59_no_redirect_turns_the_request_into_another() {
+async fn c59_no_redirect_changes_the_request() {
     for status in [300, 301, 302, 303, 305] {
         let server = Server::on_loopback([to(status, "/elsewhere"), reply(200, TOKEN)]).await;
         let error = server.client().refresh_token_grant().refresh(r1()).await.unwrap_err();
@@ -27,7 +27,7 @@ async fn c59_no_redirect_turns_the_request_into_another() {
 }
 
 #[tokio::test]
-async fn c59_b131_within_the_origin_the_request_is_made_anew() {
+async fn c59_b131_a_redirect_within_the_origin_is_followed_with_a_fresh_request() {
     for status in [307, 308] {
         for absolute in [false, true] {
             let made = AtomicU32::new(0);
@@ -39,21 +39,21 @@ async fn c59_b131_within_the_origin_the_request_is_made_anew() {
             });
             let token = client.refresh_token_grant().refresh(r1()).await.unwrap();
             assert_eq!(token.access_token(), "A2");
-            let asked = server.asked();
-            assert_eq!(asked.len(), 2);
-            for (asked, (path, assertion)) in
-                asked.iter().zip([("/token", "jwt0"), ("/elsewhere?x=1", "jwt1")])
+            let requests = server.requests();
+            assert_eq!(requests.len(), 2);
+            for (request, (path, assertion)) in
+                requests.iter().zip([("/token", "jwt0"), ("/elsewhere?x=1", "jwt1")])
             {
-                assert_eq!((asked.method.as_str(), asked.uri.to_string().as_str()), ("POST", path));
-                assert_eq!(asked.param("refresh_token").unwrap(), "R1");
-                assert_eq!(asked.param("client_assertion").unwrap(), assertion);
+                assert_eq!((request.method.as_str(), request.uri.to_string().as_str()), ("POST", path));
+                assert_eq!(request.param("refresh_token").unwrap(), "R1");
+                assert_eq!(request.param("client_assertion").unwrap(), assertion);
             }
         }
     }
 }
 
 #[tokio::test]
-async fn c59_to_another_origin_nothing_is_sent_and_the_error_names_it() {
+async fn c59_a_redirect_to_another_origin_is_an_error_that_names_it() {
     let other = Server::on_loopback([reply(200, TOKEN)]).await;
     for status in [302, 303, 307, 308] {
         let server = Server::on_loopback([to(status, &other.url("/token?SENTINEL"))]).await;
@@ -64,7 +64,7 @@ async fn c59_to_another_origin_nothing_is_sent_and_the_error_names_it() {
         assert!(shown.contains(&other.url("")) && !shown.contains("SENTINEL"), "{shown}");
         assert_eq!((server.count(), other.count()), (1, 0), "{status}");
     }
-    // The same port under another name is another origin, and another scheme, too.
+    // Another host name or another scheme is another origin.
     let server = Server::on_loopback([reply(200, TOKEN)]).await;
     for url in [server.url("").replace("127.0.0.1", "localhost"), server.url("").replace("http", "https")] {
         server.set_script([to(307, &url)]);
@@ -75,7 +75,7 @@ async fn c59_to_another_origin_nothing_is_sent_and_the_error_names_it() {
 }
 
 #[tokio::test]
-async fn c59_a_place_that_cant_be_told_is_not_gone_to() {
+async fn c59_an_invalid_redirect_target_is_not_followed() {
     for location in
         ["", "//evil.example.com/token", "token/", "?x", "http://", "/a b", "mailto:me", "\\\\evil"]
     {
@@ -88,7 +88,7 @@ async fn c59_a_place_that_cant_be_told_is_not_gone_to() {
 }
 
 #[tokio::test]
-async fn c59_a_loop_of_redirects_ends() {
+async fn c59_a_redirect_loop_ends() {
     let server = Server::on_loopback([to(308, "/token")]).await;
     let error = server.client().refresh_token_grant().refresh(r1()).await.unwrap_err();
     assert!(error.is_transient());
@@ -96,7 +96,7 @@ async fn c59_a_loop_of_redirects_ends() {
 }
 
 #[tokio::test]
-async fn c59_c19_lost_after_a_redirect_is_lost() {
+async fn c59_c19_a_response_lost_after_a_redirect_is_an_unknown_outcome() {
     let server = Server::on_loopback([to(307, "/elsewhere"), reply(200, "").closed()]).await;
     let error = server.client().refresh_token_grant().refresh(r1()).await.unwrap_err();
     assert!(error.is_outcome_unknown());
@@ -104,7 +104,7 @@ async fn c59_c19_lost_after_a_redirect_is_lost() {
 }
 
 #[tokio::test]
-async fn c59_json_endpoints_and_revocations_obey_too() {
+async fn c59_json_endpoints_and_revocations_follow_the_same_rules() {
     let other = Server::on_loopback([reply(200, TOKEN)]).await;
     let server = Server::on_loopback([to(307, &other.url("/"))]).await;
     let error = server.json().refresh(r1()).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! A server that asks to be left alone.
+//! `Retry-After`.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use tokio::time::advance;
 use tower_reauth::{Session, endpoint::EndpointError, rt::Clock};
 
 use crate::{
-    server::{Reply, Server, TOKEN, error, reply},
     support::{clock, token},
+    token_endpoint::{Reply, Server, TOKEN, error, reply},
 };
 
-/// Twenty callers a second for 40 s; the second from which on they succeed.
+/// Twenty callers per second for 40 s. Returns the second after which they succeed.
 async fn second_of_success(throttled: Reply) -> f64 {
     let server = Server::in_memory([throttled, reply(200, TOKEN)]);
     let refresher = server.client().refresh_token_grant();
@@ -35,19 +35,19 @@ async fn second_of_success(throttled: Reply) -> f64 {
         advance(Duration::from_millis(50)).await;
     }
     assert_eq!(server.count(), 2);
-    assert!(server.asked().iter().all(|asked| asked.param("refresh_token").unwrap() == "R1"));
+    assert!(server.requests().iter().all(|request| request.param("refresh_token").unwrap() == "R1"));
     success.expect("it succeeds at last")
 }
 
 #[tokio::test(start_paused = true)]
-async fn c61_a_throttled_client_comes_back_when_it_was_told_to() {
+async fn c61_a_throttled_client_waits_for_the_stated_time() {
     let throttled = || reply(429, "");
     assert_eq!(second_of_success(throttled().header("retry-after", "30")).await, 30.0);
     assert_eq!(second_of_success(error(429, "slow_down").header("retry-after", "30")).await, 30.0);
     // The test's clock reads 13:46:40.
     let date = throttled().header("retry-after", "Mon, 12 Jan 1970 13:47:10 GMT");
     assert_eq!(second_of_success(date).await, 30.0);
-    // A server whose clock is ten hours ahead says so itself.
+    // The clock of this server is ten hours ahead, as its `Date` shows.
     let date = throttled()
         .header("date", "Mon, 12 Jan 1970 23:46:40 GMT")
         .header("retry-after", "Mon, 12 Jan 1970 23:47:10 GMT");
@@ -55,7 +55,7 @@ async fn c61_a_throttled_client_comes_back_when_it_was_told_to() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c61_garbage_is_the_pace_of_the_backoff() {
+async fn c61_an_invalid_retry_after_is_ignored() {
     for garbage in ["soon", "-5", "1.5", "30 seconds", "Mon, 12 Jan 1970 13:46:00 GMT", "0", "\u{0}x"] {
         let Ok(value) = http::HeaderValue::from_str(garbage) else { continue };
         let throttled = reply(429, "").header("retry-after", value.to_str().unwrap());
@@ -65,7 +65,7 @@ async fn c61_garbage_is_the_pace_of_the_backoff() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c61_more_than_an_hour_is_an_hour() {
+async fn c61_more_than_an_hour_is_clamped_to_an_hour() {
     for wait in ["86400", "99999999999999999999999999", "Sat, 12 Jan 2069 13:46:40 GMT"] {
         let clock = clock();
         let server = Server::in_memory([reply(503, "").header("retry-after", wait)]);
@@ -79,7 +79,7 @@ async fn c61_more_than_an_hour_is_an_hour() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c61_whoever_names_a_time_has_not_done_it() {
+async fn c61_an_error_with_a_retry_after_is_transient() {
     for status in [400, 403, 500, 504] {
         let server = Server::in_memory([reply(status, "").header("retry-after", "30"), reply(200, TOKEN)]);
         let refresher = server.client().refresh_token_grant();

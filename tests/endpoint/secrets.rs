@@ -1,11 +1,6 @@
-//! Nothing that is printed shows a secret, or what a server wrote.
+//! Nothing that is printed shows a secret or the body of a response.
 
-use std::{
-    error::Error as StdError,
-    fmt::Debug,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use tower_reauth::{
@@ -15,59 +10,21 @@ use tower_reauth::{
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::{
-    server::{Reply, Server, reply},
-    support::clock,
+    canned,
+    support::{
+        clock,
+        printed::{Printed, SECRET},
+    },
+    token_endpoint::{Reply, Server, reply},
 };
 
-const MARKER: &str = "SENTINEL";
-
-/// All that is printed.
-#[derive(Clone, Default)]
-struct Printed(Arc<Mutex<String>>);
-
-impl Printed {
-    fn see(&self, shown: impl Debug) {
-        let shown = format!("{shown:?}");
-        assert!(!shown.contains(char::is_control), "{shown:?}");
-        self.0.lock().unwrap().push_str(&shown);
-    }
-
-    fn see_chain(&self, error: &(dyn StdError + 'static)) {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            let shown = error.to_string();
-            assert!(!shown.contains(char::is_control), "{shown:?}");
-            self.0.lock().unwrap().push_str(&shown);
-            self.see(error);
-            next = error.source();
-        }
-    }
-
-    fn holds_no_secret(&self) {
-        let printed = self.0.lock().unwrap();
-        assert!(printed.len() > 100, "something was printed");
-        assert!(!printed.contains(MARKER), "{printed}");
-    }
-}
-
-impl std::io::Write for Printed {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().push_str(&String::from_utf8_lossy(bytes));
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 fn context() -> RefreshContext {
-    RefreshContext::builder().refresh_token(format!("{MARKER}-R1")).build()
+    RefreshContext::builder().refresh_token(format!("{SECRET}-R1")).build()
 }
 
-/// Answers that hold what must not be shown; none brings a token.
-fn answers() -> Vec<Reply> {
-    let text = |status, body: &str| reply(status, body.replace("$", MARKER));
+/// Responses with secrets and without a usable token.
+fn responses() -> Vec<Reply> {
+    let text = |status, body: &str| reply(status, body.replace("$", SECRET));
     vec![
         text(
             400,
@@ -97,39 +54,39 @@ fn answers() -> Vec<Reply> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p14_t21_t30_nothing_of_an_answer_reaches_an_error_or_the_log() {
+async fn p14_t21_t30_no_part_of_a_response_reaches_an_error_or_the_log() {
     let printed = Printed::default();
     let log = printed.clone();
     let layer = tracing_subscriber::fmt::layer().with_writer(move || log.clone()).with_ansi(false);
     let _log = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
-    for answer in answers() {
-        let server = Server::in_memory([answer]);
+    for response in responses() {
+        let server = Server::in_memory([response]);
         let client = server.client().max_response_size(100_000);
         let error = client.refresh_token_grant().refresh(context()).await.unwrap_err();
-        printed.see_chain(&error);
-        let endpoint = server.json().scheme(MARKER).max_response_size(100_000);
+        printed.add_error(&error);
+        let endpoint = server.json().scheme(SECRET).max_response_size(100_000);
         if let Err(error) = endpoint.refresh(context()).await {
-            printed.see_chain(&error);
+            printed.add_error(&error);
         }
         let revocation = client.revocation("https://id.example.com/revoke").unwrap();
-        let token = Token::builder(format!("{MARKER}-A1")).refresh_token(format!("{MARKER}-R1")).build();
+        let token = Token::builder(format!("{SECRET}-A1")).refresh_token(format!("{SECRET}-R1")).build();
         if let Err(error) = revocation.revoke(&token.unwrap()).await {
-            printed.see_chain(&error);
+            printed.add_error(&error);
         }
         let events = printed.clone();
         let session = Session::builder(server.client().refresh_token_grant())
-            .refresh_token(format!("{MARKER}-R1"))
+            .refresh_token(format!("{SECRET}-R1"))
             .clock(clock())
-            .on_event(move |event| events.see(event))
+            .on_event(move |event| events.add(event))
             .build();
-        printed.see_chain(&session.token().await.unwrap_err());
-        printed.see(&session);
+        printed.add_error(&session.token().await.unwrap_err());
+        printed.add(&session);
     }
-    printed.holds_no_secret();
+    printed.assert_no_secret();
 }
 
 #[tokio::test(start_paused = true)]
-async fn t21_a_code_is_cleaned_and_cut() {
+async fn t21_a_code_has_no_control_characters_and_is_truncated() {
     let long = "x".repeat(1000);
     for (code, shown) in [
         ("inva\\r\\nlid\\u001b[31m_\\u202egrant\\u0000", "invalid[31m_grant"),
@@ -144,7 +101,7 @@ async fn t21_a_code_is_cleaned_and_cut() {
         assert_eq!(found.code(), Some(shown));
         assert!(!found.to_string().contains(char::is_control));
     }
-    // Nothing is left of it.
+    // Without a visible character there is no code.
     let server = Server::in_memory([reply(400, r#"{"error":"\r\n\u0007é"}"#)]);
     let error = server.client().refresh_token_grant().refresh(context()).await.unwrap_err();
     assert_eq!(EndpointError::find(&error).unwrap().code(), None);
@@ -154,40 +111,73 @@ async fn t21_a_code_is_cleaned_and_cut() {
 async fn p14_no_debug_shows_a_clients_secrets() {
     let printed = Printed::default();
     let server = Server::in_memory([reply(500, "")]);
-    let client = || server.client().extra_param("key", MARKER).error_classifier(ErrorClassifier::new());
-    printed.see(client().client_secret_basic(MARKER));
-    printed.see(client().client_secret_post(MARKER).refresh_token_grant());
+    let client = || server.client().extra_param("key", SECRET).error_classifier(ErrorClassifier::new());
+    printed.add(client().client_secret_basic(SECRET));
+    printed.add(client().client_secret_post(SECRET).refresh_token_grant());
     printed
-        .see(client().client_assertion(|| Ok::<_, std::io::Error>(MARKER.into())).client_credentials_grant());
-    printed.see(client().client_secret_post(MARKER).revocation("https://id.example.com/").unwrap());
+        .add(client().client_assertion(|| Ok::<_, std::io::Error>(SECRET.into())).client_credentials_grant());
+    printed.add(client().client_secret_post(SECRET).revocation("https://id.example.com/").unwrap());
     let endpoint = server
         .json()
-        .extra_field("secret", MARKER)
-        .header(HeaderName::from_static("x-api-key"), HeaderValue::from_static(MARKER));
-    printed.see(&endpoint);
-    printed.see(endpoint.revocation("https://api.example.com/").unwrap());
-    printed.see(context());
-    let refresher = client().client_secret_post(MARKER).refresh_token_grant();
+        .extra_field("secret", SECRET)
+        .header(HeaderName::from_static("x-api-key"), HeaderValue::from_static(SECRET));
+    printed.add(&endpoint);
+    printed.add(endpoint.revocation("https://api.example.com/").unwrap());
+    printed.add(context());
+    let refresher = client().client_secret_post(SECRET).refresh_token_grant();
     let refresher = refresher.timeout(Duration::from_secs(1)).confirm_grant_ended(Duration::ZERO);
-    printed.see(refresher.map_err(|error| error));
-    printed.holds_no_secret();
+    printed.add(refresher.map_err(|error| error));
+    printed.assert_no_secret();
 }
 
 #[tokio::test(start_paused = true)]
-async fn p14_what_is_sent_is_marked_sensitive_and_isnt_shown() {
+async fn p14_header_values_with_secrets_are_marked_sensitive() {
     let printed = Printed::default();
     let seen = printed.clone();
     let transport = tower::service_fn(move |request: http::Request<tower_reauth::endpoint::RequestBody>| {
         assert!(request.headers().get("authorization").is_none_or(HeaderValue::is_sensitive));
         assert!(request.headers().get("x-api-key").is_none_or(HeaderValue::is_sensitive));
-        seen.see(&request);
+        seen.add(&request);
         std::future::ready(Ok::<_, std::io::Error>(http::Response::new(String::new())))
     });
     let client =
         tower_reauth::oauth2::Client::try_with_transport("https://a.example.com", "app", transport.clone());
-    let _ = client.unwrap().client_secret_basic(MARKER).refresh_token_grant().refresh(context()).await;
+    let _ = client.unwrap().client_secret_basic(SECRET).refresh_token_grant().refresh(context()).await;
     let endpoint = tower_reauth::json::JsonEndpoint::try_with_transport("https://a.example.com", transport);
-    let header = HeaderValue::from_static(MARKER);
+    let header = HeaderValue::from_static(SECRET);
     let _ = endpoint.unwrap().header(HeaderName::from_static("x-api-key"), header).refresh(context()).await;
-    printed.holds_no_secret();
+    printed.assert_no_secret();
+}
+
+#[tokio::test]
+async fn p14_a_token_echoed_as_an_error_code_is_not_shown() {
+    let secret = "R1-opaque-and-secret";
+    for body in [
+        r#"{"error":"R1-opaque-and-secret"}"#,
+        r#"{"error":"refresh token R1-opaque-and-secret is unknown"}"#,
+        r#"{"error":"this is a long way to say that there is no refresh token R1-opaque-and-secret"}"#,
+    ] {
+        for error in [
+            canned::json(400, body).refresh(canned::r1()).await.unwrap_err(),
+            canned::client(400, body).refresh_token_grant().refresh(canned::r1()).await.unwrap_err(),
+        ] {
+            let found = EndpointError::find(&error).unwrap();
+            let shown = format!("{found} {error:?} {:?}", found.code());
+            assert!(!shown.contains(&secret[..4]), "{shown}");
+        }
+        let token = Token::builder("A1-opaque").refresh_token(secret).build().unwrap();
+        let revocation = canned::client(400, body).revocation(canned::URL).unwrap();
+        let shown = format!("{:?}", revocation.revoke(&token).await.unwrap_err());
+        assert!(!shown.contains(&secret[..4]), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn p14_a_token_echoed_as_a_token_type_is_not_shown() {
+    let body = r#"{"access_token":"A2","token_type":"R1-opaque-and-secret"}"#;
+    let error = canned::client(200, body).refresh_token_grant().refresh(canned::r1()).await.unwrap_err();
+    let found = EndpointError::find(&error).unwrap();
+    assert!(found.token_type().is_some());
+    let shown = format!("{found} {error:?} {:?}", found.token_type());
+    assert!(!shown.contains("R1-o"), "{shown}");
 }

@@ -1,4 +1,4 @@
-//! What settings mean together: pace, verdicts, destinations, combinators.
+//! Settings in combination: retries, classifiers, redirects, combinators.
 
 use std::{
     convert::Infallible,
@@ -14,7 +14,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use tower::service_fn;
 use tower_reauth::{
-    RefreshContext, RefreshError, Refresher, RefresherExt, Session, Token,
+    RefreshError, Refresher, RefresherExt, Session, Token,
     endpoint::{EndpointError, ErrorClassifier, FailureKind, RequestBody},
     json::JsonEndpoint,
     oauth2::Client,
@@ -23,23 +23,23 @@ use tower_reauth::{
 };
 
 use crate::{
-    fixed::{URL, answer, client, json, r1},
-    support::{self, clock, settle, token},
+    canned::{URL, client, json, r1, respond},
+    support::{self, clock, run_pending_tasks, token},
 };
 
 #[tokio::test(start_paused = true)]
-async fn p07_leisure_ends_with_the_token_that_stayed_in_use() {
-    let asked = Arc::<AtomicUsize>::default();
+async fn p07_a_slow_retry_ends_with_the_token_that_stayed_in_use() {
+    let requests = Arc::<AtomicUsize>::default();
     let transport = {
-        let asked = Arc::clone(&asked);
+        let requests = Arc::clone(&requests);
         service_fn(move |request: Request<RequestBody>| {
             let _ = request.into_body().into_bytes();
-            let n = asked.fetch_add(1, Ordering::SeqCst);
+            let n = requests.fetch_add(1, Ordering::SeqCst);
             async move {
                 Ok::<_, Infallible>(match n {
-                    // A firewall's word, for a while.
-                    0..4 => answer(403, "<html>"),
-                    _ => answer(200, r#"{"access_token":"A2","token_type":"Bearer","expires_in":600}"#),
+                    // As from a firewall, temporarily.
+                    0..4 => respond(403, "<html>"),
+                    _ => respond(200, r#"{"access_token":"A2","token_type":"Bearer","expires_in":600}"#),
                 })
             }
         })
@@ -54,18 +54,18 @@ async fn p07_leisure_ends_with_the_token_that_stayed_in_use() {
     tokio::time::advance(Duration::from_secs(430)).await;
     for _ in 0..4 {
         session.token().await.unwrap();
-        settle().await;
+        run_pending_tasks().await;
         tokio::time::advance(Duration::from_secs(10)).await;
     }
-    assert_eq!(asked.load(Ordering::SeqCst), 4);
-    // Expired: one try is permitted, whatever was before.
+    assert_eq!(requests.load(Ordering::SeqCst), 4);
+    // Now it has expired, which permits one try.
     tokio::time::advance(Duration::from_secs(110)).await;
     let token = session.token().await.unwrap();
     assert_eq!(token.secret(), "A2");
 }
 
 #[tokio::test(start_paused = true)]
-async fn p07_a_clone_of_a_grant_counts_for_itself() {
+async fn p07_sessions_with_clones_of_a_grant_count_separately() {
     let clock = clock();
     let grant = client(403, "<html>").refresh_token_grant();
     let [one, other] = [grant.clone(), grant]
@@ -83,7 +83,7 @@ async fn p07_a_clone_of_a_grant_counts_for_itself() {
 }
 
 #[tokio::test]
-async fn p07_a_failure_made_of_another_keeps_its_retry_after() {
+async fn p07_a_mapped_error_keeps_its_retry_after() {
     let busy = || {
         refresh_fn(|_| async {
             Err::<Token, _>(RefreshError::transient("busy").with_retry_after(Duration::from_secs(90)))
@@ -98,7 +98,7 @@ async fn p07_a_failure_made_of_another_keeps_its_retry_after() {
 }
 
 #[tokio::test]
-async fn p08_a_code_of_several_words_can_be_told() {
+async fn p08_a_code_of_several_words_can_be_classified() {
     for (code, body) in [
         ("session expired", r#"{"error":"Session expired"}"#),
         ("session expired", r#"{"code":" session expired "}"#),
@@ -116,7 +116,7 @@ async fn p08_a_code_of_several_words_can_be_told() {
 }
 
 #[tokio::test]
-async fn p08_a_code_beside_the_status_in_words_is_found() {
+async fn p08_a_code_beside_the_status_text_is_found() {
     let body = r#"{"statusCode":401,"error":"Unauthorized","code":"session_expired"}"#;
     let endpoint = json(401, body)
         .error_classifier(ErrorClassifier::new().code("session_expired", FailureKind::GrantEnded));
@@ -128,15 +128,15 @@ async fn p08_a_code_beside_the_status_in_words_is_found() {
 }
 
 #[tokio::test]
-async fn p08_a_refresh_token_that_is_sent_after_all_can_end() {
+async fn p08_a_preset_that_sends_the_refresh_token_can_end_the_grant() {
     let endpoint = json(401, r#"{"code":"token_not_valid"}"#).without_refresh_token().for_simplejwt();
     assert!(endpoint.refresh(r1()).await.unwrap_err().is_grant_ended());
 }
 
 #[tokio::test]
-async fn p15_a_redirect_that_names_a_user_is_not_followed() {
-    let asked = Arc::<AtomicUsize>::default();
-    let counted = Arc::clone(&asked);
+async fn p15_a_redirect_with_user_info_is_not_followed() {
+    let requests = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&requests);
     let transport = service_fn(move |request: Request<RequestBody>| {
         let _ = request.into_body().into_bytes();
         counted.fetch_add(1, Ordering::SeqCst);
@@ -147,12 +147,12 @@ async fn p15_a_redirect_that_names_a_user_is_not_followed() {
     });
     let client = Client::try_with_transport(URL, "web", transport).unwrap();
     let error = client.refresh_token_grant().refresh(r1()).await.unwrap_err();
-    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    assert_eq!(requests.load(Ordering::SeqCst), 1);
     assert!(!format!("{error:?}").contains("s3cret"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn p08_a_confirmation_longer_than_the_flight_ends_the_grant_all_the_same() {
+async fn p08_a_confirmation_that_outlasts_the_flight_still_ends_the_grant() {
     let grant = client(400, r#"{"error":"invalid_grant"}"#).refresh_token_grant();
     let session = support::expired(grant.confirm_grant_ended(Duration::from_secs(120))).build();
     for _ in 0..4 {
@@ -163,7 +163,7 @@ async fn p08_a_confirmation_longer_than_the_flight_ends_the_grant_all_the_same()
 }
 
 #[test]
-fn what_users_keep_can_be_shared() {
+fn public_types_are_send_sync_and_clone() {
     fn shared<T: Send + Sync + Clone + std::fmt::Debug + 'static>() {}
     fn sent<T: Send + Sync + std::fmt::Debug + 'static>() {}
     shared::<Client>();
@@ -174,7 +174,7 @@ fn what_users_keep_can_be_shared() {
     shared::<tower_reauth::json::Revocation>();
     shared::<ErrorClassifier>();
     shared::<RefreshError>();
-    shared::<EndpointError>();
+    sent::<EndpointError>();
     sent::<RequestBody>();
     shared::<tower_reauth::refresh::ConfirmGrantEnded<tower_reauth::oauth2::RefreshTokenGrant>>();
     static CLIENT: std::sync::OnceLock<Client> = std::sync::OnceLock::new();

@@ -1,4 +1,4 @@
-//! A refresh token that came beside an answer of no use.
+//! Refresh tokens in unusable responses.
 
 use std::{
     convert::Infallible,
@@ -11,11 +11,11 @@ use tower::service_fn;
 use tower_reauth::{RefreshContext, RefreshError, Token, endpoint::RequestBody, oauth2::Client, refresh_fn};
 
 use crate::{
-    fixed::{URL, answer, client},
-    support::{self, clock, settle, token},
+    canned::{URL, client, respond},
+    support::{self, clock, run_pending_tasks, spawn_token, token},
 };
 
-/// The refresh tokens that an endpoint was given, by a session that is asked until it gives up.
+/// The refresh tokens that a session presents for these responses.
 async fn presented(bodies: &'static [&'static str]) -> Vec<String> {
     let seen = Arc::<Mutex<Vec<String>>>::default();
     let transport = {
@@ -28,7 +28,7 @@ async fn presented(bodies: &'static [&'static str]) -> Vec<String> {
                 let token = pairs.into_iter().find(|(name, _)| name == "refresh_token").unwrap().1;
                 let mut seen = seen.lock().unwrap();
                 seen.push(token);
-                Ok::<_, Infallible>(answer(200, bodies[(seen.len() - 1).min(bodies.len() - 1)]))
+                Ok::<_, Infallible>(respond(200, bodies[(seen.len() - 1).min(bodies.len() - 1)]))
             }
         })
     };
@@ -42,7 +42,7 @@ async fn presented(bodies: &'static [&'static str]) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p02_the_successor_of_an_answer_of_no_use_replaces_the_refresh_token() {
+async fn p02_the_successor_in_an_unusable_response_replaces_the_refresh_token() {
     let of_another_type = &[
         r#"{"access_token":"A2","token_type":"mac","refresh_token":"R2"}"#,
         r#"{"access_token":"A2","token_type":"Bearer","refresh_token":"R3"}"#,
@@ -62,15 +62,9 @@ async fn p02_the_successor_of_an_answer_of_no_use_replaces_the_refresh_token() {
 
 #[tokio::test(start_paused = true)]
 async fn p02_a_successor_without_an_access_token_is_saved() {
-    let given = support::Given::default();
-    let saved = given.clone();
+    let given = support::RecordedTokens::default();
     let client = client(200, r#"{"access_token":"A2","token_type":"mac","refresh_token":"R2"}"#);
-    let session = support::expired(client.refresh_token_grant())
-        .save_with(move |token| {
-            saved.push(&token);
-            async { Ok::<_, Infallible>(()) }
-        })
-        .build();
+    let session = support::expired(client.refresh_token_grant()).save_with(given.hook()).build();
     assert!(session.token().await.is_err());
     session.idle().await;
     assert_eq!(given.all(), ["A1 R2"]);
@@ -78,9 +72,9 @@ async fn p02_a_successor_without_an_access_token_is_saved() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p18_what_brought_a_successor_is_not_repeated() {
-    let asked = Arc::<Mutex<Vec<String>>>::default();
-    let presented = Arc::clone(&asked);
+async fn p18_a_response_with_a_successor_is_not_repeated() {
+    let calls = Arc::<Mutex<Vec<String>>>::default();
+    let presented = Arc::clone(&calls);
     let session = support::expired(refresh_fn(move |cx: RefreshContext| {
         presented.lock().unwrap().push(format!("{} {:?}", cx.refresh_token().unwrap(), cx.reason()));
         async { Err::<Token, _>(RefreshError::outcome_unknown("half").with_refresh_token("R2")) }
@@ -89,85 +83,76 @@ async fn p18_what_brought_a_successor_is_not_repeated() {
     assert!(session.token().await.unwrap_err().is_transient());
     tokio::time::advance(Duration::from_secs(5)).await;
     assert!(session.token().await.is_err());
-    assert_eq!(*asked.lock().unwrap(), ["R1 Expired", "R2 Expired"]);
+    assert_eq!(*calls.lock().unwrap(), ["R1 Expired", "R2 Expired"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn p10_a_successor_without_an_access_token_gives_way_to_what_was_set() {
+async fn p10_a_set_token_takes_precedence_over_a_successor_without_an_access_token() {
     let (refresher, mut endpoint) = support::endpoint();
     let session = support::expired(refresher).build();
     let waiting = tokio::spawn({
         let session = session.clone();
         async move { session.token().await.map(|token| token.secret().to_owned()) }
     });
-    let call = endpoint.call().await;
+    let call = endpoint.next_call().await;
     session.set_token(token("A5 R5 600")).unwrap();
     call.fail(RefreshError::misconfigured("no token").with_refresh_token("R2"));
     assert_eq!(waiting.await.unwrap().unwrap(), "A5");
-    // R1 has a successor: it is not presented again, whoever sets it.
+    // R1 has a successor, so it is not presented again even if it is set.
     session.set_token(token("A6 R1 600")).unwrap();
     assert_eq!(session.sign_out().refresh_token(), Some("R5"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn p10_a_sign_out_gives_back_the_newest_refresh_token() {
+async fn p10_a_sign_out_returns_the_newest_refresh_token() {
     let (refresher, mut endpoint) = support::endpoint();
     let session = support::expired(refresher).build();
-    let _waiting = tokio::spawn({
-        let session = session.clone();
-        async move { session.token().await }
-    });
-    let call = endpoint.call().await;
+    let _waiting = spawn_token(&session);
+    let call = endpoint.next_call().await;
     session.set_token(token("A5 - 600")).unwrap();
-    call.give("A2 R2 600");
+    call.succeed("A2 R2 600");
     session.idle().await;
     let token = session.sign_out();
     assert_eq!((token.access_token(), token.refresh_token()), (Some("A5"), Some("R2")));
 }
 
 #[tokio::test(start_paused = true)]
-async fn p09_a_successor_that_comes_late_is_taken_and_saves_the_session() {
+async fn p09_a_late_successor_is_used_and_keeps_the_session_alive() {
     let (refresher, mut endpoint) = support::endpoint();
     let clock = clock();
     let session = support::expired(refresher).clock(clock.clone()).build();
-    let ask = || {
+    let demand = || {
         let session = session.clone();
         tokio::spawn(async move { session.token().await.map(|token| token.secret().to_owned()) })
     };
-    let _first = ask();
-    let late = endpoint.call().await;
-    // The machine slept: the flight is given up, though its answer is under way.
+    let _first = demand();
+    let late = endpoint.next_call().await;
+    // The machine slept, so the flight is abandoned although its response is under way.
     clock.step(Duration::from_secs(120));
-    let second = ask();
-    let repeat = endpoint.call().await;
+    let second = demand();
+    let repeat = endpoint.next_call().await;
     late.fail(RefreshError::misconfigured("no access token").with_refresh_token("R2"));
-    settle().await;
-    // What was presented is spent, and the server says so.
+    run_pending_tasks().await;
+    // R1 is spent, as the server reports.
     repeat.fail(RefreshError::grant_ended("invalid_grant"));
-    let next = endpoint.call().await;
+    let next = endpoint.next_call().await;
     assert!(!session.status().is_grant_ended());
     assert_eq!(next.cx.refresh_token(), Some("R2"));
-    next.give("A3 R3 600");
+    next.succeed("A3 R3 600");
     assert_eq!(second.await.unwrap().unwrap(), "A3");
 }
 
 #[tokio::test(start_paused = true)]
-async fn p10_a_successor_that_comes_after_a_sign_out_revives_nothing() {
+async fn p10_a_successor_that_arrives_after_a_sign_out_is_not_used() {
     let (refresher, mut endpoint) = support::endpoint();
     let session = support::expired(refresher).build();
-    let waiting = tokio::spawn({
-        let session = session.clone();
-        async move { session.token().await }
-    });
-    let call = endpoint.call().await;
+    let waiting = spawn_token(&session);
+    let call = endpoint.next_call().await;
     assert_eq!(session.sign_out().refresh_token(), Some("R1"));
     call.fail(RefreshError::misconfigured("no access token").with_refresh_token("R2"));
     assert!(waiting.await.unwrap().unwrap_err().is_signed_out());
     session.idle().await;
     session.sign_in(token("B1 S1 0"));
-    let _waiting = tokio::spawn({
-        let session = session.clone();
-        async move { session.token().await }
-    });
-    assert_eq!(endpoint.call().await.cx.refresh_token(), Some("S1"));
+    let _waiting = spawn_token(&session);
+    assert_eq!(endpoint.next_call().await.cx.refresh_token(), Some("S1"));
 }

@@ -1,12 +1,12 @@
-//! With nothing to present nobody is asked.
+//! No refresh token, no request.
 
 use std::time::Duration;
 
 use tower_reauth::{RefreshContext, Refresher, RefresherExt, Session, endpoint::EndpointError};
 
 use crate::{
-    server::{Server, TOKEN, reply},
     support::{clock, token},
+    token_endpoint::{Server, TOKEN, reply},
 };
 
 async fn ends_unasked(make: impl FnOnce(&Server) -> Session) {
@@ -19,14 +19,14 @@ async fn ends_unasked(make: impl FnOnce(&Server) -> Session) {
         tokio::time::advance(Duration::from_secs(600)).await;
     }
     assert_eq!(server.count(), 0);
-    // One that signs in is served.
+    // After a sign-in the request is made.
     session.sign_in(token("B1 Q1 0"));
     assert_eq!(session.token().await.unwrap().secret(), "A2");
     assert_eq!(server.count(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn b146_no_refresh_token_is_an_end_without_a_call() {
+async fn b146_without_a_refresh_token_the_grant_has_ended_and_no_request_is_made() {
     let session = |refresher| Session::builder(refresher).clock(clock()).build();
     ends_unasked(|server| session(server.client().refresh_token_grant())).await;
     let session = |refresher| Session::builder(refresher).token(token("A1 - 0")).clock(clock()).build();
@@ -41,7 +41,7 @@ async fn b146_no_refresh_token_is_an_end_without_a_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn b146_an_endpoint_that_needs_none_is_asked() {
+async fn b146_a_grant_that_needs_no_refresh_token_makes_a_request() {
     let server = Server::in_memory([reply(200, TOKEN)]);
     server.client().client_credentials_grant().refresh(RefreshContext::default()).await.unwrap();
     server.json().without_refresh_token().refresh(RefreshContext::default()).await.unwrap();
@@ -49,10 +49,10 @@ async fn b146_an_endpoint_that_needs_none_is_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p02_b145_an_answer_without_a_refresh_token_keeps_r1() {
+async fn p02_b145_a_response_without_a_refresh_token_keeps_r1() {
     for member in ["", r#","refresh_token":null"#, r#","refresh_token":"""#, r#","refresh_token":" ""#] {
-        let answer = format!(r#"{{"access_token":"A2","token_type":"Bearer"{member}}}"#);
-        let server = Server::in_memory([reply(200, answer)]);
+        let response = format!(r#"{{"access_token":"A2","token_type":"Bearer"{member}}}"#);
+        let server = Server::in_memory([reply(200, response)]);
         let session = Session::builder(server.client().refresh_token_grant())
             .token(token("A1 R1 0"))
             .clock(clock())
@@ -62,12 +62,15 @@ async fn p02_b145_an_answer_without_a_refresh_token_keeps_r1() {
             tokio::time::advance(Duration::from_secs(600)).await;
         }
         assert_eq!(server.count(), 3);
-        assert!(server.asked().iter().all(|asked| asked.param("refresh_token").unwrap() == "R1"), "{member}");
+        assert!(
+            server.requests().iter().all(|request| request.param("refresh_token").unwrap() == "R1"),
+            "{member}"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn b146_a_refresh_token_of_white_space_is_none_and_a_files_line_feed_is_cut() {
+async fn b146_a_blank_refresh_token_counts_as_none_and_a_trailing_newline_is_removed() {
     let server = Server::in_memory([reply(200, TOKEN)]);
     for refresh_token in ["", "\n"] {
         let cx = || RefreshContext::builder().refresh_token(refresh_token).build();
@@ -77,5 +80,5 @@ async fn b146_a_refresh_token_of_white_space_is_none_and_a_files_line_feed_is_cu
     assert_eq!(server.count(), 0);
     let cx = RefreshContext::builder().refresh_token("R1\n").build();
     server.client().refresh_token_grant().refresh(cx).await.unwrap();
-    assert_eq!(server.asked()[0].param("refresh_token").as_deref(), Some("R1"));
+    assert_eq!(server.requests()[0].param("refresh_token").as_deref(), Some("R1"));
 }

@@ -1,4 +1,4 @@
-//! Our own errors as a caller of a generated client sees them.
+//! The crate's errors as a caller of a generated client sees them.
 
 use std::{error::Error as StdError, fmt};
 
@@ -9,7 +9,8 @@ use tower_reauth::{AuthLayer, Error, RefreshContext, RefreshError, Session, grpc
 
 use crate::{
     greeter::greeter_client::GreeterClient,
-    stage::{KINDS, LONG, Stage, layer, name},
+    setup::{KINDS, LONG, Setup, layer, name},
+    support::sources,
 };
 
 /// A refresher's own error.
@@ -25,29 +26,22 @@ impl fmt::Display for TokenServerSaid {
 impl StdError for TokenServerSaid {}
 
 fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
+    sources(error).find_map(|error| error.downcast_ref())
 }
 
-/// What each kind of call ends with when the refresh fails so.
+/// Each kind of call, while the refresh fails.
 async fn refresh_fails(make: fn(TokenServerSaid) -> RefreshError, code: Code, is: fn(&Error) -> bool) {
-    let mut stage = Stage::set("A1 R1 0").await;
-    let calls = futures::future::join_all(KINDS.map(|kind| kind.call(stage.client.clone())));
-    let session = stage.session.clone();
-    let answer = async {
-        let call = stage.endpoint.call().await;
+    let mut setup = Setup::new("A1 R1 0").await;
+    let calls = futures::future::join_all(KINDS.map(|kind| kind.call(setup.client.clone())));
+    let session = setup.session.clone();
+    let response = async {
+        let call = setup.endpoint.next_call().await;
         while session.status().waiters() < KINDS.len() {
             tokio::task::yield_now().await;
         }
         call.fail(make(TokenServerSaid("no")));
     };
-    let (outcomes, ()) = timeout(LONG, async { tokio::join!(calls, answer) }).await.unwrap();
+    let (outcomes, ()) = timeout(LONG, async { tokio::join!(calls, response) }).await.unwrap();
     for outcome in outcomes {
         let status = outcome.unwrap_err();
         assert_eq!(status.code(), code);
@@ -57,11 +51,11 @@ async fn refresh_fails(make: fn(TokenServerSaid) -> RefreshError, code: Code, is
         assert_eq!(find::<TokenServerSaid>(&status).expect("and the refresher's").0, "no");
         assert!(find::<RefreshError>(&status).is_some() || find::<TokenServerSaid>(ours).is_some());
     }
-    assert_eq!((stage.endpoint.asked(), stage.books().calls().len()), (1, 0));
+    assert_eq!((setup.endpoint.call_count(), setup.state().calls().len()), (1, 0));
 }
 
 #[tokio::test]
-async fn b89_a_failure_in_passing_is_unavailable() {
+async fn b89_a_transient_failure_is_unavailable() {
     refresh_fails(RefreshError::transient, Code::Unavailable, Error::is_transient).await;
 }
 
@@ -71,53 +65,54 @@ async fn b89_an_ended_grant_is_unauthenticated() {
 }
 
 #[tokio::test]
-async fn b89_a_wrong_configuration_is_unauthenticated() {
+async fn b89_a_misconfiguration_is_unauthenticated() {
     refresh_fails(RefreshError::misconfigured, Code::Unauthenticated, Error::is_misconfigured).await;
 }
 
 #[tokio::test]
 async fn b89_signed_out_is_unauthenticated() {
-    let stage = Stage::set("A1 R1 600").await;
-    let _ = stage.session.sign_out();
-    let status = stage.client.clone().greet(name("Ada")).await.unwrap_err();
+    let setup = Setup::new("A1 R1 600").await;
+    let _ = setup.session.sign_out();
+    let status = setup.client.clone().greet(name("Ada")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
     assert!(Error::find(&status).unwrap().is_signed_out());
-    assert_eq!((stage.endpoint.asked(), stage.books().calls().len()), (0, 0));
+    assert_eq!((setup.endpoint.call_count(), setup.state().calls().len()), (0, 0));
 }
 
 #[tokio::test]
-async fn b89_a_server_that_can_not_be_reached_is_the_channels_own_error() {
-    let stage = Stage::set("A1 R1 600").await;
-    // Nobody listens there any more.
+async fn b89_an_unreachable_server_is_the_channels_own_error() {
+    let setup = Setup::new("A1 R1 600").await;
+    // Nobody listens on that port any more.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let channel = tonic::transport::Endpoint::from_shared(url).unwrap().connect_lazy();
-    let mut client = GreeterClient::new(layer(&stage.session).layer(channel));
+    let mut client = GreeterClient::new(layer(&setup.session).layer(channel));
     let status = client.greet(name("Ada")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(Error::find(&status).is_none());
 }
 
 #[tokio::test]
-async fn p15_a_named_origin_in_cleartext_is_refused_before_a_token_goes_there() {
-    let stage = Stage::set("A1 R1 600").await;
-    let service = layer(&stage.session).layer(stage.channel.clone());
+async fn p15_a_named_origin_in_cleartext_is_an_error_before_anything_is_sent() {
+    let setup = Setup::new("A1 R1 600").await;
+    let service = layer(&setup.session).layer(setup.channel.clone());
     let mut client = GreeterClient::with_origin(service, "http://api.example.com".parse().unwrap());
     let status = client.greet(name("Ada")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
     assert!(Error::find(&status).unwrap().is_cleartext());
-    assert_eq!(stage.books().calls().len(), 0);
+    assert_eq!(setup.state().calls().len(), 0);
 }
 
-/// Each caller has a status of its own, as a `Status` can't be shared.
+/// Each error has its own status, as a `Status` can't be shared.
 #[tokio::test]
-async fn b89_the_error_of_a_layer_has_a_status_as_its_source() {
+async fn b89_an_error_of_the_layer_has_a_status_as_its_source() {
     let refresher =
         refresh_fn(|_: RefreshContext| async { Err(RefreshError::transient(TokenServerSaid("busy"))) });
     let session = Session::builder(refresher).build();
-    let stage = Stage::set("A1 R1 600").await;
-    let mut service: grpc::GrpcAuth<_> = AuthLayer::from_session(session).for_grpc().layer(stage.channel.clone());
+    let setup = Setup::new("A1 R1 600").await;
+    let mut service: grpc::GrpcAuth<_> =
+        AuthLayer::from_session(session).for_grpc().layer(setup.channel.clone());
     for _ in 0..2 {
         let request = http::Request::new(tonic::body::Body::empty());
         let ready = tower::ServiceExt::<http::Request<tonic::body::Body>>::ready(&mut service).await.unwrap();

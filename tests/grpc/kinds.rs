@@ -3,97 +3,97 @@
 use futures::future::try_join_all;
 use tokio::{task::JoinSet, time::timeout};
 
-use crate::stage::{KINDS, Kind, LONG, Stage};
+use crate::setup::{KINDS, Kind, LONG, Setup};
 
 /// All four kinds at once.
-async fn all_kinds(stage: &mut Stage) {
-    let calls = try_join_all(KINDS.map(|kind| kind.call(stage.client.clone())));
-    let answer = async {
-        let call = stage.endpoint.call().await;
-        while stage.session.status().waiters() < KINDS.len() {
+async fn all_kinds(setup: &mut Setup) {
+    let calls = try_join_all(KINDS.map(|kind| kind.call(setup.client.clone())));
+    let response = async {
+        let call = setup.endpoint.next_call().await;
+        while setup.session.status().waiters() < KINDS.len() {
             tokio::task::yield_now().await;
         }
-        stage.server.books.accept("A2");
-        call.give("A2 R2 600");
+        setup.server.state.accept("A2");
+        call.succeed("A2 R2 600");
     };
-    let (outcome, ()) = timeout(LONG, async { tokio::join!(calls, answer) }).await.unwrap();
+    let (outcome, ()) = timeout(LONG, async { tokio::join!(calls, response) }).await.unwrap();
     outcome.unwrap();
-    assert_eq!(stage.endpoint.asked(), 1);
+    assert_eq!(setup.endpoint.call_count(), 1);
 }
 
 #[tokio::test]
 async fn p01_each_kind_of_call_waits_for_one_refresh_when_the_token_expired() {
-    let mut stage = Stage::set("A1 R1 0").await;
-    all_kinds(&mut stage).await;
-    assert_eq!(stage.books().tokens(), ["A2"; 4]);
+    let mut setup = Setup::new("A1 R1 0").await;
+    all_kinds(&mut setup).await;
+    assert_eq!(setup.state().tokens(), ["A2"; 4]);
 }
 
 #[tokio::test]
-async fn p16_each_kind_of_call_is_sent_again_when_the_token_was_revoked() {
-    let mut stage = Stage::set("A1 R1 600").await;
-    stage.books().accept("A1");
+async fn p16_each_kind_of_call_is_retried_when_the_token_was_revoked() {
+    let mut setup = Setup::new("A1 R1 600").await;
+    setup.state().accept("A1");
     for kind in KINDS {
-        kind.call(stage.client.clone()).await.unwrap();
+        kind.call(setup.client.clone()).await.unwrap();
     }
-    stage.books().revoke("A1");
-    all_kinds(&mut stage).await;
-    let tokens = stage.books().tokens();
+    setup.state().revoke("A1");
+    all_kinds(&mut setup).await;
+    let tokens = setup.state().tokens();
     assert_eq!(tokens[4..8], ["A1"; 4]);
     assert_eq!(tokens[8..], ["A2"; 4]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p04_fifty_calls_refused_at_once_cause_one_refresh() {
-    let mut stage = Stage::set("A1 R1 600").await;
-    // A call that began after another's refusal would wait without being sent.
-    stage.books().answer_refused_together(50);
+async fn p04_fifty_calls_rejected_at_once_cause_one_refresh() {
+    let mut setup = Setup::new("A1 R1 600").await;
+    // All are sent before the first rejection, as a call that starts after it would wait.
+    setup.state().respond_to_rejected_together(50);
     let mut calls = JoinSet::new();
     for at in 0..50 {
-        calls.spawn(KINDS[at % 4].call(stage.client.clone()));
+        calls.spawn(KINDS[at % 4].call(setup.client.clone()));
     }
-    let call = timeout(LONG, stage.endpoint.call()).await.unwrap();
-    stage.waiting(50).await;
-    stage.books().accept("A2");
-    call.give("A2 R2 600");
+    let call = timeout(LONG, setup.endpoint.next_call()).await.unwrap();
+    setup.waiting(50).await;
+    setup.state().accept("A2");
+    call.succeed("A2 R2 600");
     for outcome in timeout(LONG, calls.join_all()).await.unwrap() {
         outcome.unwrap();
     }
-    assert_eq!((stage.endpoint.asked(), stage.books().calls().len()), (1, 100));
-    assert_eq!(stage.session.status().generation(), 2);
+    assert_eq!((setup.endpoint.call_count(), setup.state().calls().len()), (1, 100));
+    assert_eq!(setup.session.status().generation(), 2);
 }
 
 #[tokio::test]
-async fn p04_a_refusal_of_an_older_token_is_sent_again_with_the_current_one() {
-    let mut stage = Stage::set("A1 R1 600").await;
-    stage.books().judge_after(1);
-    // Its server judges A1 when the session has A2.
+async fn p04_a_call_rejected_with_an_older_token_is_retried_with_the_current_one() {
+    let mut setup = Setup::new("A1 R1 600").await;
+    setup.state().check_after(1);
+    // The server checks A1 when the session already has A2.
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
     let names = tokio_stream::wrappers::ReceiverStream::new(receiver);
-    let mut client = stage.client.clone();
+    let mut client = setup.client.clone();
     let slow = tokio::spawn(async move { client.greet_all(names).await });
-    while stage.books().calls().is_empty() {
+    while setup.state().calls().is_empty() {
         tokio::task::yield_now().await;
     }
     let (renewed, ()) = tokio::join!(
         {
-            let session = stage.session.clone();
+            let session = setup.session.clone();
             async move { session.refresh().await }
         },
-        stage.give("A2 R2 600")
+        setup.refresh_with("A2 R2 600")
     );
     renewed.unwrap();
-    sender.send(crate::stage::name("Ada")).await.unwrap();
+    sender.send(crate::setup::name("Ada")).await.unwrap();
     drop(sender);
-    let answer = timeout(LONG, slow).await.unwrap().unwrap().unwrap();
-    assert_eq!(answer.into_inner().text, "hello Ada");
-    assert_eq!(stage.books().tokens(), ["A1", "A2"]);
-    assert_eq!(stage.endpoint.asked(), 1);
+    let response = timeout(LONG, slow).await.unwrap().unwrap().unwrap();
+    assert_eq!(response.into_inner().text, "hello Ada");
+    assert_eq!(setup.state().tokens(), ["A1", "A2"]);
+    assert_eq!(setup.endpoint.call_count(), 1);
 }
 
 #[tokio::test]
-async fn p15_a_call_whose_uri_names_no_host_goes_over_its_channel() {
-    let stage = Stage::set("A1 R1 600").await;
-    stage.books().accept("A1");
-    Kind::Unary.call(stage.client.clone()).await.unwrap();
-    assert_eq!(stage.books().tokens(), ["A1"]);
+async fn p15_a_call_whose_uri_has_no_host_is_sent_over_its_channel() {
+    let setup = Setup::new("A1 R1 600").await;
+    setup.state().accept("A1");
+    Kind::Unary.call(setup.client.clone()).await.unwrap();
+    assert_eq!(setup.state().tokens(), ["A1"]);
 }

@@ -1,10 +1,9 @@
-//! Real tonic channels and a generated client against a real tonic server, which judges each call's token.
-
+//! A generated client over real tonic channels, against a tonic server that checks each call's token.
 #![allow(
+    clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "a rule for the crate's sources: a test has the system's clock and tokio's tasks"
+    reason = "tests fail by panics, and use tokio's tasks and timers"
 )]
-#![allow(clippy::unwrap_used, reason = "what can't be is a test's failure, in its helpers too")]
 
 mod deadlines;
 mod errors;
@@ -13,7 +12,8 @@ mod greeter;
 mod kinds;
 mod rejections;
 mod server;
-mod stage;
+mod setup;
 mod streams;
+
 #[path = "../support/mod.rs"]
 mod support;

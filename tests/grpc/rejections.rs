@@ -1,4 +1,4 @@
-//! What counts as a refused token, and what the second sending carries.
+//! What counts as a rejection, and what a retry carries.
 
 use tokio::time::timeout;
 use tonic::{Code, Request, Status, metadata::MetadataValue};
@@ -6,57 +6,57 @@ use tower::Layer;
 
 use crate::{
     greeter::greeter_client::GreeterClient,
-    server::Judge,
-    stage::{KINDS, Kind, LONG, Stage, layer, name},
+    server::CheckedBy,
+    setup::{KINDS, Kind, LONG, Setup, layer, name},
 };
 
 #[tokio::test]
-async fn c103_a_unary_call_refused_before_its_answer_is_sent_again_once() {
-    let mut stage = Stage::set("A1 R1 600").await;
-    let call = Kind::Unary.call(stage.client.clone());
-    // The server accepts A2 as little as A1.
-    let answer = async { stage.endpoint.call().await.give("A2 R2 600") };
-    let (outcome, ()) = timeout(LONG, async { tokio::join!(call, answer) }).await.unwrap();
+async fn c103_a_unary_call_rejected_before_its_response_is_retried_once() {
+    let mut setup = Setup::new("A1 R1 600").await;
+    let call = Kind::Unary.call(setup.client.clone());
+    // The server accepts neither A1 nor A2.
+    let response = async { setup.endpoint.next_call().await.succeed("A2 R2 600") };
+    let (outcome, ()) = timeout(LONG, async { tokio::join!(call, response) }).await.unwrap();
     let status = outcome.unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "this token isn't accepted"));
-    assert_eq!(stage.books().tokens(), ["A1", "A2"]);
-    assert_eq!(stage.endpoint.asked(), 1);
+    assert_eq!(setup.state().tokens(), ["A1", "A2"]);
+    assert_eq!(setup.endpoint.call_count(), 1);
 }
 
 #[tokio::test]
-async fn c103_a_proxys_401_refuses_the_token_of_each_kind_of_call() {
+async fn c103_a_401_of_a_proxy_rejects_the_token_of_each_kind_of_call() {
     for kind in KINDS {
-        let mut stage = Stage::set_with("A1 R1 600", Judge::Proxy, |session| session).await;
-        let call = kind.call(stage.client.clone());
+        let mut setup = Setup::with("A1 R1 600", CheckedBy::Proxy, |session| session).await;
+        let call = kind.call(setup.client.clone());
         let (outcome, ()) =
-            timeout(LONG, async { tokio::join!(call, stage.give("A2 R2 600")) }).await.unwrap();
+            timeout(LONG, async { tokio::join!(call, setup.refresh_with("A2 R2 600")) }).await.unwrap();
         outcome.unwrap();
-        assert_eq!(stage.books().tokens(), ["A1", "A2"], "{kind:?}");
+        assert_eq!(setup.state().tokens(), ["A1", "A2"], "{kind:?}");
     }
 }
 
 #[tokio::test]
-async fn c103_another_status_refuses_no_token() {
-    let stage = Stage::set("A1 R1 600").await;
-    stage.books().accept("A1");
+async fn c103_another_status_rejects_no_token() {
+    let setup = Setup::new("A1 R1 600").await;
+    setup.state().accept("A1");
     let mut client = GreeterClient::with_interceptor(
-        layer(&stage.session).layer(stage.channel.clone()),
+        layer(&setup.session).layer(setup.channel.clone()),
         |_: Request<()>| Err::<Request<()>, _>(Status::unauthenticated("the client's own interceptor")),
     );
     assert_eq!(client.greet(name("Ada")).await.unwrap_err().code(), Code::Unauthenticated);
-    let mut client = stage.client.clone();
+    let mut client = setup.client.clone();
     let unknown = client.greet_often(name("fail")).await.unwrap().into_inner().message().await;
     assert_eq!(unknown.unwrap_err().code(), Code::PermissionDenied);
     assert_eq!(client.greet(name("fail")).await.unwrap_err().code(), Code::PermissionDenied);
-    assert!(stage.session.status().is_fresh());
+    assert!(setup.session.status().is_fresh());
     Kind::Unary.call(client).await.unwrap();
-    assert_eq!(stage.books().tokens(), ["A1"; 3]);
-    assert_eq!(stage.endpoint.asked(), 0);
+    assert_eq!(setup.state().tokens(), ["A1"; 3]);
+    assert_eq!(setup.endpoint.call_count(), 0);
 }
 
 #[tokio::test]
-async fn p16_a_users_metadata_is_kept_on_the_second_sending() {
-    let mut stage = Stage::set("A1 R1 600").await;
+async fn p16_a_retry_keeps_the_users_metadata() {
+    let mut setup = Setup::new("A1 R1 600").await;
     let interceptor = |mut request: Request<()>| {
         let metadata = request.metadata_mut();
         metadata.insert("x-tenant", "blue".parse().unwrap());
@@ -64,17 +64,17 @@ async fn p16_a_users_metadata_is_kept_on_the_second_sending() {
         metadata.insert_bin("x-trace-bin", MetadataValue::from_bytes(&[0, 159, 146, 150]));
         Ok::<_, Status>(request)
     };
-    let service = layer(&stage.session).layer(stage.channel.clone());
+    let service = layer(&setup.session).layer(setup.channel.clone());
     let mut client = GreeterClient::with_interceptor(service, interceptor);
-    let (outcome, ()) = tokio::join!(client.greet(name("Ada")), stage.give("A2 R2 600"));
+    let (outcome, ()) = tokio::join!(client.greet(name("Ada")), setup.refresh_with("A2 R2 600"));
     outcome.unwrap();
-    let calls = stage.books().calls();
+    let calls = setup.state().calls();
     let all_but_the_token = |at: usize| {
         let mut headers = calls[at].metadata.clone().into_headers();
         headers.remove("authorization");
         headers
     };
-    assert_eq!(stage.books().tokens(), ["A1", "A2"]);
+    assert_eq!(setup.state().tokens(), ["A1", "A2"]);
     assert_eq!(all_but_the_token(0), all_but_the_token(1));
     let tenants: Vec<_> = calls[1].metadata.get_all("x-tenant").iter().collect();
     assert_eq!(tenants, ["blue", "green"]);
@@ -83,14 +83,14 @@ async fn p16_a_users_metadata_is_kept_on_the_second_sending() {
 }
 
 #[tokio::test]
-async fn p16_a_users_own_token_is_left_alone_and_its_refusal_is_the_users() {
-    let stage = Stage::set("A1 R1 600").await;
-    stage.books().accept("A1");
+async fn p16_a_users_own_token_is_kept_and_its_rejection_returned() {
+    let setup = Setup::new("A1 R1 600").await;
+    setup.state().accept("A1");
     let mut request = Request::new(name("Ada"));
     request.metadata_mut().insert("authorization", "Bearer mine".parse().unwrap());
-    let status = stage.client.clone().greet(request).await.unwrap_err();
+    let status = setup.client.clone().greet(request).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
-    Kind::Unary.call(stage.client.clone()).await.unwrap();
-    assert_eq!(stage.books().tokens(), ["mine", "A1"]);
-    assert_eq!(stage.endpoint.asked(), 0);
+    Kind::Unary.call(setup.client.clone()).await.unwrap();
+    assert_eq!(setup.state().tokens(), ["mine", "A1"]);
+    assert_eq!(setup.endpoint.call_count(), 0);
 }

@@ -1,4 +1,4 @@
-//! A greeter that wants a token which it accepts, and keeps books of what it sees.
+//! A greeter that checks tokens and records its calls.
 
 use std::{
     collections::HashSet,
@@ -30,74 +30,73 @@ use crate::greeter::{
 
 /// A running server.
 pub(crate) struct Server {
-    pub(crate) books: Books,
+    pub(crate) state: State,
     url: String,
     task: JoinHandle<()>,
 }
 
-/// What it accepts, and what it has seen.
+/// The tokens that it accepts, and its calls so far.
 #[derive(Clone, Default)]
-pub(crate) struct Books {
-    shared: Arc<Mutex<Entries>>,
+pub(crate) struct State {
+    shared: Arc<Mutex<Inner>>,
 }
 
 #[derive(Default)]
-struct Entries {
+struct Inner {
     accepted: HashSet<String>,
     calls: Vec<Call>,
-    /// A client's stream is judged after so many of its messages, not at its begin.
-    judged_after: Option<usize>,
-    /// Where calls without an accepted token wait for one another before they are answered.
+    /// The token of a client stream is checked after so many messages, instead of at the start.
+    check_after: Option<usize>,
+    /// Where rejected calls wait for one another before the server responds.
     together: Option<Arc<Barrier>>,
 }
 
 /// A call as the server saw it.
 #[derive(Clone)]
 pub(crate) struct Call {
-    /// None: it had none.
     pub(crate) token: Option<String>,
     pub(crate) metadata: MetadataMap,
 }
 
-/// Who judges a token.
+/// What checks the token.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Judge {
-    /// An interceptor in the server: with status 16, before the call begins.
+pub(crate) enum CheckedBy {
+    /// An interceptor in the server. It rejects with status 16 before the call starts.
     Interceptor,
-    /// A proxy in front: with HTTP 401.
+    /// A proxy in front of it. It rejects with HTTP 401.
     Proxy,
 }
 
-struct Polite {
-    books: Books,
+struct GreeterService {
+    state: State,
 }
 
 #[derive(Clone)]
 struct Proxy<S> {
     inner: S,
-    books: Books,
-    judge: Judge,
+    state: State,
+    checked_by: CheckedBy,
 }
 
 // === impl Server ===
 
 impl Server {
-    pub(crate) async fn start(judge: Judge) -> Self {
+    pub(crate) async fn start(checked_by: CheckedBy) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let books = Books::default();
-        let (proxys, interceptors) = (books.clone(), books.clone());
-        let interceptor = move |request: Request<()>| match judge {
-            Judge::Interceptor => interceptors.judge_at_begin(request),
-            Judge::Proxy => Ok(request),
+        let state = State::default();
+        let (proxy_state, interceptor_state) = (state.clone(), state.clone());
+        let interceptor = move |request: Request<()>| match checked_by {
+            CheckedBy::Interceptor => interceptor_state.check_at_start(request),
+            CheckedBy::Proxy => Ok(request),
         };
-        let greeter = GreeterServer::new(Polite { books: books.clone() });
+        let greeter = GreeterServer::new(GreeterService { state: state.clone() });
         let serving = Transport::builder()
-            .layer(layer_fn(move |inner| Proxy { inner, books: proxys.clone(), judge }))
+            .layer(layer_fn(move |inner| Proxy { inner, state: proxy_state.clone(), checked_by }))
             .add_service(InterceptedService::new(greeter, interceptor))
             .serve_with_incoming(TcpIncoming::from(listener));
         let task = tokio::spawn(async move { serving.await.unwrap() });
-        Self { books, url, task }
+        Self { state, url, task }
     }
 
     pub(crate) async fn channel(&self) -> Channel {
@@ -111,9 +110,9 @@ impl Drop for Server {
     }
 }
 
-// === impl Books ===
+// === impl State ===
 
-impl Books {
+impl State {
     pub(crate) fn accept(&self, token: &str) {
         self.shared.lock().unwrap().accepted.insert(token.to_owned());
     }
@@ -122,13 +121,13 @@ impl Books {
         self.shared.lock().unwrap().accepted.remove(token);
     }
 
-    /// Judges a client's stream once so many of its messages were read.
-    pub(crate) fn judge_after(&self, messages: usize) {
-        self.shared.lock().unwrap().judged_after = Some(messages);
+    /// Checks the token of a client stream after so many messages.
+    pub(crate) fn check_after(&self, messages: usize) {
+        self.shared.lock().unwrap().check_after = Some(messages);
     }
 
-    /// Answers calls without an accepted token when so many are there.
-    pub(crate) fn answer_refused_together(&self, calls: usize) {
+    /// Responds to rejected calls once there are so many.
+    pub(crate) fn respond_to_rejected_together(&self, calls: usize) {
         self.shared.lock().unwrap().together = Some(Arc::new(Barrier::new(calls)));
     }
 
@@ -141,33 +140,33 @@ impl Books {
         self.calls().into_iter().map(|call| call.token.unwrap_or_else(|| "-".to_owned())).collect()
     }
 
-    fn judge_at_begin(&self, request: Request<()>) -> Result<Request<()>, Status> {
-        self.note(request.metadata());
-        if self.shared.lock().unwrap().judged_after.is_none() {
-            self.judge(request.metadata())?;
+    fn check_at_start(&self, request: Request<()>) -> Result<Request<()>, Status> {
+        self.record(request.metadata());
+        if self.shared.lock().unwrap().check_after.is_none() {
+            self.check(request.metadata())?;
         }
         Ok(request)
     }
 
-    fn note(&self, metadata: &MetadataMap) {
+    fn record(&self, metadata: &MetadataMap) {
         let call = Call { token: token_of(metadata), metadata: metadata.clone() };
         self.shared.lock().unwrap().calls.push(call);
     }
 
-    fn judge(&self, metadata: &MetadataMap) -> Result<(), Status> {
+    fn check(&self, metadata: &MetadataMap) -> Result<(), Status> {
         let token = token_of(metadata).unwrap_or_default();
         let accepted = self.shared.lock().unwrap().accepted.contains(&token);
         if accepted { Ok(()) } else { Err(Status::unauthenticated("this token isn't accepted")) }
     }
 
-    /// Reads a client's stream, and judges it in the middle if it is to be.
+    /// Reads a client stream, and checks its token on the way if it was deadlines to.
     async fn read(&self, request: Request<Streaming<Name>>) -> Result<Vec<String>, Status> {
-        let judged_after = self.shared.lock().unwrap().judged_after;
+        let check_after = self.shared.lock().unwrap().check_after;
         let (metadata, _, mut names) = request.into_parts();
         let mut read = Vec::new();
         loop {
-            if judged_after == Some(read.len()) {
-                self.judge(&metadata)?;
+            if check_after == Some(read.len()) {
+                self.check(&metadata)?;
             }
             match names.message().await? {
                 Some(name) => read.push(name.name),
@@ -182,18 +181,18 @@ fn token_of(metadata: &MetadataMap) -> Option<String> {
     Some(value.strip_prefix("Bearer ").unwrap_or(value).to_owned())
 }
 
-// === impl Polite ===
+// === impl GreeterService ===
 
 fn greeting(name: &str) -> Greeting {
     Greeting { text: format!("hello {name}") }
 }
 
 #[tonic::async_trait]
-impl Greeter for Polite {
+impl Greeter for GreeterService {
     type GreetOftenStream = BoxStream<'static, Result<Greeting, Status>>;
     type GreetEachStream = BoxStream<'static, Result<Greeting, Status>>;
 
-    /// "fail": it fails for another reason than its token, before its answer.
+    /// "fail" fails before the response, for another reason than its token.
     async fn greet(&self, request: Request<Name>) -> Result<Response<Greeting>, Status> {
         match request.get_ref().name.as_str() {
             "fail" => Err(Status::permission_denied("not you")),
@@ -201,7 +200,7 @@ impl Greeter for Polite {
         }
     }
 
-    /// "cut": after its greetings the token is refused, in trailers. "fail": it fails for another reason there.
+    /// "cut" has its token rejected in trailers, after the greetings. "fail" fails there for another reason.
     async fn greet_often(&self, request: Request<Name>) -> Result<Response<Self::GreetOftenStream>, Status> {
         let Name { name, times } = request.into_inner();
         let end = match name.as_str() {
@@ -215,7 +214,7 @@ impl Greeter for Polite {
     }
 
     async fn greet_all(&self, request: Request<Streaming<Name>>) -> Result<Response<Greeting>, Status> {
-        let names = self.books.read(request).await?;
+        let names = self.state.read(request).await?;
         Ok(Response::new(greeting(&names.join(", "))))
     }
 
@@ -223,8 +222,8 @@ impl Greeter for Polite {
         &self,
         request: Request<Streaming<Name>>,
     ) -> Result<Response<Self::GreetEachStream>, Status> {
-        if self.books.shared.lock().unwrap().judged_after.is_some() {
-            let names = self.books.read(request).await?;
+        if self.state.shared.lock().unwrap().check_after.is_some() {
+            let names = self.state.read(request).await?;
             let greetings = names.into_iter().map(|name| Ok(greeting(&name)));
             return Ok(Response::new(stream::iter(greetings).boxed()));
         }
@@ -258,12 +257,12 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let metadata = MetadataMap::from_headers(request.headers().clone());
-        let refused = self.books.judge(&metadata).is_err();
-        let together = self.books.shared.lock().unwrap().together.clone().filter(|_| refused);
-        if self.judge == Judge::Proxy {
-            self.books.note(&metadata);
+        let rejected = self.state.check(&metadata).is_err();
+        let together = self.state.shared.lock().unwrap().together.clone().filter(|_| rejected);
+        if self.checked_by == CheckedBy::Proxy {
+            self.state.record(&metadata);
         }
-        let answer = if self.judge == Judge::Proxy && refused {
+        let response = if self.checked_by == CheckedBy::Proxy && rejected {
             Either::Left(ready(Ok(unauthorized())))
         } else {
             Either::Right(self.inner.call(request))
@@ -272,7 +271,7 @@ where
             if let Some(together) = together {
                 together.wait().await;
             }
-            answer.await
+            response.await
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Streams: refusals in trailers, and what is sent again of a client's stream.
+//! Streams: rejections in trailers, and replays of client streams.
 
 use std::time::Duration;
 
@@ -7,14 +7,11 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, transport::Channel};
 use tower::{Layer, ServiceBuilder};
-use tower_reauth::{
-    grpc::{self, TrailerRejection, TrailerRejectionLayer},
-    replay::Buffered,
-};
+use tower_reauth::grpc::{self, TrailerRejection, TrailerRejectionLayer};
 
 use crate::{
     greeter::{Name, greeter_client::GreeterClient},
-    stage::{Kind, LONG, Stage, join, layer, name},
+    setup::{Kind, LONG, Setup, join, layer, name},
     support::token,
 };
 
@@ -22,16 +19,16 @@ fn cut_after(times: u32) -> Name {
     Name { name: "cut".to_owned(), times }
 }
 
-/// A client that watches trailers, too.
-fn watching(stage: &Stage) -> GreeterClient<TrailerRejection<grpc::GrpcAuth<Channel>>> {
+/// A client that also watches trailers.
+fn watching(setup: &Setup) -> GreeterClient<TrailerRejection<grpc::GrpcAuth<Channel>>> {
     let service = ServiceBuilder::new()
-        .layer(TrailerRejectionLayer::new(stage.session.clone()))
-        .layer(layer(&stage.session))
-        .service(stage.channel.clone());
+        .layer(TrailerRejectionLayer::new(setup.session.clone()))
+        .layer(layer(&setup.session))
+        .service(setup.channel.clone());
     GreeterClient::new(service)
 }
 
-/// How many greetings came before the end, and its status.
+/// The number of greetings before the final status, and that status.
 async fn read_to_the_end(mut greetings: tonic::Streaming<crate::greeter::Greeting>) -> (u32, Status) {
     let mut count = 0;
     loop {
@@ -44,130 +41,131 @@ async fn read_to_the_end(mut greetings: tonic::Streaming<crate::greeter::Greetin
 }
 
 #[tokio::test]
-async fn c103_a_refusal_in_trailers_goes_to_the_caller() {
+async fn c103_a_rejection_in_trailers_is_returned_to_the_caller() {
     for times in [0, 3] {
-        let stage = Stage::set("A1 R1 600").await;
-        stage.books().accept("A1");
-        let greetings = stage.client.clone().greet_often(cut_after(times)).await.unwrap().into_inner();
+        let setup = Setup::new("A1 R1 600").await;
+        setup.state().accept("A1");
+        let greetings = setup.client.clone().greet_often(cut_after(times)).await.unwrap().into_inner();
         let (count, status) = read_to_the_end(greetings).await;
         assert_eq!((count, status.code()), (times, Code::Unauthenticated));
-        // Nobody watches trailers: the next call has the same token.
-        Kind::Unary.call(stage.client.clone()).await.unwrap();
-        assert_eq!(stage.books().tokens(), ["A1", "A1"]);
-        assert_eq!(stage.endpoint.asked(), 0);
+        // Trailers aren't watched, so the next call has the same token.
+        Kind::Unary.call(setup.client.clone()).await.unwrap();
+        assert_eq!(setup.state().tokens(), ["A1", "A1"]);
+        assert_eq!(setup.endpoint.call_count(), 0);
     }
 }
 
 #[tokio::test]
-async fn c103_after_a_refusal_in_watched_trailers_the_next_call_has_a_new_token() {
+async fn c103_after_a_rejection_in_watched_trailers_the_next_call_has_a_new_token() {
     for times in [0, 3] {
-        let mut stage = Stage::set("A1 R1 600").await;
-        stage.books().accept("A1");
-        let mut client = watching(&stage);
+        let mut setup = Setup::new("A1 R1 600").await;
+        setup.state().accept("A1");
+        let mut client = watching(&setup);
         let greetings = client.greet_often(cut_after(times)).await.unwrap().into_inner();
         let (count, status) = read_to_the_end(greetings).await;
         assert_eq!((count, status.code()), (times, Code::Unauthenticated));
-        // It was told, and not sent again; nothing is refreshed before somebody needs it.
-        assert_eq!((stage.books().tokens(), stage.endpoint.asked()), (vec!["A1".to_owned()], 0));
-        let (outcome, ()) = tokio::join!(client.greet(name("Ada")), stage.give("A2 R2 600"));
+        // The token is marked, but the call isn't retried, and the next demand refreshes.
+        assert_eq!((setup.state().tokens(), setup.endpoint.call_count()), (vec!["A1".to_owned()], 0));
+        let (outcome, ()) = tokio::join!(client.greet(name("Ada")), setup.refresh_with("A2 R2 600"));
         outcome.unwrap();
-        assert_eq!(stage.books().tokens(), ["A1", "A2"]);
+        assert_eq!(setup.state().tokens(), ["A1", "A2"]);
     }
 }
 
 #[tokio::test]
-async fn c103_another_status_in_watched_trailers_says_nothing_of_the_token() {
-    let stage = Stage::set("A1 R1 600").await;
-    stage.books().accept("A1");
-    let mut client = watching(&stage);
+async fn c103_another_status_in_watched_trailers_rejects_no_token() {
+    let setup = Setup::new("A1 R1 600").await;
+    setup.state().accept("A1");
+    let mut client = watching(&setup);
     let greetings = client.greet_often(name("Ada")).await.unwrap().into_inner();
     join(greetings).await.unwrap();
-    assert!(stage.session.status().is_fresh());
+    assert!(setup.session.status().is_fresh());
     let mut failing = client.greet_often(name("fail")).await.unwrap().into_inner();
     assert_eq!(failing.message().await.unwrap_err().code(), Code::PermissionDenied);
-    assert!(stage.session.status().is_fresh());
+    assert!(setup.session.status().is_fresh());
 }
 
 #[tokio::test]
-async fn p04_a_late_refusal_in_trailers_marks_no_newer_token() {
-    let stage = Stage::set("A1 R1 600").await;
-    stage.books().accept("A1");
-    let mut client = watching(&stage);
+async fn p04_a_late_rejection_in_trailers_marks_no_newer_token() {
+    let setup = Setup::new("A1 R1 600").await;
+    setup.state().accept("A1");
+    let mut client = watching(&setup);
     let greetings = client.greet_often(cut_after(1)).await.unwrap().into_inner();
-    stage.books().accept("A2");
-    stage.session.set_token(token("A2 R2 600")).unwrap();
+    setup.state().accept("A2");
+    setup.session.set_token(token("A2 R2 600")).unwrap();
     let (_, status) = read_to_the_end(greetings).await;
     assert_eq!(status.code(), Code::Unauthenticated);
-    assert!(stage.session.status().is_fresh());
+    assert!(setup.session.status().is_fresh());
     client.greet(name("Ada")).await.unwrap();
-    assert_eq!(stage.books().tokens(), ["A1", "A2"]);
-    assert_eq!(stage.endpoint.asked(), 0);
+    assert_eq!(setup.state().tokens(), ["A1", "A2"]);
+    assert_eq!(setup.endpoint.call_count(), 0);
 }
 
 #[tokio::test]
-async fn c103_a_clients_stream_within_the_limit_is_sent_again_whole() {
-    let mut stage = Stage::set("A1 R1 600").await;
-    stage.books().judge_after(2);
+async fn c103_a_client_stream_within_the_limit_is_replayed_whole() {
+    let mut setup = Setup::new("A1 R1 600").await;
+    setup.state().check_after(2);
     let (sender, receiver) = mpsc::channel(1);
-    let mut client = stage.client.clone();
+    let mut client = setup.client.clone();
     let call = tokio::spawn(async move { client.greet_all(ReceiverStream::new(receiver)).await });
     for one in ["Ada", "Bob"] {
         sender.send(name(one)).await.unwrap();
     }
-    // Two of its messages are read, and it is refused in the middle.
-    timeout(LONG, stage.give("A2 R2 600")).await.unwrap();
+    // The server reads two messages and then rejects the token.
+    timeout(LONG, setup.refresh_with("A2 R2 600")).await.unwrap();
     for one in ["Cyd", "Dot"] {
         sender.send(name(one)).await.unwrap();
     }
     drop(sender);
-    let answer = timeout(LONG, call).await.unwrap().unwrap().unwrap();
-    assert_eq!(answer.into_inner().text, "hello Ada, Bob, Cyd, Dot");
-    assert_eq!(stage.books().tokens(), ["A1", "A2"]);
+    let response = timeout(LONG, call).await.unwrap().unwrap().unwrap();
+    assert_eq!(response.into_inner().text, "hello Ada, Bob, Cyd, Dot");
+    assert_eq!(setup.state().tokens(), ["A1", "A2"]);
 }
 
 #[tokio::test]
-async fn c103_a_stream_both_ways_is_sent_again_whole() {
-    let mut stage = Stage::set("A1 R1 600").await;
-    stage.books().judge_after(1);
+async fn c103_a_bidirectional_stream_is_replayed_whole() {
+    let mut setup = Setup::new("A1 R1 600").await;
+    setup.state().check_after(1);
     let (sender, receiver) = mpsc::channel(1);
-    let mut client = stage.client.clone();
+    let mut client = setup.client.clone();
     let call = tokio::spawn(async move { client.greet_each(ReceiverStream::new(receiver)).await });
     sender.send(name("Ada")).await.unwrap();
-    timeout(LONG, stage.give("A2 R2 600")).await.unwrap();
+    timeout(LONG, setup.refresh_with("A2 R2 600")).await.unwrap();
     sender.send(name("Bob")).await.unwrap();
     drop(sender);
     let greetings = timeout(LONG, call).await.unwrap().unwrap().unwrap().into_inner();
     assert_eq!(join(greetings).await.unwrap(), "hello Ada; hello Bob");
-    assert_eq!(stage.books().tokens(), ["A1", "A2"]);
+    assert_eq!(setup.state().tokens(), ["A1", "A2"]);
 }
 
 #[tokio::test]
-async fn c103_a_clients_stream_over_the_limit_gets_the_servers_status() {
-    let mut stage = Stage::set("A1 R1 600").await;
-    stage.books().judge_after(1);
-    let layer = layer(&stage.session).with_buffer_limit(1024);
-    let mut client = GreeterClient::new(layer.layer(stage.channel.clone()));
+async fn c103_a_client_stream_above_the_limit_gets_the_servers_status() {
+    let mut setup = Setup::new("A1 R1 600").await;
+    setup.state().check_after(1);
+    let layer = layer(&setup.session).with_buffer_limit(1024);
+    let mut client = GreeterClient::new(layer.layer(setup.channel.clone()));
     let large = name(&"x".repeat(4096));
     let call = client.greet_all(stream::iter([large, name("Bob")]));
     let status = timeout(LONG, call).await.unwrap().unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "this token isn't accepted"));
-    assert_eq!((stage.books().tokens(), stage.endpoint.asked()), (vec!["A1".to_owned()], 0));
+    assert_eq!((setup.state().tokens(), setup.endpoint.call_count()), (vec!["A1".to_owned()], 0));
     // Its token is marked.
     let next = client.greet_all(stream::iter([name("Ada"), name("Bob")]));
-    let (outcome, ()) = timeout(LONG, async { tokio::join!(next, stage.give("A2 R2 600")) }).await.unwrap();
+    let (outcome, ()) =
+        timeout(LONG, async { tokio::join!(next, setup.refresh_with("A2 R2 600")) }).await.unwrap();
     assert_eq!(outcome.unwrap().into_inner().text, "hello Ada, Bob");
-    assert_eq!(stage.books().tokens(), ["A1", "A2"]);
+    assert_eq!(setup.state().tokens(), ["A1", "A2"]);
 }
 
 #[tokio::test]
-async fn c103_a_stream_that_goes_on_after_the_refusal_is_ended_and_holds_nothing() {
-    let stage = Stage::set_with("A1 R1 600", crate::server::Judge::Interceptor, |session| {
+async fn c103_a_client_stream_that_continues_after_the_rejection_is_stopped() {
+    let setup = Setup::with("A1 R1 600", crate::server::CheckedBy::Interceptor, |session| {
         session.wait_timeout(Duration::from_millis(50))
     })
     .await;
     let (sender, receiver) = mpsc::channel(1);
-    let status = stage.client.clone().greet_all(ReceiverStream::new(receiver)).await.unwrap_err();
-    // No newer token came: the server's own answer.
+    let status = setup.client.clone().greet_all(ReceiverStream::new(receiver)).await.unwrap_err();
+    // Without a newer token it is the server's status.
     assert_eq!(status.message(), "this token isn't accepted");
     timeout(LONG, sender.closed()).await.unwrap();
 }

@@ -1,22 +1,23 @@
-//! The layer over real hyper clients, with real authorization servers behind it.
+//! The layer over real hyper clients and real authorization servers.
 //!
-//! What our side sent is asserted, and what the servers counted of it; never which of several requests a server takes
-//! for the first.
+//! Each test asserts what our side sent and what the server counted of it, never which of several requests
+//! the server handles first.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
     clippy::print_stderr,
-    reason = "a test's failure is a panic, it has the system's clock, and says what it skips"
+    reason = "tests fail by panics, use the system's clock, and print what they skip"
 )]
-
-#[path = "../servers/mod.rs"]
-mod servers;
 
 mod delays;
 mod expiries;
+mod harness;
 mod provider;
 mod restart;
 mod revocation;
+mod setup;
 mod sign_out;
-mod stage;
+
+#[path = "../support/servers/mod.rs"]
+mod servers;

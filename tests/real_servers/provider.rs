@@ -1,11 +1,11 @@
-//! What a provider's endpoint says beside the refresh token grant.
+//! Other grants, authentication and scopes.
 
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tower_reauth::{Session, endpoint::EndpointError, oauth2};
 
 use crate::{
     servers::{Kind, Server},
-    stage::{Provider, Stage},
+    setup::{Provider, Setup},
 };
 
 fn client(server: &Server, id: &str) -> oauth2::Client {
@@ -14,7 +14,7 @@ fn client(server: &Server, id: &str) -> oauth2::Client {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn client_credentials_are_granted_by_both_ways_of_authentication() {
+async fn client_credentials_are_granted_with_both_authentication_methods() {
     for kind in [Kind::Oidc, Kind::Dot] {
         let Some(server) = Server::start(kind, &[]) else { return };
         let service = client(&server, "service").scopes(["api"]);
@@ -30,35 +30,35 @@ async fn client_credentials_are_granted_by_both_ways_of_authentication() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c53_a_wrong_secret_signs_nobody_out_and_is_mended() {
+async fn c53_a_wrong_secret_signs_nobody_out_and_can_be_fixed() {
     for kind in [Kind::Oidc, Kind::Dot] {
         let Some(server) = Server::start(kind, &["--access-lifetime", "600"]) else { return };
         let grant = server.sign_in().await;
         let wrong = client(&server, "web").client_secret_basic("wrong").refresh_token_grant();
-        let stage = Stage::of(&server, wrong, &grant, |session| session);
-        let error = stage.session.refresh().await.unwrap_err();
-        assert!(error.is_misconfigured() && !stage.session.status().is_grant_ended(), "{error:?}");
+        let setup = Setup::of(&server, wrong, &grant, |session| session);
+        let error = setup.session.refresh().await.unwrap_err();
+        assert!(error.is_misconfigured() && !setup.session.status().is_grant_ended(), "{error:?}");
         assert_eq!(EndpointError::find(&error).unwrap().code(), Some("invalid_client"));
-        // The refresh token is as good as before.
+        // The refresh token is still valid.
         let right = Provider::of(&server).refresher();
-        let stage = Stage::of(&server, right, &grant, |session| session);
-        stage.session.refresh().await.unwrap();
+        let setup = Setup::of(&server, right, &grant, |session| session);
+        setup.session.refresh().await.unwrap();
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c86_a_scope_is_asked_for_with_each_refresh() {
+async fn c86_each_refresh_requests_the_scope() {
     for kind in [Kind::Oidc, Kind::Dot] {
         let Some(server) = Server::start(kind, &["--access-lifetime", "600"]) else { return };
         let web = client(&server, "web").client_secret_basic("web-secret");
         let grant = server.sign_in().await;
         let narrow =
-            Stage::of(&server, web.clone().scopes(["api"]).refresh_token_grant(), &grant, |session| session);
+            Setup::of(&server, web.clone().scopes(["api"]).refresh_token_grant(), &grant, |session| session);
         narrow.session.refresh().await.unwrap();
-        // One that was never granted is refused, and that is the configuration's fault.
+        // A scope that was never granted is a misconfiguration.
         let grant = server.sign_in().await;
         let wide =
-            Stage::of(&server, web.scopes(["api", "admin"]).refresh_token_grant(), &grant, |session| session);
+            Setup::of(&server, web.scopes(["api", "admin"]).refresh_token_grant(), &grant, |session| session);
         let error = wide.session.refresh().await.unwrap_err();
         assert!(error.is_misconfigured(), "{error:?}");
         assert_eq!(EndpointError::find(&error).unwrap().code(), Some("invalid_scope"), "{kind:?}");

@@ -1,4 +1,4 @@
-//! A server that stops in mid-traffic and comes again.
+//! A server that restarts under traffic.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,38 +7,38 @@ use tower_reauth::Error;
 
 use crate::{
     servers::{Kind, Server},
-    stage::{Provider, Stage},
+    setup::{Provider, Setup},
 };
 
-async fn p07_nobody_is_signed_out_by_an_outage(kind: Kind) {
+async fn an_outage_signs_nobody_out(kind: Kind) {
     let Some(mut server) = Server::start(kind, &["--access-lifetime", "2"]) else { return };
     let grant = server.sign_in().await;
     let refresher = Provider::of(&server).refresher();
-    let stage = Arc::new(Stage::of(&server, refresher, &grant, |session| {
+    let setup = Arc::new(Setup::of(&server, refresher, &grant, |session| {
         session
             .refresh_token(&*grant.refresh)
-            // The outage shall take no longer than it must.
+            // Keeps the outage short.
             .backoff(Duration::from_millis(50), Duration::from_millis(200))
     }));
-    stage.all_succeed(20).await;
-    let refused = Arc::new(Semaphore::new(0));
+    setup.all_succeed(20).await;
+    let failed = Arc::new(Semaphore::new(0));
     let mut calls = JoinSet::new();
     for _ in 0..20 {
-        let (stage, refused) = (Arc::clone(&stage), Arc::clone(&refused));
+        let (setup, failed) = (Arc::clone(&setup), Arc::clone(&failed));
         calls.spawn(async move {
-            // Each goes on until it has failed in the outage and succeeded after it.
+            // Each goes on until it has failed during the outage and succeeded after it.
             let mut has_failed = false;
             loop {
-                match stage.call().await {
+                match setup.call().await {
                     Ok(status) if has_failed => return status,
                     Ok(_) => {}
                     Err(error) => {
                         let ours = Error::find(&*error);
                         assert!(ours.is_none_or(Error::is_retryable), "{ours:?}");
-                        // Not the connection of the call alone: the token's.
+                        // The refresh failed, not just the connection of the call.
                         if ours.is_some() && !has_failed {
                             has_failed = true;
-                            refused.add_permits(1);
+                            failed.add_permits(1);
                         }
                     }
                 }
@@ -47,26 +47,26 @@ async fn p07_nobody_is_signed_out_by_an_outage(kind: Kind) {
         });
     }
     server.stop();
-    let _ = refused.acquire_many(20).await.unwrap();
+    let _ = failed.acquire_many(20).await.unwrap();
     server.start_again();
     for status in calls.join_all().await {
         assert_eq!(status, 200);
     }
-    assert!(!stage.session.status().is_grant_ended());
+    assert!(!setup.session.status().is_grant_ended());
     assert_eq!(server.refreshes().await.1, 0, "a refresh was refused");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p07_a_restart_of_simplejwt() {
-    p07_nobody_is_signed_out_by_an_outage(Kind::SimpleJwt).await;
+async fn p07_a_restart_of_simplejwt_signs_nobody_out() {
+    an_outage_signs_nobody_out(Kind::SimpleJwt).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p07_a_restart_of_oidc_provider() {
-    p07_nobody_is_signed_out_by_an_outage(Kind::Oidc).await;
+async fn p07_a_restart_of_oidc_provider_signs_nobody_out() {
+    an_outage_signs_nobody_out(Kind::Oidc).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p07_a_restart_of_django_oauth_toolkit() {
-    p07_nobody_is_signed_out_by_an_outage(Kind::Dot).await;
+async fn p07_a_restart_of_django_oauth_toolkit_signs_nobody_out() {
+    an_outage_signs_nobody_out(Kind::Dot).await;
 }

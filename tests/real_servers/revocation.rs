@@ -1,4 +1,4 @@
-//! A server that ends a token, or a whole grant, in mid-traffic.
+//! A server that expires a token, or revokes a whole grant, under traffic.
 
 use std::sync::{
     Arc,
@@ -10,22 +10,22 @@ use tower_reauth::{Error, Token, event::EventKind};
 
 use crate::{
     servers::{Kind, Server},
-    stage::{Provider, Stage},
+    setup::{Provider, Setup},
 };
 
-/// Callers that go on and on: between them the access token is ended, which only its refusal can tell.
-async fn p04_an_ended_access_token_costs_one_refresh(kind: Kind) {
+/// The access token expires during steady traffic, which only a rejection shows.
+async fn an_expired_access_token_costs_one_refresh(kind: Kind) {
     let Some(server) = Server::start(kind, &["--access-lifetime", "600"]) else { return };
-    let stage = Arc::new(Stage::new(&server).await);
-    stage.all_succeed(50).await;
-    let first = stage.session.token().await.unwrap();
+    let setup = Arc::new(Setup::new(&server).await);
+    setup.all_succeed(50).await;
+    let first = setup.session.token().await.unwrap();
     let done = Arc::new(AtomicUsize::new(0));
     let mut calls = JoinSet::new();
     for _ in 0..50 {
-        let (stage, done) = (Arc::clone(&stage), Arc::clone(&done));
+        let (setup, done) = (Arc::clone(&setup), Arc::clone(&done));
         calls.spawn(async move {
             for _ in 0..6 {
-                assert_eq!(stage.call().await.unwrap(), 200);
+                assert_eq!(setup.call().await.unwrap(), 200);
                 done.fetch_add(1, Ordering::Relaxed);
             }
         });
@@ -35,28 +35,28 @@ async fn p04_an_ended_access_token_costs_one_refresh(kind: Kind) {
     }
     server.expire(first.secret()).await;
     calls.join_all().await;
-    assert_eq!((server.refreshes().await, stage.presented.count()), ((1, 0), 1));
-    assert_eq!(stage.generation(), first.generation() + 1);
+    assert_eq!((server.refreshes().await, setup.presented.count()), ((1, 0), 1));
+    assert_eq!(setup.generation(), first.generation() + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p04_an_access_token_is_ended_on_oidc_provider() {
-    p04_an_ended_access_token_costs_one_refresh(Kind::Oidc).await;
+async fn p04_an_access_token_that_oidc_provider_expires_costs_one_refresh() {
+    an_expired_access_token_costs_one_refresh(Kind::Oidc).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p04_an_access_token_is_ended_on_django_oauth_toolkit() {
-    p04_an_ended_access_token_costs_one_refresh(Kind::Dot).await;
+async fn p04_an_access_token_that_django_oauth_toolkit_expires_costs_one_refresh() {
+    an_expired_access_token_costs_one_refresh(Kind::Dot).await;
 }
 
-/// The user signs out elsewhere: the endpoint is asked once, all callers are told, and nobody asks again.
-async fn p08_an_ended_grant_ends_the_session_once(kind: Kind) {
+/// The user signs out elsewhere: one request to the endpoint, and an error for each caller.
+async fn an_ended_grant_ends_the_session_once(kind: Kind) {
     let Some(server) = Server::start(kind, &["--access-lifetime", "2"]) else { return };
     let provider = Provider::of(&server);
     let ends = Arc::new(AtomicUsize::new(0));
     let grant = server.sign_in().await;
     let counted = Arc::clone(&ends);
-    let stage = Stage::of(&server, provider.refresher(), &grant, |session| {
+    let setup = Setup::of(&server, provider.refresher(), &grant, |session| {
         session.on_event(move |event| {
             if matches!(event.kind, EventKind::GrantEnded { .. }) {
                 counted.fetch_add(1, Ordering::Relaxed);
@@ -69,9 +69,9 @@ async fn p08_an_ended_grant_ends_the_session_once(kind: Kind) {
         tokio::task::yield_now().await;
     }
     for _ in 0..2 {
-        let calls: JoinSet<_> = (0..50).map(|_| stage.call()).collect();
+        let calls: JoinSet<_> = (0..50).map(|_| setup.call()).collect();
         for result in calls.join_all().await {
-            // Refused ones get the server's answer, later ones our error.
+            // Rejected calls get the server's response, later ones our error.
             assert!(
                 result.map_or_else(
                     |error| Error::find(&*error).unwrap().is_grant_ended(),
@@ -80,22 +80,22 @@ async fn p08_an_ended_grant_ends_the_session_once(kind: Kind) {
             );
         }
     }
-    assert!(stage.session.status().is_grant_ended());
-    assert_eq!((ends.load(Ordering::Relaxed), stage.presented.count()), (1, 1));
+    assert!(setup.session.status().is_grant_ended());
+    assert_eq!((ends.load(Ordering::Relaxed), setup.presented.count()), (1, 1));
     assert_eq!(server.refreshes().await, (0, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p08_a_grant_is_revoked_on_simplejwt() {
-    p08_an_ended_grant_ends_the_session_once(Kind::SimpleJwt).await;
+async fn p08_a_grant_that_simplejwt_revokes_ends_the_session_once() {
+    an_ended_grant_ends_the_session_once(Kind::SimpleJwt).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p08_a_grant_is_revoked_on_oidc_provider() {
-    p08_an_ended_grant_ends_the_session_once(Kind::Oidc).await;
+async fn p08_a_grant_that_oidc_provider_revokes_ends_the_session_once() {
+    an_ended_grant_ends_the_session_once(Kind::Oidc).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p08_a_grant_is_revoked_on_django_oauth_toolkit() {
-    p08_an_ended_grant_ends_the_session_once(Kind::Dot).await;
+async fn p08_a_grant_that_django_oauth_toolkit_revokes_ends_the_session_once() {
+    an_ended_grant_ends_the_session_once(Kind::Dot).await;
 }

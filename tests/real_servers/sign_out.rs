@@ -6,15 +6,15 @@ use tower_reauth::{Error, Token};
 
 use crate::{
     servers::{Kind, Server},
-    stage::{Provider, Stage},
+    setup::{Provider, Setup},
 };
 
-async fn c98_the_late_pair_is_revoked(kind: Kind) {
+async fn the_late_pair_is_revoked(kind: Kind) {
     let Some(server) = Server::start(kind, &["--access-lifetime", "600"]) else { return };
     let provider = Provider::of(&server);
     let revoked: Arc<Mutex<Vec<Token>>> = Arc::default();
     let (hook, seen) = (provider.clone(), Arc::clone(&revoked));
-    let stage = Stage::with(&server, provider, |session| {
+    let setup = Setup::with(&server, provider, |session| {
         session.revoke_with(move |token| {
             let (hook, seen) = (hook.clone(), Arc::clone(&seen));
             async move {
@@ -25,37 +25,37 @@ async fn c98_the_late_pair_is_revoked(kind: Kind) {
     })
     .await;
     server.set_delay(500).await;
-    let session = stage.session.clone();
+    let session = setup.session.clone();
     let waiter = tokio::spawn(async move { session.refresh().await });
-    // The rotation is done, and its answer on the way.
+    // The refresh token was rotated, and the response is under way.
     while server.refreshes().await.0 == 0 {
         tokio::task::yield_now().await;
     }
-    let had = stage.session.sign_out();
-    assert_eq!(had.refresh_token(), stage.presented.all().first().map(String::as_str));
+    let signed_out = setup.session.sign_out();
+    assert_eq!(signed_out.refresh_token(), setup.presented.all().first().map(String::as_str));
     assert!(waiter.await.unwrap().unwrap_err().is_signed_out());
-    stage.session.idle().await;
+    setup.session.idle().await;
 
     server.set_delay(0).await;
     let late = revoked.lock().unwrap().pop().expect("the late pair went to the hook");
-    assert_ne!(late.refresh_token(), had.refresh_token());
-    server.refresh(late.refresh_token().unwrap()).await.expect_err("the server took it back");
-    let error = stage.call().await.unwrap_err();
+    assert_ne!(late.refresh_token(), signed_out.refresh_token());
+    server.refresh(late.refresh_token().unwrap()).await.expect_err("the server revoked it");
+    let error = setup.call().await.unwrap_err();
     assert!(Error::find(&*error).unwrap().is_signed_out());
-    assert_eq!(stage.presented.count(), 1);
+    assert_eq!(setup.presented.count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c98_a_sign_out_during_a_refresh_on_simplejwt() {
-    c98_the_late_pair_is_revoked(Kind::SimpleJwt).await;
+async fn c98_a_pair_that_simplejwt_issues_after_the_sign_out_is_revoked() {
+    the_late_pair_is_revoked(Kind::SimpleJwt).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c98_a_sign_out_during_a_refresh_on_oidc_provider() {
-    c98_the_late_pair_is_revoked(Kind::Oidc).await;
+async fn c98_a_pair_that_oidc_provider_issues_after_the_sign_out_is_revoked() {
+    the_late_pair_is_revoked(Kind::Oidc).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c98_a_sign_out_during_a_refresh_on_django_oauth_toolkit() {
-    c98_the_late_pair_is_revoked(Kind::Dot).await;
+async fn c98_a_pair_that_django_oauth_toolkit_issues_after_the_sign_out_is_revoked() {
+    the_late_pair_is_revoked(Kind::Dot).await;
 }

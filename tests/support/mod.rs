@@ -1,107 +1,36 @@
-//! A token endpoint in the test's hands, and short ways to say things.
+//! What the tests share: a refresher, sessions, tokens, requests and a clock, all controlled by the test.
+#![allow(dead_code, reason = "each binary uses a part of it")]
 
-#![allow(dead_code, reason = "not every test uses all of it")]
+pub(crate) mod printed;
+mod refresher;
 
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+    error::Error as StdError,
+    future::{Ready, ready},
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
 };
 
 use http::Request;
-use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tower_reauth::{
-    RefreshContext, RefreshError, Refresher, Session, SessionBuilder, Token, refresh_fn,
+    AccessToken, Error, Refresher, Session, SessionBuilder, Token,
     rt::{NoRuntime, Spawner, Task, TestClock},
 };
 
-pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+#[allow(unused_imports, reason = "each binary uses a part of it")]
+pub(crate) use refresher::{Call, Endpoint, endpoint};
 
-/// The other side of a refresher: each of its calls waits here for the test's answer.
-pub(crate) struct Endpoint {
-    calls: mpsc::UnboundedReceiver<Call>,
-    asked: Arc<AtomicUsize>,
-}
+pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// A refresher's call that isn't answered yet.
-pub(crate) struct Call {
-    pub(crate) cx: RefreshContext,
-    answer: oneshot::Sender<Answer>,
-}
-
-enum Answer {
-    Result(Result<Token, RefreshError>),
-    Panic(&'static str),
-}
-
-/// Runs tasks on one runtime, whoever spawns them.
+/// Spawns each task on the same runtime, whatever runtime the caller is on.
 pub(crate) struct OnRuntime(pub(crate) tokio::runtime::Handle);
 
-impl Endpoint {
-    /// Waits for the refresher's next call.
-    pub(crate) async fn call(&mut self) -> Call {
-        self.calls.recv().await.expect("the refresher is there")
-    }
+/// The tokens that a hook was called with, in order.
+#[derive(Clone, Default)]
+pub(crate) struct RecordedTokens(Arc<Mutex<Vec<String>>>);
 
-    /// How often the refresher was called.
-    pub(crate) fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
-    }
-}
-
-impl Call {
-    /// Answers with a token, spelt `A2 R2 600`.
-    pub(crate) fn give(self, spec: &str) {
-        self.answer(Ok(token(spec)));
-    }
-
-    pub(crate) fn fail(self, error: RefreshError) {
-        self.answer(Err(error));
-    }
-
-    pub(crate) fn panic(self, message: &'static str) {
-        let _ = self.answer.send(Answer::Panic(message));
-    }
-
-    /// Whether the refresher was dropped meanwhile.
-    pub(crate) fn is_given_up(&self) -> bool {
-        self.answer.is_closed()
-    }
-
-    fn answer(self, result: Result<Token, RefreshError>) {
-        let _ = self.answer.send(Answer::Result(result));
-    }
-}
-
-impl Spawner for OnRuntime {
-    fn spawn(&self, task: Task) -> Result<(), NoRuntime> {
-        self.0.spawn(task);
-        Ok(())
-    }
-}
-
-/// A refresher and its other side.
-pub(crate) fn endpoint() -> (impl Refresher, Endpoint) {
-    let (sender, calls) = mpsc::unbounded_channel();
-    let asked = Arc::<AtomicUsize>::default();
-    let counter = Arc::clone(&asked);
-    let refresher = refresh_fn(move |cx: RefreshContext| {
-        let (answer, answered) = oneshot::channel();
-        counter.fetch_add(1, Ordering::SeqCst);
-        let _ = sender.send(Call { cx, answer });
-        async move {
-            match answered.await.expect("the test answers") {
-                Answer::Result(result) => result,
-                Answer::Panic(message) => panic!("{message}"),
-            }
-        }
-    });
-    (refresher, Endpoint { calls, asked })
-}
-
-/// A token spelt `A1 R1 600`; `-` stands for none or unknown.
+/// A token, written `A1 R1 600`; `-` stands for none or unknown.
 pub(crate) fn token(spec: &str) -> Token {
     let words: Vec<_> = spec.split(' ').collect();
     let mut builder = Token::builder(words[0]);
@@ -114,14 +43,33 @@ pub(crate) fn token(spec: &str) -> Token {
     builder.build().expect("a token")
 }
 
-/// A clock in the test's hands; to be made in a runtime whose time is paused.
+/// A clock that the test moves. To be made in a runtime with paused time.
 pub(crate) fn clock() -> TestClock {
-    TestClock::new(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000))
+    TestClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000))
 }
 
-/// A session whose token has expired, without jitter.
+/// A session without jitter whose token has expired.
 pub(crate) fn expired(refresher: impl Refresher) -> SessionBuilder {
     Session::builder(refresher).token(token("A1 R1 0")).jitter(false).clock(clock())
+}
+
+/// A task that waits for `token()`.
+pub(crate) fn spawn_token(session: &Session) -> JoinHandle<Result<AccessToken, Error>> {
+    let session = session.clone();
+    tokio::spawn(async move { session.token().await })
+}
+
+/// A task that waits for `refresh()`.
+pub(crate) fn spawn_refresh(session: &Session) -> JoinHandle<Result<AccessToken, Error>> {
+    let session = session.clone();
+    tokio::spawn(async move { session.refresh().await })
+}
+
+/// An error, its source, the source of that, and so on.
+pub(crate) fn sources<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
 }
 
 pub(crate) fn get() -> Request<()> {
@@ -132,21 +80,37 @@ pub(crate) fn get_from(uri: &str) -> Request<()> {
     Request::get(uri).body(()).expect("a request")
 }
 
-/// Lets all other tasks of a current-thread runtime run, without time passing.
-pub(crate) async fn settle() {
+/// Lets all other tasks of a current-thread runtime run until they wait, without time passing.
+pub(crate) async fn run_pending_tasks() {
     for _ in 0..64 {
         tokio::task::yield_now().await;
     }
 }
 
-/// What a hook was given, in order.
-#[derive(Clone, Default)]
-pub(crate) struct Given(Arc<Mutex<Vec<String>>>);
+// === impl OnRuntime ===
 
-impl Given {
+impl Spawner for OnRuntime {
+    fn spawn(&self, task: Task) -> Result<(), NoRuntime> {
+        self.0.spawn(task);
+        Ok(())
+    }
+}
+
+// === impl RecordedTokens ===
+
+impl RecordedTokens {
+    /// A hook that records its token and succeeds.
+    pub(crate) fn hook(&self) -> impl Fn(Token) -> Ready<Result<(), BoxError>> + Send + Sync + 'static {
+        let recorded = self.clone();
+        move |token| {
+            recorded.push(&token);
+            ready(Ok(()))
+        }
+    }
+
     pub(crate) fn push(&self, token: &Token) {
-        let shown = format!("{} {}", token.access_token(), token.refresh_token().unwrap_or("-"));
-        self.0.lock().unwrap().push(shown);
+        let recorded = format!("{} {}", token.access_token(), token.refresh_token().unwrap_or("-"));
+        self.0.lock().unwrap().push(recorded);
     }
 
     pub(crate) fn all(&self) -> Vec<String> {

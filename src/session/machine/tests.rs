@@ -1,6 +1,6 @@
 //! The table of scenarios, run on the machine alone: callers, timers, tasks and hooks are simulated.
 
-#[path = "../../../tests/scenario/mod.rs"]
+#[path = "../../../tests/support/scenario.rs"]
 mod scenario;
 
 mod properties;

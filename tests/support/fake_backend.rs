@@ -1,0 +1,147 @@
+//! A backend with rotating refresh tokens and a fixed lifetime of access tokens.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tower_reauth::Token;
+
+pub(crate) struct Server {
+    url: String,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+struct Shared {
+    lifetime: Duration,
+    delayed: watch::Sender<bool>,
+    records: Mutex<Records>,
+}
+
+#[derive(Default)]
+struct Records {
+    issued: u32,
+    /// The one that isn't spent.
+    refresh_token: String,
+    access_tokens: HashMap<String, Instant>,
+    counts: Counts,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) refreshes: usize,
+    pub(crate) refused_refreshes: usize,
+    pub(crate) ok: usize,
+    pub(crate) unauthorized: usize,
+}
+
+impl Server {
+    pub(crate) async fn start(lifetime: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let records = Records { refresh_token: "R0".to_owned(), ..Records::default() };
+        let shared =
+            Arc::new(Shared { lifetime, delayed: watch::Sender::new(false), records: Mutex::new(records) });
+        let accepting = Arc::clone(&shared);
+        let task = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let shared = Arc::clone(&accepting);
+                tokio::spawn(async move {
+                    let service = service_fn(move |request| handle(Arc::clone(&shared), request));
+                    let builder = auto::Builder::new(TokioExecutor::new());
+                    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        Self { url, shared, task }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// An expired access token, with the first refresh token.
+    pub(crate) fn first_token_expired(&self) -> Token {
+        Token::builder("A0").refresh_token("R0").expires_in(Duration::ZERO).build().unwrap()
+    }
+
+    /// Delays the responses of the token endpoint, or sends them.
+    pub(crate) fn delay_refreshes(&self, delay: bool) {
+        self.shared.delayed.send_replace(delay);
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.shared.records.lock().unwrap().counts
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn handle(
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    let rejected = || {
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+        Ok(response)
+    };
+    if request.uri().path() == "/token" {
+        let body = request.into_body().collect().await?.to_bytes();
+        let response = shared.exchange(&String::from_utf8_lossy(&body));
+        let mut delayed = shared.delayed.subscribe();
+        let _ = delayed.wait_for(|delayed| !delayed).await;
+        return match response {
+            Some(response) => Ok(Response::new(Full::from(response))),
+            None => rejected(),
+        };
+    }
+    if shared.accepts(&request) { Ok(Response::new(Full::from("items"))) } else { rejected() }
+}
+
+impl Shared {
+    fn exchange(&self, presented: &str) -> Option<String> {
+        let mut records = self.records.lock().unwrap();
+        if records.refresh_token != presented {
+            records.counts.refused_refreshes += 1;
+            return None;
+        }
+        records.counts.refreshes += 1;
+        records.issued += 1;
+        let (access, refresh) = (format!("A{}", records.issued), format!("R{}", records.issued));
+        records.refresh_token.clone_from(&refresh);
+        records.access_tokens.insert(access.clone(), Instant::now() + self.lifetime);
+        Some(format!("{access} {refresh} {}", self.lifetime.as_millis()))
+    }
+
+    fn accepts(&self, request: &Request<Incoming>) -> bool {
+        let mut records = self.records.lock().unwrap();
+        let header = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+        let token = header.and_then(|header| header.strip_prefix("Bearer "));
+        let accepted = token
+            .and_then(|token| records.access_tokens.get(token))
+            .is_some_and(|expiry| Instant::now() < *expiry);
+        if accepted {
+            records.counts.ok += 1;
+        } else {
+            records.counts.unauthorized += 1;
+        }
+        accepted
+    }
+}

@@ -1,0 +1,169 @@
+"""Shared code of the two Django servers: options, state, counts, and how they are run."""
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+
+from django.http import HttpResponse, JsonResponse
+
+
+def add_arguments(parser):
+    parser.add_argument("port", type=int)
+    parser.add_argument("--mode", choices=["threads", "gunicorn"], default="threads")
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--access-lifetime", type=float, default=3)
+    parser.add_argument("--token-delay", type=int, default=0, help="delay each response of the token route, in ms")
+    parser.add_argument("--state", help="keep the state in this directory over a stop and a start")
+    parser.add_argument("--until-stdin-closes", action="store_true", help="exit at the end of the standard input")
+
+
+class Home:
+    """Where a server keeps its state."""
+
+    def __init__(self, args, prefix):
+        self.keeps = args.state is not None
+        self.path = args.state or tempfile.mkdtemp(prefix=prefix)
+        self.lock = threading.RLock()
+        os.makedirs(self.path, exist_ok=True)
+        self.write_delay(args.token_delay)
+
+    def file(self, name):
+        return os.path.join(self.path, name)
+
+    def write_delay(self, ms, once=False):
+        with self.lock:
+            with open(self.file("delay.new"), "w") as file:
+                json.dump({"ms": int(ms), "once": once}, file)
+            os.replace(self.file("delay.new"), self.file("delay"))
+
+    def take_delay(self):
+        with self.lock:
+            with open(self.file("delay")) as file:
+                delay = json.load(file)
+            if delay["once"]:
+                self.write_delay(0)
+        return delay["ms"] / 1000
+
+    def remove(self):
+        if not self.keeps:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+class TokenRoute:
+    """Counts the responses of the token route, and delays them after they are made.
+
+    The counts are in a file, as several processes may write them.
+    """
+
+    def __init__(self, home, path, log_path=None):
+        self.home = home
+        self.path = path
+        self.log_path = log_path or home.file("answers.jsonl")
+
+    def middleware(self, get_response):
+        def respond(request):
+            if request.path != self.path:
+                return get_response(request)
+            grant = request.POST.get("grant_type") if request.content_type != "application/json" else None
+            response = get_response(request)
+            self.write({"pid": os.getpid(), "grant": grant, "status": response.status_code, "error": error_of(response)})
+            time.sleep(self.home.take_delay())
+            return response
+
+        return respond
+
+    def write(self, entry):
+        """O_APPEND keeps lines of several processes whole."""
+        fd = os.open(self.log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(fd, (json.dumps(entry) + "\n").encode())
+        finally:
+            os.close(fd)
+
+    def entries(self):
+        if not os.path.exists(self.log_path):
+            return []
+        with open(self.log_path) as lines:
+            return [json.loads(line) for line in lines]
+
+    def set_delay(self, request):
+        self.home.write_delay(request.body, once="once" in request.GET)
+        return HttpResponse(status=204)
+
+    def counts(self, request):
+        counted = {}
+        for entry in self.entries():
+            key = " ".join(str(entry[name]) for name in ("grant", "status", "error") if entry[name])
+            counted[key] = counted.get(key, 0) + 1
+        return JsonResponse(counted)
+
+
+def error_of(response):
+    try:
+        error = json.loads(response.content).get("error")
+    except (ValueError, AttributeError):
+        return None
+    return error if isinstance(error, str) else None
+
+
+def exit_at_end_of_stdin():
+    """A child whose parent was killed must not live on."""
+
+    def watch():
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def serve_threads(args, application):
+    from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
+
+    stop = threading.Event()
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sig, lambda *_: stop.set())
+    server = ThreadedWSGIServer(("127.0.0.1", args.port), WSGIRequestHandler)
+    server.daemon_threads = True
+    server.set_app(application)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    print(f"ready http://127.0.0.1:{server.server_port}", flush=True)
+    stop.wait()
+    server.shutdown()
+    server.server_close()
+
+
+def serve_gunicorn(args, application):
+    from gunicorn.app.base import BaseApplication
+
+    class App(BaseApplication):
+        def load_config(self):
+            self.cfg.set("bind", f"127.0.0.1:{args.port}")
+            self.cfg.set("workers", args.workers)
+            self.cfg.set("loglevel", "error")
+            self.cfg.set("graceful_timeout", 2)
+            self.cfg.set("when_ready", lambda _: print(f"ready http://127.0.0.1:{args.port}", flush=True))
+
+        def load(self):
+            return application
+
+    App().run()
+
+
+def run(args, home, prepare):
+    """Prepares and serves until a signal comes."""
+    from django.core.wsgi import get_wsgi_application
+
+    parent = os.getpid()
+    try:
+        prepare()
+        if args.until_stdin_closes:
+            exit_at_end_of_stdin()
+        serve = serve_gunicorn if args.mode == "gunicorn" else serve_threads
+        serve(args, get_wsgi_application())
+    finally:
+        if os.getpid() == parent:
+            home.remove()

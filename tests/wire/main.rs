@@ -1,0 +1,13 @@
+//! The layer and the ready-made client over real connections.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests fail by panics, and use tokio's tasks and timers"
+)]
+
+#[path = "../support/fake_backend.rs"]
+mod fake_backend;
+mod http;
+#[cfg(all(feature = "https-ring", feature = "oauth2"))]
+mod https;
+mod uploads;
