@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each binary uses a part of it")]
 
 pub(crate) mod counting;
+pub(crate) mod hand_written;
+pub(crate) mod table;
 
 use std::{
     convert::Infallible,
