@@ -186,7 +186,9 @@ fn print_table() {
         let row = format!("fresh, `NoReplay`, {}: net time, ratio to `AddAuthorization`", mode.name());
         table.row_of(row, &samples, &ratio_name(mode, "auth"), mode.goal());
     }
-    for (candidate, what) in [("rw_lock", "a header in a `RwLock`"), ("watch", "a string in a `watch` channel")] {
+    for (candidate, what) in
+        [("rw_lock", "a header in a `RwLock`"), ("watch", "a string in a `watch` channel")]
+    {
         for mode in MODES {
             let row = format!("by hand, {what}, {}: net time, the same ratio", mode.name());
             table.row_of(row, &samples, &ratio_name(mode, candidate), Goal::None);
@@ -368,9 +370,17 @@ impl Instructions {
         let auth = self.net("auth");
         let more = |candidate| self.net(candidate) - auth;
         table.row("fresh, `NoReplay`: instructions, net", auth, Goal::AtMost(670.0));
-        table.row("fresh, `NoReplay`: instructions, ratio to `AddAuthorization`", auth / add, Goal::AtMost(2.0));
+        table.row(
+            "fresh, `NoReplay`: instructions, ratio to `AddAuthorization`",
+            auth / add,
+            Goal::AtMost(2.0),
+        );
         let cloned = self.net("auth_clone") / self.net("add_authorization_clone");
-        table.row("fresh, `NoReplay`, service cloned per call: instructions, the same ratio", cloned, Goal::None);
+        table.row(
+            "fresh, `NoReplay`, service cloned per call: instructions, the same ratio",
+            cloned,
+            Goal::None,
+        );
         let row = "fresh, `NoReplay`, `restrict_to_origin`: instructions more";
         table.row(row, more("auth_origin"), Goal::AtMost(60.0));
         let row = "fresh, `NoReplay`, an extension in the request: instructions more";

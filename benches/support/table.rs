@@ -155,6 +155,10 @@ impl Samples {
         median(self.of(figure).iter().copied())
     }
 
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     fn of(&self, figure: &str) -> &[f64] {
         self.0.get(figure).map_or(&[], Vec::as_slice)
     }
