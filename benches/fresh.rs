@@ -1,26 +1,28 @@
 //! Overhead per request with a fresh token.
 //!
-//! All candidates wrap the same service, which drops the request and returns a response at once (`bare`), and get the
-//! same request: four headers, and a token of 800 bytes.
+//! All candidates wrap the same service, which drops the request and returns a response at once (`bare`), and
+//! get the same request: four headers, and a token of 800 bytes.
 //!
 //! - `set_request_header`, `add_authorization`: tower-http's layers, for a token that never changes.
 //! - `rw_lock`: a formatted header and its expiry behind a lock, as clients write it by hand.
 //! - `watch`: a header's string in a `tokio::sync::watch` channel, as clients write it by hand.
-//! - `auth`: this crate's layer (replay `NoReplay`); `auth_origin` with `restrict_to_origin`; `auth_extension` with an
-//!   extension in the request (net of `bare_extension`, which gets the same request).
-//! - `auth_clone_body` (the default) and `auth_buffered` also copy the request head, so that it can be sent again.
+//! - `auth`: this crate's layer (replay `NoReplay`); `auth_origin` with `restrict_to_origin`;
+//!   `auth_extension` with an extension in the request (net of `bare_extension`, which gets the same
+//!   request).
+//! - `auth_clone_body` (the default) and `auth_buffered` also copy the request head, so that it can be sent
+//!   again.
 //!
 //! ```text
 //! cargo bench --bench fresh                 # criterion's groups, then the table
-//! cargo bench --bench fresh -- table        # the table alone
+//! cargo bench --bench fresh -- table        # the table alone: one minute
 //! ```
 //!
 //! # Times
 //!
-//! A figure is a ratio within one process, net of `bare`: the candidates take turns in many short rounds, the difference
-//! to `bare` is taken in each round, and the median of these differences is used. The table has the median of several
-//! processes, and the lowest and highest. Nanoseconds of different runs or machines can't be compared. Of two threads
-//! only the batches count during which both ran.
+//! A figure is a ratio within one process, net of `bare`: the candidates take turns in many short rounds, the
+//! difference to `bare` is taken in each round, and the median of these differences is used. The table has
+//! the median of several processes, and the lowest and highest. Nanoseconds of different runs or machines
+//! can't be compared. Of two threads only the batches count during which both ran.
 //!
 //! # Instructions
 //!
@@ -31,9 +33,9 @@
 //! ```
 //!
 //! once for 5,000 calls and once for 10,000: the difference is what 5,000 calls took. (Name another
-//! `--callgrind-out-file` and read it with `callgrind_annotate` to see where they are.) Under valgrind reading the clock
-//! is a system call, whose instructions aren't counted; an atomic operation counts as one. `auth_clone` and so on are
-//! the candidates with the service cloned for each call.
+//! `--callgrind-out-file` and read it with `callgrind_annotate` to see where they are.) Under valgrind
+//! reading the clock is a system call, whose instructions aren't counted; an atomic operation counts as one.
+//! `auth_clone` and so on are the candidates with the service cloned for each call.
 #![allow(clippy::disallowed_methods, reason = "the real clock is what a bench needs")]
 #![allow(clippy::print_stdout, reason = "figures are for reading")]
 
@@ -280,8 +282,8 @@ where
     (began, Instant::now())
 }
 
-/// Runs `rounds` batches on each thread. Returns the mean of both threads' times, and the share of it during which both
-/// ran.
+/// Runs `rounds` batches on each thread. Returns the mean of both threads' times, and the share of it during
+/// which both ran.
 fn time_two_threads<S>(
     service: &S,
     request: fn() -> Request<Body>,

@@ -8,15 +8,16 @@
 //!
 //! # A waiter
 //!
-//! It is measured while a refresh runs. The bytes that [`Session::token`] leaves on the heap once it is pending are the
-//! timer and the slot for the waker (of a vector that doubles, so a slot counts up to twice). The waiter itself is inside
-//! that call's future, whose size has a row of its own. What a pending request through the layer leaves besides are the
-//! boxes of the slow path: they hold the request and its waiter. The request's own headers were allocated before.
+//! It is measured while a refresh runs. The bytes that [`Session::token`] leaves on the heap once it is
+//! pending are the timer and the slot for the waker (of a vector that doubles, so a slot counts up to twice).
+//! The waiter itself is inside that call's future, whose size has a row of its own. What a pending request
+//! through the layer leaves besides are the boxes of the slow path: they hold the request and its waiter. The
+//! request's own headers were allocated before.
 //!
 //! # An idle session
 //!
-//! It has an access and a refresh token and no hooks, and one request was made, whose layer is gone. The tokens' own
-//! strings are subtracted once.
+//! It has an access and a refresh token and no hooks, and one request was made, whose layer is gone. The
+//! tokens' own strings are subtracted once.
 #![allow(clippy::disallowed_methods, reason = "real tasks are what a bench needs")]
 #![allow(clippy::print_stdout, reason = "figures are for reading")]
 

@@ -1,21 +1,24 @@
 //! Cost of an expired token for many concurrent callers.
 //!
-//! Each caller is a task with a request. All of them find the token expired, and one calls the token endpoint, which
-//! responds once *all* wait. `released` is the time from that response until the last task has sent its request and
-//! ended; `total` also has the time before, from the first task on. The candidates:
+//! Each caller is a task with a request. All of them find the token expired, and one calls the token
+//! endpoint, which responds once *all* wait. `released` is the time from that response until the last task
+//! has sent its request and ended; `total` also has the time before, from the first task on. The candidates:
 //!
 //! - `auth`: this crate's layer, without the copy of the head that a retry needs (replay `NoReplay`).
-//! - `async_mutex`: a `tokio::sync::Mutex` around the token, which is checked again under the lock, as most clients do.
+//! - `async_mutex`: a `tokio::sync::Mutex` around the token, which is checked again under the lock, as most
+//!   clients do.
 //! - `watch`: a `tokio::sync::watch` channel for each refresh.
 //! - `wakers`: a vector of wakers behind a lock and nothing else. It is the lower bound: it loses wake-ups on
 //!   cancellation, and knows neither errors nor panics.
 //!
-//! Each waits under the same timeout: `tokio::time::timeout` around the others, the session's own for `auth`. In the
-//! group `storm_without_timeout` only `auth` has a timer, as it always does: its worst case. In `storm_failing` the refresh
-//! fails: `wakers`, `watch` and `auth` share the failure, and `async_mutex` calls the endpoint once per caller.
+//! Each waits under the same timeout: `tokio::time::timeout` around the others, the session's own for `auth`.
+//! In the group `storm_without_timeout` only `auth` has a timer, as it always does: its worst case. In
+//! `storm_failing` the refresh fails: `wakers`, `watch` and `auth` share the failure, and `async_mutex` calls
+//! the endpoint once per caller.
 //!
-//! Tasks run on one thread (`current_thread`), as the work of each mechanism is compared: with more threads the
-//! scheduler's stealing and parking is most of the time. `STORM_WORKERS=2` selects a runtime with so many workers.
+//! Tasks run on one thread (`current_thread`), as the work of each mechanism is compared: with more threads
+//! the scheduler's stealing and parking is most of the time. `STORM_WORKERS=2` selects a runtime with so many
+//! workers.
 //!
 //! `joins per second` has two threads that call the layer and poll its future once while a refresh runs.
 //!
@@ -24,8 +27,9 @@
 //! cargo bench --bench storm -- table        # the table alone
 //! ```
 //!
-//! A ratio is the median over the rounds of a process, in each of which the candidates take turns. The table has the
-//! median of several processes, and the lowest and highest. A million callers need 4 GB.
+//! A ratio is the median over the rounds of a process, in each of which the candidates take turns in a random
+//! order. The table has the median of several processes, and the lowest and highest. It takes five minutes,
+//! and a million callers need 4 GB.
 #![allow(clippy::disallowed_methods, reason = "the real clock and real tasks are what a bench needs")]
 #![allow(clippy::print_stdout, reason = "figures are for reading")]
 
@@ -97,7 +101,7 @@ struct Cost {
 /// Responds once it is released, and from then on to each call.
 struct Endpoint {
     released: AtomicBool,
-    bell: Notify,
+    notify: Notify,
     calls: AtomicUsize,
     fails: bool,
 }
@@ -108,7 +112,7 @@ struct Progress {
     waiting: AtomicUsize,
     ended: AtomicUsize,
     last: OnceLock<Instant>,
-    bell: Notify,
+    notify: Notify,
 }
 
 /// The endpoint refused the refresh.
@@ -214,7 +218,7 @@ fn run_job(job: &str) {
     }
     for group in GROUPS {
         for callers in SIZES {
-            Storm { callers, group }.report((200_000 / callers).clamp(3, 60), &runtime);
+            Storm { callers, group }.report((200_000 / callers).clamp(5, 60), &runtime);
         }
     }
     report("joins", median((0..5).map(|_| joins_per_second(20_000))) / 1e6);
@@ -321,10 +325,11 @@ impl Storm {
     /// Lets the candidates take turns, for the process that started this one.
     fn report(self, rounds: usize, runtime: &Runtime) {
         let mut costs: Vec<Vec<Cost>> = vec![Vec::new(); ALL.len()];
-        for round in 0..rounds {
-            for turn in 0..ALL.len() {
-                // No candidate always follows the same one.
-                let index = (turn + round) % ALL.len();
+        let mut order: [usize; ALL.len()] = std::array::from_fn(|index| index);
+        for _ in 0..rounds {
+            // What a candidate leaves behind on the heap slows the next one down.
+            fastrand::shuffle(&mut order);
+            for &index in &order {
                 costs[index].push(self.run(ALL[index], runtime));
             }
         }
@@ -485,17 +490,17 @@ impl Storm {
 
 impl Endpoint {
     fn new(fails: bool) -> Self {
-        Self { released: AtomicBool::new(false), bell: Notify::new(), calls: AtomicUsize::new(0), fails }
+        Self { released: AtomicBool::new(false), notify: Notify::new(), calls: AtomicUsize::new(0), fails }
     }
 
     async fn call(&self) -> Result<String, Refused> {
         self.calls.fetch_add(1, Ordering::AcqRel);
-        let bell = self.bell.notified();
+        let notify = self.notify.notified();
         if self.released.load(Ordering::Acquire) {
             // A real response is never ready at once.
             tokio::task::yield_now().await;
         } else {
-            bell.await;
+            notify.await;
         }
         if self.fails { Err(Refused) } else { Ok(token_text()) }
     }
@@ -508,7 +513,7 @@ impl Endpoint {
 
     fn release(&self) {
         self.released.store(true, Ordering::Release);
-        self.bell.notify_waiters();
+        self.notify.notify_waiters();
     }
 }
 
@@ -520,14 +525,14 @@ impl Progress {
         // No caller ends before all wait, so only the last one finds both equal.
         if ended == self.waiting.load(Ordering::Acquire) {
             let _ = self.last.set(Instant::now());
-            self.bell.notify_one();
+            self.notify.notify_one();
         }
     }
 
     async fn all_ended(&self, callers: usize) -> Instant {
-        self.bell.notified().await;
+        self.notify.notified().await;
         assert_eq!(self.ended.load(Ordering::Acquire), callers);
-        *self.last.get().expect("set before the bell is rung")
+        *self.last.get().expect("set before the notification")
     }
 }
 

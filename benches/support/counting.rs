@@ -81,8 +81,8 @@ impl Allocations {
 
 // === impl Counting ===
 
-// SAFETY: each method is the system allocator's with its own arguments; counting touches no allocated memory and
-// doesn't allocate.
+// SAFETY: each method is the system allocator's with its own arguments; counting touches no allocated memory
+// and doesn't allocate.
 #[expect(unsafe_code, reason = "the allocator's interface is unsafe")]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

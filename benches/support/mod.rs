@@ -1,4 +1,5 @@
-//! Shared by the benches and the tests of allocations: the innermost service, a request, a counting allocator, a table.
+//! Shared by the benches and the tests of allocations: the innermost service, a request, a counting
+//! allocator, a table.
 #![allow(dead_code, reason = "each binary uses a part of it")]
 
 pub(crate) mod counting;
