@@ -1,38 +1,51 @@
-//! What the layer costs a request while the token is fresh.
+//! Overhead per request with a fresh token.
 //!
-//! The contestants are what a user would pick for a token that never changes: tower-http's `SetRequestHeader` and
-//! `AddAuthorization`. All sit on the same service, which drops the request and answers at once (`bare`), and send the
-//! same request: four headers, and a token of 800 bytes. `auth` is the layer itself (replay `NoReplay`); `auth_clone_body`
-//! (the default) and `auth_buffered` copy the head of each request besides, so that it can be sent again. Each is also measured with the service cloned for each call,
-//! and from two threads over clones of one service.
+//! All candidates wrap the same service, which drops the request and returns a response at once (`bare`), and
+//! get the same request: four headers, and a token of 800 bytes.
 //!
-//! ```text
-//! cargo bench --bench fresh                 # criterion's groups, then the ratios
-//! cargo bench --bench fresh -- ratios       # the ratios alone
-//! FRESH_INSTRUCTIONS=1 cargo bench --bench fresh
-//! ```
-//!
-//! What counts is a ratio within one run, net of `bare`: the contestants take turns in many short rounds, the
-//! difference to `bare` is taken in each round, and the median of these differences is used. Nanoseconds of different
-//! runs or machines can't be compared. Of two threads only the batches count during which both ran.
-//!
-//! The third form counts instructions, which repeat to the last digit. For each contestant it runs
+//! - `set_request_header`, `add_authorization`: tower-http's layers, for a token that never changes.
+//! - `rw_lock`: a formatted header and its expiry behind a lock, as clients write it by hand.
+//! - `watch`: a header's string in a `tokio::sync::watch` channel, as clients write it by hand.
+//! - `auth`: this crate's layer (replay `NoReplay`); `auth_origin` with `restrict_to_origin`;
+//!   `auth_extension` with an extension in the request (net of `bare_extension`, which gets the same
+//!   request).
+//! - `auth_clone_body` (the default) and `auth_buffered` also copy the request head, so that it can be sent
+//!   again.
 //!
 //! ```text
-//! FRESH_COUNT=auth:20000 valgrind --tool=callgrind --callgrind-out-file=/dev/null target/release/deps/fresh-…
+//! cargo bench --bench fresh                 # criterion's groups, then the table
+//! cargo bench --bench fresh -- table        # the table alone: one minute
 //! ```
 //!
-//! once for 20,000 calls and once for 40,000: the difference is what 20,000 calls took. (Give it an
-//! `--callgrind-out-file` of your own and read that with `callgrind_annotate` to see where they are.) Under valgrind a
-//! reading of the clock is a system call, whose instructions aren't seen; atomic operations count as one.
+//! # Times
+//!
+//! A figure is a ratio within one process, net of `bare`: the candidates take turns in many short rounds, the
+//! difference to `bare` is taken in each round, and the median of these differences is used. The table has
+//! the median of several processes, and the lowest and highest. Nanoseconds of different runs or machines
+//! can't be compared. Of two threads only the batches count during which both ran.
+//!
+//! # Instructions
+//!
+//! They repeat to the last digit, and need valgrind. For each candidate the bench runs
+//!
+//! ```text
+//! FRESH_COUNT=auth:5000 valgrind --tool=callgrind --callgrind-out-file=/dev/null target/release/deps/fresh-…
+//! ```
+//!
+//! once for 5,000 calls and once for 10,000: the difference is what 5,000 calls took. (Name another
+//! `--callgrind-out-file` and read it with `callgrind_annotate` to see where they are.) Under valgrind
+//! reading the clock is a system call, whose instructions aren't counted; an atomic operation counts as one.
+//! `auth_clone` and so on are the candidates with the service cloned for each call.
 #![allow(clippy::disallowed_methods, reason = "the real clock is what a bench needs")]
 #![allow(clippy::print_stdout, reason = "figures are for reading")]
 
 mod support;
 
 use std::{
+    collections::BTreeMap,
     env,
     hint::{black_box, spin_loop},
+    io,
     process::Command,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
@@ -48,139 +61,190 @@ use tower_reauth::{
     replay::{Buffered, NoReplay},
 };
 
-use support::{Body, Noop, fresh_session, request, send, token_text};
+use support::{
+    Body, Noop, fresh_session,
+    hand_written::{FromRwLock, FromWatch},
+    request, send,
+    table::{Goal, Samples, Table, in_processes, is_bench, job, median, report},
+    token_text,
+};
 
-/// The layers that compete, each called by `visit` with its name and its service.
+/// Called with each candidate: its name, its service, and the request that it gets.
 trait Visit {
-    fn visit<S>(&mut self, name: &'static str, service: &S)
+    fn visit<S>(&mut self, name: &'static str, service: &S, request: fn() -> Request<Body>)
     where
         S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + Sync;
 }
 
 struct ByCriterion<'a>(&'a mut Criterion);
 
+/// Lets the candidates take turns.
 struct ByTurns {
-    /// Nanoseconds a call, one for each round; not a number where both threads never ran at once.
-    rounds: Vec<(&'static str, Vec<f64>)>,
-    two_threads: bool,
-    cloned: bool,
+    mode: Mode,
+    /// Nanoseconds per call, one for each round; not a number if the two threads never ran at once.
+    rounds: BTreeMap<&'static str, Vec<f64>>,
 }
 
-/// Runs one contestant for callgrind.
+/// Runs one candidate, for callgrind.
 struct Counted<'a> {
     only: &'a str,
     calls: usize,
 }
 
-/// When a batch began and when it ended.
-type Lap = (Instant, Instant);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    OneThread,
+    /// The service is cloned for each call.
+    Cloned,
+    /// Each thread has a clone of the service.
+    TwoThreads,
+}
 
-/// Lets threads begin at the same instant; each use has a number of its own.
+/// When a batch began and when it ended.
+type Span = (Instant, Instant);
+
+/// Lets two threads begin at the same instant, once for each round.
 struct StartLine {
     arrived: AtomicUsize,
 }
 
-const NAMES: [&str; 6] =
-    ["bare", "set_request_header", "add_authorization", "auth", "auth_clone_body", "auth_buffered"];
+/// A user's extension.
+#[derive(Clone, Copy, Debug)]
+struct Tenant(#[expect(dead_code, reason = "only carried along")] u32);
+
+const MODES: [Mode; 3] = [Mode::OneThread, Mode::Cloned, Mode::TwoThreads];
 const THREADS: usize = 2;
 /// Few enough that the requests stay in the cache.
 const BATCH: usize = 64;
 /// Enough for two threads to overlap nearly all the time.
 const BATCH_2_THREADS: usize = 512;
+const PROCESSES: usize = 9;
 
 fn main() {
     if let Ok(order) = env::var("FRESH_COUNT") {
-        let (only, calls) = order.split_once(':').expect("FRESH_COUNT=contestant:calls");
+        let (only, calls) = order.split_once(':').expect("FRESH_COUNT=candidate:calls");
         visit_all(&mut Counted { only, calls: calls.parse().expect("a number of calls") });
         return;
     }
-    if env::var_os("FRESH_INSTRUCTIONS").is_some() {
-        print_instructions();
+    if job().is_some() {
+        MODES.into_iter().for_each(report_times);
         return;
     }
     let mut criterion = Criterion::default().configure_from_args();
     visit_all(&mut ByCriterion(&mut criterion));
     criterion.final_summary();
-    // `cargo test` runs benches, too, without this argument.
-    if env::args().any(|argument| argument == "--bench") {
-        print_ratios();
+    if is_bench() {
+        print_table();
+    } else {
+        for mode in MODES {
+            take_turns(mode, 1);
+        }
     }
 }
 
 fn visit_all(visitor: &mut impl Visit) {
-    let bearer = format!("Bearer {}", token_text());
-    let mut value = HeaderValue::try_from(bearer).expect("visible ASCII");
+    let token = token_text();
+    let mut value = HeaderValue::try_from(format!("Bearer {token}")).expect("visible ASCII");
     value.set_sensitive(true);
-    visitor.visit(NAMES[0], &Noop);
+    visitor.visit("bare", &Noop, request);
+    visitor.visit("bare_extension", &Noop, request_with_extension);
     let layer = SetRequestHeaderLayer::overriding(header::AUTHORIZATION, value);
-    visitor.visit(NAMES[1], &layer.layer(Noop));
-    let layer = AddAuthorizationLayer::bearer(&token_text()).as_sensitive(true);
-    visitor.visit(NAMES[2], &layer.layer(Noop));
-    let layer = AuthLayer::from_session(fresh_session());
-    visitor.visit(NAMES[3], &layer.clone().with_replay(NoReplay).layer(Noop));
-    visitor.visit(NAMES[4], &layer.clone().layer(Noop));
-    visitor.visit(NAMES[5], &layer.with_replay(Buffered::default()).layer(Noop));
+    visitor.visit("set_request_header", &layer.layer(Noop), request);
+    let layer = AddAuthorizationLayer::bearer(&token).as_sensitive(true);
+    visitor.visit("add_authorization", &layer.layer(Noop), request);
+    visitor.visit("rw_lock", &FromRwLock::new(Noop, &token), request);
+    visitor.visit("watch", &FromWatch::new(Noop, &token), request);
+    let default = AuthLayer::from_session(fresh_session());
+    let layer = default.clone().with_replay(NoReplay);
+    visitor.visit("auth", &layer.clone().layer(Noop), request);
+    let origin = "https://api.example.com".parse().expect("an origin");
+    visitor.visit("auth_origin", &layer.clone().restrict_to_origin(origin).layer(Noop), request);
+    visitor.visit("auth_extension", &layer.layer(Noop), request_with_extension);
+    visitor.visit("auth_clone_body", &default.clone().layer(Noop), request);
+    visitor.visit("auth_buffered", &default.with_replay(Buffered::default()).layer(Noop), request);
 }
 
-fn print_ratios() {
-    for (two_threads, cloned, what, goal) in [
-        (false, false, "fresh", 2.2),
-        (false, true, "fresh, cloned", 2.4),
-        (true, false, "fresh_2_threads", 1.0),
-        (true, true, "fresh_2_threads, cloned", 1.0),
-    ] {
-        let count = if two_threads { 300 } else { 3000 };
-        let mut turns = ByTurns { rounds: NAMES.map(|name| (name, Vec::new())).into(), two_threads, cloned };
-        for _ in 0..count {
-            visit_all(&mut turns);
+fn request_with_extension() -> Request<Body> {
+    let mut request = request();
+    request.extensions_mut().insert(Tenant(1));
+    request
+}
+
+fn print_table() {
+    let mut table = Table::default();
+    match Instructions::count_all() {
+        Ok(counts) => counts.add_to(&mut table),
+        Err(error) => {
+            let why = format!("valgrind: {error}");
+            table.missing("fresh, `NoReplay`: instructions, net", &why, Goal::AtMost(670.0));
+            table.missing("fresh, `CloneBody`: instructions, net", &why, Goal::AtMost(1950.0));
         }
-        let net = |name| turns.net(name);
-        let (auth, add, set) = (net("auth"), net("add_authorization"), net("set_request_header"));
-        println!(
-            "{what}: auth/add_authorization net = {:.2} (goal {goal:.1}); \
-             bare {:.1} ns, net of it: set_request_header {set:.1}, add_authorization {add:.1}, auth {auth:.1}, \
-             auth_clone_body {:.1}, auth_buffered {:.1}",
-            auth / add,
-            turns.gross("bare"),
-            net("auth_clone_body"),
-            net("auth_buffered"),
-        );
+    }
+    let samples = in_processes(PROCESSES, "times");
+    for mode in MODES {
+        print_nanos(mode, &samples);
+    }
+    for mode in MODES {
+        let row = format!("fresh, `NoReplay`, {}: net time, ratio to `AddAuthorization`", mode.name());
+        table.row_of(row, &samples, &ratio_name(mode, "auth"), mode.goal());
+    }
+    for (candidate, what) in
+        [("rw_lock", "a header in a `RwLock`"), ("watch", "a string in a `watch` channel")]
+    {
+        for mode in MODES {
+            let row = format!("by hand, {what}, {}: net time, the same ratio", mode.name());
+            table.row_of(row, &samples, &ratio_name(mode, candidate), Goal::None);
+        }
+    }
+    table.print();
+}
+
+fn ratio_name(mode: Mode, candidate: &str) -> String {
+    format!("{} {candidate} ratio", mode.name())
+}
+
+fn print_nanos(mode: Mode, samples: &Samples) {
+    let nanos = |candidate: &str| samples.median(&format!("{} {candidate} ns", mode.name()));
+    print!("{}: bare {:.1} ns; net of it", mode.name(), nanos("bare"));
+    let candidates = [
+        "set_request_header",
+        "add_authorization",
+        "rw_lock",
+        "watch",
+        "auth",
+        "auth_origin",
+        "auth_extension",
+        "auth_clone_body",
+        "auth_buffered",
+    ];
+    for candidate in candidates {
+        print!(", {candidate} {:.1}", nanos(candidate));
+    }
+    println!();
+}
+
+/// Measures in this process, for the one that started it.
+fn report_times(mode: Mode) {
+    let turns = take_turns(mode, if mode == Mode::TwoThreads { 40 } else { 1_000 });
+    report(format_args!("{} bare ns", mode.name()), turns.gross("bare"));
+    for candidate in turns.rounds.keys().filter(|name| !name.starts_with("bare")) {
+        let net = turns.net(candidate);
+        report(format_args!("{} {candidate} ns", mode.name()), net);
+        report(ratio_name(mode, candidate), net / turns.net("add_authorization"));
     }
 }
 
-fn print_instructions() {
-    for suffix in ["", "_clone"] {
-        let of = |name: &str| instructions(&format!("{name}{suffix}"));
-        let bare = of("bare");
-        let net = |name| of(name) - bare;
-        let (set, add, auth) = (net("set_request_header"), net("add_authorization"), net("auth"));
-        println!(
-            "instructions{suffix}: auth/add_authorization net = {:.2}; \
-             bare {bare:.1}, net of it: set_request_header {set:.1}, add_authorization {add:.1}, auth {auth:.1}, \
-             auth_clone_body {:.1}, auth_buffered {:.1}",
-            auth / add,
-            net("auth_clone_body"),
-            net("auth_buffered"),
-        );
+fn take_turns(mode: Mode, rounds: usize) -> ByTurns {
+    let mut turns = ByTurns { mode, rounds: BTreeMap::new() };
+    for _ in 0..rounds {
+        visit_all(&mut turns);
     }
+    turns
 }
 
-/// How many instructions one call of a contestant takes.
-fn instructions(name: &str) -> f64 {
-    const CALLS: u64 = 20_000;
-    let total = |calls: u64| {
-        let output = Command::new("valgrind")
-            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-            .arg(env::current_exe().expect("a running program has a path"))
-            .env("FRESH_COUNT", format!("{name}:{calls}"))
-            .output()
-            .expect("valgrind is installed");
-        let report = String::from_utf8_lossy(&output.stderr);
-        let collected = report.lines().find_map(|line| line.split_once("Collected :"));
-        let (_, collected) = collected.expect("callgrind tells how much it collected");
-        collected.trim().parse::<u64>().expect("a number")
-    };
-    (total(2 * CALLS) - total(CALLS)) as f64 / CALLS as f64
+/// The candidate that gets the same request and adds nothing.
+fn bare_of(candidate: &str) -> &'static str {
+    if candidate.contains("extension") { "bare_extension" } else { "bare" }
 }
 
 #[inline(never)]
@@ -203,14 +267,12 @@ where
     }
 }
 
-/// Runs a batch, and says when it began and ended.
-fn time<S>(service: &mut S, cloned: bool, calls: usize, start: &StartLine, round: usize) -> Lap
+fn time_batch<S>(service: &mut S, cloned: bool, requests: Vec<Request<Body>>, start: impl FnOnce()) -> Span
 where
     S: Service<Request<Body>, Response = Response<Body>> + Clone,
 {
-    let requests: Vec<_> = (0..calls).map(|_| request()).collect();
     let mut requests = requests.into_iter();
-    start.wait(round);
+    start();
     let began = Instant::now();
     if cloned {
         run_cloned(service, requests.by_ref());
@@ -220,16 +282,24 @@ where
     (began, Instant::now())
 }
 
-/// Runs `rounds` batches on each thread, and gives each one's time, the mean of both threads, and how much of it both
-/// ran at once.
-fn time_two_threads<S>(service: &S, cloned: bool, calls: usize, rounds: usize) -> Vec<(Duration, f64)>
+/// Runs `rounds` batches on each thread. Returns the mean of both threads' times, and the share of it during
+/// which both ran.
+fn time_two_threads<S>(
+    service: &S,
+    request: fn() -> Request<Body>,
+    calls: usize,
+    rounds: usize,
+) -> Vec<(Duration, f64)>
 where
     S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + Sync,
 {
-    let start = StartLine::new();
+    let start = StartLine { arrived: AtomicUsize::new(0) };
     let on_one_thread = || {
         let mut service = service.clone();
-        let one = |round| time(&mut service, cloned, calls, &start, round);
+        let one = |round| {
+            let requests = (0..calls).map(|_| request()).collect();
+            time_batch(&mut service, false, requests, || start.wait(round))
+        };
         (0..rounds).map(one).collect::<Vec<_>>()
     };
     let (here, there) = thread::scope(|scope| {
@@ -248,15 +318,108 @@ fn nanos_each(time: Duration, calls: usize) -> f64 {
     time.as_nanos() as f64 / calls as f64
 }
 
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+/// Instructions per call, by candidate.
+struct Instructions(BTreeMap<String, f64>);
+
+// === impl Instructions ===
+
+impl Instructions {
+    const CALLS: u64 = 5_000;
+
+    fn count_all() -> io::Result<Self> {
+        let mut counts = BTreeMap::new();
+        for candidate in [
+            "bare",
+            "bare_clone",
+            "bare_extension",
+            "add_authorization",
+            "add_authorization_clone",
+            "rw_lock",
+            "watch",
+            "auth",
+            "auth_clone",
+            "auth_origin",
+            "auth_extension",
+            "auth_clone_body",
+            "auth_buffered",
+        ] {
+            let calls = Self::total(candidate, 2 * Self::CALLS)? - Self::total(candidate, Self::CALLS)?;
+            counts.insert(candidate.to_owned(), calls as f64 / Self::CALLS as f64);
+        }
+        Ok(Self(counts))
+    }
+
+    /// What a process executes that makes so many calls.
+    fn total(candidate: &str, calls: u64) -> io::Result<u64> {
+        let output = Command::new("valgrind")
+            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+            .arg(env::current_exe()?)
+            .env("FRESH_COUNT", format!("{candidate}:{calls}"))
+            .output()?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let collected = errors.lines().find_map(|line| line.split_once("Collected :"));
+        let count = collected.and_then(|(_, count)| count.trim().parse().ok());
+        count.ok_or_else(|| io::Error::other(format!("no count: {errors}")))
+    }
+
+    fn net(&self, candidate: &str) -> f64 {
+        let bare = if candidate.ends_with("_clone") { "bare_clone" } else { bare_of(candidate) };
+        self.0[candidate] - self.0[bare]
+    }
+
+    fn add_to(&self, table: &mut Table) {
+        let add = self.net("add_authorization");
+        let auth = self.net("auth");
+        let more = |candidate| self.net(candidate) - auth;
+        table.row("fresh, `NoReplay`: instructions, net", auth, Goal::AtMost(670.0));
+        table.row(
+            "fresh, `NoReplay`: instructions, ratio to `AddAuthorization`",
+            auth / add,
+            Goal::AtMost(2.0),
+        );
+        let cloned = self.net("auth_clone") / self.net("add_authorization_clone");
+        table.row(
+            "fresh, `NoReplay`, service cloned per call: instructions, the same ratio",
+            cloned,
+            Goal::None,
+        );
+        let row = "fresh, `NoReplay`, `restrict_to_origin`: instructions more";
+        table.row(row, more("auth_origin"), Goal::AtMost(60.0));
+        let row = "fresh, `NoReplay`, an extension in the request: instructions more";
+        table.row(row, more("auth_extension"), Goal::AtMost(60.0));
+        let row = "fresh, `CloneBody`: instructions, net";
+        table.row(row, self.net("auth_clone_body"), Goal::AtMost(1950.0));
+        table.row("fresh, `Buffered`: instructions, net", self.net("auth_buffered"), Goal::None);
+        table.row("tower-http's `AddAuthorization`: instructions, net", add, Goal::None);
+        table.row("by hand, a header in a `RwLock`: instructions, net", self.net("rw_lock"), Goal::None);
+        table.row("by hand, a string in a `watch` channel: instructions, net", self.net("watch"), Goal::None);
+    }
+}
+
+// === impl Mode ===
+
+impl Mode {
+    fn name(self) -> &'static str {
+        match self {
+            Self::OneThread => "one thread",
+            Self::Cloned => "service cloned per call",
+            Self::TwoThreads => "two threads",
+        }
+    }
+
+    fn goal(self) -> Goal {
+        match self {
+            Self::OneThread => Goal::AtMost(2.5),
+            Self::Cloned => Goal::AtMost(2.4),
+            Self::TwoThreads => Goal::AtMost(1.0),
+        }
+    }
 }
 
 // === impl ByCriterion ===
 
 impl Visit for ByCriterion<'_> {
-    fn visit<S>(&mut self, name: &'static str, service: &S)
+    fn visit<S>(&mut self, name: &'static str, service: &S, request: fn() -> Request<Body>)
     where
         S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + Sync,
     {
@@ -274,16 +437,14 @@ impl Visit for ByCriterion<'_> {
 
         let mut group = self.0.benchmark_group("fresh_2_threads");
         group.measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(500));
-        for (cloned, suffix) in [(false, ""), (true, "_clone")] {
-            group.bench_function(format!("{name}{suffix}"), |bencher| {
-                bencher.iter_custom(|calls| {
-                    let (rounds, rest) = (calls as usize / BATCH_2_THREADS, calls as usize % BATCH_2_THREADS);
-                    let full = time_two_threads(service, cloned, BATCH_2_THREADS, rounds);
-                    let rest = time_two_threads(service, cloned, rest, 1);
-                    full.into_iter().chain(rest).map(|(time, _)| time).sum()
-                });
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|calls| {
+                let (rounds, rest) = (calls as usize / BATCH_2_THREADS, calls as usize % BATCH_2_THREADS);
+                let full = time_two_threads(service, request, BATCH_2_THREADS, rounds);
+                let rest = time_two_threads(service, request, rest, 1);
+                full.into_iter().chain(rest).map(|(time, _)| time).sum()
             });
-        }
+        });
         group.finish();
     }
 }
@@ -291,51 +452,46 @@ impl Visit for ByCriterion<'_> {
 // === impl ByTurns ===
 
 impl ByTurns {
-    fn gross(&self, name: &str) -> f64 {
-        let times = self.of(name).iter().copied().filter(|time| !time.is_nan());
-        median(&mut times.collect::<Vec<_>>())
+    fn gross(&self, candidate: &str) -> f64 {
+        median(self.rounds[candidate].iter().copied())
     }
 
-    /// What a call takes more than with the bare service.
-    fn net(&self, name: &str) -> f64 {
-        let pairs = self.of(name).iter().zip(self.of("bare")).map(|(time, bare)| time - bare);
-        median(&mut pairs.filter(|time| !time.is_nan()).collect::<Vec<_>>())
-    }
-
-    fn of(&self, name: &str) -> &[f64] {
-        let found = self.rounds.iter().find(|(known, _)| *known == name);
-        &found.expect("a contestant's name").1
+    /// Nanoseconds that a call takes beyond those of the bare service.
+    fn net(&self, candidate: &str) -> f64 {
+        let bare = &self.rounds[bare_of(candidate)];
+        median(self.rounds[candidate].iter().zip(bare).map(|(time, bare)| time - bare))
     }
 }
 
 impl Visit for ByTurns {
-    fn visit<S>(&mut self, name: &'static str, service: &S)
+    fn visit<S>(&mut self, name: &'static str, service: &S, request: fn() -> Request<Body>)
     where
         S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + Sync,
     {
-        let nanos = if self.two_threads {
-            let times = time_two_threads(service, self.cloned, BATCH_2_THREADS, 8);
-            // Where something else had the other core, they took turns, and nothing was contended for.
+        let nanos = if self.mode == Mode::TwoThreads {
+            let times = time_two_threads(service, request, BATCH_2_THREADS, 8);
+            // If another process had one of the cores, they took turns, and there was no contention.
             let together = times.iter().filter(|(_, together)| *together > 0.9);
-            let mut nanos: Vec<_> = together.map(|(time, _)| nanos_each(*time, BATCH_2_THREADS)).collect();
-            if nanos.is_empty() { f64::NAN } else { median(&mut nanos) }
+            median(together.map(|(time, _)| nanos_each(*time, BATCH_2_THREADS)))
         } else {
             let mut service = service.clone();
-            let mut one = || time(&mut service, self.cloned, BATCH, &StartLine::alone(), 0);
-            // The first warms up what the contestant before it had pushed out of the caches.
+            let mut one = || {
+                let requests = (0..BATCH).map(|_| request()).collect();
+                time_batch(&mut service, self.mode == Mode::Cloned, requests, || ())
+            };
+            // The first one warms the caches up.
             one();
             let (began, ended) = one();
             nanos_each(ended - began, BATCH)
         };
-        let (_, rounds) = self.rounds.iter_mut().find(|(known, _)| *known == name).expect("a known name");
-        rounds.push(nanos);
+        self.rounds.entry(name).or_default().push(nanos);
     }
 }
 
 // === impl Counted ===
 
 impl Visit for Counted<'_> {
-    fn visit<S>(&mut self, name: &'static str, service: &S)
+    fn visit<S>(&mut self, name: &'static str, service: &S, request: fn() -> Request<Body>)
     where
         S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + Sync,
     {
@@ -351,15 +507,6 @@ impl Visit for Counted<'_> {
 // === impl StartLine ===
 
 impl StartLine {
-    fn new() -> Self {
-        Self { arrived: AtomicUsize::new(0) }
-    }
-
-    /// Nobody else is waited for.
-    fn alone() -> Self {
-        Self { arrived: AtomicUsize::new(THREADS) }
-    }
-
     fn wait(&self, round: usize) {
         let all = (round + 1) * THREADS;
         self.arrived.fetch_add(1, Ordering::AcqRel);

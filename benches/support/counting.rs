@@ -1,47 +1,68 @@
-//! A global allocator that counts what the current thread does.
+//! A global allocator that counts the current thread's allocations.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
+    collections::BTreeMap,
 };
 
-/// Passes everything on to the system's allocator.
+/// Forwards to the system's allocator.
 #[derive(Debug)]
 pub(crate) struct Counting;
 
-/// What a thread has allocated so far.
+/// The allocations of a thread so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Allocations {
-    /// How often, reallocations included.
+    /// Includes reallocations.
     pub(crate) count: u64,
-    /// How many bytes more than it freed.
+    /// Bytes allocated and not freed.
     pub(crate) live: i64,
 }
 
 thread_local! {
-    // Without a destructor and without an initialiser that allocates: it is used from within the allocator.
+    // Neither a destructor nor an initializer that allocates: these are used from within the allocator.
     static SO_FAR: Cell<Allocations> = const { Cell::new(Allocations { count: 0, live: 0 }) };
     static MOST_LIVE: Cell<i64> = const { Cell::new(0) };
+    static LIVE_BY_SIZE: [Cell<i64>; LARGEST + 1] = const { [const { Cell::new(0) }; LARGEST + 1] };
 }
 
-/// What the current thread has allocated so far.
+/// Larger allocations aren't counted by size.
+const LARGEST: usize = 2048;
+
+/// The allocations of the current thread so far.
 pub(crate) fn so_far() -> Allocations {
     SO_FAR.get()
 }
 
-/// Runs `work` and says what it allocated on this thread.
+/// Runs `work` and returns its allocations on this thread.
 pub(crate) fn during<T>(work: impl FnOnce() -> T) -> (T, Allocations) {
     let before = so_far();
     let result = work();
     (result, so_far().since(before))
 }
 
-/// Runs `work` and says how many bytes more than before it had at once on this thread.
+/// Runs `work` and returns the largest number of bytes that it held at once on this thread.
 pub(crate) fn most_during<T>(work: impl FnOnce() -> T) -> (T, i64) {
     let before = so_far().live;
     MOST_LIVE.set(before);
     let result = work();
     (result, MOST_LIVE.get() - before)
+}
+
+/// Runs `work` and returns how many allocations of each size it left on this thread.
+pub(crate) fn left_by_size<T>(work: impl FnOnce() -> T) -> (T, BTreeMap<usize, i64>) {
+    let counts = || LIVE_BY_SIZE.with(|sizes| sizes.each_ref().map(Cell::get));
+    let before = counts();
+    let result = work();
+    let after = counts();
+    let left = (0..=LARGEST).map(|size| (size, after[size] - before[size]));
+    (result, left.filter(|(_, count)| *count != 0).collect())
+}
+
+fn note_size(size: usize, count: i64) {
+    if size <= LARGEST {
+        LIVE_BY_SIZE.with(|sizes| sizes[size].set(sizes[size].get() + count));
+    }
 }
 
 fn note(count: u64, bytes: i64) {
@@ -60,30 +81,35 @@ impl Allocations {
 
 // === impl Counting ===
 
-// SAFETY: each method is the system allocator's with its own arguments; counting touches no allocated memory and
-// doesn't allocate.
+// SAFETY: each method is the system allocator's with its own arguments; counting touches no allocated memory
+// and doesn't allocate.
 #[expect(unsafe_code, reason = "the allocator's interface is unsafe")]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(1, layout.size() as i64);
+        note_size(layout.size(), 1);
         // SAFETY: the caller keeps this function's contract, which is the system allocator's.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         note(1, layout.size() as i64);
+        note_size(layout.size(), 1);
         // SAFETY: as above.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         note(1, size as i64 - layout.size() as i64);
+        note_size(layout.size(), -1);
+        note_size(size, 1);
         // SAFETY: as above.
         unsafe { System.realloc(pointer, layout, size) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         note(0, -(layout.size() as i64));
+        note_size(layout.size(), -1);
         // SAFETY: as above.
         unsafe { System.dealloc(pointer, layout) }
     }

@@ -1,7 +1,10 @@
-//! What the benches and the test of allocations share: the innermost service, a request, an allocator that counts.
+//! Shared by the benches and the tests of allocations: the innermost service, a request, a counting
+//! allocator, a table.
 #![allow(dead_code, reason = "each binary uses a part of it")]
 
 pub(crate) mod counting;
+pub(crate) mod hand_written;
+pub(crate) mod table;
 
 use std::{
     convert::Infallible,
@@ -20,7 +23,7 @@ use tower_reauth::{RefreshContext, RefreshError, Session, SessionBuilder, Token,
 
 pub(crate) type Body = Empty<Bytes>;
 
-/// Takes a request, lets go of it as a client does once it is sent, and answers at once.
+/// Drops each request, as a client does once it is sent, and returns a response at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Noop;
 
@@ -58,19 +61,20 @@ pub(crate) fn request() -> Request<Body> {
     request
 }
 
-/// A session with a token that is valid for an hour. Its refresher is never called.
+/// A session with a token that is valid for an hour.
 pub(crate) fn fresh_session() -> Session {
     let token = Token::builder(token_text()).expires_in(Duration::from_secs(3600)).build();
-    unasked().token(token.expect("visible ASCII")).build()
+    never_refreshed().token(token.expect("visible ASCII")).build()
 }
 
-fn unasked() -> SessionBuilder {
+/// A builder whose refresher is never called.
+pub(crate) fn never_refreshed() -> SessionBuilder {
     Session::builder(refresh_fn(|_: RefreshContext| async {
-        Err(RefreshError::grant_ended("a fresh token asks for no refresh"))
+        Err(RefreshError::grant_ended("a fresh token needs no refresh"))
     }))
 }
 
-/// Sends one request the way tower asks for: readiness, then the call, then its future to the end.
+/// Sends one request: readiness, then the call, then its future.
 #[inline]
 pub(crate) fn send<S>(service: &mut S, request: Request<Body>) -> Response<Body>
 where
@@ -80,6 +84,6 @@ where
     let Poll::Ready(Ok(())) = service.poll_ready(&mut cx) else { panic!("always ready") };
     match pin!(service.call(request)).poll(&mut cx) {
         Poll::Ready(Ok(response)) => response,
-        _ => panic!("answered at once"),
+        _ => panic!("a response at once"),
     }
 }
