@@ -24,6 +24,8 @@ pub struct Origin {
     pub(super) scheme: String,
     pub(super) host: String,
     port: u16,
+    /// The port is the scheme's own, so a URI may leave it out.
+    is_default_port: bool,
 }
 
 /// Not a valid origin such as `https://api.example.com` or `http://localhost:8080`.
@@ -43,7 +45,8 @@ impl Origin {
         if host.is_empty() {
             return None;
         }
-        Some(Self { scheme: scheme.to_owned(), host: host.to_ascii_lowercase(), port })
+        let is_default_port = default_port(scheme) == Some(port);
+        Some(Self { scheme: scheme.to_owned(), host: host.to_ascii_lowercase(), port, is_default_port })
     }
 
     #[inline]
@@ -51,12 +54,11 @@ impl Origin {
         if scheme.as_str() != self.scheme {
             return false;
         }
-        let default = default_port(&self.scheme);
         // Fast path: parsing the authority dominates the cost here.
-        if authority.as_str() == self.host && default == Some(self.port) {
-            return true;
+        if authority.as_str() == self.host {
+            return self.is_default_port;
         }
-        authority.port_u16().or(default) == Some(self.port)
+        authority.port_u16().map_or(self.is_default_port, |port| port == self.port)
             && authority.host().eq_ignore_ascii_case(&self.host)
     }
 }

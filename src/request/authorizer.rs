@@ -120,8 +120,8 @@ impl<P> Authorizer<P> {
             return request;
         }
         attempt.token = token;
-        let extensions = request.extensions();
-        attempt.report_token = !extensions.is_empty() && extensions.get::<ReportToken>().is_some();
+        attempt.report_token =
+            self.config.protocol.is_some() && request.extensions().get::<ReportToken>().is_some();
         if let Some(body) = retained {
             let deadline = self.deadline(request.headers());
             let head = Head::pack(&request, &self.config.header);

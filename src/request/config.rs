@@ -52,26 +52,18 @@ impl Config {
     /// Whether a request is to get a token.
     #[inline]
     pub(super) fn applies_to<B>(&self, request: &Request<B>) -> Result<bool, Error> {
-        let uri = request.uri();
-        let is_plain = request.extensions().is_empty()
-            && self.destinations.allowed.is_empty()
-            && uri.scheme() == Some(&Scheme::HTTPS)
-            && uri.authority().is_some();
-        if is_plain {
-            return Ok(true);
-        }
-        self.applies_to_special(request)
-    }
-
-    #[inline(never)]
-    fn applies_to_special<B>(&self, request: &Request<B>) -> Result<bool, Error> {
-        if request.extensions().get::<SkipAuth>().is_some() {
+        if !request.extensions().is_empty() && request.extensions().get::<SkipAuth>().is_some() {
             return Ok(false);
         }
-        self.trusts(request.uri())
+        let uri = request.uri();
+        let is_plain = self.destinations.allowed.is_empty()
+            && uri.scheme() == Some(&Scheme::HTTPS)
+            && uri.authority().is_some();
+        if is_plain { Ok(true) } else { self.trusts(uri) }
     }
 
     /// Whether a token may be sent to `uri`.
+    #[inline(never)]
     pub(super) fn trusts(&self, uri: &Uri) -> Result<bool, Error> {
         Ok(self.destinations.check(uri)? == Destination::Allowed)
     }

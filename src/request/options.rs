@@ -37,7 +37,7 @@ pub struct WaitTimeout {
     timeout: Duration,
 }
 
-/// Request extension: leave a [`SentToken`] in the response's extensions.
+/// Request extension: leave a [`SentToken`] in the response's extensions. Heeded by layers with a protocol of their own.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(
     not(feature = "grpc"),

@@ -15,7 +15,7 @@ pub(super) struct Backoff {
     pub(super) failures: u32,
     /// Failures in a row that can't be interpreted. Reset with `failures`, so never more than those.
     unexplained: u32,
-    running: Option<RunningBackoff>,
+    running: Option<Box<RunningBackoff>>,
     trial: Option<Timespan>,
 }
 
@@ -101,7 +101,7 @@ impl Backoff {
             retry_after.map(|wait| Timespan { from, length: wait.clamp(0, LONGEST_RETRY_AFTER) });
         let next = RunningBackoff { delay: Timespan { from, length }, retry_after, token_end };
         if self.time_left(now).is_none_or(|left| left <= next.time_left(now)) {
-            self.running = Some(next);
+            self.running = Some(Box::new(next));
         }
     }
 

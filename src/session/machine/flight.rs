@@ -11,7 +11,8 @@ use crate::{
 pub(super) struct Flights {
     pub(super) started: u64,
     pub(super) ended: u64,
-    pub(super) current: Option<Flight>,
+    /// Boxed, like all that an idle session doesn't have.
+    pub(super) current: Option<Box<Flight>>,
 }
 
 /// One running refresh.
@@ -86,12 +87,12 @@ impl Flights {
     ) -> FlightInfo {
         self.started += 1;
         let info = FlightInfo { id: self.started, epoch, presented, started: now, called: now };
-        self.current = Some(Flight { info: info.clone(), repeat, response: None });
+        self.current = Some(Box::new(Flight { info: info.clone(), repeat, response: None }));
         info
     }
 
     pub(super) fn current_mut(&mut self, info: &FlightInfo) -> Option<&mut Flight> {
-        self.current.as_mut().filter(|flight| flight.info.id == info.id)
+        self.current.as_deref_mut().filter(|flight| flight.info.id == info.id)
     }
 
     /// The current flight has a response with a refresh token of its own.

@@ -7,7 +7,7 @@ use super::backoff::{Delays, Timespan};
 /// What a sign-in still has to save.
 #[derive(Default)]
 pub(super) struct Saves {
-    unsaved: Option<Unsaved>,
+    unsaved: Option<Box<Unsaved>>,
 }
 
 struct Unsaved {
@@ -50,7 +50,8 @@ impl Saves {
     pub(super) fn mark(&mut self, version: u64, token: Token, failed: Option<(Timestamp, &Delays, f64)>) {
         let delay =
             failed.map(|(now, delays, random)| Timespan { from: now, length: delays.after(1, random) });
-        self.unsaved = Some(Unsaved { version, token, failures: u32::from(failed.is_some()), delay });
+        let failures = u32::from(failed.is_some());
+        self.unsaved = Some(Box::new(Unsaved { version, token, failures, delay }));
     }
 
     /// Another access token takes the place of the unsaved one.
@@ -66,7 +67,7 @@ impl Saves {
     }
 
     pub(super) fn order(&self) -> Option<SaveOrder> {
-        let Unsaved { version, token, .. } = self.unsaved.as_ref()?;
+        let Unsaved { version, token, .. } = self.unsaved.as_deref()?;
         Some(SaveOrder { version: *version, token: token.clone() })
     }
 
