@@ -104,7 +104,8 @@ impl<P> Authorizer<P> {
     }
 
     /// Takes the request that is sent out of one that has its token, and keeps what a retry needs.
-    #[inline]
+    // A call would copy the request once more.
+    #[inline(always)]
     pub(crate) fn split<B>(
         &self,
         request: Request<B>,

@@ -204,7 +204,7 @@ impl<B: Clone> Replay<B> for CloneBody {
         (body, Some(retained))
     }
 
-    #[inline]
+    #[inline(always)]
     fn split_request(&self, request: Request<B>, retained: &mut Option<B>) -> Request<B> {
         *retained = Some(request.body().clone());
         request
@@ -231,7 +231,7 @@ impl<B> Replay<B> for NoReplay {
         (body, None)
     }
 
-    #[inline]
+    #[inline(always)]
     fn split_request(&self, request: Request<B>, _: &mut Option<Self::Retained>) -> Request<B> {
         request
     }

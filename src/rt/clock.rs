@@ -130,11 +130,12 @@ impl Clock for SystemClock {
 
         #[inline]
         fn nanos_of(time: Timespec) -> Nanos {
-            (time.tv_sec as Nanos).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as Nanos)
+            // 64 bits of nanoseconds last until the year 2262.
+            (time.tv_sec as Nanos).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as Nanos)
         }
 
         Timestamp {
-            wall: nanos_of(clock_gettime(ClockId::RealtimeCoarse)).saturating_add(*LAG),
+            wall: nanos_of(clock_gettime(ClockId::RealtimeCoarse)).wrapping_add(*LAG),
             monotonic: nanos_of(clock_gettime(ClockId::MonotonicCoarse)),
         }
     }
