@@ -7,28 +7,34 @@
 //!
 //! | phase ↓ · demand → | `New` | `Rejected(id)` | `Requested` |
 //! |---|---|---|---|
-//! | fresh | use | newer than `id`: use | join or start, wait |
+//! | fresh | use | newer than `id`: use; else `id` is marked first, so as rejected | join or start, wait |
 //! | stale | use; start one if none is in flight | as fresh | join or start, wait |
 //! | rejected, the last refresh was good | join or start, wait *briefly*, then use the rejected token | join or start, wait | join or start, wait |
 //! | rejected, the last refresh was not good, or none can start | start one if permitted, use the rejected token at once (unless the grant ended and its expiry is unknown) | join or start, wait | join or start, wait |
 //! | expired, empty | join or start, wait | same | same |
-//! | signed out, other sign-in | `SignedOut` | `SignedOut` | `SignedOut` |
+//! | signed out, or the demand (or its `id`) is of another sign-in | `SignedOut` | `SignedOut` | `SignedOut` |
 //!
 //! *Join or start*: the first that holds. One is in flight → join · its batch failed already → that error · grant
 //! ended → that error · shut down → `ShutDown` · backoff → the last error, or `Backoff` · no runtime →
 //! `MissingRuntime` · start. If there is no flight to wait for, the reason why is the error; above `max_waiters` it
-//! is `Overloaded`, or the rejected token.
+//! is `Overloaded`, or the rejected token, although a flight may have been started.
 //!
 //! # Ends of flights
 //!
 //! | flight ↓ · result → | token | transient, misconfigured | grant ended | outcome unknown | lost (timed out, panicked, dropped) | never ran |
 //! |---|---|---|---|---|---|---|
-//! | current | take, or if a token was set meanwhile: keep that one, give it the successor, discard; ineffective: back off | back off | end the session | first: the next is its repeat; second: back off | as unknown | doesn't count |
-//! | its refresh token was replaced | remember that it is spent, discard | discard; a successor beside it marks the token spent | same | same | report | report |
+//! | current | take; if a token was set meanwhile: keep that one, give it the successor, discard; ineffective: back off | back off | end the session | first: the next is its repeat; second: back off | as unknown | doesn't count |
+//! | its refresh token was replaced | discard; a successor marks the presented token as spent | same | same | same | report | report |
 //! | of another sign-in | revoke | discard | discard | discard | discard | discard |
-//! | abandoned (late) | take, if the session still has what it presented (else discard; after another sign-in: revoke) | take the successor, if any; else discard | same | same | discard | discard |
+//! | abandoned (late) | take as current, or discard\*; after another sign-in: revoke | discard | discard | discard | discard | discard |
+//!
+//! A successor beside a failure of a current or late\* flight is taken, too.
+//!
+//! \* A late result is taken if the session still has what the flight presented and no other flight has a successor for
+//! it. If a token was set meanwhile, only its successor is.
 
 mod backoff;
+mod decide;
 mod demand;
 mod effects;
 mod flight;
@@ -117,11 +123,6 @@ impl Machine {
     /// No flight, save or revocation is running.
     pub(crate) fn is_idle(&self) -> bool {
         self.is_at_rest() && self.revoking == 0
-    }
-
-    pub(crate) fn is_unsaved(&self) -> bool {
-        matches!(self.running_save, Some(RunningSave::Flight))
-            || self.grant.as_ref().is_some_and(|grant| grant.saves.is_pending())
     }
 
     /// What the path without the lock may return, and for how long.

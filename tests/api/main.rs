@@ -15,6 +15,7 @@ mod gated;
 mod hooks;
 mod injection;
 mod layer_order;
+mod layout;
 mod one_flight;
 mod origins;
 mod panics;

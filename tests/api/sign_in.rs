@@ -1,11 +1,21 @@
 //! Signing in another user, and signing out, while requests are under way.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Mutex,
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread,
+    time::Duration,
+};
 
 use http::Response;
 use tokio::task::JoinHandle;
 use tower::{Layer, Service, ServiceExt};
-use tower_reauth::{AuthLayer, Error, RefreshError, Session};
+use tower_reauth::{
+    AccessToken, AuthLayer, Error, RefreshContext, RefreshError, Session, Token, refresh_fn,
+    rt::{Clock, NoRuntime, NoTimer, Sleep, Spawner, SystemClock, Task, Timestamp},
+};
 
 use crate::{
     gated::Gated,
@@ -18,6 +28,20 @@ use crate::{
 /// A request under way.
 type Request = JoinHandle<Result<Response<()>, BoxError>>;
 
+/// Where a thread stops once: between its read without the lock and the lock.
+#[derive(Default)]
+struct Gate {
+    /// Calls that are let through before.
+    calls: usize,
+    stop: Option<(Sender<()>, Receiver<()>)>,
+}
+
+/// Stops its reader at a reading of the clock.
+struct GatedClock(Mutex<Gate>);
+
+/// Stops its reader at the question whether there is a runtime.
+struct GatedSpawner(Mutex<Gate>);
+
 /// A request that got A2 and waits for the inner service to become ready.
 async fn waiting_with_a2(session: &Session, endpoint: &mut Endpoint, gated: &Gated) -> Request {
     let mut client = AuthLayer::from_session(session.clone()).layer(gated.clone());
@@ -27,6 +51,56 @@ async fn waiting_with_a2(session: &Session, endpoint: &mut Endpoint, gated: &Gat
     call.succeed("A2 R2 600");
     run_pending_tasks().await;
     request
+}
+
+/// Runs `read` in a thread, with `change` between its read of what is published, a miss, and its lock. Then reads again
+/// in the same thread. Returns the access tokens that it got.
+fn read_around(
+    gate_at_clock: bool,
+    read: fn(&Session) -> Option<AccessToken>,
+    change: impl FnOnce(&Session),
+) -> Vec<String> {
+    let (reached, at_gate) = channel();
+    let (open, opened) = channel();
+    // The clock is read when the session is built, before the read that misses, and after it.
+    let gate = Gate { calls: 2, stop: Some((reached.clone(), opened)) };
+    let (clock, spawner) = match gate_at_clock {
+        true => (gate, Gate::default()),
+        false => (Gate::default(), Gate { calls: 0, ..gate }),
+    };
+    drop(reached);
+    let session = Session::builder(refresh_fn(|_: RefreshContext| async {
+        Err::<Token, _>(RefreshError::transient("not needed"))
+    }))
+    .token(token("A1 R1 600"))
+    .clock(GatedClock(Mutex::new(clock)))
+    .spawner(GatedSpawner(Mutex::new(spawner)))
+    .build();
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut tokens = vec![read(&session)];
+            tokens.extend([try_token(&session), wait_for_token(&session), try_token(&session)]);
+            tokens.into_iter().flatten().map(|token| token.secret().to_owned()).collect()
+        });
+        at_gate.recv().expect("the first read misses");
+        change(&session);
+        open.send(()).unwrap();
+        reader.join().unwrap()
+    })
+}
+
+fn try_token(session: &Session) -> Option<AccessToken> {
+    session.try_token()
+}
+
+fn wait_for_token(session: &Session) -> Option<AccessToken> {
+    match futures::executor::block_on(session.token()) {
+        Ok(token) => Some(token),
+        Err(error) => {
+            assert!(error.is_signed_out(), "{error}");
+            None
+        }
+    }
 }
 
 async fn is_signed_out(request: Request) -> bool {
@@ -89,6 +163,26 @@ async fn p10_a_waiting_request_whose_token_expired_is_not_sent_with_another_user
     assert!(gated.received().is_empty());
 }
 
+#[test]
+fn p10_a_sign_out_wins_over_a_read_that_has_begun() {
+    for (gate_at_clock, read) in
+        [(true, wait_for_token as fn(&Session) -> _), (false, wait_for_token), (false, try_token)]
+    {
+        let tokens = read_around(gate_at_clock, read, |session| drop(session.sign_out()));
+        assert!(tokens.is_empty(), "{tokens:?}");
+    }
+}
+
+#[test]
+fn p10_a_sign_in_wins_over_a_read_that_has_begun() {
+    for (gate_at_clock, read) in
+        [(true, wait_for_token as fn(&Session) -> _), (false, wait_for_token), (false, try_token)]
+    {
+        let tokens = read_around(gate_at_clock, read, |session| session.sign_in(token("B1 Q1 600")));
+        assert_eq!(tokens, ["B1"; 4]);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn p01_refresh_after_a_sign_in_presents_the_new_refresh_token() {
     let (refresher, mut endpoint) = endpoint();
@@ -119,4 +213,50 @@ async fn p01_refresh_after_set_token_with_another_refresh_token_presents_the_new
     assert_eq!(call.cx.refresh_token(), Some("Q1"));
     call.succeed("B2 Q2 600");
     assert_eq!(refresh.await.unwrap().unwrap().secret(), "B2");
+}
+
+// === impl Gate ===
+
+impl Gate {
+    /// Stops the call that it is for, until the test opens it.
+    fn pass(gate: &Mutex<Self>) {
+        let stop = {
+            let mut gate = gate.lock().unwrap();
+            if gate.calls > 0 {
+                gate.calls -= 1;
+                return;
+            }
+            gate.stop.take()
+        };
+        if let Some((reached, opened)) = stop {
+            reached.send(()).unwrap();
+            opened.recv().unwrap();
+        }
+    }
+}
+
+// === impl GatedClock ===
+
+impl Clock for GatedClock {
+    fn now(&self) -> Timestamp {
+        Gate::pass(&self.0);
+        SystemClock.now()
+    }
+
+    fn sleep(&self, duration: Duration) -> Result<Sleep, NoTimer> {
+        SystemClock.sleep(duration)
+    }
+}
+
+// === impl GatedSpawner ===
+
+impl Spawner for GatedSpawner {
+    fn spawn(&self, _: Task) -> Result<(), NoRuntime> {
+        Err(NoRuntime)
+    }
+
+    fn is_ready(&self) -> bool {
+        Gate::pass(&self.0);
+        true
+    }
 }

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use crate::{error::Error, rt::Timestamp};
 
-use super::{grant::LastRefresh, held::Phase, turn::Machine};
+use super::{grant::LastRefresh, held::Phase, saves::RunningSave, turn::Machine};
 
 /// A snapshot of a session's status. States overlap, so it has methods instead of variants.
 #[derive(Clone, Debug)]
@@ -118,6 +118,11 @@ impl Status {
 // === impl Machine ===
 
 impl Machine {
+    pub(crate) fn is_unsaved(&self) -> bool {
+        matches!(self.running_save, Some(RunningSave::Flight))
+            || self.grant.as_ref().is_some_and(|grant| grant.saves.is_pending())
+    }
+
     /// Reads the status without changing the machine.
     pub(crate) fn status(&self, now: Timestamp, waiters: usize) -> Status {
         let grant = self.grant.as_ref();

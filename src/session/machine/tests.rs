@@ -4,6 +4,7 @@
 mod scenario;
 
 mod properties;
+mod tables;
 
 use std::{sync::Arc, time::Duration};
 

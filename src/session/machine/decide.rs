@@ -1,0 +1,173 @@
+//! Deciding a demand: use a token, wait, or fail.
+
+use std::mem;
+
+use crate::{
+    error::{Error, ErrorKind},
+    event::EventKind,
+    refresh::RefreshReason,
+    rt::Timestamp,
+    token::{AccessToken, Epoch},
+};
+
+use super::{
+    demand::{Decision, Demand, Wait},
+    grant::{Grant, LastRefresh},
+    held::Phase,
+    turn::{Machine, Turn},
+};
+
+// === impl Turn ===
+
+impl Turn<'_> {
+    /// The arms are the cells of the first table in [`machine`](super).
+    pub(super) fn decide(
+        &mut self,
+        demand: Demand,
+        has_room: bool,
+        can_start: bool,
+    ) -> Result<Decision, Error> {
+        let (now, id) = (self.now, self.machine.token_id());
+        let signed_out = || Error::new(ErrorKind::SignedOut);
+        let grant = self.machine.grant.as_ref().ok_or_else(signed_out)?;
+        let use_current = |grant: &Grant| grant.access_token(id).map(Decision::Use).ok_or_else(signed_out);
+        let rejected = match (demand, grant.phase(now)) {
+            (Demand::New, Some(Phase::Fresh)) => return use_current(grant),
+            (Demand::New, Some(Phase::Stale)) => {
+                let token = use_current(grant);
+                if self.machine.flights.current.is_none() {
+                    // A stale token will do, whatever keeps its refresh from starting.
+                    let _ = self.join_or_start(demand, can_start);
+                }
+                return token;
+            }
+            (Demand::Rejected(rejected), Some(Phase::Fresh | Phase::Stale))
+                if id.epoch.is_newer_than(rejected.epoch) =>
+            {
+                return use_current(grant);
+            }
+            (Demand::New, Some(Phase::Rejected)) => grant.sendable(now, id),
+            _ => None,
+        };
+        let last_was_good = matches!(grant.last, LastRefresh::Good);
+        let joined = self.join_or_start(demand, can_start);
+        match (rejected, joined) {
+            // Nothing is to be expected from waiting, or there is nothing to wait for.
+            (Some(rejected), joined) if !last_was_good || joined.is_err() || !has_room => {
+                Ok(Decision::Use(rejected))
+            }
+            (_, Err(error)) => Err(error),
+            (None, Ok(())) if !has_room => Err(Error::new(ErrorKind::Overloaded)),
+            (rejected, Ok(())) => Ok(Decision::Wait(Wait {
+                flight: self.machine.flights.started,
+                demand,
+                epoch: self.machine.epoch,
+                short: rejected.is_some(),
+            })),
+        }
+    }
+
+    /// A flight to wait for, or why there is none.
+    fn join_or_start(&mut self, demand: Demand, can_start: bool) -> Result<(), Error> {
+        if self.machine.flights.current.is_some() {
+            return Ok(());
+        }
+        let Some(grant) = &mut self.machine.grant else { return Err(Error::new(ErrorKind::SignedOut)) };
+        if let (Demand::Rejected(id), Some((flight, error))) = (demand, &grant.batch_failure) {
+            if id.flights_ended < *flight && id.epoch == self.machine.epoch {
+                return Err(error.clone());
+            }
+        }
+        if let Some(error) = &grant.ended {
+            return Err(error.clone());
+        }
+        if self.machine.shutting_down {
+            return Err(Error::new(ErrorKind::ShutDown));
+        }
+        if let Some(retry_at) = grant.retry_at(self.now) {
+            return Err(match &grant.last {
+                LastRefresh::Failed(error) => error.at(Some(retry_at)),
+                _ => Error::with_details(ErrorKind::Backoff, Some(retry_at), None),
+            });
+        }
+        if !can_start {
+            return Err(Error::new(ErrorKind::MissingRuntime));
+        }
+        let reason = match grant.phase(self.now) {
+            _ if grant.outcome_unknown => RefreshReason::Repeated,
+            _ if demand == Demand::Requested => RefreshReason::Requested,
+            None => RefreshReason::Initial,
+            Some(_) if grant.is_rejected() => RefreshReason::Rejected,
+            Some(Phase::Stale) => RefreshReason::Stale,
+            Some(_) => RefreshReason::Expired,
+        };
+        let repeat = mem::take(&mut grant.outcome_unknown);
+        let presented = grant.refresh_token.clone();
+        let cx = grant.context(reason);
+        let info = self.machine.flights.start(self.machine.epoch, presented, repeat, self.now);
+        self.effects.start = Some(Box::new((info, cx)));
+        self.effects.publish = true;
+        self.emit(EventKind::RefreshStarted { reason });
+        Ok(())
+    }
+
+    /// The short wait after another request's rejection is over. `None`: keep waiting, as there is no token to send.
+    pub(crate) fn short_wait_over(&mut self, wait: &Wait) -> Option<Result<AccessToken, Error>> {
+        self.advance();
+        if let Err(error) = self.machine.check(wait.epoch) {
+            return Some(Err(error));
+        }
+        let id = self.machine.token_id();
+        self.machine.grant.as_ref()?.sendable(self.now, id).map(Ok)
+    }
+
+    /// A waiter's timeout has elapsed.
+    pub(crate) fn timed_out(&mut self, wait: &Wait) -> Result<AccessToken, Error> {
+        self.advance();
+        self.machine.check(wait.epoch)?;
+        let (now, id) = (self.now, self.machine.token_id());
+        let usable = |than: Epoch| {
+            let grant = self.machine.grant.as_ref().filter(|_| id.epoch.is_newer_than(than))?;
+            grant.usable(now, id)
+        };
+        let token = match wait.demand {
+            Demand::New => self.machine.grant.as_ref().and_then(|grant| grant.sendable(now, id)),
+            Demand::Rejected(rejected) => usable(rejected.epoch),
+            Demand::Requested => usable(wait.epoch),
+        };
+        token.ok_or_else(|| Error::new(ErrorKind::Timeout))
+    }
+}
+
+// === impl Machine ===
+
+impl Machine {
+    /// What is usable now, as a new request would get it at once. Starts nothing.
+    pub(crate) fn try_token(&mut self, now: Timestamp, can_start: bool) -> Option<AccessToken> {
+        let id = self.token_id();
+        let grant = self.grant.as_mut()?;
+        grant.advance_to(now);
+        match grant.phase(now)? {
+            Phase::Fresh | Phase::Stale => grant.access_token(id),
+            Phase::Rejected => {
+                let may_start = can_start
+                    && grant.ended.is_none()
+                    && !self.shutting_down
+                    && grant.backoff.time_left(now).is_none();
+                let would_wait =
+                    matches!(grant.last, LastRefresh::Good) && (self.flights.current.is_some() || may_start);
+                if would_wait { None } else { grant.sendable(now, id) }
+            }
+            Phase::Expired => None,
+        }
+    }
+
+    /// Whether a demand can't be met with the current token.
+    pub(super) fn needs_refresh(&self, demand: Demand, now: Timestamp) -> bool {
+        let phase = self.grant.as_ref().and_then(|grant| grant.phase(now));
+        !matches!(
+            (demand, phase),
+            (Demand::New, Some(Phase::Fresh)) | (Demand::Rejected(_), Some(Phase::Fresh | Phase::Stale))
+        )
+    }
+}
