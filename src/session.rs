@@ -230,14 +230,20 @@ impl Session {
         let mut has_retried = false;
         loop {
             let mut changed = pin!(shared.changed());
-            let at_rest = shared.lock().machine.is_at_rest();
-            if at_rest && !has_retried && shared.turn(|turn| turn.save_now()) {
-                has_retried = true;
-                continue;
-            }
-            if at_rest {
-                let is_unsaved = shared.lock().machine.is_unsaved();
-                return if is_unsaved { Err(Error::new(ErrorKind::Unsaved)) } else { Ok(()) };
+            let done = shared.turn(|turn| {
+                if !turn.is_at_rest() {
+                    return None;
+                }
+                if !has_retried && turn.save_now() {
+                    has_retried = true;
+                    return None;
+                }
+                Some(turn.is_unsaved())
+            });
+            match done {
+                Some(true) => return Err(Error::new(ErrorKind::Unsaved)),
+                Some(false) => return Ok(()),
+                None => {}
             }
             let timed_out = poll_fn(|cx| match changed.as_mut().poll(cx) {
                 Poll::Ready(()) => Poll::Ready(false),

@@ -161,8 +161,9 @@ impl<P> Authorizer<P> {
         };
         match self.session.demand(Demand::New, limits, None) {
             Ok(Demanded::Use(token)) if token.id().epoch.is_same_sign_in(epoch) => Ok(Recheck::Send(token)),
-            Ok(Demanded::Use(_)) => Err(Error::new(ErrorKind::SignedOut)),
-            Ok(Demanded::Wait(waiter)) => Ok(Recheck::Wait(waiter)),
+            Ok(Demanded::Wait(waiter)) if waiter.is_of_sign_in(epoch) => Ok(Recheck::Wait(waiter)),
+            // Somebody else signed in between the check and the demand.
+            Ok(_) => Err(Error::new(ErrorKind::SignedOut)),
             // The rejected response has been dropped, so let the server decide again.
             Err(_) if is_retry => Ok(Recheck::Send(token.clone())),
             Err(error) => Err(error),

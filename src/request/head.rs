@@ -18,6 +18,7 @@ pub(super) struct Head {
     authority: usize,
     path: usize,
     headers: usize,
+    names: usize,
     extras: Option<Box<Extras>>,
 }
 
@@ -84,6 +85,7 @@ impl Head {
             authority: authority.len(),
             path: path.len(),
             headers: headers.len(),
+            names: headers.keys_len(),
             extras,
         }
     }
@@ -95,7 +97,7 @@ impl Head {
     /// The request again, without its body and with an empty credential.
     pub(super) fn unpack(self) -> Request<()> {
         const INVARIANT: &str = "copied from a valid head";
-        let Self { method, version, buffer, authority, path, headers: count, extras } = self;
+        let Self { method, version, buffer, authority, path, headers: count, names, extras } = self;
         let Extras { uri, values, extensions } = extras.map_or_else(Extras::default, |extras| *extras);
         let mut values = values.into_iter();
         let mut rest = &buffer[..];
@@ -112,7 +114,7 @@ impl Head {
             parts.path_and_query = Some(PathAndQuery::try_from(path).expect(INVARIANT));
             Uri::from_parts(parts).expect(INVARIANT)
         });
-        let mut headers = HeaderMap::with_capacity(count);
+        let mut headers = HeaderMap::with_capacity(names);
         for _ in 0..count {
             let mut length = || {
                 let bytes = take(size_of::<u16>());

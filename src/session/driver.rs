@@ -32,7 +32,7 @@ pub(crate) enum Demanded {
 /// A decision, with what its waiter needs that only the lock gives.
 enum Placed {
     Use(AccessToken),
-    Wait(Wait, Completion, WaiterCount),
+    Wait(Wait, Completion),
 }
 
 /// What is left to do once the lock is free.
@@ -66,16 +66,17 @@ impl Shared {
             }
             let decision = turn.demand(demand, has_room, can_start)?;
             let placed = self.place(decision, locked, now, effects);
-            if let Placed::Wait(_, _, count) = &placed {
-                if effects.start.is_none() && self.listens() {
-                    locked.machine.turn(now, waiters, effects).joined(count.waiters());
-                }
+            let Placed::Wait(wait, completion) = placed else { return Ok((placed, None)) };
+            let count = WaiterCount::new(self);
+            if effects.start.is_none() && self.listens() {
+                locked.machine.turn(now, waiters, effects).joined(count.waiters());
             }
-            Ok(placed)
+            Ok((Placed::Wait(wait, completion), Some(count)))
         })?;
         match placed {
-            Placed::Use(token) => Ok(Demanded::Use(token)),
-            Placed::Wait(wait, completion, count) => {
+            (Placed::Use(token), _) => Ok(Demanded::Use(token)),
+            (Placed::Wait(wait, completion), count) => {
+                let count = count.unwrap_or_else(|| WaiterCount::new(self));
                 Waiter::new(wait, completion, count, limits, now).map(Demanded::Wait)
             }
         }
@@ -92,7 +93,7 @@ impl Shared {
         })?;
         match placed {
             Placed::Use(token) => Ok(Some(token)),
-            Placed::Wait(wait, completion, _) => waiter.renew(wait, completion, now).map(|()| None),
+            Placed::Wait(wait, completion) => waiter.renew(wait, completion, now).map(|()| None),
         }
     }
 
@@ -110,9 +111,7 @@ impl Shared {
                 }
                 Placed::Use(token)
             }
-            Decision::Wait(wait) => {
-                Placed::Wait(wait, locked.completion(wait.flight).clone(), WaiterCount::new(self))
-            }
+            Decision::Wait(wait) => Placed::Wait(wait, locked.completion(wait.flight).clone()),
         }
     }
 

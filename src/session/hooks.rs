@@ -126,6 +126,20 @@ impl Drop for SaveGuard {
 impl Drop for RevokeGuard {
     fn drop(&mut self) {
         let result = std::mem::replace(&mut self.result, Ok(()));
-        self.shared.turn(|turn| turn.revocation_ended(result));
+        let mut has_ended = false;
+        let end = || {
+            self.shared.turn(|turn| {
+                has_ended = true;
+                turn.revocation_ended(result);
+            });
+        };
+        // The clock is user code: `idle` must not wait forever because it panics.
+        if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(end)) {
+            drop_panic(panic);
+            if !has_ended {
+                self.shared.lock().machine.forget_revocation();
+                self.shared.changed.notify_waiters();
+            }
+        }
     }
 }

@@ -301,6 +301,14 @@ impl Turn<'_> {
         self.effects.notify = true;
     }
 
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.machine.is_at_rest()
+    }
+
+    pub(crate) fn is_unsaved(&self) -> bool {
+        self.machine.is_unsaved()
+    }
+
     /// Passes what is unsaved to the hook immediately, for a shutdown. Returns whether there was something.
     pub(crate) fn save_now(&mut self) -> bool {
         self.abandon_overdue_save();

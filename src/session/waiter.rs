@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use crate::{
     error::{Error, ErrorKind},
     rt::{Nanos, Sleep, Timestamp, duration},
-    token::AccessToken,
+    token::{AccessToken, Epoch},
 };
 
 use super::{
@@ -66,6 +66,11 @@ impl Waiter {
             until_deadline,
             count,
         })
+    }
+
+    /// Whether it waits for a token of the same sign-in as `epoch`.
+    pub(crate) fn is_of_sign_in(&self, epoch: Epoch) -> bool {
+        self.wait.epoch.is_same_sign_in(epoch)
     }
 
     pub(super) fn wait(&self) -> Wait {

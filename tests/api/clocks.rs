@@ -83,3 +83,37 @@ async fn p13_callers_and_status_agree_on_the_expiry_after_a_step_back() {
     let status = session.status().expires_at();
     assert_eq!((slow_path, fast_path), (status, status));
 }
+
+/// One thread notices the step back; the others' copies of the token must follow.
+#[tokio::test(start_paused = true)]
+async fn p13_a_step_back_that_one_thread_noticed_counts_for_all_threads() {
+    use std::sync::{Arc, Barrier};
+
+    use futures_util::FutureExt as _;
+
+    const THREADS: usize = 8;
+    let (refresher, _endpoint) = endpoint();
+    let clock = clock();
+    let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock.clone()).build();
+    let (read, stepped) = (Arc::new(Barrier::new(THREADS + 1)), Arc::new(Barrier::new(THREADS + 1)));
+    let runtime = tokio::runtime::Handle::current();
+    let thread = || {
+        let (session, runtime) = (session.clone(), runtime.clone());
+        let (read, stepped) = (Arc::clone(&read), Arc::clone(&stepped));
+        std::thread::spawn(move || {
+            let _entered = runtime.enter();
+            session.token().now_or_never().unwrap().unwrap();
+            read.wait();
+            stepped.wait();
+            session.try_token()
+        })
+    };
+    let threads: Vec<_> = (0..THREADS).map(|_| thread()).collect();
+    read.wait();
+    clock.step_back(Duration::from_secs(3600));
+    assert_eq!(session.token().await.unwrap().secret(), "A1");
+    clock.step(Duration::from_secs(3600));
+    stepped.wait();
+    let tokens: Vec<_> = threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect();
+    assert!(session.status().is_expired() && tokens.is_empty(), "{} threads have a token", tokens.len());
+}

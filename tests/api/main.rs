@@ -12,6 +12,7 @@ mod cancellation;
 mod clocks;
 mod flight_ends;
 mod gated;
+mod hooked_clock;
 mod hooks;
 mod injection;
 mod layer_order;

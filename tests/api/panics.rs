@@ -299,3 +299,53 @@ async fn p06_a_stale_token_is_served_though_the_spawner_panics() {
     let result = spawn_token(&session).await;
     assert!(result.is_ok(), "{result:?}");
 }
+
+/// A hook that fails after the sign-out: nobody else has its error.
+#[test]
+fn p09_the_error_of_a_save_that_is_no_longer_wanted_is_dropped_without_the_lock() {
+    without_deadlock(|| async {
+        let (refresher, mut endpoint) = endpoint();
+        let slot: Arc<std::sync::OnceLock<Session>> = Arc::default();
+        let hooked = Arc::clone(&slot);
+        let session = expired(refresher)
+            .save_with(move |_| {
+                let session = hooked.get().unwrap().clone();
+                async move {
+                    let error = OnDrop::using(&session);
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    Err::<(), _>(error)
+                }
+            })
+            .build();
+        slot.set(session.clone()).unwrap();
+        let _waiting = spawn_token(&session);
+        endpoint.next_call().await.succeed("A2 R2 600");
+        run_pending_tasks().await;
+        drop(session.sign_out());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        run_pending_tasks().await;
+        session.status();
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn p09_a_clock_that_panics_as_a_revocation_ends_leaves_the_session_idle() {
+    let clock = PanickingClock { inner: clock(), panics: Arc::default() };
+    let panics = Arc::clone(&clock.panics);
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher)
+        .clock(clock.clone())
+        .revoke_with(move |_| {
+            panics.store(true, Ordering::SeqCst);
+            async { Ok::<_, crate::support::BoxError>(()) }
+        })
+        .build();
+    let _waiting = spawn_token(&session);
+    let call = endpoint.next_call().await;
+    let _ = session.sign_out();
+    call.succeed("A2 R2 600");
+    run_pending_tasks().await;
+    assert!(clock.panics.swap(false, Ordering::SeqCst), "the token is revoked");
+    let idle = tokio::time::timeout(Duration::from_secs(1000), session.idle()).await;
+    assert!(idle.is_ok(), "{:?}", session.status());
+}

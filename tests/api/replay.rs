@@ -81,3 +81,22 @@ async fn a_body_that_can_clone_itself_is_replayed() {
         assert_eq!((response.status(), response.into_body()), (status, clone));
     }
 }
+
+/// As many values as a header map can have beyond its names.
+#[tokio::test(start_paused = true)]
+async fn p16_a_request_with_very_many_header_values_is_retried() {
+    let refuse_a1 = service_fn(|request: Request<()>| async move {
+        let mut response = Response::new(request.headers().len());
+        if request.headers()[AUTHORIZATION] != "Bearer A2" {
+            *response.status_mut() = StatusCode::UNAUTHORIZED;
+        }
+        Ok::<_, BoxError>(response)
+    });
+    let client = AuthLayer::from_session(session()).layer(refuse_a1);
+    let mut request = post(());
+    for _ in 0..25_000 {
+        request.headers_mut().append("x-a", http::HeaderValue::from_static("1"));
+    }
+    let response = client.oneshot(request).await.unwrap();
+    assert_eq!((response.status(), *response.body()), (StatusCode::OK, 25_001));
+}

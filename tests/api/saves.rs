@@ -146,3 +146,35 @@ async fn p17_a_save_that_runs_during_a_sign_in_leaves_the_new_users_token_in_the
     run_pending_tasks().await;
     assert_eq!(store.last(), "Q1", "{:?}; {:?}", store.written, session.status());
 }
+
+/// Another caller starts the save between the steps of the shutdown.
+#[tokio::test(start_paused = true)]
+async fn p17_a_shutdown_waits_for_a_save_that_another_caller_has_just_started() {
+    use futures_util::FutureExt as _;
+
+    let clock = crate::hooked_clock::HookedClock::new(clock());
+    let (refresher, mut endpoint) = endpoint();
+    let saves = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&saves);
+    let session = expired(refresher)
+        .clock(clock.clone())
+        .jitter(false)
+        .save_with(move |_| {
+            let fails = counter.fetch_add(1, Ordering::SeqCst) == 0;
+            async move {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                if fails { Err("disk full") } else { Ok(()) }
+            }
+        })
+        .build();
+    let waiting = spawn_token(&session);
+    endpoint.next_call().await.succeed("A2 R2 60000");
+    waiting.await.unwrap().unwrap();
+    assert!(session.status().is_unsaved());
+    clock.inner.step(Duration::from_secs(10));
+    let other = session.clone();
+    // The first read is that of the shutdown's mark.
+    clock.on_nth_read(2, move || drop(other.token().now_or_never().unwrap().unwrap()));
+    let result = session.shutdown(Duration::from_secs(10)).await;
+    assert!(result.is_ok(), "{result:?} after {} saves", saves.load(Ordering::SeqCst));
+}

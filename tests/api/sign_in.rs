@@ -260,3 +260,28 @@ impl Spawner for GatedSpawner {
         true
     }
 }
+
+/// The sign-in happens between the request's check and its demand.
+#[tokio::test(start_paused = true)]
+async fn p10_a_request_that_demands_again_during_a_sign_in_is_not_sent_with_another_users_token() {
+    let gated = Gated::new();
+    let clock = crate::hooked_clock::HookedClock::new(clock());
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher).clock(clock.clone()).build();
+    let request = waiting_with_a2(&session, &mut endpoint, &gated).await;
+    clock.inner.step(Duration::from_secs(700));
+    gated.open();
+    let other = session.clone();
+    // The first read looks for a current token, the second whether the request's own has expired.
+    clock.on_nth_read(2, move || other.sign_in(token("B1 Q1 0")));
+    run_pending_tasks().await;
+    if endpoint.call_count() == 2 {
+        endpoint.next_call().await.succeed("B2 Q2 600");
+    }
+    let is_signed_out = is_signed_out_or_sent(request).await;
+    assert!(is_signed_out && gated.received().is_empty(), "{:?}", gated.received());
+}
+
+async fn is_signed_out_or_sent(request: Request) -> bool {
+    request.await.unwrap().is_err_and(|error| Error::find(&*error).is_some_and(Error::is_signed_out))
+}

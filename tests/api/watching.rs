@@ -130,3 +130,27 @@ async fn d34_debug_neither_waits_nor_changes_anything() {
     assert!(format!("{session:?}").contains("Expired"), "{session:?}");
     assert_pending!(task::spawn(watch.changed()).poll());
 }
+
+#[tokio::test(start_paused = true)]
+async fn p01_a_waiter_that_demands_again_is_counted_once() {
+    use std::sync::{Arc, Mutex, OnceLock};
+
+    let (refresher, mut endpoint) = crate::support::endpoint();
+    let slot: Arc<OnceLock<tower_reauth::Session>> = Arc::default();
+    let counts: Arc<Mutex<Vec<usize>>> = Arc::default();
+    let (session_slot, seen) = (Arc::clone(&slot), Arc::clone(&counts));
+    let session = crate::support::expired(refresher)
+        .on_event(move |event| {
+            if matches!(event.kind, tower_reauth::event::EventKind::RefreshStarted { .. }) {
+                seen.lock().unwrap().push(session_slot.get().unwrap().status().waiters());
+            }
+        })
+        .build();
+    slot.set(session.clone()).unwrap();
+    let _waiting = crate::support::spawn_token(&session);
+    let call = endpoint.next_call().await;
+    session.set_token(crate::support::token("A9 R9 0")).unwrap();
+    call.fail(tower_reauth::RefreshError::transient("503"));
+    let _second = endpoint.next_call().await;
+    assert_eq!(*counts.lock().unwrap(), [1, 1]);
+}

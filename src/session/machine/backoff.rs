@@ -93,9 +93,9 @@ impl Backoff {
     pub(super) fn record(&mut self, setback: Setback, now: Timestamp, delays: &Delays, random: f64) {
         let Setback { from, retry_after, token_end, unexplained } = setback;
         self.failures = self.failures.saturating_add(1);
-        self.unexplained = if unexplained { self.unexplained.saturating_add(1) } else { 0 };
+        self.unexplained = self.unexplained.saturating_add(u32::from(unexplained));
         // Three in a row are retried with the normal backoff, further ones slowly.
-        let least = if self.unexplained > MAX_UNEXPLAINED { SLOW_RETRY } else { 0 };
+        let least = if unexplained && self.unexplained > MAX_UNEXPLAINED { SLOW_RETRY } else { 0 };
         let length = delays.after(self.failures, random).max(least);
         let retry_after =
             retry_after.map(|wait| Timespan { from, length: wait.clamp(0, LONGEST_RETRY_AFTER) });

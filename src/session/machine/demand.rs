@@ -18,7 +18,7 @@ pub(crate) enum Demand {
 pub(crate) struct Wait {
     pub(crate) flight: u64,
     pub(super) demand: Demand,
-    pub(super) epoch: Epoch,
+    pub(crate) epoch: Epoch,
     /// Waits at most as long as a new request waits after another request's rejection.
     pub(crate) short: bool,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     error::Error,
-    event::Event,
+    event::{Event, HookError},
     refresh::{RefreshContext, RefreshError},
     token::Token,
 };
@@ -32,6 +32,7 @@ pub(crate) struct Effects {
 pub(super) enum Dropped {
     Error(Error),
     Refresh(RefreshError),
+    Hook(HookError),
     Grant(Box<Grant>),
 }
 
@@ -66,6 +67,12 @@ impl From<Error> for Dropped {
 impl From<RefreshError> for Dropped {
     fn from(error: RefreshError) -> Self {
         Self::Refresh(error)
+    }
+}
+
+impl From<HookError> for Dropped {
+    fn from(error: HookError) -> Self {
+        Self::Hook(error)
     }
 }
 

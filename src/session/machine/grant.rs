@@ -46,12 +46,14 @@ pub(super) enum LastRefresh {
 // === impl Grant ===
 
 impl Grant {
-    /// Applies the passing of time.
-    pub(super) fn advance_to(&mut self, now: Timestamp) {
-        if let Some(held) = &mut self.held {
-            held.received = now.anchor(held.received);
-        }
+    /// Applies the passing of time. Returns whether the token was re-anchored, as the wall clock was set back.
+    pub(super) fn advance_to(&mut self, now: Timestamp) -> bool {
         self.backoff.advance_to(now);
+        let Some(held) = &mut self.held else { return false };
+        let received = now.anchor(held.received);
+        let is_moved = received != held.received;
+        held.received = received;
+        is_moved
     }
 
     pub(super) fn phase(&self, now: Timestamp) -> Option<Phase> {

@@ -27,7 +27,7 @@ impl Turn<'_> {
             FlightEnd::Response(token, save) => {
                 self.emit_save(&save);
                 let result = self.take(&flight.info, token);
-                self.repeat_save(&save);
+                self.repeat_save(save);
                 result
             }
             FlightEnd::Failed(mut error) => {
@@ -236,13 +236,14 @@ impl Turn<'_> {
     }
 
     /// Marks what is to be saved again: after a save that failed, or one of a token that isn't the session's.
-    fn repeat_save(&mut self, save: &Save) {
+    fn repeat_save(&mut self, save: Save) {
         let Save::Tried(saved, result) = save else { return };
         if result.is_err() {
             self.mark_unsaved(true);
-        } else if !self.is_current(saved) {
+        } else if !self.is_current(&saved) {
             self.mark_unsaved(false);
         }
+        self.effects.drop_later(result.err());
     }
 
     /// Whether a saved token is the one that the session holds.

@@ -19,7 +19,7 @@ impl Turn<'_> {
     pub(super) fn land_foreign(&mut self, flight: &FlightInfo, end: FlightEnd) -> FlightResult {
         match end {
             FlightEnd::Response(token, save) => {
-                self.repair_store(&save);
+                self.repair_store(save);
                 self.revoke(flight, token);
             }
             FlightEnd::Failed(error) => self.effects.drop_later(Some(error)),
@@ -42,7 +42,7 @@ impl Turn<'_> {
         match end {
             FlightEnd::Response(_, save) => {
                 self.emit(EventKind::RefreshDiscarded);
-                self.repair_store(&save);
+                self.repair_store(save);
             }
             FlightEnd::Failed(error) => {
                 self.effects.drop_later(Some(error));
@@ -58,7 +58,7 @@ impl Turn<'_> {
         match end {
             FlightEnd::Response(token, save) => {
                 // Its hook may have written after that of a later token.
-                self.repair_store(&save);
+                self.repair_store(save);
                 self.effects.publish = true;
                 self.land_late_response(flight, token);
             }
@@ -101,10 +101,11 @@ impl Turn<'_> {
     }
 
     /// The hook may have saved an outdated token: the session's own is to be saved after it.
-    fn repair_store(&mut self, save: &Save) {
-        let Save::Tried(saved, _) = save else { return };
+    fn repair_store(&mut self, save: Save) {
+        let Save::Tried(saved, result) = save else { return };
+        self.effects.drop_later(result.err());
         let is_pending = self.machine.grant.as_ref().is_some_and(|grant| grant.saves.is_pending());
-        if !is_pending && !self.is_current(saved) {
+        if !is_pending && !self.is_current(&saved) {
             self.mark_unsaved(false);
         }
     }

@@ -722,3 +722,35 @@ fn every_scenario_of_the_table_holds() {
     println!("scenarios on the machine: {all} run, {} failed", failures.len());
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
+
+/// A lost response explains nothing: it doesn't end a row of failures that can't be interpreted.
+#[test]
+fn p05_a_lost_refresh_does_not_end_a_row_of_unexplained_failures() {
+    let second = 1_000_000_000;
+    let rules = Rules {
+        early: true,
+        window: None,
+        margin: None,
+        jitter: false,
+        refresh_timeout: 60 * second,
+        save_timeout: 10 * second,
+        delays: Delays { initial: second, max: 120 * second, jitter: false },
+        saves: false,
+    };
+    let mut machine = Machine::new(rules, Some(1));
+    machine.start_with_refresh_token(None);
+    let mut now = Timestamp { wall: WALL, monotonic: 0 };
+    let unexplained = || FlightEnd::Failed(RefreshError::transient("?").unexplained());
+    let lost = || FlightEnd::Lost(Lost::TimedOut);
+    // A lost flight is repeated at once; the second one backs off.
+    for end in [unexplained(), unexplained(), unexplained(), lost(), lost(), unexplained()] {
+        now.wall += 1000 * second;
+        now.monotonic += 1000 * second;
+        let mut effects = Effects::default();
+        let _ = machine.turn(now, 0, &mut effects).demand(Demand::New, true, true);
+        let (info, _) = *effects.start.take().expect("the backoff is over");
+        machine.turn(now, 0, &mut effects).land(&info, end);
+    }
+    let left = machine.grant.as_ref().unwrap().backoff.time_left(now).unwrap();
+    assert!(left >= 600 * second, "{} s", left / second);
+}

@@ -56,10 +56,10 @@ impl Machine {
     }
 
     /// Applies the passing of time.
-    pub(crate) fn advance_to(&mut self, now: Timestamp) {
-        if let Some(grant) = &mut self.grant {
-            grant.advance_to(now);
-        }
+    ///
+    /// Returns whether the token was re-anchored, so that what other threads read without the lock is out of date.
+    pub(crate) fn advance_to(&mut self, now: Timestamp) -> bool {
+        self.grant.as_mut().is_some_and(|grant| grant.advance_to(now))
     }
 
     pub(super) fn token_id(&self) -> TokenId {
@@ -78,6 +78,11 @@ impl Machine {
         if self.rules.jitter { self.rng.f64() } else { 0.0 }
     }
 
+    /// A revocation has ended, and can't be reported.
+    pub(crate) fn forget_revocation(&mut self) {
+        self.revoking = self.revoking.saturating_sub(1);
+    }
+
     pub(super) fn next_sign_in(&mut self) {
         self.epoch.sign_in = self.epoch.sign_in.saturating_add(1);
     }
@@ -87,7 +92,7 @@ impl Machine {
 
 impl Turn<'_> {
     pub(super) fn advance(&mut self) {
-        self.machine.advance_to(self.now);
+        self.effects.publish |= self.machine.advance_to(self.now);
     }
 
     pub(super) fn emit(&mut self, kind: EventKind) {

@@ -301,7 +301,7 @@ fn the_first_reason_not_to_start_counts() {
     tester.refresh(failed(RefreshError::misconfigured("401")));
     let info =
         FlightInfo { id: 2, epoch: id.epoch, presented: None, started: tester.now, called: tester.now };
-    tester.machine.flights.current = Some(Flight { info, repeat: false, response: None });
+    tester.machine.flights.current = Some(Box::new(Flight { info, repeat: false, response: None }));
     tester.machine.shutting_down = true;
     let grant = tester.machine.grant.as_mut().unwrap();
     grant.batch_failure = Some((1, Error::new(ErrorKind::Transient)));
