@@ -272,7 +272,7 @@ impl fmt::Display for Error {
             }
             ErrorKind::SameToken => "the refresh returned the rejected token again",
             ErrorKind::Cleartext => {
-                "refusing to send a token over cleartext http: use https, or set dangerous_allow_cleartext"
+                "a token isn't sent over cleartext http: use https, or set dangerous_allow_cleartext"
             }
             ErrorKind::MissingHost => "the request URI has no host: set one with default_origin",
             ErrorKind::TooManyHeaders => "too many headers in the request",

@@ -3,13 +3,14 @@
 //! # Measurements
 //!
 //! ```text
-//! cargo bench --bench fresh    # a request with a fresh token
-//! cargo bench --bench storm    # many callers and an expired token
+//! cargo bench --bench fresh -- table     # a request with a fresh token
+//! cargo bench --bench memory             # allocations, waiters, idle sessions
+//! cargo bench --bench storm -- table     # many callers and an expired token
 //! ```
 //!
 //! `fresh` calls the layer on a service that drops the request and returns at once, and compares it with
 //! tower-http's `AddAuthorization` with a fixed value. Times are net of the bare service.
-//! `FRESH_INSTRUCTIONS=1 cargo bench --bench fresh` counts instructions with valgrind, which repeat exactly.
+//! If valgrind is installed it counts instructions, too, which repeat exactly.
 //!
 //! `storm` starts one task for each caller, lets all of them wait for one refresh, and measures the time from
 //! the token endpoint's response until the last request is sent. It compares the layer with a bare vector of
@@ -19,7 +20,7 @@
 //! Compare ratios within one run only: times differ between machines, and between two builds of the same
 //! code.
 //!
-//! <!-- figures -->
+//! The README has the figures.
 //!
 //! # A fresh token
 //!

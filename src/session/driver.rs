@@ -30,9 +30,10 @@ pub(crate) enum Demanded {
 }
 
 /// A decision, with what its waiter needs that only the lock gives.
-enum Placed {
+enum Placed<C> {
     Use(AccessToken),
-    Wait(Wait, Completion),
+    /// With the count of a new waiter.
+    Wait(Wait, Completion, C),
 }
 
 /// What is left to do once the lock is free.
@@ -65,18 +66,17 @@ impl Shared {
                 turn.note_challenges(id, challenges);
             }
             let decision = turn.demand(demand, has_room, can_start)?;
-            let placed = self.place(decision, locked, now, effects);
-            let Placed::Wait(wait, completion) = placed else { return Ok((placed, None)) };
-            let count = WaiterCount::new(self);
-            if effects.start.is_none() && self.listens() {
-                locked.machine.turn(now, waiters, effects).joined(count.waiters());
+            let placed = self.place(decision, locked, now, effects, || WaiterCount::new(self));
+            if let Placed::Wait(_, _, count) = &placed {
+                if effects.start.is_none() && self.listens() {
+                    locked.machine.turn(now, waiters, effects).joined(count.waiters());
+                }
             }
-            Ok((Placed::Wait(wait, completion), Some(count)))
+            Ok(placed)
         })?;
         match placed {
-            (Placed::Use(token), _) => Ok(Demanded::Use(token)),
-            (Placed::Wait(wait, completion), count) => {
-                let count = count.unwrap_or_else(|| WaiterCount::new(self));
+            Placed::Use(token) => Ok(Demanded::Use(token)),
+            Placed::Wait(wait, completion, count) => {
                 Waiter::new(wait, completion, count, limits, now).map(Demanded::Wait)
             }
         }
@@ -89,21 +89,22 @@ impl Shared {
         let wait = waiter.wait();
         let placed = self.update(now, |locked, waiters, effects| {
             let decision = locked.machine.turn(now, waiters, effects).demand_again(&wait, can_start)?;
-            Ok(self.place(decision, locked, now, effects))
+            Ok(self.place(decision, locked, now, effects, || ()))
         })?;
         match placed {
             Placed::Use(token) => Ok(Some(token)),
-            Placed::Wait(wait, completion) => waiter.renew(wait, completion, now).map(|()| None),
+            Placed::Wait(wait, completion, ()) => waiter.renew(wait, completion, now).map(|()| None),
         }
     }
 
-    fn place(
+    fn place<C>(
         self: &Arc<Self>,
         decision: Decision,
         locked: &mut Locked,
         now: Timestamp,
         effects: &Effects,
-    ) -> Placed {
+        count: impl FnOnce() -> C,
+    ) -> Placed<C> {
         match decision {
             Decision::Use(token) => {
                 if !effects.publish {
@@ -111,7 +112,7 @@ impl Shared {
                 }
                 Placed::Use(token)
             }
-            Decision::Wait(wait) => Placed::Wait(wait, locked.completion(wait.flight).clone()),
+            Decision::Wait(wait) => Placed::Wait(wait, locked.completion(wait.flight).clone(), count()),
         }
     }
 

@@ -21,7 +21,7 @@ enum Event {
     New,
     Asked,
     /// A rejection of a token that was given out: which one of them.
-    Refused(prop::sample::Index),
+    Rejected(prop::sample::Index),
     Answer {
         life: Option<u32>,
         rotates: bool,
@@ -46,7 +46,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (-4000..4000_i32).prop_map(Event::Wall),
         8 => Just(Event::New),
         1 => Just(Event::Asked),
-        3 => any::<prop::sample::Index>().prop_map(Event::Refused),
+        3 => any::<prop::sample::Index>().prop_map(Event::Rejected),
         5 => (prop::option::weighted(0.9, 0..700_u32), any::<bool>(), prop::bool::weighted(0.1))
             .prop_map(|(life, rotates, same)| Event::Answer { life, rotates, same }),
         3 => (0..4_u8).prop_map(Event::Fail),
@@ -129,7 +129,7 @@ impl Model {
             assert!(!self.signed_out, "a signed-out session gave a token");
             assert_eq!(token.id().epoch.sign_in.get(), self.sign_in, "a token of another sign-in");
             if let Demand::Rejected(id) = demand {
-                assert!(token.generation() > id.epoch.generation, "the refused token again");
+                assert!(token.generation() > id.epoch.generation, "the rejected token again");
             }
             self.given.push(token.clone());
         }
@@ -226,7 +226,7 @@ impl Model {
             }
             Event::New => self.demand(Demand::New),
             Event::Asked => self.demand(Demand::Requested),
-            Event::Refused(index) => {
+            Event::Rejected(index) => {
                 if !self.given.is_empty() {
                     let id = index.get(&self.given).id();
                     if id.epoch.sign_in.get() == self.sign_in && id.epoch.generation == self.generation {
