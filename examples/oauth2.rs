@@ -19,7 +19,7 @@ use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_reauth::{
-    AuthLayer, Session,
+    Session,
     endpoint::EndpointError,
     event::{Event, EventKind},
     oauth2,
@@ -89,7 +89,7 @@ async fn call(session: &Session, url: Uri) -> Result<(), BoxError> {
         url.authority().ok_or("--call requires an absolute URL")?
     );
     let client = ServiceBuilder::new()
-        .layer(AuthLayer::from_session(session.clone()).restrict_to_origin(origin.parse()?))
+        .layer(session.layer().restrict_to_origin(origin.parse()?))
         .service(Client::builder(TokioExecutor::new()).build(https.build()));
     let response = client.oneshot(Request::get(url).body(Empty::<Bytes>::new())?).await?;
     let status = response.status();

@@ -23,7 +23,7 @@ use std::{process::ExitCode, time::Instant};
 
 use tonic::{Status, transport::Endpoint};
 use tower::ServiceBuilder;
-use tower_reauth::{AuthLayer, Session};
+use tower_reauth::Session;
 
 use crate::{
     calls::{Client, Totals, each_kind},
@@ -56,7 +56,7 @@ async fn run() -> Result<u32, BoxError> {
         // Otherwise the token would be refreshed before it expires.
         .refresh_early(false)
         .build();
-    let layer = AuthLayer::from_session(session.clone()).for_grpc();
+    let layer = session.layer().for_grpc();
     let client: Client = GreeterClient::new(ServiceBuilder::new().layer(layer).service(channel));
     let mut totals = Totals::default();
 

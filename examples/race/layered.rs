@@ -5,7 +5,7 @@ use http_body_util::BodyExt;
 use tokio::{task::JoinSet, task_local};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_reauth::{
-    AuthLayer, RefreshContext, RefreshError, Refresher, Session, Token,
+    RefreshContext, RefreshError, Refresher, Session, Token,
     event::{Event, EventKind},
     json::JsonEndpoint,
 };
@@ -51,7 +51,7 @@ pub(crate) async fn run(setup: &Setup) -> Result<Run, BoxError> {
         })
         .build();
     let client = ServiceBuilder::new()
-        .layer(AuthLayer::from_session(session.clone()).restrict_to_origin(setup.api.origin().parse()?))
+        .layer(session.layer().restrict_to_origin(setup.api.origin().parse()?))
         // Inside the layer, where the token is attached.
         .map_request({
             let timeline = timeline.clone();

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_reauth::{
-    AuthLayer, Session,
+    Session,
     event::{Event, EventKind},
 };
 
@@ -66,7 +66,7 @@ pub(crate) async fn run(setup: &Setup, callers: usize) -> Result<Run, BoxError> 
     let (client, limit) =
         if setup.is_built_in() { (api::http2(), CONCURRENT_REQUESTS) } else { (api::http1(), CONNECTIONS) };
     let client = ServiceBuilder::new()
-        .layer(AuthLayer::from_session(session.clone()).restrict_to_origin(setup.api.origin().parse()?))
+        .layer(session.layer().restrict_to_origin(setup.api.origin().parse()?))
         .concurrency_limit(limit)
         .service(client);
 

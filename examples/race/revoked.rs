@@ -2,7 +2,7 @@
 
 use tokio::task::JoinSet;
 use tower::ServiceBuilder;
-use tower_reauth::{AuthLayer, Session};
+use tower_reauth::Session;
 
 use crate::{
     BoxError,
@@ -29,7 +29,7 @@ pub(crate) async fn run(setup: &Setup, callers: usize) -> Result<Totals, BoxErro
         })
         .build();
     let client = ServiceBuilder::new()
-        .layer(AuthLayer::from_session(session.clone()).restrict_to_origin(setup.api.origin().parse()?))
+        .layer(session.layer().restrict_to_origin(setup.api.origin().parse()?))
         .concurrency_limit(CONCURRENT_REQUESTS)
         .service(api::http2());
 

@@ -10,7 +10,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use tower::{ServiceBuilder, ServiceExt};
-use tower_reauth::{Auth, AuthLayer, Session, Token, json::JsonEndpoint, oauth2, refresh::AnyRefresher};
+use tower_reauth::{Auth, Session, Token, json::JsonEndpoint, oauth2, refresh::AnyRefresher};
 
 use crate::{
     client::Client,
@@ -32,8 +32,8 @@ impl Client for Layered {
             .build()
             .expect("the server issues valid tokens");
         let session = Session::builder(refresher(&server)).token(token).build();
-        let layer = AuthLayer::from_session(session.clone())
-            .restrict_to_origin(server.url().parse().expect("the server has a valid URL"));
+        let origin = server.url().parse().expect("the server has a valid URL");
+        let layer = session.layer().restrict_to_origin(origin);
         let client = legacy::Client::builder(TokioExecutor::new()).build_http();
         let client = ServiceBuilder::new().layer(layer).service(client);
         Self { session, client, resource: server.resource_url() }

@@ -50,7 +50,7 @@ async fn main() -> ExitCode {
     let Some(server) = Server::start(options.server, &settings).map(Arc::new) else {
         return ExitCode::FAILURE;
     };
-    println!("Server: {:?} on {}", options.server, server.url());
+    println!("Server: {} on {}", options::server_name(options.server), server.url());
 
     let naive = trial::run::<naive::Naive>(&server, options.expiries).await;
     let mutex = trial::run::<mutex::Locked>(&server, options.expiries).await;

@@ -27,11 +27,17 @@ impl Options {
     }
 }
 
-fn server(name: &str) -> Result<Kind, String> {
-    match name {
-        "oidc" => Ok(Kind::Oidc),
-        "simplejwt" => Ok(Kind::SimpleJwt),
-        "django-oauth-toolkit" => Ok(Kind::Dot),
-        _ => Err(format!("unknown server {name:?}")),
+/// The server's name on the command line.
+pub(crate) fn server_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Oidc => "oidc",
+        Kind::SimpleJwt => "simplejwt",
+        Kind::Dot => "django-oauth-toolkit",
     }
+}
+
+fn server(name: &str) -> Result<Kind, String> {
+    let kinds = [Kind::Oidc, Kind::SimpleJwt, Kind::Dot];
+    let kind = kinds.into_iter().find(|kind| server_name(*kind) == name);
+    kind.ok_or_else(|| format!("unknown server {name:?}"))
 }

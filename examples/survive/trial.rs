@@ -21,8 +21,8 @@ pub(crate) struct Survival {
 }
 
 const CALLERS: u64 = 10;
-/// The server delays its response to a refresh, as a network would. Otherwise no caller could be cancelled
-/// meanwhile.
+/// The server delays its response to a refresh, as a network would. Otherwise no caller could be cancelled in
+/// the meantime.
 pub(crate) const RESPONSE_DELAY_MS: u64 = 20;
 /// The latest time at which a call is cancelled.
 const MAX_CANCEL_MS: u64 = 2 * RESPONSE_DELAY_MS;
