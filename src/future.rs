@@ -1,4 +1,4 @@
-//! [`ResponseFuture`], and what a response tells of how it was obtained.
+//! [`ResponseFuture`], and [`AuthReport`]: how a response was obtained.
 
 use std::{
     fmt,
@@ -41,8 +41,8 @@ pin_project! {
     ///
     /// Dropping it cancels the request, but not a refresh.
     #[must_use = "futures do nothing unless you `.await` or poll them"]
-    // The parameters are what it holds, not projections such as `P::Body`: in a spawned task rustc can't prove
-    // `P: Replay<B>` for a body type that contains a `dyn Error` (rust-lang/rust#102211).
+    // The parameters are what it holds, not projections such as `P::Body`: in a spawned task rustc can't
+    // prove `P: Replay<B>` for a body type that contains a `dyn Error` (rust-lang/rust#102211).
     pub struct ResponseFuture<S, P, B, K, F, R> {
         #[pin]
         state: State<S, F, R>,
@@ -134,8 +134,8 @@ where
             let authorizer = &this.shared.authorizer;
             let next = match this.state.as_mut().project() {
                 // ## Sending => (done | Waiting | Readying)
-                // Sends the request and checks the response. A rejection leads to a wait for a newer token, or to a
-                // retry with one that is already there.
+                // Sends the request and checks the response. A rejection leads to a wait for a newer token,
+                // or to a retry with one that is already there.
                 StateProj::Sending { future } => {
                     let mut response = ready!(future.poll(cx)).map_err(Into::into)?;
                     let slow = match authorizer.judge(this.attempt, &mut response) {
@@ -153,8 +153,8 @@ where
                 }
                 StateProj::Slow { slow } => match &mut **slow {
                     // ## Waiting => (Readying | done | Failed)
-                    // Polls the waiter. With a token the request goes on to acquire readiness; without one it fails,
-                    // or the rejected response is delivered.
+                    // Polls the waiter. With a token the request goes on to acquire readiness; without one it
+                    // fails, or the rejected response is delivered.
                     Slow::Waiting { waiter, rejected } => {
                         let token = ready!(waiter.poll(cx));
                         let rejected = rejected.take();
@@ -176,8 +176,8 @@ where
                     }
 
                     // ## Readying => (Sending | Waiting | Failed)
-                    // Polls a clone of the inner service until it is ready, then sends the request with the token
-                    // that is current by then.
+                    // Polls a clone of the inner service until it is ready, then sends the request with the
+                    // token that is current by then.
                     Slow::Readying { inner, token } => {
                         ready!(inner.poll_ready(cx)).map_err(Into::into)?;
                         match authorizer.recheck(this.attempt, token) {

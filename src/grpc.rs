@@ -1,18 +1,18 @@
 //! gRPC: tonic channels and generated clients. Needs the feature `grpc`, and Rust 1.88 as tonic does.
 //!
-//! [`AuthLayer::grpc`] creates a layer for a tonic `Channel`, and [`AuthLayer::for_grpc`] turns any layer into one. Such a
-//! layer:
+//! [`AuthLayer::grpc`] creates a layer for a tonic `Channel`, and [`AuthLayer::for_grpc`] turns any layer
+//! into one. Such a layer:
 //!
-//! - treats `grpc-status: 16` (`UNAUTHENTICATED`) in a response's *headers* as a rejection, which is how a server rejects a
-//!   call before its first message; and HTTP 401, from a proxy in front;
+//! - treats `grpc-status: 16` (`UNAUTHENTICATED`) in a response's *headers* as a rejection, which is how a
+//!   server rejects a call before its first message; and HTTP 401, from a proxy in front;
 //! - retries a call if its messages so far fit into a buffer;
 //! - trusts the channel's origin, since call URIs don't always have one;
 //! - counts waiting against the call's deadline (`grpc-timeout`), and sends what is left with the retry;
-//! - attaches a [`tonic::Status`] to its errors, which tonic would otherwise report as `UNKNOWN`: `UNAVAILABLE` if a retry
-//!   may help, `DEADLINE_EXCEEDED`, or `UNAUTHENTICATED`.
+//! - attaches a [`tonic::Status`] to its errors, which tonic would otherwise report as `UNKNOWN`:
+//!   `UNAVAILABLE` if a retry may help, `DEADLINE_EXCEEDED`, or `UNAUTHENTICATED`.
 //!
-//! A status 16 in *trailers*, after messages, comes too late for a retry. [`TrailerRejectionLayer`], placed *outside* this
-//! layer, marks the token then, so that the next call gets a new one.
+//! A status 16 in *trailers*, after messages, comes too late for a retry. [`TrailerRejectionLayer`], placed
+//! *outside* this layer, marks the token then, so that the next call gets a new one.
 //!
 //! # Examples
 //!
@@ -26,7 +26,7 @@
 //! let service = ServiceBuilder::new().layer(AuthLayer::grpc(refresher)).service(channel);
 //! // let client = GreeterClient::new(service);
 //!
-//! /// A client in a struct of yours: `Greeter<Channel>`.
+//! /// Your struct with a client: `Greeter<Channel>`.
 //! struct Greeter<S> {
 //!     service: GrpcAuth<S>,
 //! }

@@ -15,8 +15,8 @@ use crate::{
 
 /// Attaches a valid access token to every request.
 ///
-/// `R` is the refresher that provides the tokens. All services that the layer creates, and all their clones, share one
-/// [`Session`].
+/// `R` is the refresher that provides the tokens. All services that the layer creates, and all their clones,
+/// share one [`Session`].
 ///
 /// # Examples
 ///
@@ -75,7 +75,8 @@ impl Session {
 // === impl AuthLayer ===
 
 impl<R: Refresher> AuthLayer<R> {
-    /// Creates a layer with a session of its own, which starts without a token: the first request fetches one.
+    /// Creates a layer with a session of its own, which starts without a token: the first request fetches
+    /// one.
     pub fn new(refresher: R) -> Self {
         Self::with_session(Session::builder(refresher).build())
     }
@@ -105,8 +106,8 @@ impl<R, P> AuthLayer<R, P> {
         self.configure(|config| config.header = name)
     }
 
-    /// Sets whether a header that the request already has is replaced (`true`). If not (`false`, the default), the request
-    /// passes through untouched, and its response isn't checked for a rejection.
+    /// Sets whether a header that the request already has is replaced (`true`). If not (`false`, the
+    /// default), the request passes through untouched, and its response isn't checked for a rejection.
     pub fn override_existing(self, override_existing: bool) -> Self {
         self.configure(|config| config.override_existing = override_existing)
     }
@@ -118,28 +119,32 @@ impl<R, P> AuthLayer<R, P> {
         self.configure(|config| config.wait_timeout = Some(timeout))
     }
 
-    /// Sets whether a request is sent unauthenticated when there is no credential (signed out, or the grant has ended and
-    /// the token expired), if `true`, instead of failing with a typed error (`false`, the default).
+    /// Sets whether a request is sent unauthenticated when there is no credential (signed out, or the grant
+    /// has ended and the token expired), if `true`, instead of failing with a typed error (`false`, the
+    /// default).
     ///
     /// A request that waited for a token isn't sent without one.
     pub fn allow_unauthenticated(self, allow: bool) -> Self {
         self.configure(|config| config.allow_unauthenticated = allow)
     }
 
-    /// Restricts the token to this origin; can be called several times. Requests to other origins pass through untouched.
+    /// Restricts the token to this origin; can be called several times. Requests to other origins pass
+    /// through untouched.
     ///
     /// **By default the token is sent to any `https` host.**
     pub fn restrict_to_origin(self, origin: Origin) -> Self {
         self.configure(|config| config.destinations.allowed.push(origin))
     }
 
-    /// Sets the origin of requests whose URI has no host, such as those on a single connection. By default they fail.
+    /// Sets the origin of requests whose URI has no host, such as those on a single connection. By default
+    /// they fail.
     pub fn default_origin(self, origin: Origin) -> Self {
         self.configure(|config| config.destinations.default = Some(origin))
     }
 
-    /// Sets whether the token may be sent over cleartext `http` to a non-loopback host, where anyone on the network can
-    /// read it (`true`). Otherwise such a request fails with a typed error (`false`, the default).
+    /// Sets whether the token may be sent over cleartext `http` to a non-loopback host, where anyone on the
+    /// network can read it (`true`). Otherwise such a request fails with a typed error (`false`, the
+    /// default).
     pub fn dangerous_allow_cleartext(self, allow: bool) -> Self {
         self.configure(|config| config.destinations.allow_cleartext = allow)
     }
@@ -150,8 +155,8 @@ impl<R, P> AuthLayer<R, P> {
         self.configure(|config| config.rule = Some(Arc::new(rule)))
     }
 
-    /// Sets how the body of a rejected request is replayed. Default: [`CloneBody`], for bodies that are `Clone`; see
-    /// [`Replay`](crate::replay::Replay) for the others.
+    /// Sets how the body of a rejected request is replayed. Default: [`CloneBody`], for bodies that are
+    /// `Clone`; see [`Replay`](crate::replay::Replay) for the others.
     pub fn with_replay<Q>(self, replay: Q) -> AuthLayer<R, Q> {
         AuthLayer {
             session: self.session,

@@ -13,7 +13,7 @@
 //! ```
 //! use std::time::Duration;
 //! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
-//! use tower_reauth::{AuthLayer, RefreshContext, RefreshError, Refresher, Session, Token};
+//! use tower_reauth::{RefreshContext, RefreshError, Refresher, Session, Token};
 //!
 //! struct MyEndpoint;
 //!
@@ -33,7 +33,7 @@
 //! // From an earlier sign-in: an access token that has expired, and the refresh token.
 //! let stored = Token::builder("A1").refresh_token("R1").expires_in(Duration::ZERO).build()?;
 //! let session = Session::builder(MyEndpoint).token(stored).build();
-//! let layer = AuthLayer::from_session(session.clone()).restrict_to_origin("https://api.example.com".parse()?);
+//! let layer = session.layer().restrict_to_origin("https://api.example.com".parse()?);
 //! let mut client = ServiceBuilder::new().layer(layer).service(http_client);
 //!
 //! let request = http::Request::get("https://api.example.com/items").body(String::new())?;
@@ -89,7 +89,7 @@
 //!
 //! # Guarantees
 //!
-//! [`docs::promises`](docs/promises/index.html) lists them. Tests for a guarantee start with its number there
+//! [`docs::promises`] lists them. Tests for a guarantee start with its number there
 //! (`p01_`).
 //!
 //! While the token is fresh, the layer neither blocks nor allocates; making a request replayable costs a copy
@@ -127,7 +127,7 @@
 //! - `oauth2`: refreshers for OAuth 2.0 token endpoints, and token revocation. See the module `oauth2`.
 //! - `json`: refreshers for JSON endpoints. See the module `json`.
 //! - `https-ring`: a built-in HTTPS client for these two (hyper, rustls with ring, the platform's root
-//!   certificates), so that they need only a URL. Without it, bring any tower service.
+//!   certificates), so that they need only a URL. Without it, use any tower service.
 //! - `grpc`: [tonic](https://docs.rs/tonic) channels and generated clients. See the module `grpc`.
 //! - `tracing`: session events for the [`tracing`](https://docs.rs/tracing) crate, with the target
 //!   `tower_reauth`.

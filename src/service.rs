@@ -24,8 +24,8 @@ use crate::{
 
 /// Attaches a valid token to each request. Created by [`AuthLayer`](crate::AuthLayer).
 ///
-/// With a fresh token a request is forwarded immediately. A request that has to wait releases the inner service's
-/// readiness (a permit, a buffer slot) and acquires it again on a clone.
+/// With a fresh token a request is forwarded immediately. A request that has to wait releases the inner
+/// service's readiness (a permit, a buffer slot) and acquires it again on a clone.
 ///
 /// Its error is tower's `BoxError`: the inner service's, or an [`Error`](crate::Error).
 ///
@@ -38,7 +38,7 @@ use crate::{
 /// use http_body_util::Full;
 /// use hyper_util::client::legacy::{Client, connect::HttpConnector};
 /// use tower::Layer;
-/// use tower_reauth::{Auth, AuthLayer, Session};
+/// use tower_reauth::{Auth, Session};
 ///
 /// #[derive(Clone)]
 /// struct App {
@@ -46,7 +46,7 @@ use crate::{
 /// }
 ///
 /// fn app(session: Session, http: Client<HttpConnector, Full<Bytes>>) -> App {
-///     App { http: AuthLayer::from_session(session).layer(http) }
+///     App { http: session.layer().layer(http) }
 /// }
 /// ```
 pub struct Auth<S, P = CloneBody> {
@@ -62,7 +62,7 @@ impl<S: Clone, P> Auth<S, P> {
         Self { shared: SpreadArc::new(AuthShared::new(inner.clone(), authorizer)), inner }
     }
 
-    /// Releases the readiness that a request doesn't use: dropping it is tower's only way.
+    /// Releases readiness that isn't used, such as a permit. tower's only way is to drop the ready service.
     #[cold]
     fn release_readiness(&mut self) {
         self.inner = self.shared.handle().clone_inner();
@@ -77,7 +77,8 @@ impl<S, P> Auth<S, P> {
 
     /// The inner service.
     ///
-    /// There is no `get_mut`: waiting requests and retries are sent on a clone, which wouldn't change with it.
+    /// There is no `get_mut`: waiting requests and retries are sent on a clone, which wouldn't change with
+    /// it.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }

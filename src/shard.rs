@@ -1,4 +1,4 @@
-//! Copies of one thing, so that threads which use it at once don't contend for one counter.
+//! Copies of a value, so that threads don't contend for one reference count.
 
 use std::{
     array,
@@ -44,7 +44,7 @@ impl<T> Sharded<T> {
         Self { shards: array::from_fn(|_| make()) }
     }
 
-    /// This thread's.
+    /// This thread's shard.
     #[inline]
     pub(crate) fn get(&self) -> &T {
         &self.shards[index()]

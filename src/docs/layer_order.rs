@@ -29,7 +29,7 @@
 //! |---|---|---|
 //! | tower `Timeout` of the whole call | outside | it bounds everything: wait, request and retry |
 //! | tower `LoadShed` | outside | inside, it would shed every request that waits for a token. [`max_waiters`](crate::SessionBuilder::max_waiters) bounds those |
-//! | tower `Retry` | outside | each try asks for the token again. [`Error::is_retryable`](crate::Error::is_retryable) tells the policy whether to retry, [`AuthReport`](crate::future::AuthReport) how many attempts were made |
+//! | tower `Retry` | outside | each try asks for the token again. [`Error::is_retryable`](crate::Error::is_retryable) is for its policy, [`AuthReport`](crate::future::AuthReport) has the number of attempts |
 //! | tower `Timeout` of one attempt | inside | waiting for a token isn't a slow server |
 //! | tower `ConcurrencyLimit`, `RateLimit` | inside | a request that waits for a token releases its permit; a retry acquires one again |
 //! | tower `Buffer` | inside | a request that waits releases its slot. `Buffer` also makes a service `Clone` |

@@ -22,7 +22,8 @@
 //! connection's flow-control window. Many large 401s at once can exhaust the pool or the window. Therefore:
 //!
 //! - Send refreshes through a client with its own connections. Otherwise they wait behind the held responses.
-//! - Set a short [`wait_timeout`](crate::SessionBuilder::wait_timeout) if responses to rejected requests are large.
+//! - Set a short [`wait_timeout`](crate::SessionBuilder::wait_timeout) if responses to rejected requests are
+//!   large.
 //!
 //! # Requests that can't be replayed
 //!

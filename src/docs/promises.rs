@@ -57,8 +57,8 @@
 //! # p09
 //!
 //! **A panic in the user's code, or a runtime that ends, is an error to the callers that waited, and nothing
-//! more.** This holds for a panic in a refresher, a hook or a clock, for a runtime that shuts down or that
-//! nobody drives, and for a call outside a runtime. Each caller has its own timer. A refresh past its timeout
+//! more.** This holds for a panic in a refresher, a hook or a clock, for a runtime that shuts down or
+//! isn't driven, and for a call outside a runtime. Each caller has its own timer. A refresh past its timeout
 //! is abandoned by the next call that needs a token; if its response arrives later, it is used as long as the
 //! refresh token that it exchanged is still the session's.
 //!

@@ -27,11 +27,11 @@ pub(super) fn get(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// Writes what is left.
+/// Sets the header to the time that is left.
 ///
 /// # Errors
 ///
-/// Nothing is left.
+/// No time is left.
 pub(super) fn set(headers: &mut HeaderMap, left: Duration) -> Result<(), Error> {
     let left = left.as_nanos();
     if left == 0 {

@@ -22,8 +22,8 @@ use crate::{
 
 /// Detects rejections in trailers, after the response has started.
 ///
-/// Such a call can't be retried and returns its status, but the next call gets a new token. Place it outside the gRPC
-/// layer, with the same session.
+/// Such a call can't be retried and returns its status, but the next call gets a new token. Place it outside
+/// the gRPC layer, with the same session.
 ///
 /// # Examples
 ///
