@@ -1,5 +1,5 @@
-//! What happens to one request, independent of tower: get a token, send, check the response, and after a rejection get
-//! a newer token and retry once.
+//! What happens to one request, independent of tower: get a token, send, check the response, and after a
+//! rejection get a newer token and retry once.
 
 pub(crate) mod attempt;
 pub(crate) mod authorizer;

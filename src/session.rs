@@ -40,9 +40,10 @@ pub(crate) use {driver::Demanded, machine::Demand, shared::WaitLimits, waiter::W
 
 /// A credential that is shared and kept valid.
 ///
-/// It holds a token and knows how to refresh it. Clones are cheap and share their state: callers that need a new token
-/// wait for a single refresh and share its result. [`AuthLayer`](crate::AuthLayer) uses a session for every request;
-/// code without tower can use it directly. [`docs::promises`](crate::docs::promises) has its guarantees.
+/// It holds a token and knows how to refresh it. Clones are cheap and share their state: callers that need a
+/// new token wait for a single refresh and share its result. [`AuthLayer`](crate::AuthLayer) uses a session
+/// for every request; code without tower can use it directly. [`docs::promises`](crate::docs::promises) has
+/// its guarantees.
 ///
 /// # Examples
 ///
@@ -76,14 +77,14 @@ pub struct Session {
 impl Session {
     /// Returns a valid token, refreshing it first if necessary.
     ///
-    /// A fresh or stale token is returned immediately; a stale one is refreshed in the background. If there is none, the
-    /// call waits for at most the session's wait timeout. After a rejection it waits briefly for the refresh, then returns
-    /// the rejected token unless that has expired.
+    /// A fresh or stale token is returned immediately; a stale one is refreshed in the background. If there
+    /// is none, the call waits for at most the session's wait timeout. After a rejection it waits briefly for
+    /// the refresh, then returns the rejected token unless that has expired.
     ///
     /// # Errors
     ///
-    /// The refresh's error. Fails immediately during a backoff, if the grant has ended, if the session is signed out or
-    /// shut down, and if there is no runtime.
+    /// The refresh's error. Fails immediately during a backoff, if the grant has ended, if the session is
+    /// signed out or shut down, and if there is no runtime.
     ///
     /// # Cancel safety
     ///
@@ -101,10 +102,10 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// As [`token`](Self::token), even if the rejected token hasn't expired. A late caller gets the error of the refresh
-    /// that followed the rejection; call [`token`](Self::token) to try again.
-    /// [`is_signed_out`](Error::is_signed_out) if the credential has changed; [`is_same_token`](Error::is_same_token) if
-    /// the refresh returned the same token.
+    /// As [`token`](Self::token), even if the rejected token hasn't expired. A late caller gets the error of
+    /// the refresh that followed the rejection; call [`token`](Self::token) to try again.
+    /// [`is_signed_out`](Error::is_signed_out) if the credential has changed;
+    /// [`is_same_token`](Error::is_same_token) if the refresh returned the same token.
     ///
     /// # Cancel safety
     ///
@@ -113,7 +114,8 @@ impl Session {
         self.wait_for(Demand::Rejected(rejected.id())).await
     }
 
-    /// Returns the token that [`token`](Self::token) would return immediately. Never starts a refresh or waits.
+    /// Returns the token that [`token`](Self::token) would return immediately. Never starts a refresh or
+    /// waits.
     pub fn try_token(&self) -> Option<AccessToken> {
         let now = self.now();
         if let Some(token) = self.shared.with_published(now, AccessToken::clone) {
@@ -145,16 +147,16 @@ impl Session {
 
     /// Ends a running backoff, including a `Retry-After`.
     ///
-    /// Call it when the network is back or the configuration was fixed. Doesn't start a refresh or reset the failure
-    /// count.
+    /// Call it when the network is back or the configuration was fixed. Doesn't start a refresh or reset the
+    /// failure count.
     pub fn reset_backoff(&self) {
         self.shared.turn(|turn| turn.reset_backoff());
     }
 
     /// Replaces the token with one obtained elsewhere for the same credential.
     ///
-    /// It is used immediately and isn't overwritten by a refresh in flight. If it has no refresh token, the session keeps
-    /// its own. Revives a session whose grant had ended. Not passed to the save hook.
+    /// It is used immediately and isn't overwritten by a refresh in flight. If it has no refresh token, the
+    /// session keeps its own. Revives a session whose grant had ended. Not passed to the save hook.
     ///
     /// # Errors
     ///
@@ -165,17 +167,18 @@ impl Session {
 
     /// Signs in with a new credential.
     ///
-    /// Callers waiting for the old one fail with [`is_signed_out`](Error::is_signed_out) and never get the new token; a
-    /// token still returned for the old one goes to the revoke hook. The save hook isn't called: store the token first, or
-    /// a restart uses the old one.
+    /// Callers waiting for the old one fail with [`is_signed_out`](Error::is_signed_out) and never get the
+    /// new token; a token still returned for the old one goes to the revoke hook. The save hook isn't called:
+    /// store the token first, or a restart uses the old one.
     pub fn sign_in(&self, token: Token) {
         self.shared.turn(|turn| turn.sign_in(token));
     }
 
     /// Signs out: calls fail until the next sign-in.
     ///
-    /// Returns the session's tokens, so that they can be revoked. A token that a refresh in flight still returns goes to
-    /// the revoke hook. To erase a stored token as well, wait for [`idle`](Self::idle) first, as a save may be in progress.
+    /// Returns the session's tokens, so that they can be revoked. A token that a refresh in flight still
+    /// returns goes to the revoke hook. To erase a stored token as well, wait for [`idle`](Self::idle) first,
+    /// as a save may be in progress.
     pub fn sign_out(&self) -> RevocableTokens {
         self.shared.turn(|turn| turn.sign_out())
     }
@@ -208,8 +211,8 @@ impl Session {
 
     /// Waits for the refresh in flight and its save before the program exits.
     ///
-    /// No further refresh starts. Callers can still join the one in flight, and a valid token is still returned. An unsaved
-    /// token is passed to the hook once more.
+    /// No further refresh starts. Callers can still join the one in flight, and a valid token is still
+    /// returned. An unsaved token is passed to the hook again.
     ///
     /// # Errors
     ///
@@ -272,18 +275,18 @@ impl Session {
         }
     }
 
-    /// Reads the token that can be used at once, without the lock.
+    /// Reads the token that can be used immediately, without the lock.
     #[inline]
     pub(crate) fn with_published<T>(&self, read: impl FnOnce(&AccessToken) -> T) -> Option<T> {
         self.shared.with_published(self.now(), read)
     }
 
-    /// The token that can be used at once; `None` if there is none, after a look at the machine.
+    /// The token that can be used immediately, even if this thread has no snapshot of it yet.
     pub(crate) fn current(&self) -> Option<AccessToken> {
         self.shared.read_or_fill(self.now(), AccessToken::clone)
     }
 
-    /// Fails if the user has signed out, or in as somebody else, since `epoch`.
+    /// Fails if the session was signed out, or signed in again, since `epoch`.
     pub(crate) fn check(&self, epoch: Epoch) -> Result<(), Error> {
         self.shared.lock().machine.check(epoch)
     }
@@ -297,7 +300,7 @@ impl Session {
         self.shared.demand(demand, limits, challenges)
     }
 
-    /// A request's token was rejected, and the request isn't retried.
+    /// Marks the token of a rejected request that isn't retried.
     pub(crate) fn note_rejection(&self, id: TokenId, challenges: Challenges) {
         self.shared.turn(|turn| {
             turn.note_challenges(id, challenges);

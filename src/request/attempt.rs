@@ -13,7 +13,7 @@ pub(crate) struct Attempt<B, K> {
     pub(super) payload: Payload<B, K>,
     pub(super) waited: bool,
     pub(super) attempts: u8,
-    /// How often its token expired while it waited for readiness.
+    /// How many times its token expired while it waited for readiness.
     pub(super) expired_while_readying: u8,
     pub(super) report_token: bool,
 }
@@ -28,11 +28,11 @@ pub(super) enum Payload<B, K> {
 
 pub(super) struct Pending<B> {
     pub(super) request: Request<B>,
-    /// On the monotonic clock: when the whole call is to be over.
+    /// The deadline of the whole call, on the monotonic clock.
     pub(super) deadline: Option<Nanos>,
 }
 
-/// What a retry is made of.
+/// What a retry is created from.
 pub(super) struct Replayable<K> {
     pub(super) head: Head,
     pub(super) body: K,
@@ -63,7 +63,7 @@ impl<B, K> Attempt<B, K> {
         self.waited = true;
     }
 
-    /// Tells the caller how a response was obtained, if it is worth telling.
+    /// Adds an [`AuthReport`] to a response, unless its request was simply sent once.
     #[cold]
     pub(crate) fn report<R>(&self, response: &mut Response<R>, error: Option<Error>) {
         if self.waited || self.attempts > 1 || error.is_some() {

@@ -28,9 +28,9 @@ pub(crate) struct Authorizer<P> {
     replay: Arc<P>,
 }
 
-/// How a request begins.
+/// What to do with a new request.
 pub(crate) enum Begin {
-    /// The token that it carries. `None`: none of ours.
+    /// The token that it carries. `None`: not one of ours.
     Send(Option<TokenId>),
     Wait(Waiter, Option<Nanos>),
     Fail(Error),
@@ -39,7 +39,7 @@ pub(crate) enum Begin {
 /// What to do once the inner service is ready.
 pub(crate) enum Recheck {
     Send(AccessToken),
-    /// The token expired meanwhile.
+    /// The token has expired in the meantime.
     Wait(Waiter),
 }
 
@@ -70,7 +70,7 @@ impl<P> Authorizer<P> {
         &self.config
     }
 
-    /// Attaches a token to a request, or says why not.
+    /// Attaches a token to a request, or returns what to do instead.
     pub(crate) fn begin<B>(&self, request: &mut Request<B>) -> Begin {
         match self.config.applies_to(request) {
             Ok(true) => {}
@@ -103,8 +103,8 @@ impl<P> Authorizer<P> {
         }
     }
 
-    /// Takes the request that is sent out of one that has its token, and keeps what a retry needs.
-    // A call would copy the request once more.
+    /// Splits a request that has its token into the one to send and what a retry needs.
+    // A call would copy the request again.
     #[inline(always)]
     pub(crate) fn split<B>(
         &self,
@@ -162,7 +162,7 @@ impl<P> Authorizer<P> {
         match self.session.demand(Demand::New, limits, None) {
             Ok(Demanded::Use(token)) if token.id().epoch.is_same_sign_in(epoch) => Ok(Recheck::Send(token)),
             Ok(Demanded::Wait(waiter)) if waiter.is_of_sign_in(epoch) => Ok(Recheck::Wait(waiter)),
-            // Somebody else signed in between the check and the demand.
+            // Another sign-in came between the check and the demand.
             Ok(_) => Err(Error::new(ErrorKind::SignedOut)),
             // The rejected response has been dropped, so let the server decide again.
             Err(_) if is_retry => Ok(Recheck::Send(token.clone())),
@@ -170,7 +170,7 @@ impl<P> Authorizer<P> {
         }
     }
 
-    /// Makes the request of an attempt that waited, or of a retry.
+    /// Creates the request of an attempt that waited, or of a retry.
     pub(crate) fn send_with<B>(
         &self,
         attempt: &mut Attempt<B, P::Retained>,
@@ -269,7 +269,7 @@ impl<P> Authorizer<P> {
         }
     }
 
-    /// When the whole call is to be over, on the monotonic clock.
+    /// The deadline of the whole call, on the monotonic clock.
     #[inline]
     fn deadline(&self, headers: &HeaderMap) -> Option<Nanos> {
         let timeout = self.config.protocol.as_ref()?.deadline(headers)?;

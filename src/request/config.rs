@@ -1,4 +1,4 @@
-//! What a layer's setters set.
+//! The settings of a layer.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -32,14 +32,14 @@ pub(crate) struct Config {
 
 /// What a protocol on top of HTTP does differently.
 pub(crate) trait Protocol: Send + Sync + 'static {
-    /// The time that the caller gives the whole call.
+    /// The time left until the caller's deadline for the whole call.
     fn deadline(&self, headers: &HeaderMap) -> Option<Duration>;
 
-    /// Tells the server what is left of it.
+    /// Sets the time that is left, for the server.
     ///
     /// # Errors
     ///
-    /// Nothing is left.
+    /// No time is left.
     fn set_deadline(&self, headers: &mut HeaderMap, left: Duration) -> Result<(), Error>;
 
     /// The error as its callers expect it.
@@ -49,7 +49,7 @@ pub(crate) trait Protocol: Send + Sync + 'static {
 // === impl Config ===
 
 impl Config {
-    /// Whether a request is to get a token.
+    /// Whether a request gets a token.
     #[inline]
     pub(super) fn applies_to<B>(&self, request: &Request<B>) -> Result<bool, Error> {
         if !request.extensions().is_empty() && request.extensions().get::<SkipAuth>().is_some() {

@@ -1,7 +1,7 @@
 //! The head of a request, kept for a retry.
 //!
-//! It is written for each request and read only after a rejection, so what counts is that it is cheap to write and to
-//! drop. A clone of the parts goes through a vtable for each header value, and once more for its drop; this is one
+//! It is written for each request and read only after a rejection, so it must be cheap to write and to drop.
+//! A clone of the parts goes through a vtable for each header value, and again for its drop; this is one
 //! buffer.
 
 use http::{

@@ -1,4 +1,4 @@
-//! What a request's extensions can ask for.
+//! Extensions of requests.
 
 use std::time::Duration;
 
@@ -37,7 +37,8 @@ pub struct WaitTimeout {
     timeout: Duration,
 }
 
-/// Request extension: leave a [`SentToken`] in the response's extensions. Heeded by layers with a protocol of their own.
+/// Request extension: leave a [`SentToken`] in the response's extensions. Only layers with a
+/// [`Protocol`](super::config::Protocol) do so.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(
     not(feature = "grpc"),

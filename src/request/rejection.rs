@@ -55,7 +55,7 @@ pub enum Verdict {
 ///
 /// # Rejections in the body
 ///
-/// A rule doesn't see the body. If the rejection is in there (a 200 with a JSON error), let a small *inner*
+/// A rule doesn't see the body. If the rejection is there (a 200 with a JSON error), let a small *inner*
 /// layer read it, up to a limit, and put a marker into the response's extensions:
 ///
 /// ```
@@ -63,7 +63,7 @@ pub enum Verdict {
 /// use http::{Request, Response};
 /// use http_body_util::{BodyExt, Full, Limited};
 /// use tower::{Layer, ServiceExt, service_fn};
-/// use tower_reauth::{AuthLayer, RefreshContext, Session, Token, refresh_fn};
+/// use tower_reauth::{RefreshContext, Session, Token, refresh_fn};
 /// use tower_reauth::rejection::{RejectionRule, StatusUnauthorized, Verdict, rejection_fn};
 ///
 /// /// The body said that the token is invalid.
@@ -89,7 +89,7 @@ pub enum Verdict {
 /// });
 /// let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A2")?) });
 /// let session = Session::builder(refresher).token(Token::try_new("A1")?).build();
-/// let layer = AuthLayer::from_session(session).rejection_rule(rejection_fn(|head| {
+/// let layer = session.layer().rejection_rule(rejection_fn(|head| {
 ///     if head.extensions().get::<TokenInvalid>().is_some() { Verdict::reject() } else { StatusUnauthorized.judge(head) }
 /// }));
 /// let client = layer.layer(server.and_then(inspect));

@@ -21,7 +21,7 @@ pub use map_body::MapBody;
 /// | | for | what it retains |
 /// |---|---|---|
 /// | [`CloneBody`], the default | bodies that are `Clone`: `Full<Bytes>`, `Empty`, `String` .. | a clone |
-/// | [`replay_fn`] | bodies with their own way to clone themselves, such as a `try_clone` | a clone |
+/// | [`replay_fn`] | bodies with their own clone method, such as `try_clone` | a clone |
 /// | [`Buffered`] | streamed bodies, if the inner service accepts any body | what was sent, up to a limit |
 /// | [`MapBody`] | streamed bodies, if the inner service has a fixed body type | what was sent, up to a limit |
 /// | [`NoReplay`] | bodies that can't be replayed | nothing |
@@ -60,7 +60,7 @@ pub use map_body::MapBody;
 /// ```
 /// use bytes::Bytes;
 /// use http_body_util::combinators::BoxBody;
-/// use tower_reauth::{AuthLayer, Session, RefreshContext, Token, refresh_fn};
+/// use tower_reauth::{RefreshContext, Session, Token, refresh_fn};
 /// use tower_reauth::replay::{Buffered, MapBody};
 ///
 /// type Body = BoxBody<Bytes, tower::BoxError>;
@@ -71,7 +71,7 @@ pub use map_body::MapBody;
 ///
 /// impl<S: Clone> Client<S> {
 ///     fn new(session: Session, inner: S) -> Self {
-///         let layer = AuthLayer::from_session(session).with_replay(Buffered::default().map_body(Body::new));
+///         let layer = session.layer().with_replay(Buffered::default().map_body(Body::new));
 ///         Self { inner: tower::Layer::layer(&layer, inner) }
 ///     }
 /// }
@@ -151,8 +151,7 @@ pub struct ReplayFn<F> {
     try_clone: F,
 }
 
-/// Creates a [`Replay`] for bodies with their own way to clone themselves. `None`: the body can't be
-/// replayed.
+/// Creates a [`Replay`] for bodies with their own clone method. `None`: the body can't be replayed.
 ///
 /// # Examples
 ///

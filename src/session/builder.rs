@@ -26,8 +26,8 @@ use super::{
 
 /// Builds a [`Session`].
 ///
-/// Each method documents its default. Out-of-range values are clamped: a refresh window is at most half the lifetime, a
-/// timeout at least 1 ms.
+/// Each method documents its default. Out-of-range values are clamped: a refresh window is at most half the
+/// lifetime, a timeout at least 1 ms.
 #[must_use]
 pub struct SessionBuilder {
     refresher: AnyRefresher,
@@ -140,11 +140,13 @@ impl SessionBuilder {
 
     /// Calls `save` with each refreshed token before it is used.
     ///
-    /// The token always carries the refresh token to use next, even if the response had none. Saves run one at a time, in
-    /// the refresh task. If a save fails, panics or times out, the token is used anyway and reported by the status; it is
-    /// saved again by the first call after 1 s, 1.6 s and so on, and by [`shutdown`](Session::shutdown).
+    /// The token always carries the refresh token to use next, even if the response had none. Saves run one
+    /// at a time, in the refresh task. If a save fails, panics or times out, the token is used anyway and
+    /// reported by the status; it is saved again by the first call after 1 s, 1.6 s and so on, and by
+    /// [`shutdown`](Session::shutdown).
     ///
-    /// `save` must not ask this session for a token.
+    /// `save` can't wait for a token of this session: such a call fails with
+    /// [`is_reentrant`](crate::Error::is_reentrant).
     ///
     /// # Examples
     ///
@@ -175,7 +177,8 @@ impl SessionBuilder {
         self
     }
 
-    /// Calls `revoke` with a token that a refresh returned after the session was signed out or signed in as someone else.
+    /// Calls `revoke` with a token that a refresh returned after the session was signed out or signed in as
+    /// someone else.
     pub fn revoke_with<F, Fut, E>(mut self, revoke: F) -> Self
     where
         F: Fn(Token) -> Fut + Send + Sync + 'static,
@@ -194,8 +197,8 @@ impl SessionBuilder {
         self
     }
 
-    /// Sets whether a token is refreshed in the background before it expires (`true`, the default), or only once it has
-    /// expired (`false`).
+    /// Sets whether a token is refreshed in the background before it expires (`true`, the default), or only
+    /// once it has expired (`false`).
     ///
     /// Disable it for short-lived programs, which would not wait for such a refresh.
     pub fn refresh_early(mut self, early: bool) -> Self {
@@ -210,15 +213,15 @@ impl SessionBuilder {
         self
     }
 
-    /// Sets how long before its reported expiry a token is treated as expired, at most a quarter of its lifetime.
-    /// Default: a tenth of its lifetime, at most 30 s.
+    /// Sets how long before its reported expiry a token is treated as expired, at most a quarter of its
+    /// lifetime. Default: a tenth of its lifetime, at most 30 s.
     pub fn expiry_margin(mut self, margin: Duration) -> Self {
         self.rules.margin = Some(nanos(margin));
         self
     }
 
-    /// Sets whether windows and delays are randomised, so that clients don't refresh in step (`true`, the default), or
-    /// exact (`false`).
+    /// Sets whether windows and delays are randomised, so that clients don't refresh in step (`true`, the
+    /// default), or exact (`false`).
     pub fn jitter(mut self, jitter: bool) -> Self {
         self.rules.jitter = jitter;
         self.rules.delays.jitter = jitter;
@@ -232,16 +235,18 @@ impl SessionBuilder {
         self
     }
 
-    /// Sets the initial and the maximum backoff; each delay is 1.6 times the previous one. Default: 1 s, 120 s.
+    /// Sets the initial and the maximum backoff. Default: 1 s and 120 s; each delay is 1.6 times the previous
+    /// one.
     ///
-    /// A refresh is ineffective if it failed, if its token didn't help on arrival, or if a server rejected that token
-    /// within its trial: a tenth of its lifetime, at most 30 s. Ineffective refreshes are counted until a token has survived
-    /// its trial. As a consequence, a token revoked during its trial right after an outage is replaced only after the
-    /// outage's backoff. Callers don't wait for it: without a usable token they get the error; if rejected, the server's
+    /// A refresh is ineffective if it failed, if the new token had expired, was already stale, too
+    /// short-lived or unchanged, or if a server rejected it within its trial: a tenth of its lifetime, at
+    /// most 30 s. Ineffective refreshes are counted until a token has survived its trial. As a consequence, a
+    /// token revoked during its trial right after an outage is replaced only after the outage's backoff.
+    /// Callers don't wait for it: without a usable token they get the error; if rejected, the server's
     /// response.
     ///
-    /// A backoff that starts while a token is still valid ends when it expires, unless the server sent a longer
-    /// `Retry-After`.
+    /// A backoff that starts while a token is still valid ends when it expires, unless the server sent a
+    /// longer `Retry-After`.
     pub fn backoff(mut self, initial: Duration, max: Duration) -> Self {
         let initial = initial.max(MIN_TIMEOUT);
         self.rules.delays.initial = nanos(initial);
@@ -251,14 +256,14 @@ impl SessionBuilder {
 
     /// Sets how long a caller waits for a refresh. Default: 30 s. A layer or a request may set its own.
     ///
-    /// Nobody waits for the end of a [`backoff`](Self::backoff).
+    /// Callers never wait for a [`backoff`](Self::backoff) to end.
     pub fn wait_timeout(mut self, timeout: Duration) -> Self {
         self.limits.timeout = nanos(timeout);
         self
     }
 
-    /// Sets how long a new request waits for the refresh after another request's rejection, before it is sent with the
-    /// rejected token. Default: 2 s.
+    /// Sets how long a new request waits for the refresh after another request's rejection, before it is sent
+    /// with the rejected token. Default: 2 s.
     pub fn rejection_wait(mut self, wait: Duration) -> Self {
         self.limits.rejection_wait = nanos(wait);
         self

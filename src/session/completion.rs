@@ -1,11 +1,12 @@
-//! The outcome of a flight, as its waiters await it.
+//! The shared future of a flight's outcome.
 //!
-//! Waiters share a [`Shared`], not over the refresh but over a cell that is set once. That future registers no waker, so a
-//! poll that begins after the cell was set is ready.
+//! Waiters poll clones of one [`Shared`]. It wraps a cell that is set once, not the refresh itself. The
+//! wrapped future registers no waker, so a poll that begins after the cell was set is ready.
 //!
-//! Completing sets the cell and then polls a clone of the `Shared` until it is ready: a concurrent poll that started
-//! earlier may briefly hold the `Shared`, and its waiters would never be woken. It is a loop, not an `await`, because an
-//! awaiting clone could be lost to the same race (rust-lang/futures-rs#2706).
+//! Completing sets the cell, then polls a clone of the `Shared` until it is ready. A single poll isn't
+//! enough: a concurrent poll that began earlier may have missed the cell, and nothing would wake its waiters.
+//! It is a loop, not an `await`, because an awaiting clone could be lost to the same race
+//! (rust-lang/futures-rs#2706).
 
 use std::{
     future::Future,
@@ -19,7 +20,7 @@ use futures_util::{FutureExt, future::Shared};
 
 use super::machine::Outcome;
 
-/// One waiter's share of a completion.
+/// One waiter's clone of the shared future.
 pub(super) type Awaited = Shared<Completed>;
 
 /// The outcome of a flight, to be awaited by any number of waiters.

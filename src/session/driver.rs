@@ -1,6 +1,7 @@
 //! Runs the machine under the lock, and performs its effects after releasing it.
 //!
-//! NOTE: [`flight`](super::flight) and this file call each other: a start makes a flight, whose end comes back here.
+//! NOTE: [`flight`](super::flight) and this file call each other: a start makes a flight, whose end comes
+//! back here.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -23,20 +24,20 @@ use super::{
     waiter::{Waiter, WaiterCount},
 };
 
-/// What a demand comes to.
+/// The result of a demand.
 pub(crate) enum Demanded {
     Use(AccessToken),
     Wait(Waiter),
 }
 
-/// A decision, with what its waiter needs that only the lock gives.
+/// A decision, with what its waiter must get under the lock.
 enum Placed<C> {
     Use(AccessToken),
     /// With the count of a new waiter.
     Wait(Wait, Completion, C),
 }
 
-/// What is left to do once the lock is free.
+/// What remains to be done after unlocking.
 #[derive(Default)]
 struct Resolved {
     completed: Vec<(Completion, Arc<Outcome>)>,
@@ -116,7 +117,7 @@ impl Shared {
         }
     }
 
-    /// Takes one step of the machine.
+    /// Runs one step of the machine.
     pub(super) fn turn<T>(self: &Arc<Self>, step: impl FnOnce(&mut Turn<'_>) -> T) -> T {
         let now = self.clock.now();
         self.update(now, |locked, waiters, effects| step(&mut locked.machine.turn(now, waiters, effects)))
@@ -138,7 +139,7 @@ impl Shared {
         Some(found)
     }
 
-    /// Changes the machine under the lock, then performs what follows from it.
+    /// Changes the machine under the lock, then performs the effects.
     fn update<T>(
         self: &Arc<Self>,
         now: Timestamp,
@@ -199,7 +200,7 @@ impl Shared {
         #[cfg(feature = "tracing")]
         super::log::log(event, self.name.as_deref(), self.clock.now().wall());
         for listener in &self.listeners {
-            // A panic in a listener is nothing to the session, nor to the other listeners.
+            // A panic in a listener must not affect the session or the other listeners.
             let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| listener(event)));
             called.unwrap_or_else(hooks::drop_panic);
         }
@@ -209,7 +210,7 @@ impl Shared {
 // === impl Locked ===
 
 impl Locked {
-    /// Where the waiters of a flight await its outcome.
+    /// The completion that a flight's waiters poll.
     fn completion(&mut self, flight: u64) -> &Completion {
         let at = self.completions.iter().position(|(id, _)| *id == flight).unwrap_or_else(|| {
             self.completions.push((flight, Completion::new()));

@@ -1,10 +1,11 @@
 //! One refresh as a task, its guard, and what it reports to the machine.
 //!
-//! The task's guard is the only way a flight completes, whether it succeeded, failed, panicked, was dropped with its
-//! runtime or was never polled. It stores the outcome in the session, and then completes the
+//! The task's guard is the only way a flight completes, whether it succeeded, failed, panicked, was dropped
+//! with its runtime or was never polled. It stores the outcome in the session, and then completes the
 //! [`completion`](super::completion).
 //!
-//! NOTE: [`driver`](super::driver) and this file call each other: a start makes a flight, whose end goes back there.
+//! NOTE: [`driver`](super::driver) and this file call each other: a start makes a flight, whose end goes back
+//! there.
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
@@ -78,7 +79,7 @@ async fn save(shared: &Arc<Shared>, guard: &mut FlightGuard, token: Token, timeo
                 return;
             }
             Saving::After => {
-                // After its timeout a stuck save is abandoned.
+                // A stuck save is abandoned after its timeout.
                 let Ok(pause) = shared.clock.sleep(shared.save_timeout) else { return };
                 let ended = select(Box::pin(changed), pause);
                 if let Either::Right(_) = select(ended, &mut *timeout).await {
@@ -102,12 +103,13 @@ impl FlightGuard {
 impl Drop for FlightGuard {
     fn drop(&mut self) {
         let end = self.end.take().unwrap_or(FlightEnd::Lost(Lost::NeverPolled));
-        // User code runs there, the clock and the listeners: wake the waiters even if it panics.
+        // This runs user code (the clock, the listeners): wake the waiters even if it panics.
         let land = || self.shared.turn(|turn| turn.land(&self.info, end));
         if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(land)) {
             hooks::drop_panic(panic);
         }
-        // If the session had already abandoned this flight, or couldn't be reached, nobody else completes it.
+        // If the session had already abandoned this flight, or couldn't be reached, nothing else completes
+        // it.
         self.completion.clone().complete(Arc::new(Outcome::gone(&self.info)));
     }
 }

@@ -81,7 +81,7 @@ pub(super) async fn run_save_hook(
 
 async fn run_hook(shared: &Shared, hook: &Hook, token: Token, timeout: &mut Sleep) -> Result<(), HookError> {
     let hook = Arc::clone(hook);
-    // What the hook does before its future exists is within the panic guard, too.
+    // The panic guard also covers what the hook does before it returns its future.
     let call = Box::pin(async move { hook(token).await });
     match run_user_code(shared, call, timeout).await {
         Ran::Done(result) => result,
@@ -90,7 +90,7 @@ async fn run_hook(shared: &Shared, hook: &Hook, token: Token, timeout: &mut Slee
     }
 }
 
-/// Runs a user's future: catches its panic, limits its time, and marks the session as entered.
+/// Runs a user's future: catches its panic, applies the timeout, and marks the session as entered.
 pub(super) async fn run_user_code<F: Future + Unpin>(
     shared: &Shared,
     future: F,

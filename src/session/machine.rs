@@ -1,7 +1,8 @@
 //! The rules of a session as a pure state machine: (state, event, now) to (state, effects).
 //!
-//! It reads no clock, spawns nothing and waits for nothing. The [`driver`](super::driver) holds it under a lock and
-//! performs its [`Effects`] once the lock is free. This file dispatches; the parts below it never call upward.
+//! It reads no clock, spawns nothing and waits for nothing. The [`driver`](super::driver) holds it under a
+//! lock and performs its [`Effects`] after unlocking. This file dispatches; the parts below it never call
+//! upward.
 //!
 //! # Demands
 //!
@@ -14,10 +15,10 @@
 //! | expired, empty | join or start, wait | same | same |
 //! | signed out, or the demand (or its `id`) is of another sign-in | `SignedOut` | `SignedOut` | `SignedOut` |
 //!
-//! *Join or start*: the first that holds. One is in flight → join · its batch failed already → that error · grant
-//! ended → that error · shut down → `ShutDown` · backoff → the last error, or `Backoff` · no runtime →
-//! `MissingRuntime` · start. If there is no flight to wait for, the reason why is the error; above `max_waiters` it
-//! is `Overloaded`, or the rejected token, although a flight may have been started.
+//! *Join or start*: the first that holds. One is in flight → join · its batch failed already → that error ·
+//! grant ended → that error · shut down → `ShutDown` · backoff → the last error, or `Backoff` · no runtime →
+//! `MissingRuntime` · start. If there is no flight to wait for, the reason why is the error; above
+//! `max_waiters` it is `Overloaded`, or the rejected token, although a flight may have been started.
 //!
 //! # Ends of flights
 //!
@@ -28,10 +29,10 @@
 //! | of another sign-in | revoke | discard | discard | discard | discard | discard |
 //! | abandoned (late) | take as current, or discard\*; after another sign-in: revoke | discard | discard | discard | discard | discard |
 //!
-//! A successor beside a failure of a current or late\* flight is taken, too.
+//! A successor that comes with a failure of a current or late\* flight is taken, too.
 //!
-//! \* A late result is taken if the session still has what the flight presented and no other flight has a successor for
-//! it. If a token was set meanwhile, only its successor is.
+//! \* A late result is taken if the session still has what the flight presented and no other flight has a
+//! successor for it. If a token was set meanwhile, only its successor is.
 
 mod backoff;
 mod decide;
@@ -89,7 +90,7 @@ pub(crate) struct Snapshot {
 // === impl Machine ===
 
 impl Machine {
-    /// Signed out.
+    /// Creates a machine that is signed out.
     pub(crate) fn new(rules: Rules, seed: Option<u64>) -> Self {
         Self {
             rules,
@@ -125,7 +126,7 @@ impl Machine {
         self.is_at_rest() && self.revoking == 0
     }
 
-    /// What the path without the lock may return, and for how long.
+    /// The token that callers may use without the lock, and for how long.
     pub(crate) fn snapshot(&self, now: Timestamp) -> Option<Snapshot> {
         let grant = self.grant.as_ref()?;
         let held = grant.held.as_ref()?;
@@ -187,13 +188,13 @@ impl Turn<'_> {
         decision
     }
 
-    /// A waiter whose flight has ended demands again.
+    /// Demands again for a waiter whose flight has ended.
     pub(crate) fn demand_again(&mut self, wait: &Wait, can_start: bool) -> Result<Decision, Error> {
         self.machine.check(wait.epoch)?;
         self.demand(wait.demand, true, can_start)
     }
 
-    /// A flight has ended.
+    /// Handles the end of a flight.
     pub(crate) fn land(&mut self, info: &FlightInfo, end: FlightEnd) {
         self.advance();
         let Some(flight) = self.machine.flights.current.take_if(|flight| flight.info.id == info.id) else {
@@ -220,7 +221,7 @@ impl Turn<'_> {
         self.effects.ended.push((flight.info.id, Arc::new(outcome)));
     }
 
-    /// A newer token of the same credential.
+    /// Replaces the token with a newer one of the same credential.
     pub(crate) fn set(&mut self, mut token: Token) -> Result<(), Error> {
         self.advance();
         let Some(grant) = &mut self.machine.grant else { return Err(Error::new(ErrorKind::SignedOut)) };
@@ -242,7 +243,7 @@ impl Turn<'_> {
             if grant.held.as_ref().is_some_and(|held| held.is_usable(now)) {
                 grant.begin_trial();
             } else {
-                // It won't be used, so it can't prove itself.
+                // It won't be used, so it has no trial.
                 grant.backoff.cancel_trial();
             }
         }
@@ -260,7 +261,7 @@ impl Turn<'_> {
         self.emit(EventKind::SignedIn);
     }
 
-    /// Returns what the session had, with the refresh token that it would have presented next.
+    /// Returns the session's tokens; the refresh token is the one that it would have presented next.
     pub(crate) fn sign_out(&mut self) -> RevocableTokens {
         let tokens = self.machine.grant.as_ref().map(|grant| {
             RevocableTokens::new(grant.held.as_ref().map(|held| &held.token), grant.refresh_token.clone())
@@ -277,7 +278,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Keeps what a server said when it rejected the current token, for the refresher.
+    /// Keeps the challenges of the response that rejected the current token, for the refresher.
     pub(crate) fn note_challenges(&mut self, id: TokenId, challenges: Challenges) {
         if let Some(grant) = self.machine.grant.as_mut().filter(|_| id.epoch == self.machine.epoch) {
             grant.challenges = challenges;
@@ -309,14 +310,14 @@ impl Turn<'_> {
         self.machine.is_unsaved()
     }
 
-    /// Passes what is unsaved to the hook immediately, for a shutdown. Returns whether there was something.
+    /// Passes an unsaved token to the hook immediately, for a shutdown. Returns whether there was one.
     pub(crate) fn save_now(&mut self) -> bool {
         self.abandon_overdue_save();
         self.retry_save(true);
         self.effects.save.is_some()
     }
 
-    /// A save outside a flight has ended.
+    /// Handles the end of a save outside a flight.
     pub(crate) fn save_ended(&mut self, version: u64, result: Result<(), HookError>) {
         let random = self.machine.random();
         self.end_save_retry(version, result.is_ok(), random);
@@ -327,7 +328,7 @@ impl Turn<'_> {
         });
     }
 
-    /// A revocation has ended.
+    /// Handles the end of a revocation.
     pub(crate) fn revocation_ended(&mut self, result: Result<(), HookError>) {
         self.machine.revoking = self.machine.revoking.saturating_sub(1);
         self.effects.notify = true;
@@ -346,7 +347,8 @@ impl Turn<'_> {
         self.effects.publish = true;
     }
 
-    /// Abandons a flight that is past its timeout but hasn't ended by itself: nobody may be driving its runtime.
+    /// Abandons a flight that is past its timeout but hasn't ended by itself: its runtime may no longer be
+    /// driven.
     fn abandon_overdue_flight(&mut self) {
         let timeout = self.machine.rules.refresh_timeout;
         let saves = self.machine.rules.saves;

@@ -1,4 +1,4 @@
-//! What callers read without the lock: the token, and how long it can be used without taking the lock.
+//! The token that callers read without the lock, and for how long they may use it.
 
 use std::sync::{
     Arc,
@@ -13,13 +13,13 @@ use super::machine::Snapshot;
 
 /// A snapshot for each of a few threads.
 ///
-/// A thread's is made when that thread first needs it: an empty one is a miss, which takes the slow path and is filled
-/// there. Everything but `read` is called under the session's lock, so that an older snapshot can't replace a newer one,
-/// and nothing can be filled in after a sign-out.
+/// A thread's snapshot is created when that thread first needs it: an empty shard is a miss, and the slow
+/// path fills it. Everything but `read` is called under the session's lock, so that an older snapshot can't
+/// replace a newer one, and nothing can be filled in after a sign-out.
 pub(super) struct Published {
     /// Each over a header buffer of its own, to avoid contention on its reference count.
     shards: Sharded<ArcSwapOption<Snapshot>>,
-    /// One shard has the machine's own buffer; the next ones need copies.
+    /// Whether a shard has the machine's own buffer; the others need copies.
     is_shared: AtomicBool,
 }
 
@@ -47,7 +47,7 @@ impl Published {
         self.fill(snapshot);
     }
 
-    /// Gives this thread its snapshot.
+    /// Sets this thread's snapshot.
     pub(super) fn fill(&self, snapshot: Option<Snapshot>) {
         let Some(mut snapshot) = snapshot else { return };
         if self.is_shared.swap(true, Ordering::Relaxed) {

@@ -63,7 +63,7 @@ pub(super) struct Shared {
 
 pub(super) struct Locked {
     pub(super) machine: Machine,
-    /// That of the flight in progress; for a moment also that of one that was just abandoned.
+    /// That of the flight in progress; briefly also that of one that was just abandoned.
     pub(super) completions: Vec<(u64, Completion)>,
     /// Increases with each change that watchers are notified of.
     pub(super) version: u64,
@@ -81,7 +81,7 @@ impl Shared {
         self.changed.notified()
     }
 
-    /// Reads the token that can be used at once, without the lock.
+    /// Reads the token that can be used immediately, without the lock.
     #[inline]
     pub(super) fn with_published<T>(
         &self,
@@ -111,7 +111,7 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // Watches end.
+        // Wakes the watches, which then return `Closed`.
         self.changed.notify_waiters();
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct Setback {
     /// When the delay begins.
     pub(super) from: Timestamp,
     pub(super) retry_after: Option<Nanos>,
-    /// The rest of a valid token's lifetime, with which the backoff ends at the latest.
+    /// The rest of a valid token's lifetime. The backoff ends with it at the latest.
     pub(super) token_end: Option<Timespan>,
     /// The failure can't be interpreted, so it may last.
     pub(super) unexplained: bool,
@@ -88,8 +88,8 @@ impl Backoff {
         }
     }
 
-    /// Records an ineffective refresh. The next one has to wait for the delay, and for the end of a backoff that is
-    /// running already.
+    /// Records an ineffective refresh. The next one has to wait for the delay, and for the end of a backoff
+    /// that is running already.
     pub(super) fn record(&mut self, setback: Setback, now: Timestamp, delays: &Delays, random: f64) {
         let Setback { from, retry_after, token_end, unexplained } = setback;
         self.failures = self.failures.saturating_add(1);

@@ -36,7 +36,7 @@ impl Turn<'_> {
             (Demand::New, Some(Phase::Stale)) => {
                 let token = use_current(grant);
                 if self.machine.flights.current.is_none() {
-                    // A stale token will do, whatever keeps its refresh from starting.
+                    // The stale token is used even if its refresh can't start.
                     let _ = self.join_or_start(demand, can_start);
                 }
                 return token;
@@ -52,7 +52,7 @@ impl Turn<'_> {
         let last_was_good = matches!(grant.last, LastRefresh::Good);
         let joined = self.join_or_start(demand, can_start);
         match (rejected, joined) {
-            // Nothing is to be expected from waiting, or there is nothing to wait for.
+            // Waiting is unlikely to help, or there is nothing to wait for.
             (Some(rejected), joined) if !last_was_good || joined.is_err() || !has_room => {
                 Ok(Decision::Use(rejected))
             }
@@ -67,7 +67,7 @@ impl Turn<'_> {
         }
     }
 
-    /// A flight to wait for, or why there is none.
+    /// Joins the flight or starts one, or returns why there is none.
     fn join_or_start(&mut self, demand: Demand, can_start: bool) -> Result<(), Error> {
         if self.machine.flights.current.is_some() {
             return Ok(());
@@ -111,7 +111,8 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// The short wait after another request's rejection is over. `None`: keep waiting, as there is no token to send.
+    /// The short wait after another request's rejection is over. `None`: keep waiting, as there is no token
+    /// to send.
     pub(crate) fn short_wait_over(&mut self, wait: &Wait) -> Option<Result<AccessToken, Error>> {
         self.advance();
         if let Err(error) = self.machine.check(wait.epoch) {
@@ -121,7 +122,7 @@ impl Turn<'_> {
         self.machine.grant.as_ref()?.sendable(self.now, id).map(Ok)
     }
 
-    /// A waiter's timeout has elapsed.
+    /// Decides for a waiter whose timeout has elapsed.
     pub(crate) fn timed_out(&mut self, wait: &Wait) -> Result<AccessToken, Error> {
         self.advance();
         self.machine.check(wait.epoch)?;
@@ -142,7 +143,7 @@ impl Turn<'_> {
 // === impl Machine ===
 
 impl Machine {
-    /// What is usable now, as a new request would get it at once. Starts nothing.
+    /// The token that a new request would get immediately. Starts nothing.
     pub(crate) fn try_token(&mut self, now: Timestamp, can_start: bool) -> Option<AccessToken> {
         let id = self.token_id();
         let grant = self.grant.as_mut()?;

@@ -1,4 +1,4 @@
-//! Demands, and what a caller is to do.
+//! Demands, and the decisions on them.
 
 use crate::token::{AccessToken, Epoch, TokenId};
 
@@ -19,7 +19,7 @@ pub(crate) struct Wait {
     pub(crate) flight: u64,
     pub(super) demand: Demand,
     pub(crate) epoch: Epoch,
-    /// Waits at most as long as a new request waits after another request's rejection.
+    /// Waits briefly at first: a new request, after another request's rejection.
     pub(crate) short: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What the driver has to do once the lock is free.
+//! What the driver does after unlocking.
 
 use std::sync::Arc;
 

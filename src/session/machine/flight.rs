@@ -1,4 +1,4 @@
-//! Flights: what the machine keeps of a running refresh, and what a refresh knows of its start.
+//! Flights: the machine's record of a running refresh, and the refresh's record of its start.
 
 use crate::{
     event::HookError,
@@ -57,15 +57,15 @@ pub(crate) enum Lost {
     NoTimer,
 }
 
-/// What became of the save of a flight's response.
+/// The result of saving a flight's response.
 #[derive(Debug)]
 pub(crate) enum Save {
     NotTried,
-    /// The token that the hook was given, and what came of it.
+    /// The token that the hook got, and the hook's result.
     Tried(Token, Result<(), HookError>),
 }
 
-/// What a flight does with a response before its waiters get it.
+/// How a response is saved before the waiters get it.
 #[derive(Debug)]
 pub(crate) enum Saving {
     None,

@@ -27,7 +27,7 @@ pub(super) struct Grant {
     pub(super) last: LastRefresh,
     /// A flight failed after the current token was rejected: its number, and its error.
     pub(super) batch_failure: Option<(u64, Error)>,
-    /// What the server said when it rejected the current token.
+    /// The challenges of the response that rejected the current token.
     pub(super) challenges: Challenges,
     pub(super) backoff: Backoff,
     pub(super) saves: Saves,
@@ -46,7 +46,8 @@ pub(super) enum LastRefresh {
 // === impl Grant ===
 
 impl Grant {
-    /// Applies the passing of time. Returns whether the token was re-anchored, as the wall clock was set back.
+    /// Applies the passing of time. Returns whether the token was re-anchored, as the wall clock was set
+    /// back.
     pub(super) fn advance_to(&mut self, now: Timestamp) -> bool {
         self.backoff.advance_to(now);
         let Some(held) = &mut self.held else { return false };
@@ -71,12 +72,12 @@ impl Grant {
         Some(held.token.to_access_token(id, expires_at))
     }
 
-    /// What a new request can be sent with: a usable token, or a rejected one that hasn't expired.
+    /// The token that a new request can be sent with: a usable one, or a rejected one that hasn't expired.
     pub(super) fn sendable(&self, now: Timestamp, id: TokenId) -> Option<AccessToken> {
         let held = self.held.as_ref()?;
         match held.phase(now) {
             Phase::Fresh | Phase::Stale => self.access_token(id),
-            // If its expiry is unknown it would be used forever, although no successor can come.
+            // With an unknown expiry it would be used forever, as no successor can come.
             Phase::Rejected if self.ended.is_none() || held.has_known_end() => self.access_token(id),
             Phase::Rejected | Phase::Expired => None,
         }
@@ -92,7 +93,7 @@ impl Grant {
         RefreshContext::new(token, self.refresh_token.clone(), reason, challenges, self.backoff.failures)
     }
 
-    /// The rest of a valid token's lifetime, with which a backoff that begins now ends.
+    /// The rest of a valid token's lifetime. A backoff that begins now ends with it.
     pub(super) fn token_end(&self, now: Timestamp) -> Option<Timespan> {
         let held = self.held.as_ref().filter(|held| held.is_usable_for_now(now))?;
         Some(Timespan { from: held.received, length: held.expiry? })
@@ -112,7 +113,7 @@ impl Grant {
         }
     }
 
-    /// Gives the held token the current refresh token, for whoever saves it.
+    /// Gives the held token the current refresh token, so that both are saved together.
     pub(super) fn pass_on_refresh_token(&mut self) {
         if let Some(held) = &mut self.held {
             held.token.replace_refresh_token(self.refresh_token.clone());

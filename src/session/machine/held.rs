@@ -25,7 +25,7 @@ pub(super) struct Held {
     pub(super) already_counted: bool,
     /// Rejected by a server.
     pub(super) rejected: bool,
-    /// Expired on arrival, but used because there is no other; stale at once.
+    /// Expired on arrival, but used because there is no other; stale immediately.
     pub(super) no_known_end: bool,
 }
 
@@ -101,7 +101,7 @@ impl Held {
         matches!(self.phase(now), Phase::Fresh | Phase::Stale)
     }
 
-    /// Usable, and its expiry is to come.
+    /// Usable, and not used past its expiry.
     pub(super) fn is_usable_for_now(&self, now: Timestamp) -> bool {
         !self.no_known_end && self.is_usable(now)
     }
@@ -110,7 +110,7 @@ impl Held {
         self.expiry.is_some() && !self.no_known_end
     }
 
-    /// Why this token, from a refresh that ends now, doesn't help.
+    /// Why a refresh that ends now with this token is ineffective.
     pub(super) fn ineffective(&self, now: Timestamp, current: Option<&Held>) -> Option<Ineffective> {
         let age = now.since(self.received);
         if current.is_some_and(|current| current.token.access_token() == self.token.access_token()) {

@@ -68,7 +68,7 @@ impl Turn<'_> {
         let mut response = flight.with_refresh_token(token.clone());
         let held = self.machine.grant.as_ref().and_then(|grant| grant.held.as_ref());
         match held.filter(|_| self.machine.epoch != flight.epoch) {
-            // A token was set meanwhile: it stays, with the successor.
+            // A token was set in the meantime: it stays, with the successor.
             Some(current) => {
                 let mut token = current.token.clone();
                 token.replace_refresh_token(response.refresh_secret().cloned());

@@ -43,7 +43,7 @@ impl Turn<'_> {
         for warning in token.warnings() {
             self.emit(EventKind::Warning { warning: warning.clone() });
         }
-        // The verdict was on the refresh token that this response has replaced.
+        // Only the refresh token that this response replaces had been refused.
         self.forget_end();
         self.set_last(LastRefresh::Good);
         let token = flight.with_refresh_token(token);
@@ -52,7 +52,7 @@ impl Turn<'_> {
         grant.backoff.explained();
         grant.take_refresh_token(flight, token.refresh_secret().cloned());
         if self.machine.epoch != flight.epoch {
-            // A token was set meanwhile: it stays.
+            // A token was set in the meantime: it stays.
             grant.pass_on_refresh_token();
             self.emit(EventKind::RefreshDiscarded);
             return FlightResult::Discarded;
@@ -71,7 +71,7 @@ impl Turn<'_> {
         FlightResult::Refreshed
     }
 
-    /// The token doesn't help: the next refresh has to wait.
+    /// Takes an ineffective token: the next refresh has to wait for the backoff.
     fn take_ineffective(&mut self, flight: &FlightInfo, mut held: Held, reason: Ineffective) -> FlightResult {
         let now = self.now;
         self.back_off(Setback { from: now, retry_after: None, token_end: None, unexplained: false });
@@ -146,7 +146,8 @@ impl Turn<'_> {
         FlightResult::Failed(error)
     }
 
-    /// The refresh token may have been used up. The next flight repeats the exchange, unless this was the repeat.
+    /// The refresh token may have been used up. The next flight repeats the exchange, unless this was the
+    /// repeat.
     fn outcome_unknown(
         &mut self,
         flight: &Flight,

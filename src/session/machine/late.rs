@@ -15,7 +15,7 @@ use super::{
 // === impl Turn ===
 
 impl Turn<'_> {
-    /// The user signed out, or in as another, while the flight was running.
+    /// Handles the end of a flight of an earlier sign-in.
     pub(super) fn land_foreign(&mut self, flight: &FlightInfo, end: FlightEnd) -> FlightResult {
         match end {
             FlightEnd::Response(token, save) => {
@@ -29,7 +29,7 @@ impl Turn<'_> {
         FlightResult::Discarded
     }
 
-    /// Another refresh token was set, or arrived late, while the flight was running.
+    /// Handles the end of a flight whose refresh token was replaced: another was set, or arrived late.
     pub(super) fn land_replaced(&mut self, flight: &FlightInfo, end: FlightEnd) -> FlightResult {
         let is_spent = match &end {
             FlightEnd::Response(token, _) => flight.is_successor(token.refresh_secret()),
@@ -53,7 +53,7 @@ impl Turn<'_> {
         FlightResult::Discarded
     }
 
-    /// An abandoned flight has ended after all.
+    /// Handles the end of an abandoned flight.
     pub(super) fn land_late(&mut self, flight: &FlightInfo, end: FlightEnd) {
         match end {
             FlightEnd::Response(token, save) => {
@@ -100,7 +100,7 @@ impl Turn<'_> {
         self.effects.revoke.push(flight.with_refresh_token(token));
     }
 
-    /// The hook may have saved an outdated token: the session's own is to be saved after it.
+    /// The hook may have saved an outdated token: saves the session's own again.
     fn repair_store(&mut self, save: Save) {
         let Save::Tried(saved, result) = save else { return };
         self.effects.drop_later(result.err());

@@ -33,7 +33,7 @@ pub(super) enum FlightResult {
 // === impl Outcome ===
 
 impl Outcome {
-    /// For the waiters of a flight of which nothing more is known.
+    /// The outcome of a flight that couldn't report one.
     pub(crate) fn gone(flight: &FlightInfo) -> Self {
         Self {
             epoch: flight.epoch,
@@ -59,7 +59,7 @@ impl Outcome {
             (Demand::New, _) => self.token.as_ref(),
             (Demand::Rejected(rejected), _) => newer_than(rejected.epoch),
             (Demand::Requested, FlightResult::Failed(_)) => None,
-            // It had no refresh of its own: a token that was set meanwhile will do.
+            // It got no refresh of its own: a token that was set in the meantime counts.
             (Demand::Requested, FlightResult::Discarded) => newer_than(wait.epoch),
             (Demand::Requested, _) => usable,
         };

@@ -1,10 +1,10 @@
-//! What is still to be saved, and the one save that runs.
+//! The unsaved token, and the save in progress.
 
 use crate::{rt::Timestamp, token::Token};
 
 use super::backoff::{Delays, Timespan};
 
-/// What a sign-in still has to save.
+/// The token that a sign-in still has to save.
 #[derive(Default)]
 pub(super) struct Saves {
     unsaved: Option<Box<Unsaved>>,
@@ -17,12 +17,12 @@ struct Unsaved {
     delay: Option<Timespan>,
 }
 
-/// The save that runs. It outlives a sign-out.
+/// The save in progress. It outlives a sign-out.
 #[derive(Clone, Copy)]
 pub(super) enum RunningSave {
     /// A flight saves its own response.
     Flight,
-    /// What couldn't be saved before is passed to the hook again.
+    /// An unsaved token is passed to the hook again.
     Retry { version: u64, started: Timestamp },
 }
 
@@ -40,7 +40,7 @@ impl Saves {
         self.unsaved.is_some()
     }
 
-    /// The time until something is to be saved. `None`: nothing is.
+    /// The time until the next save is due. `None`: nothing is unsaved.
     pub(super) fn due_in(&self, now: Timestamp) -> Option<i64> {
         let unsaved = self.unsaved.as_ref()?;
         Some(unsaved.delay.map_or(0, |delay| delay.time_left(now).max(0)))
@@ -54,7 +54,7 @@ impl Saves {
         self.unsaved = Some(Box::new(Unsaved { version, token, failures, delay }));
     }
 
-    /// Another access token takes the place of the unsaved one.
+    /// Replaces the unsaved token with another access token.
     pub(super) fn replace(&mut self, version: u64, token: &Token) {
         if let Some(unsaved) = &mut self.unsaved {
             unsaved.version = version;
@@ -71,7 +71,7 @@ impl Saves {
         Some(SaveOrder { version: *version, token: token.clone() })
     }
 
-    /// A save outside a flight has ended.
+    /// Handles the end of a save outside a flight.
     pub(super) fn ended(&mut self, version: u64, ok: bool, now: Timestamp, delays: &Delays, random: f64) {
         let Some(unsaved) = &mut self.unsaved else { return };
         if ok && unsaved.version == version {

@@ -36,12 +36,14 @@ impl Status {
         self.signed_out
     }
 
-    /// The user has to sign in: the grant has ended, or the session is signed out. The current token may still be valid.
+    /// The user has to sign in: the grant has ended, or the session is signed out. The current token may
+    /// still be valid.
     pub fn needs_sign_in(&self) -> bool {
         self.ended || self.signed_out
     }
 
-    /// Whether there is an access token, valid or not. If not, and the session isn't signed out, the first call fetches one.
+    /// Whether there is an access token, valid or not. If not, and the session isn't signed out, the first
+    /// call fetches one.
     pub fn has_token(&self) -> bool {
         self.phase.is_some()
     }

@@ -29,7 +29,7 @@ pub(crate) struct Machine {
     /// `None`: signed out.
     pub(super) grant: Option<Grant>,
     pub(super) running_save: Option<RunningSave>,
-    /// Numbers what is to be saved, across sign-ins.
+    /// Numbers the tokens to be saved, across sign-ins.
     pub(super) saves_marked: u64,
     pub(super) revoking: usize,
     pub(super) shutting_down: bool,
@@ -57,7 +57,7 @@ impl Machine {
 
     /// Applies the passing of time.
     ///
-    /// Returns whether the token was re-anchored, so that what other threads read without the lock is out of date.
+    /// Returns whether the token was re-anchored, so that the published snapshots are out of date.
     pub(crate) fn advance_to(&mut self, now: Timestamp) -> bool {
         self.grant.as_mut().is_some_and(|grant| grant.advance_to(now))
     }
@@ -66,7 +66,7 @@ impl Machine {
         TokenId { epoch: self.epoch, flights_ended: self.flights.ended }
     }
 
-    /// Fails if the user has signed out, or in as somebody else, since `epoch`.
+    /// Fails if the session was signed out, or signed in again, since `epoch`.
     pub(crate) fn check(&self, epoch: Epoch) -> Result<(), Error> {
         if self.grant.is_some() && self.epoch.is_same_sign_in(epoch) {
             return Ok(());
@@ -78,7 +78,7 @@ impl Machine {
         if self.rules.jitter { self.rng.f64() } else { 0.0 }
     }
 
-    /// A revocation has ended, and can't be reported.
+    /// Counts a revocation as ended whose end couldn't be reported.
     pub(crate) fn forget_revocation(&mut self) {
         self.revoking = self.revoking.saturating_sub(1);
     }
@@ -191,7 +191,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Abandons a save outside a flight that is past its timeout: nobody may be driving its runtime.
+    /// Abandons a save outside a flight that is past its timeout: its runtime may no longer be driven.
     pub(super) fn abandon_overdue_save(&mut self) {
         if let Some(RunningSave::Retry { version, started }) = self.machine.running_save {
             if self.now.since(started) >= self.machine.rules.save_timeout {
@@ -200,7 +200,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Passes what is unsaved to the hook, if it is due or `immediately`.
+    /// Passes an unsaved token to the save hook, if its save is due or `immediately`.
     pub(super) fn retry_save(&mut self, immediately: bool) {
         if self.machine.running_save.is_some() {
             return;
