@@ -122,7 +122,7 @@ impl Session {
             return Some(token);
         }
         let can_start = self.shared.spawner.is_ready();
-        self.shared.lock().machine.try_token(now, can_start)
+        self.shared.turn(|turn| turn.try_token(can_start))
     }
 
     /// Marks a token as rejected by a server.
@@ -283,7 +283,7 @@ impl Session {
 
     /// The token that can be used immediately, even if this thread has no snapshot of it yet.
     pub(crate) fn current(&self) -> Option<AccessToken> {
-        self.shared.read_or_fill(self.now(), AccessToken::clone)
+        self.shared.current(self.now())
     }
 
     /// Fails if the session was signed out, or signed in again, since `epoch`.

@@ -190,7 +190,12 @@ impl<P> Authorizer<P> {
                     Injected::Theirs => None,
                     Injected::HeadersFull => return Err(Error::new(ErrorKind::TooManyHeaders)),
                 };
-                Ok(self.split(request, id, attempt))
+                let request = self.split(request, id, attempt);
+                if let Payload::Replayable(retry) = &mut attempt.payload {
+                    // Not what the header says now, which is rounded up.
+                    retry.deadline = deadline;
+                }
+                Ok(request)
             }
             Payload::Replayable(retry) => {
                 let Replayable { head, body, deadline } = *retry;

@@ -18,7 +18,7 @@ use super::{
     completion::Completion,
     flight::{self, FlightGuard},
     hooks,
-    machine::{Decision, Demand, Effects, FlightInfo, Outcome, Turn, Wait},
+    machine::{Decision, Demand, Effects, FlightInfo, Outcome, Status, Turn, Wait},
     reentrancy::is_entered,
     shared::{Locked, Shared, WaitLimits},
     waiter::{Waiter, WaiterCount},
@@ -123,20 +123,25 @@ impl Shared {
         self.update(now, |locked, waiters, effects| step(&mut locked.machine.turn(now, waiters, effects)))
     }
 
-    /// Reads the published token, or publishes it for this thread first.
-    pub(super) fn read_or_fill<T>(
-        self: &Arc<Self>,
-        now: Timestamp,
-        read: impl Fn(&AccessToken) -> T,
-    ) -> Option<T> {
-        if let Some(found) = self.with_published(now, &read) {
-            return Some(found);
+    /// The status, and the version of it that watches compare.
+    pub(super) fn status(self: &Arc<Self>) -> (Status, u64) {
+        let now = self.clock.now();
+        self.update(now, |locked, waiters, effects| {
+            locked.machine.turn(now, waiters, effects).advance();
+            (locked.machine.status(now, waiters), locked.version)
+        })
+    }
+
+    /// Returns the published token, or publishes it for this thread first.
+    pub(super) fn current(&self, now: Timestamp) -> Option<AccessToken> {
+        if let Some(token) = self.with_published(now, AccessToken::clone) {
+            return Some(token);
         }
         let locked = self.lock();
         let snapshot = locked.machine.snapshot(now)?;
-        let found = read(&snapshot.token);
+        let token = snapshot.token.clone();
         self.published.fill(Some(snapshot));
-        Some(found)
+        Some(token)
     }
 
     /// Changes the machine under the lock, then performs the effects.

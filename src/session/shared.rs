@@ -3,10 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -20,12 +17,7 @@ use crate::{
     token::{AccessToken, Token},
 };
 
-use super::{
-    completion::Completion,
-    machine::{Machine, Status},
-    published::Published,
-    reentrancy::is_entered,
-};
+use super::{completion::Completion, machine::Machine, published::Published, reentrancy::is_entered};
 
 pub(super) type Hook = Arc<dyn Fn(Token) -> HookFuture + Send + Sync>;
 pub(super) type HookFuture = Pin<Box<dyn Future<Output = Result<(), HookError>> + Send>>;
@@ -94,14 +86,6 @@ impl Shared {
             }
             Some(read(&snapshot.token))
         })
-    }
-
-    pub(super) fn status(&self) -> (Status, u64) {
-        let now = self.clock.now();
-        let waiters = self.waiters.load(Ordering::Relaxed);
-        let mut locked = self.lock();
-        locked.machine.advance_to(now);
-        (locked.machine.status(now, waiters), locked.version)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Locked> {

@@ -87,6 +87,17 @@ async fn p13_callers_and_status_agree_on_the_expiry_after_a_step_back() {
 /// One thread notices the step back; the others' copies of the token must follow.
 #[tokio::test(start_paused = true)]
 async fn p13_a_step_back_that_one_thread_noticed_counts_for_all_threads() {
+    all_threads_notice(|session| drop(futures_util::FutureExt::now_or_never(session.token()))).await;
+}
+
+/// Reading the status re-anchors the token, too.
+#[tokio::test(start_paused = true)]
+async fn p13_a_step_back_that_a_status_noticed_counts_for_all_threads() {
+    all_threads_notice(|session| drop(session.status())).await;
+    all_threads_notice(|session| drop(session.try_token())).await;
+}
+
+async fn all_threads_notice(notice: fn(&Session)) {
     use std::sync::{Arc, Barrier};
 
     use futures_util::FutureExt as _;
@@ -111,6 +122,7 @@ async fn p13_a_step_back_that_one_thread_noticed_counts_for_all_threads() {
     let threads: Vec<_> = (0..THREADS).map(|_| thread()).collect();
     read.wait();
     clock.step_back(Duration::from_secs(3600));
+    notice(&session);
     assert_eq!(session.token().await.unwrap().secret(), "A1");
     clock.step(Duration::from_secs(3600));
     stepped.wait();

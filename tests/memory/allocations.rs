@@ -8,7 +8,7 @@ use std::{
 use http::Response;
 use tower::{Layer, Service};
 use tower_http::auth::AddAuthorizationLayer;
-use tower_reauth::{AuthLayer, replay::NoReplay};
+use tower_reauth::{AuthLayer, RefreshError, Session, Token, refresh_fn, replay::NoReplay};
 
 use crate::support::{
     Body, Noop,
@@ -79,6 +79,26 @@ fn token_and_try_token_allocate_nothing_while_the_token_is_fresh() {
         assert_eq!(generation, 1);
         assert_eq!(allocations, Allocations::default());
     }
+}
+
+/// Further copies are made only for further threads.
+#[test]
+fn d65_an_idle_session_holds_one_copy_of_its_token() {
+    let besides_the_token = |length: usize| {
+        let session = || {
+            let refresher = refresh_fn(|_| async { Err(RefreshError::transient("not called")) });
+            let token = Token::try_new("a".repeat(length)).unwrap();
+            let session = Session::builder(refresher).token(token).build();
+            assert!(session.try_token().is_some());
+            session
+        };
+        // The first use on a thread may allocate.
+        drop(session());
+        let (session, allocations) = during(session);
+        drop(session);
+        allocations.live - length as i64
+    };
+    assert_eq!(besides_the_token(40), besides_the_token(1500));
 }
 
 #[test]

@@ -138,31 +138,31 @@ impl Turn<'_> {
         };
         token.ok_or_else(|| Error::new(ErrorKind::Timeout))
     }
-}
 
-// === impl Machine ===
-
-impl Machine {
     /// The token that a new request would get immediately. Starts nothing.
-    pub(crate) fn try_token(&mut self, now: Timestamp, can_start: bool) -> Option<AccessToken> {
-        let id = self.token_id();
-        let grant = self.grant.as_mut()?;
-        grant.advance_to(now);
+    pub(crate) fn try_token(&mut self, can_start: bool) -> Option<AccessToken> {
+        self.advance();
+        let (now, id) = (self.now, self.machine.token_id());
+        let grant = self.machine.grant.as_ref()?;
         match grant.phase(now)? {
             Phase::Fresh | Phase::Stale => grant.access_token(id),
             Phase::Rejected => {
                 let may_start = can_start
                     && grant.ended.is_none()
-                    && !self.shutting_down
+                    && !self.machine.shutting_down
                     && grant.backoff.time_left(now).is_none();
-                let would_wait =
-                    matches!(grant.last, LastRefresh::Good) && (self.flights.current.is_some() || may_start);
+                let would_wait = matches!(grant.last, LastRefresh::Good)
+                    && (self.machine.flights.current.is_some() || may_start);
                 if would_wait { None } else { grant.sendable(now, id) }
             }
             Phase::Expired => None,
         }
     }
+}
 
+// === impl Machine ===
+
+impl Machine {
     /// Whether a demand can't be met with the current token.
     pub(super) fn needs_refresh(&self, demand: Demand, now: Timestamp) -> bool {
         let phase = self.grant.as_ref().and_then(|grant| grant.phase(now));

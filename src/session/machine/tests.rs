@@ -586,7 +586,10 @@ impl Driver for Harness {
                 self.ask(caller, Demand::Requested, None);
             }
             Action::Try(who) => {
-                let token = self.machine.try_token(self.now, self.given.runtime);
+                let token = {
+                    let can_start = self.given.runtime;
+                    self.change(|turn| turn.try_token(can_start))
+                };
                 let course = token.map_or("none".into(), |token| format!("use {}", token.secret()));
                 self.say_of(&who, &course);
             }
@@ -682,7 +685,7 @@ impl Driver for Harness {
                 None => "empty",
                 Some(super::Phase::Fresh) => "fresh",
                 Some(super::Phase::Stale) => "stale",
-                Some(super::Phase::Rejected) => "refused",
+                Some(super::Phase::Rejected) => "refused", // as the table calls it
                 Some(super::Phase::Expired) => "expired",
             },
             generation: status.generation(),

@@ -58,7 +58,7 @@ impl Machine {
     /// Applies the passing of time.
     ///
     /// Returns whether the token was re-anchored, so that the published snapshots are out of date.
-    pub(crate) fn advance_to(&mut self, now: Timestamp) -> bool {
+    pub(super) fn advance_to(&mut self, now: Timestamp) -> bool {
         self.grant.as_mut().is_some_and(|grant| grant.advance_to(now))
     }
 
@@ -91,7 +91,7 @@ impl Machine {
 // === impl Turn ===
 
 impl Turn<'_> {
-    pub(super) fn advance(&mut self) {
+    pub(crate) fn advance(&mut self) {
         self.effects.publish |= self.machine.advance_to(self.now);
     }
 

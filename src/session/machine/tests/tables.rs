@@ -593,7 +593,7 @@ fn seen(machine: &mut Machine, now: Timestamp) -> String {
     let mut status = machine.status(now, 0);
     status.generation = 0;
     let snapshot = machine.snapshot(now).map(|snapshot| snapshot.token);
-    let token = machine.try_token(now, true);
+    let token = machine.turn(now, 0, &mut Effects::default()).try_token(true);
     format!("{status:?} {snapshot:?} {token:?} {:?}", machine.grant.is_some())
 }
 
