@@ -28,6 +28,16 @@
 //! value and its expiry. The header is attached to the request in place. There is no lock and no allocation,
 //! and the inner service's future isn't boxed.
 //!
+//! Of its 761 instructions about 120 append the header to the map, 90 copy the request into the inner call, 60
+//! read the snapshot through its `ArcSwap`, and 60 read the clocks. With allowed origins, scheme and host are
+//! compared as strings.
+//!
+//! # An idle session
+//!
+//! It has no task, timer or channel. It holds about 900 bytes of its own, and small shared parts: its token's
+//! header and metadata, the snapshot of one thread, its clock, spawner and refresher. Further threads add a
+//! copy of the header each when they first use the token.
+//!
 //! # Waiting
 //!
 //! A request that has to wait takes the session's lock, and allocates its state and a timer. It holds no
