@@ -335,7 +335,6 @@ impl TokenSpec {
         spec
     }
 
-    #[allow(dead_code, reason = "not all drivers use it")]
     pub(crate) fn token(&self) -> Token {
         let mut builder = Token::builder(&self.access);
         if let Some(refresh) = &self.refresh {
@@ -361,7 +360,6 @@ impl TokenSpec {
 }
 
 impl Failure {
-    #[allow(dead_code, reason = "not all drivers use it")]
     pub(crate) fn error(&self) -> RefreshError {
         let error = match self.kind.as_str() {
             "transient" => RefreshError::transient("transient"),
@@ -461,13 +459,11 @@ impl Action {
     }
 }
 
-#[allow(dead_code, reason = "not all drivers use it")]
 pub(crate) fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
 }
 
 /// A token as the table writes it: its access token and its refresh token.
-#[allow(dead_code, reason = "not all drivers use it")]
 pub(crate) fn shown(token: &Token) -> String {
     format!("{} {}", token.access_token(), token.refresh_token().unwrap_or("-"))
 }

@@ -6,10 +6,10 @@ mod scenario;
 mod properties;
 mod tables;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use scenario::{
-    Action, Driver, Failure, Given, Hook, Scenario, Seen, Standing, Start, TokenSpec, event, kind, reason,
+    Action, Driver, Given, Hook, Scenario, Seen, Standing, Start, event, kind, reason, seconds, shown,
 };
 
 use super::*;
@@ -40,8 +40,8 @@ struct Caller {
     call: Call,
     course: Course,
     given: Option<AccessToken>,
-    sendings: usize,
-    patience: Nanos,
+    attempts: usize,
+    timeout: Nanos,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -60,14 +60,14 @@ enum Course {
 }
 
 struct Task {
-    ticket: FlightInfo,
+    info: FlightInfo,
     phase: Phase,
     limit: Nanos,
     stalled: bool,
 }
 
 enum Phase {
-    Asking,
+    Calling,
     WaitingForSave(Token),
     Saving { answer: Token, order: Token, limit: Nanos },
 }
@@ -84,50 +84,11 @@ fn nanos_of(seconds: f64) -> Nanos {
     (seconds * 1e9).round() as Nanos
 }
 
-fn duration_of(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
-}
-
-fn token_of(spec: &TokenSpec) -> Token {
-    let mut builder = Token::builder(&spec.access);
-    if let Some(refresh) = &spec.refresh {
-        builder = builder.refresh_token(refresh);
-    }
-    if let Some(life) = spec.life {
-        builder = builder.expires_in(duration_of(life));
-    }
-    if let Some(until) = spec.until {
-        builder = builder.expires_at(rt::system_time(nanos_of(until)));
-    }
-    if let Some(refresh_at) = spec.refresh_at {
-        builder = builder.refresh_in(duration_of(refresh_at));
-    }
-    builder.build().unwrap()
-}
-
-fn error_of(failure: &Failure) -> RefreshError {
-    let error = match failure.kind.as_str() {
-        "transient" => RefreshError::transient("transient"),
-        "unknown" => RefreshError::outcome_unknown("unknown"),
-        "configuration" => RefreshError::misconfigured("configuration"),
-        "ended" => RefreshError::grant_ended("ended"),
-        other => panic!("unknown failure {other}"),
-    };
-    match failure.retry_after {
-        Some(wait) => error.with_retry_after(duration_of(wait)),
-        None => error,
-    }
-}
-
-fn shown(token: &Token) -> String {
-    format!("{} {}", token.access_token(), token.refresh_token().unwrap_or("-"))
-}
-
 impl Harness {
     fn new(given: &Given) -> Self {
         let rules = Rules {
             early: given.early,
-            window: given.window.map(|window| rt::nanos(duration_of(window))),
+            window: given.window.map(|window| rt::nanos(seconds(window))),
             margin: given.margin.map(nanos_of),
             jitter: given.jitter,
             refresh_timeout: nanos_of(given.limit),
@@ -141,7 +102,7 @@ impl Harness {
             Start::Empty => machine.start_with_refresh_token(None),
             Start::RefreshToken(token) => machine.start_with_refresh_token(Some(Secret::new(token.clone()))),
             Start::SignedOut => {}
-            Start::Token(spec) => machine.start_with(token_of(spec), now),
+            Start::Token(spec) => machine.start_with(spec.token(), now),
         }
         Self {
             given: given.clone(),
@@ -175,8 +136,8 @@ impl Harness {
             call,
             course: Course::Done,
             given: None,
-            sendings: 0,
-            patience: nanos_of(self.given.patience),
+            attempts: 0,
+            timeout: nanos_of(self.given.patience),
         });
         self.callers.len() - 1
     }
@@ -210,9 +171,9 @@ impl Harness {
         if let Ok(Decision::Wait(_)) = decision {
             self.say(caller, "wait".into());
         }
-        let patience = self.callers[caller].patience;
-        self.decided(caller, decision, held, self.now.monotonic.saturating_add(patience), false);
-        self.carry_out(effects);
+        let timeout = self.callers[caller].timeout;
+        self.decided(caller, decision, held, self.now.monotonic.saturating_add(timeout), false);
+        self.perform_effects(effects);
     }
 
     fn decided(
@@ -224,7 +185,7 @@ impl Harness {
         waited: bool,
     ) {
         match decision {
-            Ok(Decision::Use(token)) => self.give(caller, token),
+            Ok(Decision::Use(token)) => self.use_token(caller, token),
             Err(error) => self.fail(caller, &error, held, waited),
             Ok(Decision::Wait(wait)) => {
                 let brief = wait.short.then(|| self.now.monotonic + nanos_of(self.given.new_wait));
@@ -233,7 +194,7 @@ impl Harness {
         }
     }
 
-    fn give(&mut self, caller: usize, token: AccessToken) {
+    fn use_token(&mut self, caller: usize, token: AccessToken) {
         self.say(caller, format!("use {}", token.secret()));
         self.callers[caller].given = Some(token.clone());
         match self.callers[caller].call {
@@ -244,9 +205,9 @@ impl Harness {
 
     fn send(&mut self, caller: usize, token: Option<AccessToken>) {
         self.callers[caller].course = Course::Sent(token);
-        self.callers[caller].sendings += 1;
+        self.callers[caller].attempts += 1;
         if let Some(status) = self.given.auto_server {
-            self.answer(caller, Some(status));
+            self.respond(caller, Some(status));
         }
     }
 
@@ -264,21 +225,21 @@ impl Harness {
         self.callers[caller].course = Course::Done;
     }
 
-    fn answer(&mut self, caller: usize, status: Option<u16>) {
+    fn respond(&mut self, caller: usize, status: Option<u16>) {
         let Course::Sent(token) = self.callers[caller].course.clone() else { panic!("nothing was sent") };
         self.callers[caller].course = Course::Done;
         let Some(status) = status else { return self.say(caller, "answer lost".into()) };
         let rejected = token.filter(|_| self.given.rejects.contains(&status));
         let Some(token) = rejected else { return self.say(caller, format!("answer {status}")) };
         let once = self.callers[caller].call == Call::Request { once: true };
-        if once || self.callers[caller].sendings > 1 {
+        if once || self.callers[caller].attempts > 1 {
             self.say(caller, format!("answer {status}"));
             return self.change(|turn| turn.mark_rejected(token.id()));
         }
         self.ask(caller, Demand::Rejected(token.id()), Some(status));
     }
 
-    fn carry_out(&mut self, mut effects: Effects) {
+    fn perform_effects(&mut self, mut effects: Effects) {
         if effects.publish {
             self.published = self.machine.snapshot(self.now);
         }
@@ -287,10 +248,10 @@ impl Harness {
             self.resume(flight, &outcome);
         }
         if let Some(start) = effects.start.take() {
-            let (ticket, cx) = *start;
+            let (info, cx) = *start;
             let limit = self.now.monotonic + nanos_of(self.given.limit);
-            self.flights.push(Task { ticket: ticket.clone(), phase: Phase::Asking, limit, stalled: false });
-            self.called(&ticket, &cx);
+            self.flights.push(Task { info: info.clone(), phase: Phase::Calling, limit, stalled: false });
+            self.called(&info, &cx);
         }
         if let Some(order) = effects.save.take() {
             self.seen.saved.push(shown(&order.token));
@@ -308,10 +269,10 @@ impl Harness {
                 _ => self.change(|turn| turn.revocation_ended(Ok(()))),
             }
         }
-        self.look_after_endings();
+        self.check_waits();
     }
 
-    fn called(&mut self, ticket: &FlightInfo, cx: &RefreshContext) {
+    fn called(&mut self, info: &FlightInfo, cx: &RefreshContext) {
         self.seen.asked.push(format!("{} {}", cx.refresh_token().unwrap_or("-"), reason(cx.reason())));
         if let Some(auto) = self.given.auto_endpoint.clone() {
             let next = self.machine.epoch.generation + 1;
@@ -319,7 +280,7 @@ impl Harness {
                 Action::Gives(spec) => Action::Gives(spec.fill(next)),
                 other => other,
             };
-            let at = self.flights.iter().position(|task| task.ticket.id == ticket.id).unwrap();
+            let at = self.flights.iter().position(|task| task.info.id == info.id).unwrap();
             self.refresher_says(at, &action);
         }
     }
@@ -333,7 +294,7 @@ impl Harness {
                 continue;
             }
             match outcome.resume(&wait) {
-                Some(Ok(token)) => self.give(caller, token),
+                Some(Ok(token)) => self.use_token(caller, token),
                 Some(Err(error)) => self.fail(caller, &error, held, true),
                 None => {
                     let (now, can_start, waiters) = (self.now, self.given.runtime, self.waiting());
@@ -344,28 +305,28 @@ impl Harness {
                         self.say(caller, "wait".into());
                     }
                     self.decided(caller, decision, held, deadline, true);
-                    self.carry_out(effects);
+                    self.perform_effects(effects);
                 }
             }
         }
     }
 
     fn refresher_says(&mut self, at: usize, action: &Action) {
-        let ticket = self.flights[at].ticket.clone();
+        let info = self.flights[at].info.clone();
         let mut effects = Effects::default();
         match action {
             Action::Gives(spec) => {
-                let token = token_of(spec);
+                let token = spec.token();
                 self.save_in_flight(at, token);
             }
             Action::Fails(failure) => {
-                let error = error_of(failure);
-                let again = self.machine.turn(self.now, 0, &mut effects).on_failure(&ticket, &error);
-                self.carry_out(effects);
+                let error = failure.error();
+                let again = self.machine.turn(self.now, 0, &mut effects).on_failure(&info, &error);
+                self.perform_effects(effects);
                 match again {
-                    Some((ticket, cx)) => {
-                        self.flights[at].ticket = ticket.clone();
-                        self.called(&ticket, &cx);
+                    Some((info, cx)) => {
+                        self.flights[at].info = info.clone();
+                        self.called(&info, &cx);
                     }
                     None => self.land(at, FlightEnd::Failed(error)),
                 }
@@ -376,10 +337,10 @@ impl Harness {
     }
 
     fn save_in_flight(&mut self, at: usize, token: Token) {
-        let ticket = self.flights[at].ticket.clone();
+        let info = self.flights[at].info.clone();
         let mut effects = Effects::default();
-        let saving = self.machine.turn(self.now, 0, &mut effects).on_response(&ticket, &token);
-        self.carry_out(effects);
+        let saving = self.machine.turn(self.now, 0, &mut effects).on_response(&info, &token);
+        self.perform_effects(effects);
         match saving {
             Saving::Now(order) => {
                 let order = *order;
@@ -404,14 +365,14 @@ impl Harness {
         let task = self.flights.remove(at);
         let mut effects = Effects::default();
         let waiters = self.waiting();
-        self.machine.turn(self.now, waiters, &mut effects).land(&task.ticket, landing);
-        self.carry_out(effects);
+        self.machine.turn(self.now, waiters, &mut effects).land(&task.info, landing);
+        self.perform_effects(effects);
     }
 
     /// The flight that the session knows of.
     fn current(&self) -> usize {
         let id = self.machine.flights.current.as_ref().expect("a flight runs").info.id;
-        self.flights.iter().position(|task| task.ticket.id == id).unwrap()
+        self.flights.iter().position(|task| task.info.id == id).unwrap()
     }
 
     fn end_flight_save(&mut self, at: usize, ok: bool) {
@@ -425,7 +386,7 @@ impl Harness {
         self.change(|turn| turn.save_ended(version, result(ok)));
         let waits = |task: &Task| matches!(task.phase, Phase::WaitingForSave(_));
         if let Some(at) = self.flights.iter().position(waits) {
-            let Phase::WaitingForSave(token) = std::mem::replace(&mut self.flights[at].phase, Phase::Asking)
+            let Phase::WaitingForSave(token) = std::mem::replace(&mut self.flights[at].phase, Phase::Calling)
             else {
                 unreachable!("it was just found")
             };
@@ -443,7 +404,7 @@ impl Harness {
         self.end_flight_save(at, ok);
     }
 
-    fn look_after_endings(&mut self) {
+    fn check_waits(&mut self) {
         for mut shutdown in std::mem::take(&mut self.shutdowns) {
             if self.machine.is_at_rest() {
                 let mut effects = Effects::default();
@@ -451,7 +412,7 @@ impl Harness {
                 if saves {
                     shutdown.tried = true;
                     self.shutdowns.push(shutdown);
-                    self.carry_out(effects);
+                    self.perform_effects(effects);
                 } else {
                     let end = if self.machine.is_unsaved() { "unsaved" } else { "done" };
                     self.say_of(&shutdown.who, end);
@@ -487,7 +448,7 @@ impl Harness {
         if let Some(at) = self.flights.iter().position(due) {
             let task = &self.flights[at];
             let landing = match &task.phase {
-                Phase::Asking => FlightEnd::Lost(Lost::TimedOut),
+                Phase::Calling => FlightEnd::Lost(Lost::TimedOut),
                 Phase::WaitingForSave(answer) => {
                     FlightEnd::Response(answer.clone(), Save::Tried(answer.clone(), result(false)))
                 }
@@ -537,7 +498,7 @@ impl Harness {
     fn change<T>(&mut self, step: impl FnOnce(&mut Turn<'_>) -> T) -> T {
         let mut effects = Effects::default();
         let result = step(&mut self.machine.turn(self.now, 0, &mut effects));
-        self.carry_out(effects);
+        self.perform_effects(effects);
         result
     }
 }
@@ -567,7 +528,7 @@ impl Driver for Harness {
                     let call = if untouched { Call::Untouched } else { Call::Request { once } };
                     let caller = self.join(&who, call);
                     if let Some(patience) = patience {
-                        self.callers[caller].patience = nanos_of(patience);
+                        self.callers[caller].timeout = nanos_of(patience);
                     }
                     if untouched {
                         self.say(caller, if own { "own" } else { "bare" }.into());
@@ -595,9 +556,9 @@ impl Driver for Harness {
             }
             Action::TokenAfter { who, of } => {
                 let of = self.members(&of)[0];
-                let stamp = self.callers[of].given.as_ref().expect("it was given a token").id();
+                let id = self.callers[of].given.as_ref().expect("it was given a token").id();
                 let caller = self.join(&who, Call::Token);
-                self.ask(caller, Demand::Rejected(stamp), None);
+                self.ask(caller, Demand::Rejected(id), None);
             }
             Action::Inside(inner) => {
                 let (Action::Call { who, .. } | Action::Token(who) | Action::RefreshNow(who)) = *inner else {
@@ -613,7 +574,7 @@ impl Driver for Harness {
             Action::Answer { who, status } => {
                 for caller in self.members(&who) {
                     if matches!(self.callers[caller].course, Course::Sent(_)) {
-                        self.answer(caller, status);
+                        self.respond(caller, status);
                     }
                 }
             }
@@ -624,7 +585,7 @@ impl Driver for Harness {
             Action::Gone => {
                 let at = self.current();
                 match &self.flights[at].phase {
-                    Phase::Asking => self.land(at, FlightEnd::Lost(Lost::Dropped)),
+                    Phase::Calling => self.land(at, FlightEnd::Lost(Lost::Dropped)),
                     _ => self.end_flight_save(at, false),
                 }
             }
@@ -640,12 +601,12 @@ impl Driver for Harness {
                 self.change(|turn| turn.revocation_ended(Ok(())));
             }
             Action::Set(spec) => {
-                if let Err(error) = self.change(|turn| turn.set(token_of(&spec))) {
+                if let Err(error) = self.change(|turn| turn.set(spec.token())) {
                     self.say_of("set", &format!("error {}", kind(&error)));
                 }
             }
             Action::SignIn(spec) => {
-                self.change(|turn| turn.sign_in(token_of(&spec)));
+                self.change(|turn| turn.sign_in(spec.token()));
             }
             Action::SignOut => drop(self.change(|turn| turn.sign_out())),
             Action::Invalidate(generation) => {
@@ -662,9 +623,9 @@ impl Driver for Harness {
             Action::Settled(who) => {
                 self.say_of(&who, "wait");
                 self.settling.push(who);
-                self.look_after_endings();
+                self.check_waits();
             }
-            Action::Wall(seconds) => self.now.wall += nanos_of(seconds),
+            Action::Wall(step) => self.now.wall += nanos_of(step),
             Action::Look => {}
         }
     }
@@ -701,7 +662,7 @@ impl Driver for Harness {
     }
 
     fn most_sendings(&self) -> usize {
-        self.callers.iter().map(|caller| caller.sendings).max().unwrap_or(0)
+        self.callers.iter().map(|caller| caller.attempts).max().unwrap_or(0)
     }
 }
 

@@ -22,7 +22,7 @@ enum Event {
     Asked,
     /// A rejection of a token that was given out: which one of them.
     Rejected(prop::sample::Index),
-    Answer {
+    Response {
         life: Option<u32>,
         rotates: bool,
         same: bool,
@@ -48,7 +48,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Asked),
         3 => any::<prop::sample::Index>().prop_map(Event::Rejected),
         5 => (prop::option::weighted(0.9, 0..700_u32), any::<bool>(), prop::bool::weighted(0.1))
-            .prop_map(|(life, rotates, same)| Event::Answer { life, rotates, same }),
+            .prop_map(|(life, rotates, same)| Event::Response { life, rotates, same }),
         3 => (0..4_u8).prop_map(Event::Fail),
         1 => (0..4_u8).prop_map(Event::Lose),
         1 => any::<u8>().prop_map(Event::Late),
@@ -134,7 +134,7 @@ impl Model {
             self.given.push(token.clone());
         }
         if let Ok(Decision::Wait(wait)) = &decision {
-            let flight = self.machine.flights.current.as_ref().expect("whoever waits, waits for a flight");
+            let flight = self.machine.flights.current.as_ref().expect("a waiter waits for a flight");
             assert_eq!(flight.info.id, wait.flight);
         }
         self.after(effects);
@@ -142,7 +142,7 @@ impl Model {
 
     fn after(&mut self, mut effects: Effects) {
         if let Some(start) = effects.start.take() {
-            let (ticket, cx) = *start;
+            let (info, cx) = *start;
             assert!(!self.shut_down, "a flight began after the shutdown");
             assert!(!self.signed_out);
             if let Some(refresh_token) = cx.refresh_token() {
@@ -151,7 +151,7 @@ impl Model {
             if let Some(not_before) = self.not_before.take() {
                 assert!(self.now.since(not_before) >= 0, "asked before the backoff's end");
             }
-            self.flights.push((ticket, None));
+            self.flights.push((info, None));
         }
         if let Some(order) = effects.save.take() {
             assert!(self.saving.is_none(), "two saves at once");
@@ -176,16 +176,15 @@ impl Model {
     /// The current flight lands, or with `late` one that was abandoned.
     fn land(&mut self, landing: impl FnOnce(&mut Self, &FlightInfo) -> FlightEnd, late: bool) {
         let running = self.machine.flights.current.as_ref().map(|flight| flight.info.id);
-        let Some(at) = self.flights.iter().position(|(ticket, _)| (Some(ticket.id) != running) == late)
-        else {
+        let Some(at) = self.flights.iter().position(|(info, _)| (Some(info.id) != running) == late) else {
             return;
         };
-        let (ticket, answer) = self.flights.remove(at);
+        let (info, answer) = self.flights.remove(at);
         let landing = match answer {
             Some(answer) => FlightEnd::Response(answer.clone(), Save::Tried(answer, result(false))),
-            None => landing(self, &ticket),
+            None => landing(self, &info),
         };
-        let ours = ticket.epoch.sign_in.get() == self.sign_in && self.refresh_token() == ticket.presented;
+        let ours = info.epoch.sign_in.get() == self.sign_in && self.refresh_token() == info.presented;
         let had_brought = self.machine.flights.has_successor();
         let before = self.machine.epoch.generation;
         let brought = match &landing {
@@ -193,15 +192,15 @@ impl Model {
             _ => None,
         };
         let mut effects = Effects::default();
-        self.machine.turn(self.now, 0, &mut effects).land(&ticket, landing);
+        self.machine.turn(self.now, 0, &mut effects).land(&info, landing);
         if !ours {
             assert_eq!(
                 self.machine.epoch.generation, before,
                 "a result that is not wanted changed the token"
             );
-        } else if brought.is_some() && brought != ticket.presented && !(late && had_brought) {
+        } else if brought.is_some() && brought != info.presented && !(late && had_brought) {
             assert_eq!(self.refresh_token(), brought, "a rotated token was lost");
-            self.spent.extend(ticket.presented.as_ref().map(|spent| spent.expose().to_owned()));
+            self.spent.extend(info.presented.as_ref().map(|spent| spent.expose().to_owned()));
         }
         let left = self.machine.grant.as_ref().and_then(|grant| grant.backoff.time_left(self.now));
         // But for the end of a valid token, which is known to the machine alone, as is what a late answer changes.
@@ -235,7 +234,7 @@ impl Model {
                     self.demand(Demand::Rejected(id));
                 }
             }
-            Event::Answer { life, rotates, same } => self.answer(life, rotates, same),
+            Event::Response { life, rotates, same } => self.respond(life, rotates, same),
             Event::Fail(kind) => self.fail(kind),
             Event::Lose(how) => {
                 let lost =
@@ -310,25 +309,25 @@ impl Model {
         assert!(self.machine.grant.as_ref().is_none_or(|grant| grant.backoff.failures == 0));
     }
 
-    fn answer(&mut self, life: Option<u32>, rotates: bool, same: bool) {
+    fn respond(&mut self, life: Option<u32>, rotates: bool, same: bool) {
         let Some(flight) = &self.machine.flights.current else { return };
-        let ticket = flight.info.clone();
+        let info = flight.info.clone();
         let mut token = self.token(life, rotates);
         match self.machine.grant.as_ref().and_then(|grant| grant.held.as_ref()) {
             Some(held) if same => token = Token::builder(held.token.access_token()).build().unwrap(),
             _ => {}
         }
         let mut effects = Effects::default();
-        let saving = self.machine.turn(self.now, 0, &mut effects).on_response(&ticket, &token);
+        let saving = self.machine.turn(self.now, 0, &mut effects).on_response(&info, &token);
         self.after(effects);
         match saving {
             Saving::Now(order) => {
                 assert!(self.saving.is_none(), "two saves at once");
-                assert!(order.refresh_secret().is_some() || ticket.presented.is_none(), "carried over");
+                assert!(order.refresh_secret().is_some() || info.presented.is_none(), "carried over");
                 self.land(|_, _| FlightEnd::Response(token, Save::Tried(*order, result(rotates))), false);
             }
             Saving::After => {
-                let at = self.flights.iter().position(|(known, _)| known.id == ticket.id).unwrap();
+                let at = self.flights.iter().position(|(known, _)| known.id == info.id).unwrap();
                 self.flights[at].1 = Some(token);
             }
             Saving::None => self.land(|_, _| FlightEnd::Response(token, Save::NotTried), false),
@@ -341,7 +340,7 @@ impl Model {
 
     fn fail(&mut self, kind: u8) {
         let Some(flight) = &self.machine.flights.current else { return };
-        let ticket = flight.info.clone();
+        let info = flight.info.clone();
         let error = match kind {
             0 => RefreshError::transient("t").with_retry_after(std::time::Duration::from_secs(7)),
             1 => RefreshError::outcome_unknown("u"),
@@ -349,11 +348,11 @@ impl Model {
             _ => RefreshError::grant_ended("e"),
         };
         let mut effects = Effects::default();
-        let again = self.machine.turn(self.now, 0, &mut effects).on_failure(&ticket, &error);
+        let again = self.machine.turn(self.now, 0, &mut effects).on_failure(&info, &error);
         match again {
             Some((again, cx)) => {
                 assert!(error.is_outcome_unknown());
-                assert_eq!(again.id, ticket.id);
+                assert_eq!(again.id, info.id);
                 assert_eq!(cx.reason(), RefreshReason::Repeated);
             }
             None => self.land(|_, _| FlightEnd::Failed(error), false),
