@@ -342,3 +342,28 @@ impl fmt::Debug for Session {
         debug.finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use super::*;
+    use crate::{refresh::RefreshError, refresh_fn};
+
+    /// That it changes nothing follows from its types: it reads through a shared reference.
+    #[test]
+    fn d34_debug_does_not_wait_for_the_lock() {
+        let refresher = refresh_fn(|_| async { Err(RefreshError::transient("not called")) });
+        let session = Session::builder(refresher).build();
+        let (sender, formatted) = mpsc::channel();
+        let locked = session.shared.lock();
+        thread::spawn({
+            let session = session.clone();
+            move || sender.send(format!("{session:?}"))
+        });
+        // The timeout only ends a test that would hang.
+        let formatted = formatted.recv_timeout(Duration::from_secs(60));
+        drop(locked);
+        assert!(formatted.is_ok_and(|formatted| formatted.contains("<locked>")));
+    }
+}

@@ -119,18 +119,6 @@ async fn d34_a_watch_ends_with_its_session() {
     assert_eq!(watch.status().generation(), 1, "the last status that was seen");
 }
 
-/// Reading the clock would move the machine, and a lock that is held would never be released.
-#[tokio::test(start_paused = true)]
-async fn d34_debug_neither_waits_nor_changes_anything() {
-    let (refresher, _endpoint) = endpoint();
-    let clock = clock();
-    let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock.clone()).build();
-    let mut watch = session.watch();
-    clock.step(std::time::Duration::from_secs(3600));
-    assert!(format!("{session:?}").contains("Expired"), "{session:?}");
-    assert_pending!(task::spawn(watch.changed()).poll());
-}
-
 #[tokio::test(start_paused = true)]
 async fn p01_a_waiter_that_demands_again_is_counted_once() {
     use std::sync::{Arc, Mutex, OnceLock};
