@@ -113,7 +113,9 @@
 //!
 //! - Another HTTP library, or a WebSocket: [`Session::token`], and [`Session::token_after_rejection`] after a
 //!   401.
-//! - Store each new token: [`SessionBuilder::save_with`].
+//! - Store each new token, and erase it after a sign-out: [`SessionBuilder::save_with`].
+//! - A token that lasts for a long job, upload or stream: [`MinLifetime`] on its request,
+//!   [`Session::token_with`] without the layer.
 //! - Ask the user to sign in again: [`Session::watch`].
 //! - Short-lived programs: disable [`refresh_early`](SessionBuilder::refresh_early), or call
 //!   [`Session::shutdown`] before exiting.
@@ -172,11 +174,11 @@ pub use refresh::{
     refresher::{Refresher, refresh_fn},
 };
 pub use request::{
-    options::{SkipAuth, WaitTimeout},
+    options::{MinLifetime, SkipAuth, WaitTimeout},
     rejection, replay,
 };
 pub use service::Auth;
-pub use session::{Session, SessionBuilder, Status, Watch};
+pub use session::{Session, SessionBuilder, Status, TokenOptions, Watch};
 pub use token::{access::AccessToken, builder::TokenBuilder, value::Token};
 
 // The README's examples need these features.

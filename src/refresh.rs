@@ -16,6 +16,6 @@ pub use map_err::MapErr;
 pub use refresher::{AnyRefresher, RefreshFn};
 pub use timeout::Timeout;
 
-pub(crate) use context::RefreshContext;
+pub(crate) use context::{IsWanted, RefreshContext};
 pub(crate) use error::{FailureKind, RefreshError};
 pub(crate) use refresher::Refresher;

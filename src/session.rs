@@ -8,6 +8,7 @@ mod hooks;
 #[cfg(feature = "tracing")]
 mod log;
 mod machine;
+mod options;
 mod published;
 mod reentrancy;
 mod shared;
@@ -16,12 +17,14 @@ mod watch;
 
 use std::{
     fmt,
-    future::{Future, poll_fn},
+    future::poll_fn,
     pin::pin,
     sync::{Arc, TryLockError, atomic::Ordering},
     task::Poll,
     time::Duration,
 };
+
+use futures_util::future::{Either, select};
 
 use crate::{
     challenge::Challenges,
@@ -35,8 +38,13 @@ use shared::Shared;
 
 pub use builder::SessionBuilder;
 pub use machine::Status;
+pub use options::TokenOptions;
 pub use watch::Watch;
-pub(crate) use {driver::Demanded, machine::Demand, shared::WaitLimits, waiter::Waiter};
+pub(crate) use {
+    driver::Demanded,
+    machine::{Demand, WaitLimits},
+    waiter::Waiter,
+};
 
 /// A credential that is shared and kept valid.
 ///
@@ -93,7 +101,44 @@ impl Session {
         if let Some(token) = self.with_published(AccessToken::clone) {
             return Ok(token);
         }
-        self.wait_for(Demand::New).await
+        self.wait_for(Demand::New, self.limits()).await
+    }
+
+    /// Returns a valid token, as [`token`](Self::token), with options of this call.
+    ///
+    /// # Examples
+    ///
+    /// A job of twenty minutes needs a token that lasts that long:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_reauth::{RefreshContext, Session, TokenOptions, Token, refresh_fn};
+    ///
+    /// # tokio_test::block_on(async {
+    /// let lasting = |name, seconds| Token::builder(name).expires_in(Duration::from_secs(seconds)).build();
+    /// let refresher = refresh_fn(move |_: RefreshContext| async move { Ok(lasting("A2", 3600)?) });
+    /// let session = Session::builder(refresher).token(lasting("A1", 600)?).build();
+    ///
+    /// assert_eq!(session.token().await?.secret(), "A1");
+    /// let options = TokenOptions::new().min_lifetime(Duration::from_secs(20 * 60));
+    /// assert_eq!(session.token_with(options).await?.secret(), "A2");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`token`](Self::token). A valid token is returned even if it doesn't last as long as asked for.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`token`](Self::token).
+    pub async fn token_with(&self, options: TokenOptions) -> Result<AccessToken, Error> {
+        let limits = options.limits(self.limits());
+        match self.published_for(&limits) {
+            Some(token) => Ok(token),
+            None => self.wait_for(Demand::New, limits).await,
+        }
     }
 
     /// Reports that a server rejected `rejected`, and returns a newer token.
@@ -111,7 +156,7 @@ impl Session {
     ///
     /// As [`token`](Self::token). The token stays marked as rejected.
     pub async fn token_after_rejection(&self, rejected: &AccessToken) -> Result<AccessToken, Error> {
-        self.wait_for(Demand::Rejected(rejected.id())).await
+        self.wait_for(Demand::Rejected(rejected.id()), self.limits()).await
     }
 
     /// Returns the token that [`token`](Self::token) would return immediately. Never starts a refresh or
@@ -142,7 +187,7 @@ impl Session {
     ///
     /// As [`token`](Self::token).
     pub async fn refresh(&self) -> Result<AccessToken, Error> {
-        self.wait_for(Demand::Requested).await
+        self.wait_for(Demand::Requested, self.limits()).await
     }
 
     /// Ends a running backoff, including a `Retry-After`.
@@ -232,33 +277,32 @@ impl Session {
         let mut timer = shared.clock.sleep(timeout).map_err(|_| Error::new(ErrorKind::MissingRuntime))?;
         let mut has_retried = false;
         loop {
-            let mut changed = pin!(shared.changed());
-            let done = shared.turn(|turn| {
-                if !turn.is_at_rest() {
-                    return None;
-                }
-                if !has_retried && turn.save_now() {
-                    has_retried = true;
-                    return None;
-                }
-                Some(turn.is_unsaved())
+            let changed = shared.changed();
+            let (done, next_timeout) = shared.turn(|turn| {
+                let done = match () {
+                    () if !turn.is_at_rest() => None,
+                    () if !has_retried && turn.save_now() => {
+                        has_retried = true;
+                        None
+                    }
+                    () => Some(turn.is_unsaved()),
+                };
+                (done, turn.next_timeout())
             });
             match done {
                 Some(true) => return Err(Error::new(ErrorKind::Unsaved)),
                 Some(false) => return Ok(()),
                 None => {}
             }
-            let timed_out = poll_fn(|cx| match changed.as_mut().poll(cx) {
-                Poll::Ready(()) => Poll::Ready(false),
-                Poll::Pending => timer.as_mut().poll(cx).map(|()| true),
-            });
-            if timed_out.await {
+            let mut changed = pin!(changed);
+            let changed = select(&mut changed, shared.sleep_or_forever(next_timeout));
+            if let Either::Right(_) = select(changed, &mut timer).await {
                 return Err(Error::new(ErrorKind::ShutdownTimeout));
             }
         }
     }
 
-    /// Waits until no refresh, save or revocation is in progress.
+    /// Waits until no refresh, save or revocation is in progress, or they are past their timeouts.
     ///
     /// Returns immediately when called from the refresher or a hook.
     ///
@@ -268,10 +312,11 @@ impl Session {
     pub async fn idle(&self) {
         while !is_entered(self.shared.id()) {
             let changed = self.shared.changed();
-            if self.shared.lock().machine.is_idle() {
-                return;
-            }
-            changed.await;
+            let now = self.shared.now();
+            let Some(left) = self.shared.lock().machine.next_timeout(now) else { return };
+            select(pin!(changed), self.shared.sleep_or_forever(Some(left))).await;
+            // What is driven ends by its own timer, which fires at the same time.
+            yield_once().await;
         }
     }
 
@@ -289,6 +334,17 @@ impl Session {
     /// Fails if the session was signed out, or signed in again, since `epoch`.
     pub(crate) fn check(&self, epoch: Epoch) -> Result<(), Error> {
         self.shared.lock().machine.check(epoch)
+    }
+
+    /// Demands a token for a new request.
+    pub(crate) fn demand_new(&self, limits: WaitLimits) -> Result<Demanded, Error> {
+        // Without a minimum lifetime, the caller has looked already.
+        if limits.min_lifetime > 0 {
+            if let Some(token) = self.published_for(&limits) {
+                return Ok(Demanded::Use(token));
+            }
+        }
+        self.demand(Demand::New, limits, None)
     }
 
     pub(crate) fn demand(
@@ -317,12 +373,32 @@ impl Session {
         self.shared.limits
     }
 
-    async fn wait_for(&self, demand: Demand) -> Result<AccessToken, Error> {
-        match self.demand(demand, self.limits(), None)? {
+    /// The token that can be used immediately and has the minimum lifetime.
+    fn published_for(&self, limits: &WaitLimits) -> Option<AccessToken> {
+        let now = self.now();
+        let lasts = |token: &AccessToken| token.time_left(now) >= limits.min_lifetime;
+        self.shared.with_published(now, |token| lasts(token).then(|| token.clone())).flatten()
+    }
+
+    async fn wait_for(&self, demand: Demand, limits: WaitLimits) -> Result<AccessToken, Error> {
+        match self.demand(demand, limits, None)? {
             Demanded::Use(token) => Ok(token),
             Demanded::Wait(mut waiter) => poll_fn(|cx| waiter.poll(cx)).await,
         }
     }
+}
+
+/// Lets other tasks of a current-thread runtime run that have been woken.
+async fn yield_once() {
+    let mut has_yielded = false;
+    poll_fn(|cx| match std::mem::replace(&mut has_yielded, true) {
+        true => Poll::Ready(()),
+        false => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 impl fmt::Debug for Session {

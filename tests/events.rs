@@ -68,9 +68,11 @@ async fn b63_each_log_line_has_its_message_and_generation() {
     let refresh = spawn_refresh(&session);
     endpoint.next_call().await.fail(RefreshError::grant_ended("invalid_grant"));
     refresh.await.unwrap().unwrap_err();
+    run_pending_tasks().await;
     session.sign_in(token("B1 Q1 600"));
     session.mark_rejected(&session.try_token().unwrap());
     let _ = session.sign_out();
+    session.idle().await;
 
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let mut lines = log.lines();
@@ -80,14 +82,17 @@ async fn b63_each_log_line_has_its_message_and_generation() {
         (1, "waiting for token refresh"),
         (1, "token refresh failed"),
         (1, "token refresh started"),
-        (1, "failed to save token, will retry"),
+        (2, "failed to save token, will retry"),
         (2, "token refreshed"),
         (3, "token set"),
+        (3, "failed to save token, will retry"),
         (3, "token refresh started refresh.reason=Requested"),
         (3, "grant no longer valid, user must sign in again"),
         (4, "signed in"),
         (4, "access token rejected"),
         (4, "signed out"),
+        (4, "failed to save token, will retry"),
+        (4, "failed to save token, will retry"),
     ] {
         let line = lines.next().unwrap_or_else(|| panic!("no line for {words:?} in\n{log}"));
         let (message, reason) = words.split_once(" refresh.").unwrap_or((words, ""));

@@ -21,7 +21,9 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header::AUTHORIZATION};
-use scenario::{Action, Driver, Given, Hook, Seen, Standing, Start, event, kind, reason, seconds, shown};
+use scenario::{
+    Action, Driver, Given, Hook, Options, Seen, Standing, Start, event, kind, reason, saved, seconds, shown,
+};
 use tokio::{
     runtime::Runtime,
     sync::oneshot,
@@ -30,7 +32,8 @@ use tokio::{
 };
 use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_reauth::{
-    AccessToken, AuthLayer, Error, RefreshContext, RefreshError, Session, SkipAuth, Token, WaitTimeout,
+    AccessToken, AuthLayer, Error, MinLifetime, RefreshContext, RefreshError, Session, SkipAuth, Token,
+    TokenOptions, WaitTimeout,
     event::{EventKind, Ineffective},
     future::AuthReport,
     refresh::RefreshReason,
@@ -41,11 +44,13 @@ use tower_reauth::{
 };
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type Unpolled = Arc<Mutex<Vec<Arc<Mutex<Control>>>>>;
 type Client = BoxCloneSyncService<Request<Bytes>, Response<Bytes>, BoxError>;
 
 /// The session, the layer and their environment.
 struct Layered {
     runtime: Runtime,
+    unpolled: Unpolled,
     start: Instant,
     clock: TestClock,
     session: Session,
@@ -62,6 +67,8 @@ struct Observed {
     /// The refresher's calls without a response, the oldest first.
     calls: Vec<(Arc<Mutex<Control>>, oneshot::Sender<Command>)>,
     saves: Vec<oneshot::Sender<Result<(), &'static str>>>,
+    /// Those in a task that nobody drives.
+    stalled_saves: Vec<oneshot::Sender<Result<(), &'static str>>>,
     revocations: Vec<oneshot::Sender<()>>,
     attempts: BTreeMap<(String, usize), usize>,
     generation: u64,
@@ -103,6 +110,8 @@ struct Controlled {
 struct TestSpawner {
     ready: bool,
     runtime: tokio::runtime::Handle,
+    /// The tasks that haven't been polled, if they are only at the step `polled`.
+    unpolled: Option<Unpolled>,
 }
 
 thread_local! {
@@ -140,7 +149,12 @@ impl Spawner for TestSpawner {
         if !self.ready {
             return Err(NoRuntime);
         }
-        self.runtime.spawn(Controlled { task: Some(task), control: Arc::default() });
+        let control = Arc::<Mutex<Control>>::default();
+        if let Some(unpolled) = &self.unpolled {
+            control.lock().unwrap().stalled = true;
+            unpolled.lock().unwrap().push(Arc::clone(&control));
+        }
+        self.runtime.spawn(Controlled { task: Some(task), control });
         Ok(())
     }
 
@@ -230,7 +244,7 @@ async fn serve(
 fn session_of(
     given: &Given,
     clock: &TestClock,
-    runtime: &Runtime,
+    spawner: TestSpawner,
     observed: &Arc<Mutex<Observed>>,
 ) -> Session {
     let refresher = {
@@ -280,13 +294,14 @@ fn session_of(
     };
     let mut builder = Session::builder(refresher)
         .clock(clock.clone())
-        .spawner(TestSpawner { ready: given.runtime, runtime: runtime.handle().clone() })
-        .refresh_early(given.early)
+        .spawner(spawner)
+        .refresh_early(given.refresh_early)
         .jitter(given.jitter)
         .random_seed(given.seed)
-        .wait_timeout(seconds(given.patience))
-        .rejection_wait(seconds(given.new_wait))
-        .refresh_timeout(seconds(given.limit))
+        .wait_timeout(seconds(given.wait_timeout))
+        .wait_through_backoff(given.wait_through_backoff)
+        .rejection_wait(seconds(given.rejection_wait))
+        .refresh_timeout(seconds(given.refresh_timeout))
         .save_timeout(seconds(given.save_timeout));
     builder = match &given.start {
         Start::Empty => builder,
@@ -303,13 +318,13 @@ fn session_of(
     if let Some(most) = given.max_waiters {
         builder = builder.max_waiters(most);
     }
-    if let Some(save) = given.save {
+    if let Some(hook) = given.save {
         let observed = Arc::clone(observed);
-        builder = builder.save_with(move |token: Token| {
+        builder = builder.save_with(move |token: Option<Token>| {
             let (sender, receiver) = oneshot::channel();
             let mut observed = observed.lock().unwrap();
-            observed.seen.saved.push(shown(&token));
-            match save {
+            observed.seen.saved.push(saved(token.as_ref()));
+            match hook {
                 Hook::Ok => sender.send(Ok(())).unwrap(),
                 Hook::Fails => sender.send(Err("fails")).unwrap(),
                 Hook::Held => observed.saves.push(sender),
@@ -357,12 +372,18 @@ impl Layered {
         let clock = TestClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
         let observed = Arc::<Mutex<Observed>>::default();
         observed.lock().unwrap().generation = u64::from(matches!(given.start, Start::Token(_)));
-        let session = session_of(given, &clock, &runtime, &observed);
+        let unpolled = Unpolled::default();
+        let spawner = TestSpawner {
+            ready: given.runtime,
+            runtime: runtime.handle().clone(),
+            unpolled: given.late_start.then(|| Arc::clone(&unpolled)),
+        };
+        let session = session_of(given, &clock, spawner, &observed);
         let (server, auto) = (Arc::clone(&observed), given.auto_server);
         let server = service_fn(move |request| serve(Arc::clone(&server), auto, request));
         let rejects = given.rejects.clone();
         let layer = AuthLayer::from_session(session.clone())
-            .allow_unauthenticated(given.bare)
+            .allow_unauthenticated(given.allow_unauthenticated)
             .rejection_rule(rejection_fn(move |head| match rejects.contains(&head.status().as_u16()) {
                 true => Verdict::reject(),
                 false => Verdict::Accept,
@@ -372,6 +393,7 @@ impl Layered {
         drop(entered);
         let this = Self {
             runtime,
+            unpolled,
             start,
             clock,
             session,
@@ -426,9 +448,9 @@ impl Layered {
         });
     }
 
-    fn call(&self, who: &str, once: bool, no_token: bool, own: bool, patience: Option<f64>) {
+    fn call(&self, who: &str, once: bool, skip_auth: bool, own: bool, options: Options) {
         let caller = self.observed.lock().unwrap().join(who);
-        let request = request(caller, no_token, own, patience);
+        let request = request(caller, skip_auth, own, options);
         let client = if once { &self.client_without_replay } else { &self.client };
         let response = client.clone().oneshot(request);
         let observed = Arc::clone(&self.observed);
@@ -451,20 +473,31 @@ impl Layered {
     }
 }
 
-fn request(caller: usize, no_token: bool, own: bool, patience: Option<f64>) -> Request<Bytes> {
+fn request(caller: usize, skip_auth: bool, own: bool, options: Options) -> Request<Bytes> {
     let mut request = Request::new(Bytes::from_static(b"body"));
     *request.uri_mut() = "https://api.example.com/".parse().unwrap();
     request.extensions_mut().insert(CallerId(caller));
-    if no_token {
+    if skip_auth {
         request.extensions_mut().insert(SkipAuth);
     }
     if own {
         request.headers_mut().insert(AUTHORIZATION, "Basic own".parse().unwrap());
     }
-    if let Some(patience) = patience {
-        request.extensions_mut().insert(WaitTimeout::new(seconds(patience)));
+    if let Some(timeout) = options.timeout {
+        request.extensions_mut().insert(WaitTimeout::new(seconds(timeout)));
+    }
+    if let Some(lifetime) = options.min {
+        request.extensions_mut().insert(MinLifetime::new(seconds(lifetime)));
     }
     request
+}
+
+fn token_options(options: Options) -> TokenOptions {
+    let token_options = TokenOptions::new().min_lifetime(seconds(options.min.unwrap_or_default()));
+    match options.timeout {
+        Some(timeout) => token_options.wait_timeout(seconds(timeout)),
+        None => token_options,
+    }
 }
 
 fn outcome(result: Result<Response<Bytes>, BoxError>) -> String {
@@ -472,11 +505,11 @@ fn outcome(result: Result<Response<Bytes>, BoxError>) -> String {
         Ok(response) => {
             let report = response.extensions().get::<AuthReport>();
             let reason = report.and_then(AuthReport::error).map(|error| format!(" {}", kind(error)));
-            format!("answer {}{}", response.status().as_u16(), reason.unwrap_or_default())
+            format!("response {}{}", response.status().as_u16(), reason.unwrap_or_default())
         }
         Err(error) => match Error::find(&*error) {
             Some(error) => format!("error {}", kind(error)),
-            None => "answer lost".to_owned(),
+            None => "response lost".to_owned(),
         },
     }
 }
@@ -488,15 +521,21 @@ async fn inside(action: Action, session: Session, client: Client, observed: Arc<
         poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
     };
     let (who, outcome) = match action {
-        Action::Call { who, .. } => {
+        Action::Call { who, options, .. } => {
             let caller = observed.lock().unwrap().join(&who);
-            let response = client.oneshot(request(caller, false, false, None));
-            (who, at_once(Box::pin(async { outcome(response.await) })).await)
+            let response = client.oneshot(request(caller, false, false, options));
+            let polled = at_once(Box::pin(async { outcome(response.await) })).await;
+            if observed.lock().unwrap().callers[caller].response.is_some() {
+                // It was sent, and the server has recorded it.
+                return;
+            }
+            (who, polled)
         }
-        Action::Token(who) => {
-            (who, at_once(Box::pin(async move { token_outcome(session.token().await).0 })).await)
+        Action::Token(who, options) => {
+            let token = async move { token_outcome(session.token_with(token_options(options)).await).0 };
+            (who, at_once(Box::pin(token)).await)
         }
-        Action::RefreshNow(who) => {
+        Action::Refresh(who) => {
             (who, at_once(Box::pin(async move { token_outcome(session.refresh().await).0 })).await)
         }
         other => panic!("{other:?} isn't done inside"),
@@ -521,19 +560,24 @@ impl Driver for Layered {
         let _entered = handle.enter();
         let session = self.session.clone();
         match action.clone() {
-            Action::Call { who, count, once, no_token, own, patience } => {
+            Action::Call { who, count, once, skip_auth, own, options } => {
                 for _ in 0..count {
-                    self.call(&who, once, no_token, own, patience);
+                    self.call(&who, once, skip_auth, own, options);
                 }
             }
-            Action::Token(who) => self.token_caller(&who, async move { session.token().await }),
-            Action::RefreshNow(who) => self.token_caller(&who, async move { session.refresh().await }),
+            Action::Token(who, Options { timeout: None, min: None }) => {
+                self.token_caller(&who, async move { session.token().await });
+            }
+            Action::Token(who, options) => {
+                self.token_caller(&who, async move { session.token_with(token_options(options)).await });
+            }
+            Action::Refresh(who) => self.token_caller(&who, async move { session.refresh().await }),
             Action::Try(who) => {
                 let outcome =
                     session.try_token().map_or("none".into(), |token| format!("use {}", token.secret()));
                 self.observed.lock().unwrap().record_for(&who, outcome);
             }
-            Action::TokenAfter { who, of } => {
+            Action::TokenAfterRejection { who, of } => {
                 let rejected = {
                     let observed = self.observed.lock().unwrap();
                     let of = observed.members(&of)[0];
@@ -554,7 +598,7 @@ impl Driver for Layered {
                     }
                 }
             }
-            Action::Answer { who, status } => {
+            Action::Response { who, status } => {
                 let responses: Vec<_> = {
                     let mut observed = self.observed.lock().unwrap();
                     let members = observed.members(&who);
@@ -587,8 +631,23 @@ impl Driver for Layered {
                 let mut control = control.lock().unwrap();
                 control.gone = matches!(action, Action::Gone);
                 control.stalled = !control.gone;
+                if control.stalled {
+                    let mut observed = self.observed.lock().unwrap();
+                    let saves = std::mem::take(&mut observed.saves);
+                    observed.stalled_saves.extend(saves);
+                }
                 if let Some(waker) = control.waker.take() {
                     waker.wake();
+                }
+            }
+            Action::Polled => {
+                let unpolled = std::mem::take(&mut *self.unpolled.lock().unwrap());
+                for control in unpolled {
+                    let mut control = control.lock().unwrap();
+                    control.stalled = false;
+                    if let Some(waker) = control.waker.take() {
+                        waker.wake();
+                    }
                 }
             }
             Action::Late(inner) => {
@@ -614,21 +673,21 @@ impl Driver for Layered {
             }
             Action::SignIn(spec) => session.sign_in(spec.token()),
             Action::SignOut => drop(session.sign_out()),
-            Action::Invalidate(generation) => {
+            Action::MarkRejected(generation) => {
                 if let Some(token) = self.tokens.get(&generation) {
                     session.mark_rejected(token);
                 }
             }
-            Action::RetryNow => session.reset_backoff(),
-            Action::Shutdown { who, limit } => self.unit_caller(&who, async move {
-                match session.shutdown(seconds(limit)).await {
+            Action::ResetBackoff => session.reset_backoff(),
+            Action::Shutdown { who, timeout } => self.unit_caller(&who, async move {
+                match session.shutdown(seconds(timeout)).await {
                     Ok(()) => "done",
-                    Err(error) if error.is_shutdown_timeout() => "limit",
+                    Err(error) if error.is_shutdown_timeout() => "timeout",
                     Err(error) if error.is_unsaved() => "unsaved",
                     Err(error) => panic!("{error}"),
                 }
             }),
-            Action::Settled(who) => self.unit_caller(&who, async move {
+            Action::Idle(who) => self.unit_caller(&who, async move {
                 session.idle().await;
                 "done"
             }),
@@ -666,21 +725,21 @@ impl Driver for Layered {
                 () if !status.has_token() && !status.is_signed_out() => "empty",
                 () if status.is_fresh() => "fresh",
                 () if status.is_stale() => "stale",
-                () if status.is_rejected() => "refused",
+                () if status.is_rejected() => "rejected",
                 () if status.is_expired() => "expired",
                 () => "unknown",
             },
             generation: status.generation(),
             running: status.is_refreshing(),
-            ended: status.is_grant_ended(),
-            failures: status.consecutive_failures(),
+            grant_ended: status.is_grant_ended(),
+            failures: Some(status.consecutive_failures()),
             next,
             refresh: None,
             unsaved: status.is_unsaved(),
         }
     }
 
-    fn most_sendings(&self) -> usize {
+    fn most_attempts(&self) -> usize {
         self.observed.lock().unwrap().attempts.values().copied().max().unwrap_or(0)
     }
 
@@ -694,41 +753,16 @@ impl Driver for Layered {
     }
 }
 
-/// Runs the scenarios of one row, or all of them.
-fn run(row: Option<&str>) {
-    let mut failures = Vec::new();
-    let mut count = 0;
-    for scenario in scenario::scenarios() {
-        if row.is_some_and(|row| !scenario.rows.iter().any(|own| own == row)) {
-            continue;
-        }
-        count += 1;
-        let outcome = std::panic::catch_unwind(|| {
-            let mut layered = Layered::new(&scenario.given);
-            scenario::run(&scenario, &mut layered)
-        });
-        let difference = match outcome {
-            Ok(Ok(())) => continue,
-            Ok(Err(difference)) => difference,
-            Err(_) => "panicked".to_owned(),
-        };
-        failures.push(format!("{} {:?}\n    {difference}", scenario.name, scenario.rows));
-    }
-    println!("scenarios on the layer: {count} run, {} failed", failures.len());
-    assert!(count > 0, "no scenario has this row");
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
-}
-
 #[test]
 fn all_scenarios_hold_on_the_layer() {
-    run(None);
+    scenario::run_all("the layer", None, 10, Layered::new);
 }
 
 macro_rules! promises {
     ($($test:ident $row:literal)*) => {
         $(#[test]
         fn $test() {
-            run(Some($row));
+            scenario::run_all("the layer", Some($row), 1, Layered::new);
         })*
     };
 }

@@ -31,14 +31,6 @@ pub struct ErrorClassifier {
     statuses: Vec<(u16, FailureKind)>,
 }
 
-/// The classification of an error response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Classified {
-    pub(super) kind: FailureKind,
-    /// It can't be interpreted, and may last: the session slows down after several in a row.
-    pub(super) unexplained: bool,
-}
-
 // === impl ErrorClassifier ===
 
 impl ErrorClassifier {
@@ -70,11 +62,10 @@ impl ErrorClassifier {
         status: StatusCode,
         code: Option<&str>,
         has_retry_after: bool,
-    ) -> Classified {
-        let explained = |kind| Classified { kind, unexplained: false };
+    ) -> FailureKind {
         code.and_then(|code| self.classify_code(code))
             .or_else(|| last(&self.statuses, |known| *known == status.as_u16()))
-            .map_or_else(|| classify_status(status, has_retry_after), explained)
+            .unwrap_or_else(|| classify_status(status, has_retry_after))
     }
 
     /// The first known code, or else the first: some servers put the status's name beside the real code.
@@ -92,18 +83,6 @@ impl ErrorClassifier {
     }
 }
 
-// === impl Classified ===
-
-impl Classified {
-    /// The classification if there is no grant that could have ended.
-    pub(super) fn without_grant(self) -> Self {
-        match self.kind {
-            FailureKind::GrantEnded => Self { kind: FailureKind::Misconfigured, ..self },
-            _ => self,
-        }
-    }
-}
-
 fn last<K>(table: &[(K, FailureKind)], is: impl Fn(&K) -> bool) -> Option<FailureKind> {
     table.iter().rev().find(|(known, _)| is(known)).map(|(_, kind)| *kind)
 }
@@ -112,21 +91,19 @@ fn builtin_code(code: &str) -> Option<FailureKind> {
     CODES.iter().find(|(known, _)| known.eq_ignore_ascii_case(code)).map(|(_, kind)| *kind)
 }
 
-fn classify_status(status: StatusCode, has_retry_after: bool) -> Classified {
-    use FailureKind::{Misconfigured, OutcomeUnknown, Transient};
-    let (kind, unexplained) = match status.as_u16() {
+fn classify_status(status: StatusCode, has_retry_after: bool) -> FailureKind {
+    match status.as_u16() {
         // A server that asks to retry later hasn't processed the request.
-        _ if has_retry_after => (Transient, false),
+        _ if has_retry_after => FailureKind::Transient,
         // A gateway got no response, or the server failed while processing: the refresh token may be used up.
-        499 | 500 | 504 | 524 => (OutcomeUnknown, false),
-        408 | 425 | 429 => (Transient, false),
+        499 | 500 | 504 | 524 => FailureKind::OutcomeUnknown,
+        408 | 425 | 429 => FailureKind::Transient,
         // The form of the request is wrong, and will be the next time.
-        411 | 413 | 415 | 422 => (Misconfigured, true),
+        411 | 413 | 415 | 422 => FailureKind::Misconfigured,
         // A success gets here if its body reports an error.
-        200..=299 | 400..=498 => (Transient, true),
-        _ => (Transient, false),
-    };
-    Classified { kind, unexplained }
+        200..=299 | 400..=498 => FailureKind::Unexplained,
+        _ => FailureKind::Transient,
+    }
 }
 
 /// RFC 6749 §5.2, RFC 8707 §2, RFC 9449, OpenID Connect Core §3.1.2.6, and codes of single providers.
@@ -154,26 +131,22 @@ const CODES: [(&str, FailureKind); 16] = {
 
 #[cfg(test)]
 mod tests {
-    use FailureKind::{GrantEnded, Misconfigured, OutcomeUnknown, Transient};
+    use FailureKind::{GrantEnded, Misconfigured, OutcomeUnknown, Transient, Unexplained};
 
     use super::*;
 
-    fn classify(errors: &ErrorClassifier, status: u16, code: &str, retry_after: bool) -> (FailureKind, bool) {
+    fn classify(errors: &ErrorClassifier, status: u16, code: &str, retry_after: bool) -> FailureKind {
         let code = Some(code).filter(|code| !code.is_empty());
-        let class = errors.classify(StatusCode::from_u16(status).unwrap(), code, retry_after);
-        (class.kind, class.unexplained)
+        errors.classify(StatusCode::from_u16(status).unwrap(), code, retry_after)
     }
 
     #[test]
     fn c50_without_a_known_code_the_status_decides() {
         for (statuses, expected) in [
-            (&[499, 500, 504, 524][..], (OutcomeUnknown, false)),
-            (&[408, 425, 429, 501, 502, 503, 505, 507, 521, 525, 599, 999], (Transient, false)),
-            (&[411, 413, 415, 422], (Misconfigured, true)),
-            (
-                &[200, 204, 400, 401, 402, 403, 404, 405, 406, 409, 410, 414, 418, 431, 451, 498],
-                (Transient, true),
-            ),
+            (&[499, 500, 504, 524][..], OutcomeUnknown),
+            (&[408, 425, 429, 501, 502, 503, 505, 507, 521, 525, 599, 999], Transient),
+            (&[411, 413, 415, 422], Misconfigured),
+            (&[200, 204, 400, 401, 402, 403, 404, 405, 406, 409, 410, 414, 418, 431, 451, 498], Unexplained),
         ] {
             for &status in statuses {
                 for code in ["", "never_heard_of"] {
@@ -182,11 +155,7 @@ mod tests {
                         expected,
                         "{status} {code}"
                     );
-                    assert_eq!(
-                        classify(&ErrorClassifier::new(), status, code, true),
-                        (Transient, false),
-                        "{status}"
-                    );
+                    assert_eq!(classify(&ErrorClassifier::new(), status, code, true), Transient, "{status}");
                 }
             }
         }
@@ -209,7 +178,7 @@ mod tests {
                 for status in [200, 400, 401, 403, 422, 429, 500, 503] {
                     for retry_after in [false, true] {
                         let class = classify(&ErrorClassifier::new(), status, code, retry_after);
-                        assert_eq!(class, (kind, false), "{status} {code}");
+                        assert_eq!(class, kind, "{status} {code}");
                     }
                 }
             }
@@ -224,33 +193,18 @@ mod tests {
             .code("invalid_grant", FailureKind::Misconfigured)
             .status(StatusCode::IM_A_TEAPOT.as_u16(), FailureKind::GrantEnded)
             .status(StatusCode::IM_A_TEAPOT.as_u16(), FailureKind::Misconfigured);
-        assert_eq!(classify(&errors, 400, "A", false), (Transient, false));
-        assert_eq!(classify(&errors, 400, "invalid_grant", false), (Misconfigured, false));
-        assert_eq!(classify(&errors, 418, "b", false), (Misconfigured, false));
-        assert_eq!(classify(&errors, 418, "b", true), (Misconfigured, false));
-        assert_eq!(classify(&errors, 418, "a", false), (Transient, false));
-        assert_eq!(classify(&errors, 418, "slow_down", false), (Transient, false));
+        assert_eq!(classify(&errors, 400, "A", false), Transient);
+        assert_eq!(classify(&errors, 400, "invalid_grant", false), Misconfigured);
+        assert_eq!(classify(&errors, 418, "b", false), Misconfigured);
+        assert_eq!(classify(&errors, 418, "b", true), Misconfigured);
+        assert_eq!(classify(&errors, 418, "a", false), Transient);
+        assert_eq!(classify(&errors, 418, "slow_down", false), Transient);
         errors.add(
             ErrorClassifier::new()
                 .code("A", FailureKind::GrantEnded)
                 .status(StatusCode::IM_A_TEAPOT.as_u16(), FailureKind::Transient),
         );
-        assert_eq!(classify(&errors, 400, "a", false), (GrantEnded, false));
-        assert_eq!(classify(&errors, 418, "", false), (Transient, false));
-    }
-
-    #[test]
-    fn p08_without_a_grant_an_end_is_a_misconfiguration() {
-        for (kind, expected) in [
-            (GrantEnded, Misconfigured),
-            (Misconfigured, Misconfigured),
-            (Transient, Transient),
-            (OutcomeUnknown, OutcomeUnknown),
-        ] {
-            for unexplained in [false, true] {
-                let class = Classified { kind, unexplained }.without_grant();
-                assert_eq!(class, Classified { kind: expected, unexplained });
-            }
-        }
+        assert_eq!(classify(&errors, 400, "a", false), GrantEnded);
+        assert_eq!(classify(&errors, 418, "", false), Transient);
     }
 }

@@ -68,6 +68,8 @@ impl Exchange {
             Err(SendFailure { kind, sent }) => {
                 let failure = match kind {
                     EndpointErrorKind::BuildRequest(_) => FailureKind::Misconfigured,
+                    // A proxy's or a moved endpoint's: unlikely to be cured by a repeat.
+                    EndpointErrorKind::Redirected { .. } => FailureKind::Unexplained,
                     _ if sent => FailureKind::OutcomeUnknown,
                     _ => FailureKind::Transient,
                 };
@@ -95,7 +97,7 @@ impl Exchange {
             _ => Vec::new(),
         };
         let code = self.errors.best_code(&codes);
-        if self.errors.classify(status, code, false).kind == FailureKind::GrantEnded {
+        if self.errors.classify(status, code, false) == FailureKind::GrantEnded {
             return Ok(());
         }
         let code = code.and_then(|code| printable_unless_secret(code, [token]));
@@ -158,7 +160,7 @@ impl Exchange {
                 Err(failed(FailureKind::OutcomeUnknown, kind))
             }
             ParsedResponse::Malformed(Malformed::Other) => {
-                Err(failed(FailureKind::Transient, EndpointErrorKind::UnexpectedBody { status, body }))
+                Err(failed(FailureKind::Unexplained, EndpointErrorKind::UnexpectedBody { status, body }))
             }
         }
     }
@@ -172,21 +174,19 @@ impl Exchange {
         cx: &RefreshContext,
     ) -> RefreshError {
         let wait = retry_after(headers, cx.clock().now().wall());
-        let mut class = self.errors.classify(status, code, wait.is_some());
-        if self.has_no_grant {
-            class = class.without_grant();
-        }
+        let kind = match self.errors.classify(status, code, wait.is_some()) {
+            FailureKind::GrantEnded if self.has_no_grant => FailureKind::Misconfigured,
+            kind => kind,
+        };
         let code = code.and_then(|code| printable_unless_secret(code, secrets(cx)));
-        let error = failed(class.kind, EndpointErrorKind::Refused { status, code, body });
-        let error = error.with_retry_after(wait);
-        if class.unexplained { error.unexplained() } else { error }
+        failed(kind, EndpointErrorKind::Refused { status, code, body }).with_retry_after(wait)
     }
 
     fn unusable(&self, status: StatusCode, flaw: TokenFlaw, cx: &RefreshContext) -> RefreshError {
         match flaw {
             TokenFlaw::Missing => {
                 let field = self.format.access_token.clone().into_owned();
-                failed(FailureKind::Transient, EndpointErrorKind::MissingAccessToken { status, field })
+                failed(FailureKind::Unexplained, EndpointErrorKind::MissingAccessToken { status, field })
             }
             TokenFlaw::UnsupportedType(name) => {
                 let name = printable_unless_secret(&name, secrets(cx)).unwrap_or_default();

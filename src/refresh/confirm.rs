@@ -23,11 +23,14 @@ impl<R> ConfirmGrantEnded<R> {
 
 impl<R: Refresher> Refresher for ConfirmGrantEnded<R> {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
-        match self.inner.refresh(cx.clone()).await {
-            Err(error) if error.is_grant_ended() => {}
+        let error = match self.inner.refresh(cx.clone()).await {
+            Err(error) if error.is_grant_ended() => error,
             result => return result,
-        }
+        };
         cx.clock().sleep(self.pause).map_err(RefreshError::misconfigured)?.await;
+        if !cx.is_wanted() {
+            return Err(error);
+        }
         self.inner.refresh(cx).await
     }
 }

@@ -1,12 +1,12 @@
 //! [`RefreshContext`].
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 #[cfg(feature = "test-util")]
 use crate::token::OptionalString;
 use crate::{
     challenge::Challenges,
-    rt::{Clock, SystemClock},
+    rt::{self, Clock, Nanos, SystemClock},
     token::{Secret, Token},
 };
 
@@ -19,7 +19,13 @@ pub struct RefreshContext {
     challenges: Challenges,
     consecutive_failures: u32,
     clock: Arc<dyn Clock>,
+    /// When the refresh times out, on the monotonic clock.
+    deadline: Option<Nanos>,
+    /// `None`: always.
+    is_wanted: Option<IsWanted>,
 }
+
+pub(crate) type IsWanted = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Builds a [`RefreshContext`], to test a refresher. Created by [`RefreshContext::builder`].
 #[cfg(feature = "test-util")]
@@ -58,7 +64,16 @@ impl RefreshContext {
         challenges: Challenges,
         consecutive_failures: u32,
     ) -> Self {
-        Self { token, refresh_token, reason, challenges, consecutive_failures, clock: Arc::new(SystemClock) }
+        Self {
+            token,
+            refresh_token,
+            reason,
+            challenges,
+            consecutive_failures,
+            clock: Arc::new(SystemClock),
+            deadline: None,
+            is_wanted: None,
+        }
     }
 
     /// Creates a builder, to test a refresher.
@@ -87,8 +102,11 @@ impl RefreshContext {
         RefreshContextBuilder { cx: Self::default() }
     }
 
-    pub(crate) fn with_shared_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+    /// Sets what a running refresh has.
+    pub(crate) fn in_flight(mut self, clock: Arc<dyn Clock>, deadline: Nanos, is_wanted: IsWanted) -> Self {
         self.clock = clock;
+        self.deadline = Some(deadline);
+        self.is_wanted = Some(is_wanted);
         self
     }
 
@@ -123,6 +141,20 @@ impl RefreshContext {
     /// Consecutive ineffective refreshes before this one.
     pub fn consecutive_failures(&self) -> u32 {
         self.consecutive_failures
+    }
+
+    /// What is left of the refresh timeout. `None` if no session runs this refresh.
+    pub fn time_left(&self) -> Option<Duration> {
+        let left = self.deadline?.saturating_sub(self.clock.now().monotonic);
+        Some(rt::duration(left))
+    }
+
+    /// Whether the session still wants a token for this refresh token.
+    ///
+    /// `false` after a sign-in, a sign-out, or a set refresh token, and once the session has given up waiting:
+    /// don't present the refresh token any more. Check it before another request to the token endpoint.
+    pub fn is_wanted(&self) -> bool {
+        self.is_wanted.as_ref().is_none_or(|is_wanted| is_wanted())
     }
 
     /// The session's clock, for timeouts and for interpreting dates.
@@ -181,6 +213,12 @@ impl RefreshContextBuilder {
     /// Sets the number of consecutive ineffective refreshes. Default: 0.
     pub fn consecutive_failures(mut self, count: u32) -> Self {
         self.cx.consecutive_failures = count;
+        self
+    }
+
+    /// Sets whether the token is still wanted. Default: always.
+    pub fn wanted_while(mut self, is_wanted: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.cx.is_wanted = Some(Arc::new(is_wanted));
         self
     }
 

@@ -7,13 +7,14 @@ use crate::token::{InvalidToken, Secret};
 
 /// A failed refresh.
 ///
-/// A refresher should distinguish four kinds:
+/// A refresher should distinguish five kinds:
 ///
 /// | constructor | what happened | what follows |
 /// |---|---|---|
 /// | [`transient`](Self::transient) | nothing reached the server, or it asked to retry later (5xx, 429) | retried with backoff |
+/// | [`unexplained`](Self::unexplained) | a refusal, or a success, that can't be interpreted | as transient, but the backoff grows to ten minutes |
 /// | [`outcome_unknown`](Self::outcome_unknown) | the request was sent, but got no response | repeated once immediately, which rotating servers tolerate for a few seconds |
-/// | [`misconfigured`](Self::misconfigured) | the client was refused, or the response has no token | as transient, but reported differently |
+/// | [`misconfigured`](Self::misconfigured) | the client was refused, or the response has no token | as unexplained, but reported differently |
 /// | [`grant_ended`](Self::grant_ended) | the refresh token is dead (`invalid_grant`) | no further attempts until a token is set |
 ///
 /// Wrapping a `RefreshError` keeps its [`retry_after`](Self::retry_after). The wrapped error becomes the
@@ -22,8 +23,6 @@ use crate::token::{InvalidToken, Secret};
 pub struct RefreshError {
     kind: FailureKind,
     retry_after: Option<Duration>,
-    /// A refusal that can't be interpreted. It may last, so the session slows down after several in a row.
-    unexplained: bool,
     successor: Option<Secret>,
     log_message: Option<Arc<str>>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
@@ -36,6 +35,8 @@ pub struct RefreshError {
 pub enum FailureKind {
     /// [`RefreshError::transient`].
     Transient,
+    /// [`RefreshError::unexplained`].
+    Unexplained,
     /// [`RefreshError::outcome_unknown`].
     OutcomeUnknown,
     /// [`RefreshError::misconfigured`].
@@ -50,6 +51,13 @@ impl RefreshError {
     /// A temporary failure.
     pub fn transient(error: impl Into<BoxError>) -> Self {
         Self::new(FailureKind::Transient, error.into())
+    }
+
+    /// A refusal, or a success, that can't be interpreted.
+    ///
+    /// An outage can look like this, and so can a failure that no repeat cures.
+    pub fn unexplained(error: impl Into<BoxError>) -> Self {
+        Self::new(FailureKind::Unexplained, error.into())
     }
 
     /// Sent, but no response: the refresh token may be used up.
@@ -76,7 +84,6 @@ impl RefreshError {
         Self {
             kind,
             retry_after: inner.and_then(|inner| inner.retry_after),
-            unexplained: inner.is_some_and(|inner| inner.unexplained),
             successor,
             log_message: inner.and_then(|inner| inner.log_message.clone()),
             source: Some(error.into()),
@@ -105,12 +112,6 @@ impl RefreshError {
         self.retry_after
     }
 
-    #[cfg(feature = "__endpoint")]
-    pub(crate) fn unexplained(mut self) -> Self {
-        self.unexplained = true;
-        self
-    }
-
     /// Sets the log message (feature `tracing`), which must not contain secrets.
     ///
     /// The wrapped error isn't logged, as it might contain some.
@@ -129,9 +130,14 @@ impl RefreshError {
         find_source(error)
     }
 
-    /// Whether it is [`transient`](Self::transient).
+    /// Whether it is [`transient`](Self::transient), or [`unexplained`](Self::unexplained).
     pub fn is_transient(&self) -> bool {
-        self.kind == FailureKind::Transient
+        matches!(self.kind, FailureKind::Transient | FailureKind::Unexplained)
+    }
+
+    /// Whether it [can't be interpreted](Self::unexplained).
+    pub fn is_unexplained(&self) -> bool {
+        self.kind == FailureKind::Unexplained
     }
 
     /// Whether its [outcome is unknown](Self::outcome_unknown).
@@ -149,12 +155,13 @@ impl RefreshError {
         self.kind == FailureKind::GrantEnded
     }
 
-    pub(crate) fn kind(&self) -> FailureKind {
-        self.kind
+    /// Whether a repeat is unlikely to help.
+    pub(crate) fn is_persistent(&self) -> bool {
+        matches!(self.kind, FailureKind::Unexplained | FailureKind::Misconfigured)
     }
 
-    pub(crate) fn is_unexplained(&self) -> bool {
-        self.unexplained
+    pub(crate) fn kind(&self) -> FailureKind {
+        self.kind
     }
 
     pub(crate) fn has_successor(&self) -> bool {
@@ -177,7 +184,6 @@ impl fmt::Debug for RefreshError {
         f.debug_struct("RefreshError")
             .field("kind", &self.kind)
             .field("retry_after", &self.retry_after)
-            .field("unexplained", &self.unexplained)
             .field("source", &self.source)
             .finish()
     }
@@ -187,6 +193,7 @@ impl fmt::Display for RefreshError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
             FailureKind::Transient => "temporary refresh failure",
+            FailureKind::Unexplained => "the refresh failed in a way that can't be interpreted",
             FailureKind::OutcomeUnknown => "no response to the refresh",
             FailureKind::Misconfigured => "the refresh was refused: check the client configuration",
             FailureKind::GrantEnded => "the grant is no longer valid",

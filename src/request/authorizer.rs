@@ -17,7 +17,7 @@ use super::{
     config::Config,
     head::Head,
     inject::Injected,
-    options::{ReportToken, SentToken, WaitTimeout},
+    options::{MinLifetime, ReportToken, SentToken, WaitTimeout},
     replay::Replay,
 };
 
@@ -77,6 +77,9 @@ impl<P> Authorizer<P> {
             Ok(false) => return Begin::Send(None),
             Err(error) => return Begin::Fail(error),
         }
+        if request.extensions().get::<MinLifetime>().is_some() {
+            return self.begin_slow(request);
+        }
         let headers = request.headers_mut();
         match self.session.with_published(|token| self.config.inject(headers, token)) {
             Some(injected) => injected.into(),
@@ -91,7 +94,7 @@ impl<P> Authorizer<P> {
         }
         let deadline = self.deadline(request.headers());
         let limits = self.limits(request.extensions(), deadline);
-        match self.session.demand(Demand::New, limits, None) {
+        match self.session.demand_new(limits) {
             Ok(Demanded::Use(token)) => self.config.inject(request.headers_mut(), &token).into(),
             Ok(Demanded::Wait(waiter)) => Begin::Wait(waiter, deadline),
             Err(error)
@@ -300,6 +303,9 @@ impl<P> Authorizer<P> {
         let own = extensions.get::<WaitTimeout>().map(|timeout| timeout.get());
         if let Some(timeout) = own.or(self.config.wait_timeout) {
             limits.timeout = rt::nanos(timeout);
+        }
+        if let Some(lifetime) = extensions.get::<MinLifetime>() {
+            limits.min_lifetime = rt::nanos(lifetime.get());
         }
         if let Some(deadline) = deadline {
             let left = rt::nanos(self.time_left(deadline));

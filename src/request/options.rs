@@ -37,6 +37,27 @@ pub struct WaitTimeout {
     timeout: Duration,
 }
 
+/// Request extension: the token must stay valid for at least this long, if possible.
+///
+/// For a request that outlasts its start: a long upload, a job that passes the token on, a stream whose server
+/// ends it with the token. A token with less left is refreshed first, and the request waits for that. It is
+/// sent with the best valid token if the refresh fails, is in a backoff, or returns a token that doesn't last
+/// that long either. Time left is measured to [`AccessToken::expires_at`](crate::AccessToken::expires_at).
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_reauth::MinLifetime;
+///
+/// let mut request = http::Request::new(());
+/// request.extensions_mut().insert(MinLifetime::new(Duration::from_secs(20 * 60)));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MinLifetime {
+    lifetime: Duration,
+}
+
 /// Request extension: leave a [`SentToken`] in the response's extensions. Only layers with a
 /// [`Protocol`](super::config::Protocol) do so.
 #[derive(Clone, Copy, Debug)]
@@ -67,5 +88,24 @@ impl WaitTimeout {
 impl From<Duration> for WaitTimeout {
     fn from(timeout: Duration) -> Self {
         Self::new(timeout)
+    }
+}
+
+// === impl MinLifetime ===
+
+impl MinLifetime {
+    /// Needs a token that stays valid for `lifetime`.
+    pub fn new(lifetime: Duration) -> Self {
+        Self { lifetime }
+    }
+
+    pub(super) fn get(self) -> Duration {
+        self.lifetime
+    }
+}
+
+impl From<Duration> for MinLifetime {
+    fn from(lifetime: Duration) -> Self {
+        Self::new(lifetime)
     }
 }

@@ -13,15 +13,15 @@ use crate::{
     error::BoxError,
     event::{Event, HookError},
     refresh::{AnyRefresher, Refresher},
-    rt::{Clock, Nanos, Spawner, SystemClock, TokioSpawner, nanos},
+    rt::{Clock, Nanos, Spawner, SystemClock, Timestamp, TokioSpawner, nanos},
     token::{Secret, Token},
 };
 
 use super::{
     Session,
-    machine::{Delays, Machine, Rules},
+    machine::{Delays, Machine, Rules, WaitLimits},
     published::Published,
-    shared::{Hook, Listener, Locked, Shared, WaitLimits},
+    shared::{Hook, Listener, Locked, Shared},
 };
 
 /// Builds a [`Session`].
@@ -40,8 +40,8 @@ pub struct SessionBuilder {
     name: Option<Arc<str>>,
     clock: Arc<dyn Clock>,
     spawner: Arc<dyn Spawner>,
-    save_hook: Option<Hook>,
-    revoke_hook: Option<Hook>,
+    save_hook: Option<Hook<Option<Token>>>,
+    revoke_hook: Option<Hook<Token>>,
     listeners: Vec<Listener>,
 }
 
@@ -68,7 +68,7 @@ impl Session {
     /// use std::time::{Duration, SystemTime};
     /// use tower_reauth::{RefreshContext, Session, Token, refresh_fn};
     ///
-    /// # fn write(_: Token) -> std::io::Result<()> { Ok(()) }
+    /// # fn write(_: Option<Token>) -> std::io::Result<()> { Ok(()) }
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A2")?) });
     /// let stored = Token::builder("A1")
@@ -78,7 +78,7 @@ impl Session {
     ///     .build()?;
     /// let session = Session::builder(refresher)
     ///     .token(stored)
-    ///     .save_with(|token: Token| async move { write(token) })
+    ///     .save_with(|token: Option<Token>| async move { write(token) })
     ///     .build();
     /// assert!(session.status().is_fresh());
     /// # Ok(())
@@ -97,6 +97,7 @@ impl Session {
                 save_timeout: 5 * SECOND,
                 delays: Delays { initial: SECOND, max: 120 * SECOND, jitter: true },
                 saves: false,
+                wait_through_backoff: false,
             },
             seed: None,
             limits: WaitLimits {
@@ -104,6 +105,7 @@ impl Session {
                 until_deadline: false,
                 rejection_wait: 2 * SECOND,
                 max_waiters: None,
+                min_lifetime: 0,
             },
             refresh_timeout: Duration::from_secs(60),
             save_timeout: Duration::from_secs(5),
@@ -132,21 +134,45 @@ impl SessionBuilder {
         self
     }
 
+    /// Starts with the stored token, or signed out if there is none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_reauth::{RefreshContext, Session, Token, refresh_fn};
+    ///
+    /// # fn load() -> Option<Token> { None }
+    /// # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A2")?) });
+    /// let session = Session::builder(refresher).token_or_signed_out(load()).build();
+    /// assert!(session.status().needs_sign_in());
+    /// ```
+    pub fn token_or_signed_out(self, stored: Option<Token>) -> Self {
+        match stored {
+            Some(token) => self.token(token),
+            None => self.signed_out(),
+        }
+    }
+
     /// Starts signed out: calls fail until a [`sign_in`](Session::sign_in).
     pub fn signed_out(mut self) -> Self {
         self.initial = InitialToken::SignedOut;
         self
     }
 
-    /// Calls `save` with each refreshed token before it is used.
+    /// Calls `save` with what the session holds, whenever that changes: a token, or `None` after a sign-out,
+    /// to erase the stored one.
     ///
-    /// The token always carries the refresh token to use next, even if the response had none. Saves run one
-    /// at a time, in the refresh task. If a save fails, panics or times out, the token is used anyway and
+    /// A refreshed token is saved before it is used. A token from [`set_token`](Session::set_token) or
+    /// [`sign_in`](Session::sign_in) is used at once, and its save starts at once. Saves run one at a time; a
+    /// change during a save is saved right after it. So what was saved last is what the session holds.
+    ///
+    /// The token is complete: it carries the refresh token to use next, even if the response had none, and its
+    /// expiry and receipt as absolute times. If a save fails, panics or times out, the token is used anyway and
     /// reported by the status; it is saved again by the first call after 1 s, 1.6 s and so on, and by
     /// [`shutdown`](Session::shutdown).
     ///
-    /// `save` can't wait for a token of this session: such a call fails with
-    /// [`is_reentrant`](crate::Error::is_reentrant).
+    /// `save` must not block its thread, as neither its timeout nor a caller's can end that. It can't wait for
+    /// a token of this session: such a call fails with [`is_reentrant`](crate::Error::is_reentrant).
     ///
     /// # Examples
     ///
@@ -154,21 +180,21 @@ impl SessionBuilder {
     /// use std::{io, path::{Path, PathBuf}};
     /// use tower_reauth::{Refresher, Session, Token};
     ///
-    /// async fn write(_path: &Path, _token: &Token) -> io::Result<()> {
-    ///     Ok(()) // to a new file, synced, and renamed
+    /// async fn write(_path: &Path, _token: Option<Token>) -> io::Result<()> {
+    ///     Ok(()) // to a new file, synced, and renamed; `None`: remove the file
     /// }
     ///
     /// fn saved(refresher: impl Refresher, path: PathBuf) -> Session {
-    ///     let save = move |token: Token| {
+    ///     let save = move |token: Option<Token>| {
     ///         let path = path.clone();
-    ///         async move { write(&path, &token).await }
+    ///         async move { write(&path, token).await }
     ///     };
     ///     Session::builder(refresher).save_with(save).build()
     /// }
     /// ```
     pub fn save_with<F, Fut, E>(mut self, save: F) -> Self
     where
-        F: Fn(Token) -> Fut + Send + Sync + 'static,
+        F: Fn(Option<Token>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<BoxError>,
     {
@@ -222,6 +248,9 @@ impl SessionBuilder {
 
     /// Sets whether windows and delays are randomised, so that clients don't refresh in step (`true`, the
     /// default), or exact (`false`).
+    ///
+    /// A window is shortened by up to half, a delay varies by 20 %, and up to 10 % is added to a server's
+    /// `Retry-After`.
     pub fn jitter(mut self, jitter: bool) -> Self {
         self.rules.jitter = jitter;
         self.rules.delays.jitter = jitter;
@@ -236,17 +265,18 @@ impl SessionBuilder {
     }
 
     /// Sets the initial and the maximum backoff. Default: 1 s and 120 s; each delay is 1.6 times the previous
-    /// one.
+    /// one. After a failure that a repeat is unlikely to cure, a misconfigured or unexplained one, it grows in
+    /// the same steps to ten minutes, or to `max` if that is more.
     ///
     /// A refresh is ineffective if it failed, if the new token had expired, was already stale, too
     /// short-lived or unchanged, or if a server rejected it within its trial: a tenth of its lifetime, at
     /// most 30 s. Ineffective refreshes are counted until a token has survived its trial. As a consequence, a
     /// token revoked during its trial right after an outage is replaced only after the outage's backoff.
-    /// Callers don't wait for it: without a usable token they get the error; if rejected, the server's
-    /// response.
+    /// Callers don't wait for it, unless [`wait_through_backoff`](Self::wait_through_backoff) is set: without a
+    /// usable token they get the error; if rejected, the server's response.
     ///
     /// A backoff that starts while a token is still valid ends when it expires, unless the server sent a
-    /// longer `Retry-After`.
+    /// longer `Retry-After`, which is honoured up to an hour.
     pub fn backoff(mut self, initial: Duration, max: Duration) -> Self {
         let initial = initial.max(MIN_TIMEOUT);
         self.rules.delays.initial = nanos(initial);
@@ -254,9 +284,17 @@ impl SessionBuilder {
         self
     }
 
-    /// Sets how long a caller waits for a refresh. Default: 30 s. A layer or a request may set its own.
+    /// Sets whether callers without a usable token wait for a [`backoff`](Self::backoff) that ends within their
+    /// wait timeout, and then for the next refresh. Default: `false`, they fail at once with the last error.
     ///
-    /// Callers never wait for a [`backoff`](Self::backoff) to end.
+    /// A token that is set, a sign-in, a sign-out, [`reset_backoff`](Session::reset_backoff) and
+    /// [`shutdown`](Session::shutdown) end the wait, too.
+    pub fn wait_through_backoff(mut self, waits: bool) -> Self {
+        self.rules.wait_through_backoff = waits;
+        self
+    }
+
+    /// Sets how long a caller waits for a refresh. Default: 30 s. A layer or a request may set its own.
     pub fn wait_timeout(mut self, timeout: Duration) -> Self {
         self.limits.timeout = nanos(timeout);
         self
@@ -311,13 +349,17 @@ impl SessionBuilder {
     pub fn build(mut self) -> Session {
         self.rules.refresh_timeout = nanos(self.refresh_timeout);
         self.rules.save_timeout = nanos(self.save_timeout);
+        let mut now = Timestamp { wall: 0, monotonic: 0 };
         let mut machine = Machine::new(self.rules, self.seed);
         match self.initial {
             InitialToken::None => machine.start_with_refresh_token(None),
             InitialToken::RefreshToken(refresh_token) => {
                 machine.start_with_refresh_token(Some(refresh_token));
             }
-            InitialToken::Token(token) => machine.start_with(token, self.clock.now()),
+            InitialToken::Token(token) => {
+                now = self.clock.now();
+                machine.start_with(token, now);
+            }
             InitialToken::SignedOut => {}
         }
         let shared = Shared {
@@ -332,7 +374,7 @@ impl SessionBuilder {
             refresh_timeout: self.refresh_timeout,
             save_timeout: self.save_timeout,
             published: Published::new(),
-            locked: Mutex::new(Locked { machine, completions: Vec::new(), version: 0 }),
+            locked: Mutex::new(Locked { machine, completions: Vec::new(), version: 0, now }),
             waiters: AtomicUsize::new(0),
             changed: Arc::new(Notify::new()),
         };
@@ -346,14 +388,14 @@ impl fmt::Debug for SessionBuilder {
     }
 }
 
-fn hook<F, Fut, E>(hook: F) -> Hook
+fn hook<T, F, Fut, E>(hook: F) -> Hook<T>
 where
-    F: Fn(Token) -> Fut + Send + Sync + 'static,
+    F: Fn(T) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<(), E>> + Send + 'static,
     E: Into<BoxError>,
 {
-    Arc::new(move |token| {
-        let call = hook(token);
+    Arc::new(move |input| {
+        let call = hook(input);
         Box::pin(async move { call.await.map_err(|error| HookError::failed(error.into())) })
     })
 }

@@ -3,14 +3,17 @@
 //! NOTE: [`flight`](super::flight) and this file call each other: a start makes a flight, whose end comes
 //! back here.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, atomic::Ordering},
+};
 
 use crate::{
     challenge::Challenges,
     error::{Error, ErrorKind},
     event::{Event, EventKind},
     refresh::RefreshContext,
-    rt::{Task, Timestamp},
+    rt::{Nanos, Sleep, Task, Timestamp, duration},
     token::AccessToken,
 };
 
@@ -18,9 +21,9 @@ use super::{
     completion::Completion,
     flight::{self, FlightGuard},
     hooks,
-    machine::{Decision, Demand, Effects, FlightInfo, Outcome, Status, Turn, Wait},
-    reentrancy::is_entered,
-    shared::{Locked, Shared, WaitLimits},
+    machine::{Decision, Demand, Effects, FlightInfo, Outcome, Status, Turn, Wait, WaitLimits},
+    reentrancy::{Entered, is_entered},
+    shared::{Locked, Shared},
     waiter::{Waiter, WaiterCount},
 };
 
@@ -58,18 +61,19 @@ impl Shared {
         if is_entered(self.id()) {
             return Err(Error::new(ErrorKind::Reentrant));
         }
-        let now = self.clock.now();
+        let now = self.now();
         let can_start = self.spawner.is_ready();
         let placed = self.update(now, |locked, waiters, effects| {
-            let has_room = limits.max_waiters.is_none_or(|max| waiters < max);
             let mut turn = locked.machine.turn(now, waiters, effects);
             if let (Demand::Rejected(id), Some(challenges)) = (demand, challenges) {
                 turn.note_challenges(id, challenges);
             }
-            let decision = turn.demand(demand, has_room, can_start)?;
+            let decision = turn.demand(demand, &limits, can_start)?;
             let placed = self.place(decision, locked, now, effects, || WaiterCount::new(self));
             if let Placed::Wait(_, _, count) = &placed {
-                if effects.start.is_none() && self.listens() {
+                // Whoever waits for a backoff has no flight yet.
+                let joins = effects.start.is_none() && locked.machine.is_refreshing();
+                if joins && self.listens() {
                     locked.machine.turn(now, waiters, effects).joined(count.waiters());
                 }
             }
@@ -85,11 +89,12 @@ impl Shared {
 
     /// Decides again for a waiter whose flight has ended. `None`: it keeps waiting.
     pub(super) fn demand_again(self: &Arc<Self>, waiter: &mut Waiter) -> Result<Option<AccessToken>, Error> {
-        let now = self.clock.now();
+        let now = self.now();
         let can_start = self.spawner.is_ready();
-        let wait = waiter.wait();
+        let (wait, limits) = (waiter.wait(), waiter.limits_at(now));
         let placed = self.update(now, |locked, waiters, effects| {
-            let decision = locked.machine.turn(now, waiters, effects).demand_again(&wait, can_start)?;
+            let mut turn = locked.machine.turn(now, waiters, effects);
+            let decision = turn.demand_again(&wait, &limits, can_start)?;
             Ok(self.place(decision, locked, now, effects, || ()))
         })?;
         match placed {
@@ -117,15 +122,31 @@ impl Shared {
         }
     }
 
+    /// The time. The clock is the user's: if it panics, its last reading counts, as flights and saves must be
+    /// able to end.
+    pub(super) fn now(&self) -> Timestamp {
+        let now = std::panic::catch_unwind(AssertUnwindSafe(|| self.clock.now()));
+        now.unwrap_or_else(|panic| {
+            hooks::drop_panic(panic);
+            self.lock().now
+        })
+    }
+
+    /// A timer for what ends without a notification. Without a timer, only a notification counts.
+    pub(super) fn sleep_or_forever(&self, left: Option<Nanos>) -> Sleep {
+        let timer = left.and_then(|left| self.clock.sleep(duration(left)).ok());
+        timer.unwrap_or_else(|| Box::pin(std::future::pending()))
+    }
+
     /// Runs one step of the machine.
     pub(super) fn turn<T>(self: &Arc<Self>, step: impl FnOnce(&mut Turn<'_>) -> T) -> T {
-        let now = self.clock.now();
+        let now = self.now();
         self.update(now, |locked, waiters, effects| step(&mut locked.machine.turn(now, waiters, effects)))
     }
 
     /// The status, and the version of it that watches compare.
     pub(super) fn status(self: &Arc<Self>) -> (Status, u64) {
-        let now = self.clock.now();
+        let now = self.now();
         self.update(now, |locked, waiters, effects| {
             locked.machine.turn(now, waiters, effects).advance();
             (locked.machine.status(now, waiters), locked.version)
@@ -152,6 +173,7 @@ impl Shared {
     ) -> T {
         let mut effects = Effects::default();
         let mut locked = self.lock();
+        locked.now = now;
         let result = change(&mut locked, self.waiters.load(Ordering::Relaxed), &mut effects);
         // A caller that joins a flight nearly always has none.
         if effects.is_empty() {
@@ -162,7 +184,7 @@ impl Shared {
             self.published.publish(locked.machine.snapshot(now));
         }
         drop(locked);
-        self.perform(effects, resolved);
+        self.perform(effects, resolved, now);
         result
     }
 
@@ -171,43 +193,48 @@ impl Shared {
     }
 
     #[cold]
-    fn perform(self: &Arc<Self>, mut effects: Effects, resolved: Resolved) {
+    fn perform(self: &Arc<Self>, mut effects: Effects, resolved: Resolved, now: Timestamp) {
+        // Its guard exists before any user code runs.
+        let flight = resolved.start.map(|(info, cx, completion)| {
+            let guard = FlightGuard::new(Arc::clone(self), completion, info);
+            flight::run(guard, cx)
+        });
         for event in effects.events.drain(..) {
-            self.emit(&event);
+            self.emit(&event, now);
         }
         for (completion, outcome) in resolved.completed {
-            completion.complete(outcome);
+            hooks::catch_panic(|| completion.complete(outcome));
         }
-        if let Some((info, cx, completion)) = resolved.start {
-            let guard = FlightGuard::new(Arc::clone(self), completion, info);
-            self.run(Box::pin(flight::run(guard, cx)));
+        if let Some(flight) = flight {
+            self.run(Box::pin(flight));
         }
         if let Some(order) = effects.save.take() {
-            self.run(Box::pin(hooks::save(Arc::clone(self), *order)));
+            self.run(Box::pin(hooks::save(Arc::clone(self), *order, None)));
         }
         for token in effects.revoke.drain(..) {
             self.run(Box::pin(hooks::revoke(Arc::clone(self), token)));
         }
         if resolved.notifies {
-            self.changed.notify_waiters();
+            hooks::catch_panic(|| self.changed.notify_waiters());
         }
     }
 
     /// A task that can't be spawned is dropped; its guard reports that.
     fn run(&self, task: Task) {
-        let spawned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.spawner.spawn(task)));
-        if let Err(panic) = spawned {
-            hooks::drop_panic(panic);
-        }
+        hooks::catch_panic(|| {
+            let _ = self.spawner.spawn(task);
+        });
     }
 
-    fn emit(&self, event: &Event) {
+    /// A panic in a subscriber or a listener must not affect the session or the other listeners.
+    fn emit(&self, event: &Event, now: Timestamp) {
+        let _entered = Entered::new(self.id());
         #[cfg(feature = "tracing")]
-        super::log::log(event, self.name.as_deref(), self.clock.now().wall());
+        hooks::catch_panic(|| super::log::log(event, self.name.as_deref(), now.wall()));
+        #[cfg(not(feature = "tracing"))]
+        let _ = now;
         for listener in &self.listeners {
-            // A panic in a listener must not affect the session or the other listeners.
-            let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| listener(event)));
-            called.unwrap_or_else(hooks::drop_panic);
+            hooks::catch_panic(|| listener(event));
         }
     }
 }

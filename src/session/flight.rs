@@ -7,16 +7,19 @@
 //! NOTE: [`driver`](super::driver) and this file call each other: a start makes a flight, whose end goes back
 //! there.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::sync::Arc;
 
 use futures_util::future::{Either, select};
 
-use crate::{event::HookError, refresh::RefreshContext, rt::Sleep, token::Token};
+use crate::{
+    refresh::{IsWanted, RefreshContext},
+    rt::{duration, nanos},
+};
 
 use super::{
     completion::Completion,
     hooks::{self, Ran},
-    machine::{FlightEnd, FlightInfo, Lost, Outcome, Save, Saving},
+    machine::{FlightEnd, FlightInfo, Lost, Outcome, Saving},
     shared::Shared,
 };
 
@@ -25,20 +28,29 @@ pub(super) struct FlightGuard {
     shared: Arc<Shared>,
     completion: Completion,
     info: FlightInfo,
-    /// `None`: the task was never polled.
-    end: Option<FlightEnd>,
+    end: FlightEnd,
 }
 
 /// Runs one refresh.
 pub(super) async fn run(mut guard: FlightGuard, mut cx: RefreshContext) {
     let shared = Arc::clone(&guard.shared);
-    let Ok(mut timeout) = shared.clock.sleep(shared.refresh_timeout) else {
-        guard.end = Some(FlightEnd::Lost(Lost::NoTimer));
+    // The session may have changed before this first poll.
+    match shared.turn(|turn| turn.begin(&guard.info)) {
+        Ok(info) => guard.info = info,
+        Err(lost) => {
+            guard.end = FlightEnd::Lost(lost);
+            return;
+        }
+    }
+    let (left, deadline) = guard.info.timeout(nanos(shared.refresh_timeout));
+    let Ok(mut timeout) = shared.clock.sleep(duration(left)) else {
+        guard.end = FlightEnd::Lost(Lost::NoTimer);
         return;
     };
     let token = loop {
-        guard.end = Some(FlightEnd::Lost(Lost::Dropped));
-        let call = shared.refresher.call(cx.with_shared_clock(Arc::clone(&shared.clock)));
+        guard.end = FlightEnd::Lost(Lost::Dropped);
+        let clock = Arc::clone(&shared.clock);
+        let call = shared.refresher.call(cx.in_flight(clock, deadline, guard.is_wanted()));
         match hooks::run_user_code(&shared, call, &mut timeout).await {
             Ran::Done(Ok(token)) => break token,
             Ran::Done(Err(error)) => match shared.turn(|turn| turn.on_failure(&guard.info, &error)) {
@@ -47,44 +59,33 @@ pub(super) async fn run(mut guard: FlightGuard, mut cx: RefreshContext) {
                     cx = again;
                 }
                 None => {
-                    guard.end = Some(FlightEnd::Failed(error));
+                    guard.end = FlightEnd::Failed(error);
                     return;
                 }
             },
             Ran::Panicked => {
-                guard.end = Some(FlightEnd::Lost(Lost::Panicked));
+                guard.end = FlightEnd::Lost(Lost::Panicked);
                 return;
             }
             Ran::TimedOut => {
-                guard.end = Some(FlightEnd::Lost(Lost::TimedOut));
+                guard.end = FlightEnd::Lost(Lost::TimedOut);
                 return;
             }
         }
     };
-    // Stored first, so the token is published however the hook ends.
-    guard.end = Some(FlightEnd::Response(token.clone(), Save::NotTried));
-    save(&shared, &mut guard, token, &mut timeout).await;
-}
-
-async fn save(shared: &Arc<Shared>, guard: &mut FlightGuard, token: Token, timeout: &mut Sleep) {
+    // From here on the machine has the response, and publishes it however this task ends.
+    guard.end = FlightEnd::Responded;
+    shared.turn(|turn| turn.respond(&guard.info, token));
     loop {
         let changed = shared.changed();
-        match shared.turn(|turn| turn.on_response(&guard.info, &token)) {
-            Saving::None => return,
-            Saving::Now(order) => {
-                let end =
-                    |result| Some(FlightEnd::Response(token.clone(), Save::Tried(*order.clone(), result)));
-                guard.end = end(Err(HookError::DROPPED));
-                guard.end = end(hooks::run_save_hook(shared, *order.clone(), Some(timeout)).await);
-                return;
-            }
+        match shared.turn(|turn| turn.save_before_landing(&guard.info)) {
+            Saving::Done => return,
+            Saving::Now(order) => return hooks::save(Arc::clone(&shared), *order, Some(timeout)).await,
             Saving::After => {
-                // A stuck save is abandoned after its timeout.
+                // A save that nobody drives is given up after its timeout.
                 let Ok(pause) = shared.clock.sleep(shared.save_timeout) else { return };
                 let ended = select(Box::pin(changed), pause);
-                if let Either::Right(_) = select(ended, &mut *timeout).await {
-                    let unsaved = Save::Tried(token.clone(), Err(HookError::TIMED_OUT));
-                    guard.end = Some(FlightEnd::Response(token, unsaved));
+                if let Either::Right(_) = select(ended, &mut timeout).await {
                     return;
                 }
             }
@@ -96,20 +97,21 @@ async fn save(shared: &Arc<Shared>, guard: &mut FlightGuard, token: Token, timeo
 
 impl FlightGuard {
     pub(super) fn new(shared: Arc<Shared>, completion: Completion, info: FlightInfo) -> Self {
-        Self { shared, completion, info, end: None }
+        Self { shared, completion, info, end: FlightEnd::Lost(Lost::NeverPolled) }
+    }
+
+    /// Whether the session would still take the flight's token, for its refresher.
+    fn is_wanted(&self) -> IsWanted {
+        let (shared, info) = (Arc::downgrade(&self.shared), self.info.clone());
+        Arc::new(move || shared.upgrade().is_some_and(|shared| shared.turn(|turn| turn.is_wanted(&info))))
     }
 }
 
 impl Drop for FlightGuard {
     fn drop(&mut self) {
-        let end = self.end.take().unwrap_or(FlightEnd::Lost(Lost::NeverPolled));
-        // This runs user code (the clock, the listeners): wake the waiters even if it panics.
-        let land = || self.shared.turn(|turn| turn.land(&self.info, end));
-        if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(land)) {
-            hooks::drop_panic(panic);
-        }
-        // If the session had already abandoned this flight, or couldn't be reached, nothing else completes
-        // it.
+        let end = std::mem::replace(&mut self.end, FlightEnd::Responded);
+        self.shared.turn(|turn| turn.land(&self.info, end));
+        // If the session had already abandoned this flight, nothing else completes it.
         self.completion.clone().complete(Arc::new(Outcome::gone(&self.info)));
     }
 }

@@ -21,10 +21,10 @@ pub(super) enum Ran<T> {
     TimedOut,
 }
 
-/// Reports the end of a save outside a flight.
+/// Reports the end of a save.
 struct SaveGuard {
     shared: Arc<Shared>,
-    version: u64,
+    id: u64,
     result: Result<(), HookError>,
 }
 
@@ -34,14 +34,29 @@ struct RevokeGuard {
     result: Result<(), HookError>,
 }
 
-/// Passes a token to the save hook outside a flight.
-pub(super) fn save(shared: Arc<Shared>, order: SaveOrder) -> impl Future<Output = ()> + Send {
-    let guard = SaveGuard { shared, version: order.version, result: Err(HookError::DROPPED) };
+/// Calls the save hook, for at most its own timeout and that of its flight, if it has one.
+pub(super) fn save(
+    shared: Arc<Shared>,
+    order: SaveOrder,
+    flight_timeout: Option<Sleep>,
+) -> impl Future<Output = ()> + Send {
+    let guard = SaveGuard { shared, id: order.id, result: Err(HookError::DROPPED) };
     async move {
         // Move the whole guard: a disjoint capture would copy the result.
         let mut guard = guard;
         let shared = Arc::clone(&guard.shared);
-        guard.result = run_save_hook(&shared, order.token, None).await;
+        let (Some(hook), Ok(mut timeout)) = (&shared.save_hook, shared.clock.sleep(shared.save_timeout))
+        else {
+            return;
+        };
+        let run = run_hook(&shared, hook, order.token, &mut timeout);
+        guard.result = match flight_timeout {
+            None => run.await,
+            Some(flight_timeout) => match select(Box::pin(run), flight_timeout).await {
+                Either::Left((result, _)) => result,
+                Either::Right(_) => Err(HookError::TIMED_OUT),
+            },
+        };
     }
 }
 
@@ -60,29 +75,15 @@ pub(super) fn revoke(shared: Arc<Shared>, token: Token) -> impl Future<Output = 
     }
 }
 
-/// Runs the save hook, for at most its own timeout and that of its flight.
-pub(super) async fn run_save_hook(
+async fn run_hook<T>(
     shared: &Shared,
-    token: Token,
-    flight_timeout: Option<&mut Sleep>,
+    hook: &Hook<T>,
+    input: T,
+    timeout: &mut Sleep,
 ) -> Result<(), HookError> {
-    let (Some(hook), Ok(mut timeout)) = (&shared.save_hook, shared.clock.sleep(shared.save_timeout)) else {
-        return Err(HookError::DROPPED);
-    };
-    let run = run_hook(shared, hook, token, &mut timeout);
-    match flight_timeout {
-        None => run.await,
-        Some(flight_timeout) => match select(Box::pin(run), flight_timeout).await {
-            Either::Left((result, _)) => result,
-            Either::Right(_) => Err(HookError::TIMED_OUT),
-        },
-    }
-}
-
-async fn run_hook(shared: &Shared, hook: &Hook, token: Token, timeout: &mut Sleep) -> Result<(), HookError> {
     let hook = Arc::clone(hook);
     // The panic guard also covers what the hook does before it returns its future.
-    let call = Box::pin(async move { hook(token).await });
+    let call = Box::pin(async move { hook(input).await });
     match run_user_code(shared, call, timeout).await {
         Ran::Done(result) => result,
         Ran::Panicked => Err(HookError::PANICKED),
@@ -107,6 +108,13 @@ pub(super) async fn run_user_code<F: Future + Unpin>(
     }
 }
 
+/// Runs user code whose panic must not affect the session.
+pub(super) fn catch_panic(call: impl FnOnce()) {
+    if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(call)) {
+        drop_panic(panic);
+    }
+}
+
 /// Drops a panic's payload, which may panic in turn.
 pub(super) fn drop_panic(panic: Box<dyn Any + Send>) {
     let _ = std::panic::catch_unwind(AssertUnwindSafe(|| drop(panic)));
@@ -117,7 +125,7 @@ pub(super) fn drop_panic(panic: Box<dyn Any + Send>) {
 impl Drop for SaveGuard {
     fn drop(&mut self) {
         let result = std::mem::replace(&mut self.result, Ok(()));
-        self.shared.turn(|turn| turn.save_ended(self.version, result));
+        self.shared.turn(|turn| turn.save_ended(self.id, result));
     }
 }
 
@@ -126,20 +134,6 @@ impl Drop for SaveGuard {
 impl Drop for RevokeGuard {
     fn drop(&mut self) {
         let result = std::mem::replace(&mut self.result, Ok(()));
-        let mut has_ended = false;
-        let end = || {
-            self.shared.turn(|turn| {
-                has_ended = true;
-                turn.revocation_ended(result);
-            });
-        };
-        // The clock is user code: `idle` must not wait forever because it panics.
-        if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(end)) {
-            drop_panic(panic);
-            if !has_ended {
-                self.shared.lock().machine.forget_revocation();
-                self.shared.changed.notify_waiters();
-            }
-        }
+        self.shared.turn(|turn| turn.revocation_ended(result));
     }
 }

@@ -47,6 +47,7 @@ mod late;
 mod outcome;
 mod rules;
 mod saves;
+mod saving;
 mod status;
 mod turn;
 
@@ -60,18 +61,19 @@ use crate::{
     token::{AccessToken, Epoch, RevocableTokens, Secret, Token, TokenId},
 };
 
-use flight::Flights;
+use flight::{Flight, Flights};
 use grant::Grant;
 use held::Phase;
 use outcome::FlightResult;
-use saves::RunningSave;
+use saves::{FlightSave, Saves};
+use turn::Revocations;
 
 pub use status::Status;
 pub(crate) use {
     backoff::Delays,
-    demand::{Decision, Demand, Wait},
+    demand::{Decision, Demand, Wait, WaitLimits, WaitStage},
     effects::Effects,
-    flight::{FlightEnd, FlightInfo, Lost, Save, Saving},
+    flight::{FlightEnd, FlightInfo, Lost, Saving},
     outcome::Outcome,
     rules::Rules,
     saves::SaveOrder,
@@ -95,12 +97,11 @@ impl Machine {
         Self {
             rules,
             rng: seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
-            epoch: Epoch::FIRST,
+            epoch: Epoch::new(),
             flights: Flights::default(),
             grant: None,
-            running_save: None,
-            saves_marked: 0,
-            revoking: 0,
+            saves: Saves::default(),
+            revocations: Revocations::default(),
             shutting_down: false,
         }
     }
@@ -116,14 +117,20 @@ impl Machine {
         self.grant = Some(Grant { refresh_token, ..Grant::default() });
     }
 
-    /// No flight and no save is running.
-    pub(crate) fn is_at_rest(&self) -> bool {
-        self.flights.current.is_none() && self.running_save.is_none()
+    /// When the next timeout of a running flight, save or revocation elapses. `None`: none is running.
+    ///
+    /// What is past its timeout doesn't count, as its runtime may no longer be driven.
+    pub(crate) fn next_timeout(&self, now: Timestamp) -> Option<Nanos> {
+        let Rules { refresh_timeout, save_timeout, .. } = self.rules;
+        let flight = self.flights.current.as_ref().map(|flight| flight.info.time_left(refresh_timeout, now));
+        let save = self.saves.running().map(|save| save.time_left(save_timeout, now));
+        let last = self.revocations.last.filter(|_| self.revocations.running > 0);
+        let revocation = last.map(|last| refresh_timeout.saturating_sub(now.since(last)));
+        [flight, save, revocation].into_iter().flatten().filter(|left| *left > 0).min()
     }
 
-    /// No flight, save or revocation is running.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.is_at_rest() && self.revoking == 0
+    pub(crate) fn is_refreshing(&self) -> bool {
+        self.flights.current.is_some()
     }
 
     /// The token that callers may use without the lock, and for how long.
@@ -136,17 +143,18 @@ impl Machine {
             Phase::Stale => {
                 let timeout = self.rules.refresh_timeout;
                 let until_overdue =
-                    self.flights.current.as_ref().map(|flight| flight.time_left(timeout, now));
+                    self.flights.current.as_ref().map(|flight| flight.info.time_left(timeout, now));
                 let until_permitted = until_overdue.or_else(|| grant.backoff.time_left(now))?;
                 (true, until_permitted.min(held.time_left(now)))
             }
             Phase::Rejected | Phase::Expired => return None,
         };
-        if self.is_at_rest() {
-            if let Some(due) = grant.saves.due_in(now) {
-                length = length.min(due);
-            }
-        }
+        // The next call hands an unsaved state over, and gives up a save that nobody drives.
+        let until_save = match self.saves.running() {
+            Some(save) => Some(save.time_left(self.rules.save_timeout, now)),
+            None => self.saves.due_in(now).filter(|_| self.flights.current.is_none()),
+        };
+        length = length.min(until_save.unwrap_or(Nanos::MAX));
         if length <= 0 {
             return None;
         }
@@ -163,62 +171,106 @@ impl Machine {
 // === impl Turn ===
 
 impl Turn<'_> {
-    /// Decides a demand. `has_room`: another caller may wait. `can_start`: there is a runtime.
+    /// Decides a demand. `can_start`: there is a runtime.
     pub(crate) fn demand(
         &mut self,
         demand: Demand,
-        has_room: bool,
+        limits: &WaitLimits,
         can_start: bool,
     ) -> Result<Decision, Error> {
         self.advance();
+        self.give_up_overdue_save();
+        let decision = self.demand_token(demand, limits, can_start);
+        // A running flight saves its own.
+        if demand != Demand::Requested && can_start && self.machine.flights.current.is_none() {
+            self.save_if_due();
+        }
+        decision
+    }
+
+    fn demand_token(
+        &mut self,
+        demand: Demand,
+        limits: &WaitLimits,
+        can_start: bool,
+    ) -> Result<Decision, Error> {
         if let Demand::Rejected(id) = demand {
             self.machine.check(id.epoch)?;
             self.mark(id.epoch);
         }
         self.machine.check(self.machine.epoch)?;
-        if self.machine.needs_refresh(demand, self.now) {
-            self.abandon_overdue_flight();
+        if self.machine.needs_refresh(demand, limits, self.now) {
+            self.abandon_unwanted_flight();
         }
-        self.abandon_overdue_save();
-        let decision = self.decide(demand, has_room, can_start);
-        // A running flight saves its own.
-        if demand != Demand::Requested && can_start && self.machine.flights.current.is_none() {
-            self.retry_save(false);
-        }
-        decision
+        self.decide(demand, limits, can_start)
     }
 
-    /// Demands again for a waiter whose flight has ended.
-    pub(crate) fn demand_again(&mut self, wait: &Wait, can_start: bool) -> Result<Decision, Error> {
+    /// Demands again for a waiter, because its flight or a backoff has ended.
+    pub(crate) fn demand_again(
+        &mut self,
+        wait: &Wait,
+        limits: &WaitLimits,
+        can_start: bool,
+    ) -> Result<Decision, Error> {
         self.machine.check(wait.epoch)?;
-        self.demand(wait.demand, true, can_start)
+        // It has its place among the waiters, and has waited for a longer lifetime once.
+        let limits = WaitLimits { max_waiters: None, min_lifetime: 0, ..*limits };
+        self.demand(wait.demand, &limits, can_start)
+    }
+
+    /// The refresher of a flight returned a token.
+    pub(crate) fn respond(&mut self, flight: &FlightInfo, token: Token) {
+        self.advance();
+        match self.machine.flights.current_mut(flight) {
+            Some(current) => current.response = Some(token),
+            None => self.respond_late(flight, token),
+        }
+    }
+
+    /// Saves the response of a flight before it is used, or lands the flight if there is nothing to save.
+    pub(crate) fn save_before_landing(&mut self, flight: &FlightInfo) -> Saving {
+        self.give_up_overdue_save();
+        if self.machine.rules.saves && self.is_wanted(flight) {
+            if self.machine.saves.running().is_some() {
+                return Saving::After;
+            }
+            if let Some((token, generation)) = self.response_to_save(flight) {
+                return self.save_response(flight, token, generation);
+            }
+        }
+        self.land(flight, FlightEnd::Responded);
+        Saving::Done
     }
 
     /// Handles the end of a flight.
     pub(crate) fn land(&mut self, info: &FlightInfo, end: FlightEnd) {
         self.advance();
-        let Some(flight) = self.machine.flights.current.take_if(|flight| flight.info.id == info.id) else {
-            return self.land_late(info, end);
-        };
-        self.machine.flights.ended += 1;
-        if let Some(RunningSave::Flight) = self.machine.running_save {
-            self.machine.running_save = None;
+        match self.machine.flights.current.take_if(|flight| flight.info.id == info.id) {
+            Some(flight) => self.land_flight(&flight, end, None),
+            None => self.land_late(info, end),
         }
+    }
+
+    /// `saved`: what the hook got of its response.
+    fn land_flight(&mut self, flight: &Flight, end: FlightEnd, saved: Option<Token>) {
+        self.machine.flights.ended += 1;
         self.effects.publish = true;
         let is_presented =
             self.machine.grant.as_ref().is_some_and(|grant| grant.is_presented_by(&flight.info));
         let result = if !self.machine.epoch.is_same_sign_in(flight.info.epoch) {
-            self.land_foreign(&flight.info, end)
+            self.land_foreign(flight, end)
         } else if !is_presented {
-            self.land_replaced(&flight.info, end)
+            self.land_replaced(flight, end)
         } else {
-            self.land_current(&flight, end)
+            self.land_current(flight, end, saved)
         };
         if let FlightResult::Failed(error) = &result {
             self.remember_batch_failure(error);
         }
         let outcome = self.outcome(result);
         self.effects.ended.push((flight.info.id, Arc::new(outcome)));
+        // It waited for the flight's response.
+        self.save_new_state();
     }
 
     /// Replaces the token with a newer one of the same credential.
@@ -230,16 +282,11 @@ impl Turn<'_> {
         } else {
             grant.refresh_token = token.refresh_secret().cloned();
             grant.outcome_unknown = false;
-            grant.saves.forget();
         }
         self.adopt(token);
         self.forget_end();
-        self.machine.saves_marked += 1;
-        let (now, version) = (self.now, self.machine.saves_marked);
+        let now = self.now;
         if let Some(grant) = &mut self.machine.grant {
-            if let Some(held) = &grant.held {
-                grant.saves.replace(version, &held.token);
-            }
             if grant.held.as_ref().is_some_and(|held| held.is_usable(now)) {
                 grant.begin_trial();
             } else {
@@ -249,6 +296,8 @@ impl Turn<'_> {
         }
         self.effects.publish = true;
         self.emit(EventKind::TokenSet);
+        self.changed();
+        self.wake_those_who_wait_for_a_backoff();
         Ok(())
     }
 
@@ -259,6 +308,8 @@ impl Turn<'_> {
         self.machine.grant = Some(Grant { refresh_token, ..Grant::default() });
         self.adopt(token);
         self.emit(EventKind::SignedIn);
+        self.changed();
+        self.wake_those_who_wait_for_a_backoff();
     }
 
     /// Returns the session's tokens; the refresh token is the one that it would have presented next.
@@ -268,6 +319,10 @@ impl Turn<'_> {
         });
         self.end_sign_in();
         self.emit(EventKind::SignedOut);
+        if tokens.is_some() {
+            self.changed();
+        }
+        self.wake_those_who_wait_for_a_backoff();
         tokens.unwrap_or_default()
     }
 
@@ -293,6 +348,7 @@ impl Turn<'_> {
         }
         self.effects.publish = true;
         self.effects.notify = true;
+        self.wake_those_who_wait_for_a_backoff();
     }
 
     /// No flight starts from now on.
@@ -300,37 +356,57 @@ impl Turn<'_> {
         self.machine.shutting_down = true;
         self.effects.publish = true;
         self.effects.notify = true;
+        self.wake_those_who_wait_for_a_backoff();
     }
 
-    pub(crate) fn is_at_rest(&self) -> bool {
-        self.machine.is_at_rest()
+    /// No flight and no save is running, or a save is past its timeout.
+    pub(crate) fn is_at_rest(&mut self) -> bool {
+        self.give_up_overdue_save();
+        self.machine.flights.current.is_none() && self.machine.saves.running().is_none()
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Nanos> {
+        self.machine.next_timeout(self.now)
     }
 
     pub(crate) fn is_unsaved(&self) -> bool {
         self.machine.is_unsaved()
     }
 
-    /// Passes an unsaved token to the hook immediately, for a shutdown. Returns whether there was one.
+    /// Passes an unsaved state to the hook without a delay, for a shutdown. Returns whether there was one.
     pub(crate) fn save_now(&mut self) -> bool {
-        self.abandon_overdue_save();
-        self.retry_save(true);
-        self.effects.save.is_some()
+        self.save()
     }
 
-    /// Handles the end of a save outside a flight.
-    pub(crate) fn save_ended(&mut self, version: u64, result: Result<(), HookError>) {
-        let random = self.machine.random();
-        self.end_save_retry(version, result.is_ok(), random);
-        self.effects.publish = true;
-        self.emit(match result {
-            Ok(()) => EventKind::TokenSaved,
-            Err(error) => EventKind::TokenSaveFailed { error },
-        });
+    /// Handles the end of a save.
+    pub(crate) fn save_ended(&mut self, id: u64, result: Result<(), HookError>) {
+        self.end_save_at(id, result, self.now);
+    }
+
+    fn end_save_at(&mut self, id: u64, result: Result<(), HookError>, ended_at: Timestamp) {
+        if let Some(FlightSave { flight, token }) = self.end_save(id, result, ended_at) {
+            self.advance();
+            if let Some(flight) = self.machine.flights.current.take_if(|current| current.info.id == flight) {
+                self.land_flight(&flight, FlightEnd::Responded, Some(token));
+            }
+        }
+        self.save_new_state();
+    }
+
+    /// Gives up a save that is past its timeout but hasn't ended by itself: its runtime may no longer be
+    /// driven.
+    fn give_up_overdue_save(&mut self) {
+        let timeout = self.machine.rules.save_timeout;
+        let Some(save) = self.machine.saves.running() else { return };
+        if save.time_left(timeout, self.now) <= 0 {
+            let (id, deadline) = (save.id, save.deadline(timeout));
+            self.end_save_at(id, Err(HookError::TIMED_OUT), deadline);
+        }
     }
 
     /// Handles the end of a revocation.
     pub(crate) fn revocation_ended(&mut self, result: Result<(), HookError>) {
-        self.machine.revoking = self.machine.revoking.saturating_sub(1);
+        self.machine.end_revocation();
         self.effects.notify = true;
         if let Err(error) = result {
             self.emit(EventKind::TokenRevokeFailed { error });
@@ -342,29 +418,36 @@ impl Turn<'_> {
     }
 
     fn end_sign_in(&mut self) {
-        self.machine.next_sign_in();
+        self.machine.epoch = self.machine.epoch.next_sign_in();
         self.effects.drop_later(self.machine.grant.take());
         self.effects.publish = true;
     }
 
-    /// Abandons a flight that is past its timeout but hasn't ended by itself: its runtime may no longer be
-    /// driven.
-    fn abandon_overdue_flight(&mut self) {
+    /// Abandons a flight that is in the way of a demand: one past its timeout that hasn't ended by itself,
+    /// as its runtime may no longer be driven, or one of another sign-in.
+    fn abandon_unwanted_flight(&mut self) {
         let timeout = self.machine.rules.refresh_timeout;
-        let saves = self.machine.rules.saves;
-        let Some(flight) = &mut self.machine.flights.current else { return };
-        if flight.time_left(timeout, self.now) > 0 {
+        let Some(flight) = &self.machine.flights.current else { return };
+        let is_foreign = !self.machine.epoch.is_same_sign_in(flight.info.epoch);
+        let is_in_the_way = is_foreign && !self.machine.shutting_down;
+        if !is_in_the_way && flight.info.time_left(timeout, self.now) > 0 {
             return;
         }
-        let info = flight.info.clone();
-        let end = match flight.response.take() {
-            Some(token) if saves => {
-                FlightEnd::Response(token.clone(), Save::Tried(token, Err(HookError::TIMED_OUT)))
-            }
-            Some(token) => FlightEnd::Response(token, Save::NotTried),
-            None => FlightEnd::Lost(Lost::TimedOut),
-        };
-        self.land(&info, end);
+        let (info, has_response) = (flight.info.clone(), flight.response.is_some());
+        let save = self.machine.saves.running().filter(|save| save.is_of(info.id)).map(|save| save.id);
+        match save.filter(|_| !is_foreign) {
+            Some(save) => self.end_save_at(save, Err(HookError::TIMED_OUT), self.now),
+            None if has_response => self.land(&info, FlightEnd::Responded),
+            None => self.land(&info, FlightEnd::Lost(Lost::TimedOut)),
+        }
+    }
+
+    /// They wait for the next flight, and are decided again.
+    fn wake_those_who_wait_for_a_backoff(&mut self) {
+        if self.machine.rules.wait_through_backoff && self.machine.flights.current.is_none() {
+            let outcome = self.outcome(FlightResult::Discarded);
+            self.effects.ended.push((self.machine.flights.started + 1, Arc::new(outcome)));
+        }
     }
 
     /// Late members of the batch whose token was rejected share this error.

@@ -18,7 +18,8 @@ pub(super) struct Tracked<F> {
     pub(super) future: F,
 }
 
-struct EnterGuard;
+/// User code of a session is running until this is dropped.
+pub(super) struct Entered(());
 
 /// Whether the current code runs as part of the work of `session`.
 pub(super) fn is_entered(session: usize) -> bool {
@@ -31,21 +32,21 @@ impl<F: Future + Unpin> Future for Tracked<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let _guard = EnterGuard::new(self.session);
+        let _guard = Entered::new(self.session);
         Pin::new(&mut self.future).poll(cx)
     }
 }
 
-// === impl EnterGuard ===
+// === impl Entered ===
 
-impl EnterGuard {
-    fn new(session: usize) -> Self {
+impl Entered {
+    pub(super) fn new(session: usize) -> Self {
         SESSIONS.with_borrow_mut(|sessions| sessions.push(session));
-        Self
+        Self(())
     }
 }
 
-impl Drop for EnterGuard {
+impl Drop for Entered {
     fn drop(&mut self) {
         SESSIONS.with_borrow_mut(|sessions| sessions.pop());
     }

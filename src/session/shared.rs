@@ -12,27 +12,21 @@ use tokio::sync::{Notify, futures::Notified};
 use crate::{
     event::{Event, HookError},
     refresh::AnyRefresher,
-    rt::{Clock, Nanos, Spawner, Timestamp},
+    rt::{Clock, Spawner, Timestamp},
     sync,
     token::{AccessToken, Token},
 };
 
-use super::{completion::Completion, machine::Machine, published::Published, reentrancy::is_entered};
+use super::{
+    completion::Completion,
+    machine::{Machine, WaitLimits},
+    published::Published,
+    reentrancy::is_entered,
+};
 
-pub(super) type Hook = Arc<dyn Fn(Token) -> HookFuture + Send + Sync>;
+pub(super) type Hook<T> = Arc<dyn Fn(T) -> HookFuture + Send + Sync>;
 pub(super) type HookFuture = Pin<Box<dyn Future<Output = Result<(), HookError>> + Send>>;
 pub(super) type Listener = Box<dyn Fn(&Event) + Send + Sync>;
-
-/// A caller's limits.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WaitLimits {
-    pub(crate) timeout: Nanos,
-    /// The timeout is what is left until the call's own deadline.
-    pub(crate) until_deadline: bool,
-    /// How long a new request waits after another request's rejection.
-    pub(crate) rejection_wait: Nanos,
-    pub(crate) max_waiters: Option<usize>,
-}
 
 /// What all clones of a session share.
 pub(super) struct Shared {
@@ -40,8 +34,8 @@ pub(super) struct Shared {
     pub(super) refresher: AnyRefresher,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) spawner: Arc<dyn Spawner>,
-    pub(super) save_hook: Option<Hook>,
-    pub(super) revoke_hook: Option<Hook>,
+    pub(super) save_hook: Option<Hook<Option<Token>>>,
+    pub(super) revoke_hook: Option<Hook<Token>>,
     pub(super) listeners: Vec<Listener>,
     pub(super) limits: WaitLimits,
     pub(super) refresh_timeout: Duration,
@@ -59,6 +53,8 @@ pub(super) struct Locked {
     pub(super) completions: Vec<(u64, Completion)>,
     /// Increases with each change that watchers are notified of.
     pub(super) version: u64,
+    /// The last reading of the clock.
+    pub(super) now: Timestamp,
 }
 
 // === impl Shared ===

@@ -17,9 +17,9 @@ use crate::{
 
 use super::{
     completion::{Awaited, Completion},
-    machine::Wait,
+    machine::{Wait, WaitLimits, WaitStage},
     reentrancy::is_entered,
-    shared::{Shared, WaitLimits},
+    shared::Shared,
 };
 
 /// A caller that waits.
@@ -34,8 +34,7 @@ pub(crate) struct Waiter {
     timer: Sleep,
     /// On the monotonic clock.
     deadline: Nanos,
-    rejection_wait: Nanos,
-    until_deadline: bool,
+    limits: WaitLimits,
     count: WaiterCount,
 }
 
@@ -54,18 +53,9 @@ impl Waiter {
         limits: WaitLimits,
         now: Timestamp,
     ) -> Result<Self, Error> {
-        let WaitLimits { timeout, until_deadline, rejection_wait, .. } = limits;
-        let timer = count.sleep(if wait.short { rejection_wait.min(timeout) } else { timeout })?;
-        let deadline = now.monotonic.saturating_add(timeout);
-        Ok(Self {
-            wait,
-            awaited: completion.awaited(),
-            timer,
-            deadline,
-            rejection_wait,
-            until_deadline,
-            count,
-        })
+        let timer = count.sleep(time_of(&wait, &limits))?;
+        let deadline = now.monotonic.saturating_add(limits.timeout);
+        Ok(Self { wait, awaited: completion.awaited(), timer, deadline, limits, count })
     }
 
     /// Whether it waits for a token of the same sign-in as `epoch`.
@@ -77,10 +67,14 @@ impl Waiter {
         self.wait
     }
 
+    /// Its limits, with what is left of its timeout.
+    pub(super) fn limits_at(&self, now: Timestamp) -> WaitLimits {
+        WaitLimits { timeout: self.deadline.saturating_sub(now.monotonic), ..self.limits }
+    }
+
     /// Waits for another flight, until the same deadline.
     pub(super) fn renew(&mut self, wait: Wait, completion: Completion, now: Timestamp) -> Result<(), Error> {
-        let left = self.deadline.saturating_sub(now.monotonic);
-        self.timer = self.count.sleep(if wait.short { self.rejection_wait.min(left) } else { left })?;
+        self.timer = self.count.sleep(time_of(&wait, &self.limits_at(now)))?;
         self.wait = wait;
         self.awaited = completion.awaited();
         Ok(())
@@ -93,33 +87,44 @@ impl Waiter {
                 if let Some(result) = outcome.resume(&self.wait) {
                     return Poll::Ready(result);
                 }
-                let shared = Arc::clone(&self.count.shared);
-                match shared.demand_again(self)? {
-                    Some(token) => return Poll::Ready(Ok(token)),
-                    None => continue,
+                if let Some(token) = self.demand_again()? {
+                    return Poll::Ready(Ok(token));
                 }
+                continue;
             }
             let shared = &self.count.shared;
             if is_entered(shared.id()) {
                 return Poll::Ready(Err(Error::new(ErrorKind::Reentrant)));
             }
             ready!(Pin::new(&mut self.timer).poll(cx));
-            if !self.wait.short {
-                return Poll::Ready(self.timed_out());
+            match self.wait.stage {
+                WaitStage::Full => return Poll::Ready(self.timed_out()),
+                WaitStage::Short => {
+                    if let Some(result) = shared.turn(|turn| turn.short_wait_over(&self.wait)) {
+                        return Poll::Ready(result);
+                    }
+                    self.wait.stage = WaitStage::Full;
+                    self.timer = self.count.sleep(self.limits_at(shared.now()).timeout)?;
+                }
+                WaitStage::Backoff(_) => {
+                    if let Some(token) = self.demand_again()? {
+                        return Poll::Ready(Ok(token));
+                    }
+                }
             }
-            if let Some(result) = shared.turn(|turn| turn.short_wait_over(&self.wait)) {
-                return Poll::Ready(result);
-            }
-            self.wait.short = false;
-            let left = self.deadline.saturating_sub(shared.clock.now().monotonic);
-            self.timer = self.count.sleep(left)?;
         }
+    }
+
+    /// Returns a token, or waits on for `None`.
+    fn demand_again(&mut self) -> Result<Option<AccessToken>, Error> {
+        let shared = Arc::clone(&self.count.shared);
+        shared.demand_again(self)
     }
 
     fn timed_out(&self) -> Result<AccessToken, Error> {
         let result = self.count.shared.turn(|turn| turn.timed_out(&self.wait));
         // Decided up front, because a coarse clock may lag behind the timer.
-        result.map_err(|error| match error.is_timeout() && self.until_deadline {
+        result.map_err(|error| match error.is_timeout() && self.limits.until_deadline {
             true => Error::new(ErrorKind::Deadline),
             false => error,
         })
@@ -129,6 +134,15 @@ impl Waiter {
 impl fmt::Debug for Waiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Waiter").field("wait", &self.wait).finish_non_exhaustive()
+    }
+}
+
+/// How long to wait before the next decision.
+fn time_of(wait: &Wait, limits: &WaitLimits) -> Nanos {
+    match wait.stage {
+        WaitStage::Full => limits.timeout,
+        WaitStage::Short => limits.rejection_wait.min(limits.timeout),
+        WaitStage::Backoff(left) => left,
     }
 }
 

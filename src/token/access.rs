@@ -1,8 +1,18 @@
 //! [`AccessToken`].
 
-use std::{fmt, num::NonZeroU64, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    num::NonZeroU64,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
 
 use http::HeaderValue;
+
+use crate::rt::{self, Nanos, Timestamp};
 
 use super::secret::{after_scheme, header_value, scheme};
 
@@ -25,7 +35,7 @@ struct AccessTokenInner {
 /// Which sign-in, and which token of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Epoch {
-    /// Counts from 1, so that an `Option<TokenId>` is no larger than a `TokenId`.
+    /// Unique in the process, so that a token of another session is never taken for one of this.
     pub(crate) sign_in: NonZeroU64,
     /// Counts on across sign-ins.
     pub(crate) generation: u64,
@@ -70,6 +80,12 @@ impl AccessToken {
         Self { inner: Arc::new(AccessTokenInner { header, scheme_len, id, expires_at }) }
     }
 
+    /// Time left until [`expires_at`](Self::expires_at).
+    pub(crate) fn time_left(&self, now: Timestamp) -> Nanos {
+        let expires_at = self.inner.expires_at.map(rt::nanos_since_epoch);
+        expires_at.map_or(Nanos::MAX, |expiry| expiry.saturating_sub(now.wall))
+    }
+
     pub(crate) fn id(&self) -> TokenId {
         self.inner.id
     }
@@ -102,7 +118,17 @@ impl fmt::Debug for AccessToken {
 // === impl Epoch ===
 
 impl Epoch {
-    pub(crate) const FIRST: Self = Self { sign_in: NonZeroU64::MIN, generation: 0 };
+    /// A session's first sign-in.
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let sign_in = NonZeroU64::new(NEXT.fetch_add(1, Ordering::Relaxed)).unwrap_or(NonZeroU64::MAX);
+        Self { sign_in, generation: 0 }
+    }
+
+    /// Generations count on across sign-ins.
+    pub(crate) fn next_sign_in(self) -> Self {
+        Self { generation: self.generation, ..Self::new() }
+    }
 
     pub(crate) fn is_same_sign_in(self, other: Self) -> bool {
         self.sign_in == other.sign_in

@@ -137,7 +137,8 @@ impl TokenBuilder {
 
     /// Sets the refresh token.
     pub fn refresh_token(mut self, refresh_token: impl OptionalString) -> Self {
-        self.refresh_token = refresh_token.into_option().map(Secret::new);
+        let given = refresh_token.into_option().filter(|given| !given.trim().is_empty());
+        self.refresh_token = given.map(Secret::new);
         self
     }
 

@@ -60,7 +60,7 @@ fn p14_the_header_is_sensitive_and_nothing_shows_a_secret() {
         .build()
         .unwrap();
     let access = token
-        .to_access_token(TokenId { epoch: Epoch { generation: 1, ..Epoch::FIRST }, flights_ended: 0 }, None);
+        .to_access_token(TokenId { epoch: Epoch { generation: 1, ..Epoch::new() }, flights_ended: 0 }, None);
     assert!(access.header_value().is_sensitive());
     let shown = format!("{token:?} {access:?} {:?} {:?}", access.header_value(), token.refresh_secret());
     assert!(!shown.contains("SENTINEL"), "{shown}");
@@ -157,7 +157,7 @@ fn a_string_may_be_missing_in_any_form() {
 #[test]
 fn access_tokens_are_equal_if_token_and_generation_are() {
     let token = Token::try_new("A1").unwrap();
-    let id = TokenId { epoch: Epoch { generation: 1, ..Epoch::FIRST }, flights_ended: 0 };
+    let id = TokenId { epoch: Epoch { generation: 1, ..Epoch::new() }, flights_ended: 0 };
     let access = token.to_access_token(id, None);
     assert_eq!(access, access.deep_clone());
     assert_eq!(access, token.to_access_token(TokenId { flights_ended: 1, ..id }, None), "handed out later");

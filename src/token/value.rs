@@ -98,6 +98,25 @@ impl Token {
         self.refresh_token = refresh_token;
     }
 
+    pub(crate) fn with_refresh_secret(&self, refresh_token: Option<Secret>) -> Self {
+        Self { refresh_token, ..self.clone() }
+    }
+
+    /// Takes over the times of an earlier report of this token.
+    pub(crate) fn keep_times_of(&mut self, earlier: &Self) {
+        (self.expiry, self.refresh_at, self.received_at) =
+            (earlier.expiry, earlier.refresh_at, earlier.received_at);
+    }
+
+    /// Whether storing this token instead of `other` would change nothing.
+    pub(crate) fn is_same_record(&self, other: &Self) -> bool {
+        self.header == other.header
+            && self.refresh_token == other.refresh_token
+            && (self.expiry, self.refresh_at) == (other.expiry, other.refresh_at)
+            && self.scopes == other.scopes
+            && self.extras == other.extras
+    }
+
     /// Makes all times absolute, so that the token can be stored and restored.
     pub(crate) fn resolve_times(&mut self, received: Timestamp) {
         let origin = self.received_at.map_or(received.wall, rt::nanos_since_epoch);

@@ -195,7 +195,7 @@ async fn p17_the_token_is_published_however_the_save_hook_ends() {
         let release = Arc::new(tokio::sync::Notify::new());
         let hook = {
             let release = Arc::clone(&release);
-            move |_: Token| {
+            move |_: Option<Token>| {
                 let _ = entered.send(());
                 let release = Arc::clone(&release);
                 async move {

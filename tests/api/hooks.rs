@@ -14,8 +14,8 @@ async fn p02_c15_c32_the_save_hook_gets_the_kept_refresh_token_and_absolute_time
     let (refresher, mut endpoint) = endpoint();
     let (sender, mut saved) = tokio::sync::mpsc::unbounded_channel();
     let session = expired(refresher)
-        .save_with(move |token: Token| {
-            let _ = sender.send(token);
+        .save_with(move |token: Option<Token>| {
+            let _ = sender.send(token.unwrap());
             async { Ok::<_, BoxError>(()) }
         })
         .build();
@@ -42,8 +42,8 @@ async fn p02_a_stored_token_is_restored_unchanged() {
     let first = Session::builder(refresher)
         .refresh_token("R0")
         .clock(clock.clone())
-        .save_with(move |token: Token| {
-            let _ = sender.send(token);
+        .save_with(move |token: Option<Token>| {
+            let _ = sender.send(token.unwrap());
             async { Ok::<_, BoxError>(()) }
         })
         .build();
@@ -70,7 +70,7 @@ async fn p17_c16_a_failed_save_is_retried_by_shutdown() {
     let failing = std::sync::Arc::clone(&fails);
     let session = expired(refresher)
         .save_with(move |token| {
-            save.push(&token);
+            save.push(token.as_ref());
             let fails = failing.load(std::sync::atomic::Ordering::SeqCst);
             async move { if fails { Err("the keychain is locked") } else { Ok(()) } }
         })
@@ -123,7 +123,7 @@ async fn p10_c98_b142_a_token_that_arrives_after_the_sign_out_is_revoked_before_
     let released = std::sync::Arc::clone(&release);
     let session = expired(refresher)
         .revoke_with(move |token| {
-            revoke.push(&token);
+            revoke.push(Some(&token));
             let released = std::sync::Arc::clone(&released);
             async move {
                 released.notified().await;

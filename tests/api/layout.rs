@@ -34,6 +34,7 @@ const CRATE: &[&[&str]] = &[
 const SESSION: &[&[&str]] = &[
     &["builder"],
     &["session"],
+    &["options"],
     &["watch"],
     &["driver"],
     &["flight", "log", "waiter"],
@@ -49,12 +50,13 @@ const MACHINE: &[&[&str]] = &[
     &["machine"],
     &["late", "status"],
     &["in_flight", "landing"],
-    &["decide"],
+    &["decide", "saving"],
     &["turn"],
     &["effects"],
     &["outcome"],
     &["demand", "grant"],
-    &["flight", "held", "saves"],
+    &["flight", "held"],
+    &["saves"],
     &["rules"],
     &["backoff"],
 ];

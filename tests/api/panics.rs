@@ -244,7 +244,7 @@ async fn p09_a_waiter_survives_an_error_whose_destructor_panics() {
     let _waiting = spawn_token(&session);
     let call = endpoint.next_call().await;
     session.set_token(token("A9 R9 0")).unwrap();
-    call.fail(RefreshError::transient(OnDrop::panicking()));
+    call.fail(RefreshError::grant_ended(OnDrop::panicking()));
     run_pending_tasks().await;
     assert_eq!(endpoint.call_count(), 2, "the waiter demands a token again; {:?}", session.status());
 }

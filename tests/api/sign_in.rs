@@ -208,7 +208,8 @@ async fn p01_refresh_after_set_token_with_another_refresh_token_presents_the_new
     session.set_token(token("B1 Q1 600")).unwrap();
     let refresh = spawn_refresh(&session);
     run_pending_tasks().await;
-    old.fail(RefreshError::transient("503"));
+    // The verdict is on R1, which is no longer the session's.
+    old.fail(RefreshError::grant_ended("invalid_grant"));
     let call = endpoint.next_call().await;
     assert_eq!(call.cx.refresh_token(), Some("Q1"));
     call.succeed("B2 Q2 600");

@@ -138,7 +138,7 @@ async fn p01_a_waiter_that_demands_again_is_counted_once() {
     let _waiting = crate::support::spawn_token(&session);
     let call = endpoint.next_call().await;
     session.set_token(crate::support::token("A9 R9 0")).unwrap();
-    call.fail(tower_reauth::RefreshError::transient("503"));
+    call.fail(tower_reauth::RefreshError::grant_ended("invalid_grant"));
     let _second = endpoint.next_call().await;
     assert_eq!(*counts.lock().unwrap(), [1, 1]);
 }

@@ -34,7 +34,7 @@ pub(crate) async fn classify(builder: SessionBuilder) -> Classified {
     let saved = Arc::<Mutex<Option<Token>>>::default();
     let (save, clock) = (Arc::clone(&saved), clock());
     let builder = builder.refresh_token("R1").clock(clock.clone()).jitter(false).save_with(move |token| {
-        *save.lock().unwrap() = Some(token);
+        *save.lock().unwrap() = token;
         std::future::ready(Ok::<_, std::convert::Infallible>(()))
     });
     let session = builder.build();

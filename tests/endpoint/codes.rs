@@ -105,28 +105,6 @@ async fn c48_an_outage_does_not_end_the_grant() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c50_an_unknown_refusal_is_retried_at_most_twelve_times_an_hour() {
-    for response in [
-        error(400, "invalid_request"),
-        error(401, "token_inactive"),
-        reply(404, "gone"),
-        error(200, "never_heard_of"),
-        reply(422, "{}"),
-    ] {
-        let server = Server::in_memory([response]);
-        let (builder, ends) = session(server.client().refresh_token_grant());
-        let session = builder.build();
-        for _ in 0..3600 {
-            let error = session.token().await.unwrap_err();
-            assert!(!error.is_grant_ended());
-            advance(Duration::from_secs(1)).await;
-        }
-        assert!((5..=12).contains(&server.count()), "{}", server.count());
-        assert_eq!(*ends.lock().unwrap(), 0);
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn c50_after_a_success_a_refusal_is_retried_at_the_pace_of_the_backoff_again() {
     let refused = || error(400, "invalid_request");
     let server = Server::in_memory([refused(), refused(), reply(200, TOKEN), refused()]);

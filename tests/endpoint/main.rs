@@ -17,6 +17,7 @@ mod grant_ended;
 mod json;
 mod lifetimes;
 mod limits;
+mod pacing;
 mod redirects;
 mod refresher_contract;
 mod request_params;
@@ -26,7 +27,6 @@ mod schemes;
 mod secrets;
 mod sent_or_not;
 mod settings;
-mod slow_retry;
 mod successors;
 mod without_refresh_token;
 

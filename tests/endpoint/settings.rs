@@ -19,7 +19,6 @@ use tower_reauth::{
     json::JsonEndpoint,
     oauth2::Client,
     refresh_fn,
-    rt::Clock,
 };
 
 use crate::{
@@ -28,7 +27,7 @@ use crate::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn p07_a_slow_retry_ends_with_the_token_that_stayed_in_use() {
+async fn p07_an_unexplained_failures_backoff_ends_with_the_token_that_stayed_in_use() {
     let requests = Arc::<AtomicUsize>::default();
     let transport = {
         let requests = Arc::clone(&requests);
@@ -62,24 +61,6 @@ async fn p07_a_slow_retry_ends_with_the_token_that_stayed_in_use() {
     tokio::time::advance(Duration::from_secs(110)).await;
     let token = session.token().await.unwrap();
     assert_eq!(token.secret(), "A2");
-}
-
-#[tokio::test(start_paused = true)]
-async fn p07_sessions_with_clones_of_a_grant_count_separately() {
-    let clock = clock();
-    let grant = client(403, "<html>").refresh_token_grant();
-    let [one, other] = [grant.clone(), grant]
-        .map(|grant| Session::builder(grant).refresh_token("R1").jitter(false).clock(clock.clone()).build());
-    let wait = async |session: &Session| {
-        let retry_at = session.refresh().await.unwrap_err().retry_at().unwrap();
-        session.reset_backoff();
-        retry_at.duration_since(clock.now().wall()).unwrap()
-    };
-    for _ in 0..3 {
-        assert!(wait(&one).await < Duration::from_secs(60));
-    }
-    assert!(wait(&other).await < Duration::from_secs(60));
-    assert_eq!(wait(&one).await, Duration::from_secs(600));
 }
 
 #[tokio::test]

@@ -99,18 +99,22 @@ impl Spawner for OnRuntime {
 // === impl RecordedTokens ===
 
 impl RecordedTokens {
-    /// A hook that records its token and succeeds.
-    pub(crate) fn hook(&self) -> impl Fn(Token) -> Ready<Result<(), BoxError>> + Send + Sync + 'static {
+    /// A save hook that records its token and succeeds.
+    pub(crate) fn hook(
+        &self,
+    ) -> impl Fn(Option<Token>) -> Ready<Result<(), BoxError>> + Send + Sync + 'static {
         let recorded = self.clone();
         move |token| {
-            recorded.push(&token);
+            recorded.push(token.as_ref());
             ready(Ok(()))
         }
     }
 
-    pub(crate) fn push(&self, token: &Token) {
-        let recorded = format!("{} {}", token.access_token(), token.refresh_token().unwrap_or("-"));
-        self.0.lock().unwrap().push(recorded);
+    /// Records a token; `-` stands for none.
+    pub(crate) fn push(&self, token: Option<&Token>) {
+        let shown =
+            |token: &Token| format!("{} {}", token.access_token(), token.refresh_token().unwrap_or("-"));
+        self.0.lock().unwrap().push(token.map_or("-".to_owned(), shown));
     }
 
     pub(crate) fn all(&self) -> Vec<String> {

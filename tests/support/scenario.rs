@@ -16,26 +16,29 @@ pub(crate) struct Scenario {
     pub(crate) rows: Vec<String>,
     pub(crate) given: Given,
     pub(crate) steps: Vec<Step>,
-    pub(crate) max_sendings: Option<usize>,
+    pub(crate) max_attempts: Option<usize>,
 }
 
 #[derive(Clone)]
 pub(crate) struct Given {
     pub(crate) start: Start,
-    pub(crate) early: bool,
+    pub(crate) refresh_early: bool,
     pub(crate) window: Option<f64>,
     pub(crate) margin: Option<f64>,
     pub(crate) jitter: bool,
     pub(crate) seed: u64,
-    pub(crate) patience: f64,
-    pub(crate) new_wait: f64,
-    pub(crate) limit: f64,
+    pub(crate) wait_timeout: f64,
+    pub(crate) rejection_wait: f64,
+    pub(crate) refresh_timeout: f64,
     pub(crate) save_timeout: f64,
     pub(crate) max_waiters: Option<usize>,
+    pub(crate) wait_through_backoff: bool,
     pub(crate) save: Option<Hook>,
     pub(crate) revoke: Hook,
     pub(crate) runtime: bool,
-    pub(crate) bare: bool,
+    pub(crate) allow_unauthenticated: bool,
+    /// A flight's task is polled only at the step `polled`.
+    pub(crate) late_start: bool,
     pub(crate) rejects: Vec<u16>,
     pub(crate) auto_endpoint: Option<String>,
     pub(crate) auto_server: Option<u16>,
@@ -77,19 +80,20 @@ pub(crate) struct Step {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Action {
-    Call { who: String, count: usize, once: bool, no_token: bool, own: bool, patience: Option<f64> },
-    Token(String),
-    RefreshNow(String),
+    Call { who: String, count: usize, once: bool, skip_auth: bool, own: bool, options: Options },
+    Token(String, Options),
+    Refresh(String),
     Try(String),
-    TokenAfter { who: String, of: String },
+    TokenAfterRejection { who: String, of: String },
     Inside(Box<Action>),
     Drop(String),
-    Answer { who: String, status: Option<u16> },
+    Response { who: String, status: Option<u16> },
     Gives(TokenSpec),
     Fails(Failure),
     Panics,
     Gone,
     Stalls,
+    Polled,
     Late(Box<Action>),
     Saved,
     SaveFails,
@@ -98,12 +102,19 @@ pub(crate) enum Action {
     Set(TokenSpec),
     SignIn(TokenSpec),
     SignOut,
-    Invalidate(u64),
-    RetryNow,
-    Shutdown { who: String, limit: f64 },
-    Settled(String),
+    MarkRejected(u64),
+    ResetBackoff,
+    Shutdown { who: String, timeout: f64 },
+    Idle(String),
     Wall(f64),
     Look,
+}
+
+/// A caller's own options.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Options {
+    pub(crate) timeout: Option<f64>,
+    pub(crate) min: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -128,8 +139,9 @@ pub(crate) struct Standing {
     pub(crate) state: &'static str,
     pub(crate) generation: u64,
     pub(crate) running: bool,
-    pub(crate) ended: bool,
-    pub(crate) failures: u32,
+    pub(crate) grant_ended: bool,
+    /// `None`: the driver doesn't know.
+    pub(crate) failures: Option<u32>,
     /// Seconds on the monotonic clock.
     pub(crate) next: Option<f64>,
     /// None: the driver doesn't know.
@@ -145,7 +157,7 @@ pub(crate) trait Driver {
     fn seen(&mut self) -> Seen;
     fn standing(&mut self) -> Standing;
     /// The most attempts of any request.
-    fn most_sendings(&self) -> usize;
+    fn most_attempts(&self) -> usize;
     /// Whether a caller waits, for a driver that can't see that its demand was decided again.
     fn still_waits(&self, _who: &str) -> bool {
         false
@@ -156,6 +168,41 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     let table: Value = serde_json::from_str(TABLE).expect("the table is JSON");
     let scenarios = table["scenarios"].as_array().expect("scenarios");
     scenarios.iter().map(Scenario::parse).collect()
+}
+
+/// How many scenarios the table has.
+const COUNT: usize = 350;
+
+/// Runs the scenarios of one row, or all of them. Those with jitter are run with many seeds.
+pub(crate) fn run_all<D: Driver>(on: &str, row: Option<&str>, seeds: u64, driver: impl Fn(&Given) -> D) {
+    let mut failures = Vec::new();
+    let mut count = 0;
+    for scenario in scenarios() {
+        let Scenario { name, rows, given, .. } = &scenario;
+        if row.is_some_and(|row| !rows.iter().any(|own| own == row)) {
+            continue;
+        }
+        count += 1;
+        let seeds = given.seed..given.seed + if given.jitter { seeds } else { 1 };
+        for seed in seeds {
+            let given = Given { seed, ..given.clone() };
+            // The driver is dropped in there, too.
+            let run = || run(&scenario, &mut driver(&given));
+            let difference = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
+                Ok(Ok(())) => continue,
+                Ok(Err(difference)) => difference,
+                Err(_) => "panicked".to_owned(),
+            };
+            failures.push(format!("{name} {rows:?}\n    seed {seed}: {difference}"));
+            break;
+        }
+    }
+    println!("scenarios on {on}: {count} run, {} failed", failures.len());
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    match row {
+        None => assert_eq!(count, COUNT, "each scenario runs"),
+        Some(row) => assert!(count > 0, "no scenario has the row {row}"),
+    }
 }
 
 /// Runs a scenario. The error names the first difference.
@@ -175,9 +222,9 @@ pub(crate) fn run(scenario: &Scenario, driver: &mut dyn Driver) -> Result<(), St
         compare(&step.expect, seen, &standing)
             .map_err(|difference| format!("step {index} at {} ({:?}): {difference}", step.at, step.action))?;
     }
-    match scenario.max_sendings {
-        Some(most) if driver.most_sendings() > most => {
-            Err(format!("a request was sent {} times", driver.most_sendings()))
+    match scenario.max_attempts {
+        Some(most) if driver.most_attempts() > most => {
+            Err(format!("a request was sent {} times", driver.most_attempts()))
         }
         _ => Ok(()),
     }
@@ -214,9 +261,13 @@ fn compare(expect: &Value, seen: Seen, standing: &Standing) -> Result<(), String
             "state" => same(key, &expected.as_str(), &Some(standing.state))?,
             "generation" => same(key, &expected.as_u64(), &Some(standing.generation))?,
             "running" => same(key, &expected.as_bool(), &Some(standing.running))?,
-            "ended" => same(key, &expected.as_bool(), &Some(standing.ended))?,
+            "grant_ended" => same(key, &expected.as_bool(), &Some(standing.grant_ended))?,
             "unsaved" => same(key, &expected.as_bool(), &Some(standing.unsaved))?,
-            "failures" => same(key, &expected.as_u64(), &Some(standing.failures.into()))?,
+            "failures" => {
+                if let Some(failures) = standing.failures {
+                    same(key, &expected.as_u64(), &Some(failures.into()))?;
+                }
+            }
             "refresh" => {
                 if let Some(refresh) = &standing.refresh {
                     same(key, &expected.as_str(), &refresh.as_deref())?;
@@ -259,7 +310,7 @@ impl Scenario {
             rows: list(&value["rows"]),
             given: Given::parse(&value["given"]),
             steps: value["steps"].as_array().expect("steps").iter().map(Step::parse).collect(),
-            max_sendings: value["max_sendings"].as_u64().map(|most| most as usize),
+            max_attempts: value["max_attempts"].as_u64().map(|most| most as usize),
         }
     }
 }
@@ -276,20 +327,22 @@ impl Given {
         let number = |key: &str| value[key].as_f64();
         Self {
             start: Start::parse(value["start"].as_str().expect("a start")),
-            early: value["early"].as_bool().unwrap_or(true),
+            refresh_early: value["refresh_early"].as_bool().unwrap_or(true),
             window: number("window"),
             margin: number("margin"),
             jitter: value["jitter"].as_bool().unwrap_or(false),
             seed: value["seed"].as_u64().unwrap_or(0),
-            patience: number("patience").unwrap_or(30.0),
-            new_wait: number("new_wait").unwrap_or(2.0),
-            limit: number("limit").unwrap_or(60.0),
-            save_timeout: number("save_limit").unwrap_or(5.0),
-            max_waiters: value["max_waiting"].as_u64().map(|most| most as usize),
+            wait_timeout: number("timeout").unwrap_or(30.0),
+            rejection_wait: number("rejection_wait").unwrap_or(2.0),
+            refresh_timeout: number("refresh_timeout").unwrap_or(60.0),
+            save_timeout: number("save_timeout").unwrap_or(5.0),
+            max_waiters: value["max_waiters"].as_u64().map(|most| most as usize),
+            wait_through_backoff: value["wait_through_backoff"].as_bool().unwrap_or(false),
             save: hook("save"),
             revoke: hook("revoke").unwrap_or(Hook::Ok),
             runtime: value["runtime"].as_bool().unwrap_or(true),
-            bare: value["no_token"] == "bare",
+            allow_unauthenticated: value["allow_unauthenticated"].as_bool().unwrap_or(false),
+            late_start: value["late_start"].as_bool().unwrap_or(false),
             rejects: value["rejects"].as_array().map_or(vec![401], |statuses| {
                 statuses.iter().map(|status| status.as_u64().expect("a status") as u16).collect()
             }),
@@ -323,7 +376,7 @@ impl TokenSpec {
                 None => {
                     if word != "-" {
                         match place {
-                            0 => spec.refresh = Some(word.to_owned()),
+                            0 => spec.refresh = Some(word.trim_matches('"').to_owned()),
                             1 => spec.life = Some(parse_number(word)),
                             _ => panic!("a word too many: {word}"),
                         }
@@ -359,13 +412,24 @@ impl TokenSpec {
     }
 }
 
+impl Options {
+    fn parse(&mut self, word: &str) {
+        match word.split_once('=') {
+            Some(("timeout", seconds)) => self.timeout = Some(parse_number(seconds)),
+            Some(("min", seconds)) => self.min = Some(parse_number(seconds)),
+            _ => panic!("unknown option {word}"),
+        }
+    }
+}
+
 impl Failure {
     pub(crate) fn error(&self) -> RefreshError {
         let error = match self.kind.as_str() {
             "transient" => RefreshError::transient("transient"),
+            "unexplained" => RefreshError::unexplained("unexplained"),
             "unknown" => RefreshError::outcome_unknown("unknown"),
-            "configuration" => RefreshError::misconfigured("configuration"),
-            "ended" => RefreshError::grant_ended("ended"),
+            "misconfigured" => RefreshError::misconfigured("misconfigured"),
+            "grant_ended" => RefreshError::grant_ended("ended"),
             other => panic!("unknown failure {other}"),
         };
         match self.retry_after {
@@ -401,33 +465,37 @@ impl Action {
         match verb {
             "call" => {
                 let who = name();
-                let mut call = (1, false, false, false, None);
+                let (mut count, mut once, mut skip_auth, mut own) = (1, false, false, false);
+                let mut options = Options::default();
                 for word in words {
                     match word {
-                        "once" => call.1 = true,
-                        "no_token" => call.2 = true,
-                        "own" => call.3 = true,
-                        _ => match (word.strip_prefix('x'), word.strip_prefix("patience=")) {
-                            (Some(count), _) => call.0 = count.parse().expect("a count"),
-                            (_, Some(patience)) => call.4 = Some(parse_number(patience)),
-                            _ => panic!("unknown option {word}"),
+                        "once" => once = true,
+                        "skip_auth" => skip_auth = true,
+                        "own" => own = true,
+                        _ => match word.strip_prefix('x') {
+                            Some(number) => count = number.parse().expect("a count"),
+                            None => options.parse(word),
                         },
                     }
                 }
-                let (count, once, no_token, own, patience) = call;
-                Self::Call { who, count, once, no_token, own, patience }
+                Self::Call { who, count, once, skip_auth, own, options }
             }
-            "token" => Self::Token(name()),
-            "refresh_now" => Self::RefreshNow(name()),
+            "token" => {
+                let who = name();
+                let mut options = Options::default();
+                words.for_each(|word| options.parse(word));
+                Self::Token(who, options)
+            }
+            "refresh" => Self::Refresh(name()),
             "try" => Self::Try(name()),
-            "token_after" => Self::TokenAfter { who: name(), of: name() },
+            "token_after_rejection" => Self::TokenAfterRejection { who: name(), of: name() },
             "inside" => Self::Inside(Box::new(Self::parse(rest))),
             "drop" => Self::Drop(name()),
-            "answer" => {
+            "response" => {
                 let who = name();
-                let answer = name();
-                let status = if answer == "lost" { None } else { Some(answer.parse().expect("a status")) };
-                Self::Answer { who, status }
+                let status = name();
+                let status = if status == "lost" { None } else { Some(status.parse().expect("a status")) };
+                Self::Response { who, status }
             }
             "gives" => Self::Gives(TokenSpec::parse(&mut words)),
             "fails" => {
@@ -440,6 +508,7 @@ impl Action {
             "panics" => Self::Panics,
             "gone" => Self::Gone,
             "stalls" => Self::Stalls,
+            "polled" => Self::Polled,
             "late" => Self::Late(Box::new(Self::parse(rest))),
             "saved" => Self::Saved,
             "save_fails" => Self::SaveFails,
@@ -448,10 +517,10 @@ impl Action {
             "set" => Self::Set(TokenSpec::parse(&mut words)),
             "sign_in" => Self::SignIn(TokenSpec::parse(&mut words)),
             "sign_out" => Self::SignOut,
-            "invalidate" => Self::Invalidate(name().parse().expect("a generation")),
-            "retry_now" => Self::RetryNow,
-            "shutdown" => Self::Shutdown { who: name(), limit: parse_number(&name()) },
-            "settled" => Self::Settled(name()),
+            "mark_rejected" => Self::MarkRejected(name().parse().expect("a generation")),
+            "reset_backoff" => Self::ResetBackoff,
+            "shutdown" => Self::Shutdown { who: name(), timeout: parse_number(&name()) },
+            "idle" => Self::Idle(name()),
             "wall" => Self::Wall(parse_number(rest)),
             "look" => Self::Look,
             _ => panic!("unknown action {text}"),
@@ -461,6 +530,11 @@ impl Action {
 
 pub(crate) fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
+}
+
+/// What the save hook got, as the table writes it.
+pub(crate) fn saved(token: Option<&Token>) -> String {
+    token.map_or("-".to_owned(), shown)
 }
 
 /// A token as the table writes it: its access token and its refresh token.
@@ -482,20 +556,20 @@ pub(crate) fn kind(error: &Error) -> &'static str {
     let kinds: [(&str, Is); 12] = [
         ("transient", Error::is_transient),
         ("unknown", Error::is_outcome_unknown),
-        ("configuration", Error::is_misconfigured),
-        ("ended", Error::is_grant_ended),
-        ("paced", Error::is_backoff),
-        ("patience", Error::is_timeout),
-        ("too_many_waiting", Error::is_overloaded),
-        ("no_runtime", Error::is_missing_runtime),
+        ("misconfigured", Error::is_misconfigured),
+        ("grant_ended", Error::is_grant_ended),
+        ("backoff", Error::is_backoff),
+        ("timeout", Error::is_timeout),
+        ("overloaded", Error::is_overloaded),
+        ("missing_runtime", Error::is_missing_runtime),
         ("signed_out", Error::is_signed_out),
         ("shut_down", Error::is_shut_down),
-        ("needs_itself", Error::is_reentrant),
+        ("reentrant", Error::is_reentrant),
         ("same_token", Error::is_same_token),
     ];
     let kind = kinds.iter().find(|(_, is)| is(error)).map_or("another", |(kind, _)| kind);
-    let helps =
-        !["configuration", "ended", "signed_out", "shut_down", "needs_itself", "same_token"].contains(&kind);
+    let helps = !["misconfigured", "grant_ended", "signed_out", "shut_down", "reentrant", "same_token"]
+        .contains(&kind);
     assert_eq!(error.is_retryable(), helps, "whether trying again helps: {kind}");
     kind
 }
@@ -503,12 +577,12 @@ pub(crate) fn kind(error: &Error) -> &'static str {
 /// The reason's name in the table.
 pub(crate) fn reason(reason: RefreshReason) -> &'static str {
     match reason {
-        RefreshReason::Initial => "first",
+        RefreshReason::Initial => "initial",
         RefreshReason::Stale => "stale",
         RefreshReason::Expired => "expired",
-        RefreshReason::Rejected => "refused",
-        RefreshReason::Requested => "asked",
-        RefreshReason::Repeated => "repeat",
+        RefreshReason::Rejected => "rejected",
+        RefreshReason::Requested => "requested",
+        RefreshReason::Repeated => "repeated",
         #[allow(unreachable_patterns, reason = "the enum is open outside the crate")]
         _ => "another",
     }
@@ -517,26 +591,26 @@ pub(crate) fn reason(reason: RefreshReason) -> &'static str {
 /// The event's name in the table; `None` if the table leaves it out.
 pub(crate) fn event(event: &EventKind) -> Option<String> {
     Some(match event {
-        EventKind::RefreshStarted { reason: why, .. } => format!("started {}", reason(*why)),
-        EventKind::RefreshRepeated => "repeat".into(),
-        EventKind::Refreshed { .. } => "renewed".into(),
+        EventKind::RefreshStarted { reason: why, .. } => format!("refresh_started {}", reason(*why)),
+        EventKind::RefreshRepeated => "refresh_repeated".into(),
+        EventKind::Refreshed { .. } => "refreshed".into(),
         EventKind::RefreshIneffective { reason, .. } => {
             let why = match reason {
                 Ineffective::Expired => "expired",
-                Ineffective::AlreadyStale => "due",
-                Ineffective::TooShort => "short",
-                Ineffective::Unchanged => "same",
+                Ineffective::AlreadyStale => "already_stale",
+                Ineffective::TooShort => "too_short",
+                Ineffective::Unchanged => "unchanged",
                 #[allow(unreachable_patterns, reason = "the enum is open outside the crate")]
                 _ => "another",
             };
-            format!("useless {why}")
+            format!("refresh_ineffective {why}")
         }
-        EventKind::RefreshFailed { error, .. } => format!("failed {}", kind(error)),
-        EventKind::GrantEnded { .. } => "ended".into(),
-        EventKind::RefreshDiscarded => "dropped".into(),
-        EventKind::TokenSaved => "saved".into(),
-        EventKind::TokenSaveFailed { .. } => "save_failed".into(),
-        EventKind::TokenSet => "set".into(),
+        EventKind::RefreshFailed { error, .. } => format!("refresh_failed {}", kind(error)),
+        EventKind::GrantEnded { .. } => "grant_ended".into(),
+        EventKind::RefreshDiscarded => "refresh_discarded".into(),
+        EventKind::TokenSaved => "token_saved".into(),
+        EventKind::TokenSaveFailed { .. } => "token_save_failed".into(),
+        EventKind::TokenSet => "token_set".into(),
         EventKind::SignedIn => "signed_in".into(),
         EventKind::SignedOut => "signed_out".into(),
         _ => return None,

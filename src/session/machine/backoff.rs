@@ -13,8 +13,6 @@ pub(crate) struct Delays {
 #[derive(Default)]
 pub(super) struct Backoff {
     pub(super) failures: u32,
-    /// Failures in a row that can't be interpreted. Reset with `failures`, so never more than those.
-    unexplained: u32,
     running: Option<Box<RunningBackoff>>,
     trial: Option<Timespan>,
 }
@@ -26,8 +24,8 @@ pub(super) struct Setback {
     pub(super) retry_after: Option<Nanos>,
     /// The rest of a valid token's lifetime. The backoff ends with it at the latest.
     pub(super) token_end: Option<Timespan>,
-    /// The failure can't be interpreted, so it may last.
-    pub(super) unexplained: bool,
+    /// A repeat is unlikely to help, so the delays grow further.
+    pub(super) is_persistent: bool,
 }
 
 /// A time span that ends by whichever clock is ahead.
@@ -46,20 +44,28 @@ struct RunningBackoff {
 
 const FACTOR: f64 = 1.6;
 const JITTER: f64 = 0.2;
-const MAX_UNEXPLAINED: u32 = 3;
-const SLOW_RETRY: Nanos = 600 * 1_000_000_000;
+const MAX_IF_PERSISTENT: Nanos = 600 * 1_000_000_000;
 const LONGEST_RETRY_AFTER: Nanos = 3600 * 1_000_000_000;
+/// Added to a `Retry-After`, so that clients that got the same one don't come back in step.
+const RETRY_AFTER_JITTER: f64 = 0.1;
 
 // === impl Delays ===
 
 impl Delays {
     /// The delay after `failures` in a row; `random` is in [0, 1).
-    pub(super) fn after(&self, failures: u32, random: f64) -> Nanos {
+    pub(super) fn after(&self, failures: u32, is_persistent: bool, random: f64) -> Nanos {
         let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
-        let max = self.max as f64;
+        let max = if is_persistent { self.max.max(MAX_IF_PERSISTENT) } else { self.max } as f64;
         let delay = (self.initial as f64 * FACTOR.powi(exponent)).min(max);
         let jitter = if self.jitter { 1.0 + JITTER * (2.0 * random - 1.0) } else { 1.0 };
         (delay * jitter).min(max) as Nanos
+    }
+
+    /// A server's `Retry-After`, which is never shortened.
+    fn retry_after(&self, wait: Nanos, random: f64) -> Nanos {
+        let wait = wait.clamp(0, LONGEST_RETRY_AFTER);
+        let jitter = if self.jitter { wait as f64 * RETRY_AFTER_JITTER * random } else { 0.0 };
+        wait + jitter as Nanos
     }
 }
 
@@ -91,14 +97,10 @@ impl Backoff {
     /// Records an ineffective refresh. The next one has to wait for the delay, and for the end of a backoff
     /// that is running already.
     pub(super) fn record(&mut self, setback: Setback, now: Timestamp, delays: &Delays, random: f64) {
-        let Setback { from, retry_after, token_end, unexplained } = setback;
+        let Setback { from, retry_after, token_end, is_persistent } = setback;
         self.failures = self.failures.saturating_add(1);
-        self.unexplained = self.unexplained.saturating_add(u32::from(unexplained));
-        // Three in a row are retried with the normal backoff, further ones slowly.
-        let least = if unexplained && self.unexplained > MAX_UNEXPLAINED { SLOW_RETRY } else { 0 };
-        let length = delays.after(self.failures, random).max(least);
-        let retry_after =
-            retry_after.map(|wait| Timespan { from, length: wait.clamp(0, LONGEST_RETRY_AFTER) });
+        let length = delays.after(self.failures, is_persistent, random);
+        let retry_after = retry_after.map(|wait| Timespan { from, length: delays.retry_after(wait, random) });
         let next = RunningBackoff { delay: Timespan { from, length }, retry_after, token_end };
         if self.time_left(now).is_none_or(|left| left <= next.time_left(now)) {
             self.running = Some(Box::new(next));
@@ -109,12 +111,6 @@ impl Backoff {
     pub(super) fn record_grant_end(&mut self) {
         self.cancel_trial();
         self.failures = self.failures.saturating_add(1);
-        self.unexplained = 0;
-    }
-
-    /// A failure that can be interpreted, or a success, ends a row of unexplained ones.
-    pub(super) fn explained(&mut self) {
-        self.unexplained = 0;
     }
 
     /// The running backoff ends with a token that stays in use.
@@ -135,6 +131,10 @@ impl Backoff {
 
     pub(super) fn begin_trial(&mut self, from: Timestamp, length: Nanos) {
         self.trial = Some(Timespan { from, length });
+    }
+
+    pub(super) fn is_on_trial(&self) -> bool {
+        self.trial.is_some()
     }
 
     pub(super) fn cancel_trial(&mut self) {
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn b69_delays_grow_to_their_cap() {
         let delays = Delays { initial: 1_000_000_000, max: 120_000_000_000, jitter: false };
-        let seconds = |n| delays.after(n, 0.0) as f64 / 1e9;
+        let seconds = |n| delays.after(n, false, 0.0) as f64 / 1e9;
         for (n, expected) in
             [(1, 1.0), (2, 1.6), (3, 2.56), (11, 109.951_162_7), (12, 120.0), (u32::MAX, 120.0)]
         {
@@ -168,15 +168,27 @@ mod tests {
     }
 
     #[test]
+    fn d24_delays_after_persistent_failures_grow_in_the_same_steps_to_ten_minutes() {
+        let delays = Delays { initial: 1_000_000_000, max: 120_000_000_000, jitter: false };
+        for n in 1..=11 {
+            assert_eq!(delays.after(n, true, 0.0), delays.after(n, false, 0.0));
+        }
+        assert_eq!(delays.after(12, true, 0.0) / 1_000_000_000, 175);
+        assert_eq!(delays.after(15, true, 0.0), MAX_IF_PERSISTENT);
+        let delays = Delays { max: 2 * MAX_IF_PERSISTENT, ..delays };
+        assert_eq!(delays.after(u32::MAX, true, 0.0), 2 * MAX_IF_PERSISTENT);
+    }
+
+    #[test]
     fn b73_jittered_delays_lie_in_their_range_and_differ() {
         let delays = Delays { initial: 1_000_000_000, max: 120_000_000_000, jitter: true };
         let mut rng = fastrand::Rng::with_seed(1);
-        let drawn: Vec<_> = (0..1000).map(|_| delays.after(1, rng.f64())).collect();
+        let drawn: Vec<_> = (0..1000).map(|_| delays.after(1, false, rng.f64())).collect();
         assert!(drawn.iter().all(|delay| (800_000_000..=1_200_000_000).contains(delay)));
         assert!(
             drawn.iter().any(|delay| *delay < 850_000_000)
                 && drawn.iter().any(|delay| *delay > 1_150_000_000)
         );
-        assert!((0..1000).all(|_| delays.after(20, rng.f64()) <= delays.max));
+        assert!((0..1000).all(|_| delays.after(20, false, rng.f64()) <= delays.max));
     }
 }

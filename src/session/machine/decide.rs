@@ -6,16 +6,24 @@ use crate::{
     error::{Error, ErrorKind},
     event::EventKind,
     refresh::RefreshReason,
-    rt::Timestamp,
+    rt::{Nanos, Timestamp},
     token::{AccessToken, Epoch},
 };
 
 use super::{
-    demand::{Decision, Demand, Wait},
+    demand::{Decision, Demand, Wait, WaitLimits, WaitStage},
     grant::{Grant, LastRefresh},
     held::Phase,
     turn::{Machine, Turn},
 };
+
+/// Whether there is a flight to wait for.
+enum Joined {
+    Flight,
+    /// Not before the end of a backoff, in this time.
+    Backoff(Nanos, Error),
+    None(Error),
+}
 
 // === impl Turn ===
 
@@ -24,14 +32,20 @@ impl Turn<'_> {
     pub(super) fn decide(
         &mut self,
         demand: Demand,
-        has_room: bool,
+        limits: &WaitLimits,
         can_start: bool,
     ) -> Result<Decision, Error> {
         let (now, id) = (self.now, self.machine.token_id());
         let signed_out = || Error::new(ErrorKind::SignedOut);
         let grant = self.machine.grant.as_ref().ok_or_else(signed_out)?;
         let use_current = |grant: &Grant| grant.access_token(id).map(Decision::Use).ok_or_else(signed_out);
-        let rejected = match (demand, grant.phase(now)) {
+        // A token for a caller that needn't wait.
+        let spare = match (demand, grant.phase(now)) {
+            (Demand::New, Some(Phase::Fresh | Phase::Stale))
+                if grant.is_too_short_for(limits.min_lifetime, now) =>
+            {
+                grant.access_token(id)
+            }
             (Demand::New, Some(Phase::Fresh)) => return use_current(grant),
             (Demand::New, Some(Phase::Stale)) => {
                 let token = use_current(grant);
@@ -49,56 +63,74 @@ impl Turn<'_> {
             (Demand::New, Some(Phase::Rejected)) => grant.sendable(now, id),
             _ => None,
         };
-        let last_was_good = matches!(grant.last, LastRefresh::Good);
-        let joined = self.join_or_start(demand, can_start);
-        match (rejected, joined) {
-            // Waiting is unlikely to help, or there is nothing to wait for.
-            (Some(rejected), joined) if !last_was_good || joined.is_err() || !has_room => {
-                Ok(Decision::Use(rejected))
-            }
-            (_, Err(error)) => Err(error),
-            (None, Ok(())) if !has_room => Err(Error::new(ErrorKind::Overloaded)),
-            (rejected, Ok(())) => Ok(Decision::Wait(Wait {
-                flight: self.machine.flights.started,
-                demand,
-                epoch: self.machine.epoch,
-                short: rejected.is_some(),
-            })),
+        let is_rejected = grant.is_rejected();
+        let skips_wait = is_rejected && grant.is_unlikely_to_recover();
+        let has_room = limits.max_waiters.is_none_or(|max| self.waiters < max);
+        let epoch = self.machine.epoch;
+        let wait = |flight, stage| Ok(Decision::Wait(Wait { flight, demand, epoch, stage }));
+        match (spare, self.join_or_start(demand, can_start)) {
+            (Some(spare), Joined::Flight) if skips_wait || !has_room => Ok(Decision::Use(spare)),
+            (Some(_), Joined::Flight) if is_rejected => wait(self.machine.flights.started, WaitStage::Short),
+            (None, Joined::Flight) if !has_room => Err(Error::new(ErrorKind::Overloaded)),
+            (_, Joined::Flight) => wait(self.machine.flights.started, WaitStage::Full),
+            (Some(spare), _) => Ok(Decision::Use(spare)),
+            (None, Joined::Backoff(left, _)) if self.waits_through(left, demand, limits) => match has_room {
+                true => wait(self.machine.flights.started + 1, WaitStage::Backoff(left)),
+                false => Err(Error::new(ErrorKind::Overloaded)),
+            },
+            (None, Joined::Backoff(_, error) | Joined::None(error)) => Err(error),
         }
     }
 
+    fn waits_through(&self, backoff: Nanos, demand: Demand, limits: &WaitLimits) -> bool {
+        self.machine.rules.wait_through_backoff && demand != Demand::Requested && backoff < limits.timeout
+    }
+
     /// Joins the flight or starts one, or returns why there is none.
-    fn join_or_start(&mut self, demand: Demand, can_start: bool) -> Result<(), Error> {
-        if self.machine.flights.current.is_some() {
-            return Ok(());
+    fn join_or_start(&mut self, demand: Demand, can_start: bool) -> Joined {
+        // In a shutdown one of another sign-in may still be there.
+        let epoch = self.machine.epoch;
+        if self
+            .machine
+            .flights
+            .current
+            .as_ref()
+            .is_some_and(|flight| flight.info.epoch.is_same_sign_in(epoch))
+        {
+            return Joined::Flight;
         }
-        let Some(grant) = &mut self.machine.grant else { return Err(Error::new(ErrorKind::SignedOut)) };
+        let Some(grant) = &mut self.machine.grant else {
+            return Joined::None(Error::new(ErrorKind::SignedOut));
+        };
         if let (Demand::Rejected(id), Some((flight, error))) = (demand, &grant.batch_failure) {
             if id.flights_ended < *flight && id.epoch == self.machine.epoch {
-                return Err(error.clone());
+                return Joined::None(error.clone());
             }
         }
         if let Some(error) = &grant.ended {
-            return Err(error.clone());
+            return Joined::None(error.clone());
         }
         if self.machine.shutting_down {
-            return Err(Error::new(ErrorKind::ShutDown));
+            return Joined::None(Error::new(ErrorKind::ShutDown));
         }
-        if let Some(retry_at) = grant.retry_at(self.now) {
-            return Err(match &grant.last {
-                LastRefresh::Failed(error) => error.at(Some(retry_at)),
-                _ => Error::with_details(ErrorKind::Backoff, Some(retry_at), None),
-            });
+        if let Some(left) = grant.backoff.time_left(self.now) {
+            let retry_at = grant.retry_at(self.now);
+            let error = match &grant.last {
+                LastRefresh::Failed(error) => error.at(retry_at),
+                _ => Error::with_details(ErrorKind::Backoff, retry_at, None),
+            };
+            return Joined::Backoff(left, error);
         }
         if !can_start {
-            return Err(Error::new(ErrorKind::MissingRuntime));
+            return Joined::None(Error::new(ErrorKind::MissingRuntime));
         }
         let reason = match grant.phase(self.now) {
             _ if grant.outcome_unknown => RefreshReason::Repeated,
             _ if demand == Demand::Requested => RefreshReason::Requested,
             None => RefreshReason::Initial,
             Some(_) if grant.is_rejected() => RefreshReason::Rejected,
-            Some(Phase::Stale) => RefreshReason::Stale,
+            // A fresh one is refreshed for a caller's minimum lifetime.
+            Some(Phase::Fresh | Phase::Stale) => RefreshReason::Stale,
             Some(_) => RefreshReason::Expired,
         };
         let repeat = mem::take(&mut grant.outcome_unknown);
@@ -108,7 +140,7 @@ impl Turn<'_> {
         self.effects.start = Some(Box::new((info, cx)));
         self.effects.publish = true;
         self.emit(EventKind::RefreshStarted { reason });
-        Ok(())
+        Joined::Flight
     }
 
     /// The short wait after another request's rejection is over. `None`: keep waiting, as there is no token
@@ -151,8 +183,8 @@ impl Turn<'_> {
                     && grant.ended.is_none()
                     && !self.machine.shutting_down
                     && grant.backoff.time_left(now).is_none();
-                let would_wait = matches!(grant.last, LastRefresh::Good)
-                    && (self.machine.flights.current.is_some() || may_start);
+                let would_wait =
+                    !grant.is_unlikely_to_recover() && (self.machine.flights.current.is_some() || may_start);
                 if would_wait { None } else { grant.sendable(now, id) }
             }
             Phase::Expired => None,
@@ -164,11 +196,12 @@ impl Turn<'_> {
 
 impl Machine {
     /// Whether a demand can't be met with the current token.
-    pub(super) fn needs_refresh(&self, demand: Demand, now: Timestamp) -> bool {
-        let phase = self.grant.as_ref().and_then(|grant| grant.phase(now));
-        !matches!(
-            (demand, phase),
-            (Demand::New, Some(Phase::Fresh)) | (Demand::Rejected(_), Some(Phase::Fresh | Phase::Stale))
-        )
+    pub(super) fn needs_refresh(&self, demand: Demand, limits: &WaitLimits, now: Timestamp) -> bool {
+        let Some(grant) = &self.grant else { return false };
+        match (demand, grant.phase(now)) {
+            (Demand::New, Some(Phase::Fresh)) => grant.is_too_short_for(limits.min_lifetime, now),
+            (Demand::Rejected(_), Some(Phase::Fresh | Phase::Stale)) => false,
+            _ => true,
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! Flights: the machine's record of a running refresh, and the refresh's record of its start.
 
 use crate::{
-    event::HookError,
     refresh::RefreshError,
     rt::{Nanos, Timestamp},
     token::{Epoch, Secret, Token},
 };
+
+use super::saves::SaveOrder;
 
 #[derive(Default)]
 pub(super) struct Flights {
@@ -20,7 +21,7 @@ pub(super) struct Flight {
     pub(super) info: FlightInfo,
     /// It is a repeat, or has repeated itself: another unknown outcome is the second.
     pub(super) repeat: bool,
-    /// The response, while it is being saved.
+    /// The response, until it has been saved.
     pub(super) response: Option<Token>,
 }
 
@@ -37,9 +38,9 @@ pub(crate) struct FlightInfo {
 
 /// How a flight ended.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one per flight, and most are responses")]
 pub(crate) enum FlightEnd {
-    Response(Token, Save),
+    /// The machine has its response.
+    Responded,
     Failed(RefreshError),
     Lost(Lost),
 }
@@ -57,20 +58,13 @@ pub(crate) enum Lost {
     NoTimer,
 }
 
-/// The result of saving a flight's response.
-#[derive(Debug)]
-pub(crate) enum Save {
-    NotTried,
-    /// The token that the hook got, and the hook's result.
-    Tried(Token, Result<(), HookError>),
-}
-
 /// How a response is saved before the waiters get it.
 #[derive(Debug)]
 pub(crate) enum Saving {
-    None,
+    /// There is nothing left to do.
+    Done,
     /// Pass this to the save hook.
-    Now(Box<Token>),
+    Now(Box<SaveOrder>),
     /// Another save is running: ask again when it has ended.
     After,
 }
@@ -91,8 +85,17 @@ impl Flights {
         info
     }
 
+    pub(super) fn is_current(&self, info: &FlightInfo) -> bool {
+        self.current.as_ref().is_some_and(|flight| flight.info.id == info.id)
+    }
+
     pub(super) fn current_mut(&mut self, info: &FlightInfo) -> Option<&mut Flight> {
         self.current.as_deref_mut().filter(|flight| flight.info.id == info.id)
+    }
+
+    /// The current flight will save its response, with any change made in the meantime.
+    pub(super) fn has_response_to_save(&self) -> bool {
+        self.current.as_ref().is_some_and(|flight| flight.response.is_some())
     }
 
     /// The current flight has a response with a refresh token of its own.
@@ -106,17 +109,21 @@ impl Flights {
     }
 }
 
-// === impl Flight ===
-
-impl Flight {
-    pub(super) fn time_left(&self, timeout: Nanos, now: Timestamp) -> Nanos {
-        timeout.saturating_sub(now.since(self.info.started))
-    }
-}
-
 // === impl FlightInfo ===
 
 impl FlightInfo {
+    /// What is left of the timeout, which counts from the start: after it, the next demand may abandon the
+    /// flight.
+    pub(super) fn time_left(&self, timeout: Nanos, now: Timestamp) -> Nanos {
+        timeout.saturating_sub(now.since(self.started))
+    }
+
+    /// What was left of the timeout when the refresher was called, and its end on the monotonic clock.
+    pub(crate) fn timeout(&self, timeout: Nanos) -> (Nanos, Nanos) {
+        let left = self.time_left(timeout, self.called);
+        (left, self.called.monotonic.saturating_add(left))
+    }
+
     /// Whether this is a refresh token other than the one that the flight presented.
     pub(super) fn is_successor(&self, refresh_token: Option<&Secret>) -> bool {
         refresh_token.is_some() && refresh_token != self.presented.as_ref()

@@ -12,7 +12,6 @@ use super::{
     backoff::{Backoff, Timespan},
     flight::FlightInfo,
     held::{Held, Phase},
-    saves::Saves,
 };
 
 #[derive(Default)]
@@ -30,7 +29,6 @@ pub(super) struct Grant {
     /// The challenges of the response that rejected the current token.
     pub(super) challenges: Challenges,
     pub(super) backoff: Backoff,
-    pub(super) saves: Saves,
 }
 
 /// The result of the last refresh.
@@ -59,6 +57,10 @@ impl Grant {
 
     pub(super) fn phase(&self, now: Timestamp) -> Option<Phase> {
         self.held.as_ref().map(|held| held.phase(now))
+    }
+
+    pub(super) fn is_too_short_for(&self, min_lifetime: Nanos, now: Timestamp) -> bool {
+        self.held.as_ref().is_some_and(|held| held.is_too_short_for(min_lifetime, now))
     }
 
     pub(super) fn is_rejected(&self) -> bool {
@@ -93,6 +95,15 @@ impl Grant {
         RefreshContext::new(token, self.refresh_token.clone(), reason, challenges, self.backoff.failures)
     }
 
+    /// Whether new requests skip the wait after a rejection: another refresh is unlikely to help soon.
+    pub(super) fn is_unlikely_to_recover(&self) -> bool {
+        match self.last {
+            LastRefresh::Good => false,
+            LastRefresh::Ineffective => self.backoff.failures >= 2,
+            LastRefresh::Failed(_) => true,
+        }
+    }
+
     /// The rest of a valid token's lifetime. A backoff that begins now ends with it.
     pub(super) fn token_end(&self, now: Timestamp) -> Option<Timespan> {
         let held = self.held.as_ref().filter(|held| held.is_usable_for_now(now))?;
@@ -111,6 +122,11 @@ impl Grant {
             self.previous_refresh_token = flight.presented.clone();
             self.refresh_token = refresh_token;
         }
+    }
+
+    /// Whether the held token stays in use beside a new one that expires in the backoff that it causes.
+    pub(super) fn prefers_current(&self, new: &Held, backoff: Nanos, now: Timestamp) -> bool {
+        new.time_left(now) <= backoff && self.held.as_ref().is_some_and(|held| held.is_usable_for_now(now))
     }
 
     /// Gives the held token the current refresh token, so that both are saved together.

@@ -9,6 +9,7 @@ use crate::{
 use super::rules::Rules;
 
 /// A token and its time limits, relative to its receipt.
+#[derive(Clone)]
 pub(super) struct Held {
     pub(super) token: Token,
     pub(super) received: Timestamp,
@@ -27,6 +28,17 @@ pub(super) struct Held {
     pub(super) rejected: bool,
     /// Expired on arrival, but used because there is no other; stale immediately.
     pub(super) no_known_end: bool,
+    /// What was left when a refresh last returned it.
+    left_at_refresh: Nanos,
+}
+
+/// What becomes of the held token when a refresh returns one.
+pub(super) struct Arrival {
+    pub(super) held: Held,
+    /// It is another access token.
+    pub(super) is_new: bool,
+    /// Why the refresh is ineffective.
+    pub(super) ineffective: Option<Ineffective>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +54,8 @@ const MARGIN: Nanos = 30 * SECOND;
 const WINDOW: Nanos = 3600 * SECOND;
 const TRIAL: Nanos = 30 * SECOND;
 const SHORTEST_USEFUL: Nanos = SECOND / 2;
+/// Two reports of the same expiry may differ by this much.
+const SAME_EXPIRY: Nanos = SECOND;
 
 // === impl Held ===
 
@@ -70,7 +84,7 @@ impl Held {
         });
         let due = refresh_at.or_else(|| Some(expiry? - window.filter(|window| *window > 0)?));
         let stale_at = due.filter(|due| rules.early && expiry.is_none_or(|expiry| *due < expiry));
-        Self {
+        let mut held = Self {
             token,
             received: now.anchor(received),
             expiry,
@@ -81,7 +95,53 @@ impl Held {
             already_counted: false,
             rejected: false,
             no_known_end: false,
+            left_at_refresh: Nanos::MAX,
+        };
+        if refreshed {
+            held.left_at_refresh = held.time_left(now);
         }
+        held
+    }
+
+    /// What becomes of `current` when a refresh ends now with this token.
+    pub(super) fn replacing(self, current: Option<&Self>, now: Timestamp) -> Arrival {
+        let same = current.filter(|current| current.token.access_token() == self.token.access_token());
+        let Some(current) = same else {
+            let ineffective = self.ineffective(now);
+            return Arrival { held: self, is_new: true, ineffective };
+        };
+        let later_by = self.reported_left(now).saturating_sub(current.reported_left(now));
+        let (held, ineffective) = if later_by > SAME_EXPIRY && !current.rejected {
+            let ineffective = self.ineffective(now);
+            (self, ineffective)
+        } else {
+            (self.unchanged(current, later_by, now), Some(Ineffective::Unchanged))
+        };
+        let mut held = Self {
+            adopted_at: current.adopted_at,
+            refreshed: current.refreshed,
+            already_counted: current.already_counted,
+            rejected: current.rejected,
+            no_known_end: false,
+            ..held
+        };
+        held.left_at_refresh = held.time_left(now);
+        held.no_known_end = held.left_at_refresh <= 0;
+        Arrival { held, is_new: false, ineffective }
+    }
+
+    /// The same token again, without a renewal: it is due no later than before.
+    fn unchanged(self, current: &Self, later_by: Nanos, now: Timestamp) -> Self {
+        let takes_expiry = !(-SAME_EXPIRY..=SAME_EXPIRY).contains(&later_by);
+        if !takes_expiry {
+            let mut token = self.token;
+            token.keep_times_of(&current.token);
+            return Self { token, ..current.clone() };
+        }
+        let until_stale = |held: &Self| held.stale_at.map(|stale_at| stale_at - now.since(held.received));
+        let until_stale = until_stale(&self).into_iter().chain(until_stale(current)).min();
+        let stale_at = until_stale.map(|left| left.saturating_add(now.since(self.received)));
+        Self { stale_at, ..self }
     }
 
     pub(super) fn phase(&self, now: Timestamp) -> Phase {
@@ -111,11 +171,9 @@ impl Held {
     }
 
     /// Why a refresh that ends now with this token is ineffective.
-    pub(super) fn ineffective(&self, now: Timestamp, current: Option<&Held>) -> Option<Ineffective> {
+    fn ineffective(&self, now: Timestamp) -> Option<Ineffective> {
         let age = now.since(self.received);
-        if current.is_some_and(|current| current.token.access_token() == self.token.access_token()) {
-            Some(Ineffective::Unchanged)
-        } else if self.expiry.is_some_and(|expiry| age >= expiry) {
+        if self.expiry.is_some_and(|expiry| age >= expiry) {
             Some(Ineffective::Expired)
         } else if self.reported_lifetime.is_some_and(|reported| reported <= SHORTEST_USEFUL) {
             Some(Ineffective::TooShort)
@@ -124,6 +182,23 @@ impl Held {
         } else {
             None
         }
+    }
+
+    /// What is left until the reported expiry.
+    fn reported_left(&self, now: Timestamp) -> Nanos {
+        let age = now.since(self.received);
+        self.reported_lifetime.map_or(Nanos::MAX, |reported| reported.saturating_sub(age))
+    }
+
+    /// Whether a rejection now would show that the refresh was ineffective.
+    pub(super) fn is_on_trial(&self, now: Timestamp) -> bool {
+        self.refreshed && now.since(self.adopted_at) < self.trial()
+    }
+
+    /// Whether a caller that needs `min_lifetime` should wait for a refresh, as that may help.
+    pub(super) fn is_too_short_for(&self, min_lifetime: Nanos, now: Timestamp) -> bool {
+        let may_help = !self.is_on_trial(now) && self.left_at_refresh >= min_lifetime;
+        self.time_left(now) < min_lifetime && may_help
     }
 
     /// How long a new token must survive unrejected to count as good.

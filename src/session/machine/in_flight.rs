@@ -1,4 +1,4 @@
-//! Steps of a flight in progress: repeat, and save.
+//! Steps of a flight in progress: begin, repeat, and save.
 
 use crate::{
     event::EventKind,
@@ -7,8 +7,8 @@ use crate::{
 };
 
 use super::{
-    flight::{FlightInfo, Saving},
-    saves::RunningSave,
+    flight::{FlightInfo, Lost},
+    held::Arrival,
     turn::Turn,
 };
 
@@ -24,7 +24,7 @@ impl Turn<'_> {
         let is_wanted = self.is_wanted(flight);
         let timeout = self.machine.rules.refresh_timeout;
         let current = self.machine.flights.current_mut(flight)?;
-        let is_overdue = current.time_left(timeout, self.now) <= 0;
+        let is_overdue = current.info.time_left(timeout, self.now) <= 0;
         if error.kind() != FailureKind::OutcomeUnknown || current.repeat || is_overdue || !is_wanted {
             return None;
         }
@@ -36,48 +36,51 @@ impl Turn<'_> {
         Some((info, cx))
     }
 
-    /// The refresher of a flight returned a token, which may have to be saved before it is used.
-    pub(crate) fn on_response(&mut self, flight: &FlightInfo, token: &Token) -> Saving {
-        let is_wanted = self.is_wanted(flight);
-        let Some(current) = self.machine.flights.current_mut(flight) else { return Saving::None };
-        current.response = Some(token.clone());
-        if !is_wanted || !self.machine.rules.saves {
-            return Saving::None;
+    /// The refresher of a flight is about to be called. An error: it mustn't be.
+    ///
+    pub(crate) fn begin(&mut self, flight: &FlightInfo) -> Result<FlightInfo, Lost> {
+        self.advance();
+        if !self.is_wanted(flight) {
+            return Err(Lost::NeverPolled);
         }
-        self.abandon_overdue_save();
-        if self.machine.running_save.is_some() {
-            return Saving::After;
+        let (now, timeout) = (self.now, self.machine.rules.refresh_timeout);
+        let current = self.machine.flights.current_mut(flight).ok_or(Lost::NeverPolled)?;
+        if current.info.time_left(timeout, now) <= 0 {
+            return Err(Lost::TimedOut);
         }
-        let token = self.token_to_save(flight, token);
-        // It supersedes what wasn't saved before.
-        if let Some(grant) = &mut self.machine.grant {
-            grant.saves.forget();
-        }
-        self.machine.running_save = Some(RunningSave::Flight);
-        Saving::Now(Box::new(token))
+        current.info.called = now;
+        Ok(current.info.clone())
     }
 
     /// Whether the session would take the flight's response.
-    fn is_wanted(&self, flight: &FlightInfo) -> bool {
-        self.machine.epoch.is_same_sign_in(flight.epoch)
+    pub(crate) fn is_wanted(&self, flight: &FlightInfo) -> bool {
+        self.machine.flights.is_current(flight)
+            && self.machine.epoch.is_same_sign_in(flight.epoch)
             && self.machine.grant.as_ref().is_some_and(|grant| grant.is_presented_by(flight))
     }
 
-    /// What the session will hold once this response has landed.
-    fn token_to_save(&self, flight: &FlightInfo, token: &Token) -> Token {
-        let mut response = flight.with_refresh_token(token.clone());
-        let held = self.machine.grant.as_ref().and_then(|grant| grant.held.as_ref());
-        match held.filter(|_| self.machine.epoch != flight.epoch) {
+    /// What the session will hold once the flight's response has landed, if that has to be saved, and its
+    /// generation.
+    pub(super) fn response_to_save(&self, flight: &FlightInfo) -> Option<(Token, u64)> {
+        let response = self.machine.flights.current.as_ref()?.response.clone()?;
+        let response = flight.with_refresh_token(response);
+        let refresh_token = response.refresh_secret().cloned();
+        let generation = self.machine.epoch.generation;
+        let current = self.machine.grant.as_ref()?.held.as_ref();
+        if let Some(current) = current.filter(|_| self.machine.epoch != flight.epoch) {
             // A token was set in the meantime: it stays, with the successor.
-            Some(current) => {
-                let mut token = current.token.clone();
-                token.replace_refresh_token(response.refresh_secret().cloned());
-                token
-            }
-            None => {
-                response.resolve_times(flight.called);
-                response
-            }
+            return (current.token.refresh_secret() != refresh_token.as_ref())
+                .then(|| (current.token.with_refresh_secret(refresh_token), generation));
         }
+        let Arrival { held, is_new, ineffective } = self.machine.arrival(flight, response, self.now, 0.0);
+        let grant = self.machine.grant.as_ref()?;
+        let backoff = self.machine.rules.delays.after(grant.backoff.failures.saturating_add(1), false, 0.5);
+        if ineffective.is_some() && is_new && grant.prefers_current(&held, backoff, self.now) {
+            let current = current?;
+            return (current.token.refresh_secret() != refresh_token.as_ref())
+                .then(|| (current.token.with_refresh_secret(refresh_token), generation));
+        }
+        let is_saved = current.is_some_and(|current| current.token.is_same_record(&held.token));
+        (!is_saved).then(|| (held.token, generation + u64::from(is_new)))
     }
 }

@@ -12,9 +12,9 @@ use crate::{
 
 use super::{
     backoff::Setback,
-    flight::{Flight, FlightEnd, FlightInfo, Lost, Save},
+    flight::{Flight, FlightEnd, FlightInfo, Lost},
     grant::{Grant, LastRefresh},
-    held::Held,
+    held::{Arrival, Held},
     outcome::FlightResult,
     turn::Turn,
 };
@@ -22,14 +22,17 @@ use super::{
 // === impl Turn ===
 
 impl Turn<'_> {
-    pub(super) fn land_current(&mut self, flight: &Flight, end: FlightEnd) -> FlightResult {
+    pub(super) fn land_current(
+        &mut self,
+        flight: &Flight,
+        end: FlightEnd,
+        saved: Option<Token>,
+    ) -> FlightResult {
         match end {
-            FlightEnd::Response(token, save) => {
-                self.emit_save(&save);
-                let result = self.take(&flight.info, token);
-                self.repeat_save(save);
-                result
-            }
+            FlightEnd::Responded => match &flight.response {
+                Some(token) => self.take(&flight.info, token.clone(), saved),
+                None => FlightResult::Discarded,
+            },
             FlightEnd::Failed(mut error) => {
                 self.take_successor(&flight.info, &mut error);
                 self.fail(flight, error)
@@ -38,8 +41,21 @@ impl Turn<'_> {
         }
     }
 
-    /// Takes a flight's token.
-    pub(super) fn take(&mut self, flight: &FlightInfo, token: Token) -> FlightResult {
+    /// Takes a flight's token. `saved`: what the hook got in the meantime.
+    pub(super) fn take(&mut self, flight: &FlightInfo, token: Token, saved: Option<Token>) -> FlightResult {
+        let saved = saved.or_else(|| self.machine.held_token().cloned());
+        let result = self.take_token(flight, token);
+        let is_saved = match (self.machine.held_token(), &saved) {
+            (Some(held), Some(saved)) => held.is_same_record(saved),
+            (held, saved) => held.is_none() && saved.is_none(),
+        };
+        if !is_saved {
+            self.changed();
+        }
+        result
+    }
+
+    fn take_token(&mut self, flight: &FlightInfo, token: Token) -> FlightResult {
         for warning in token.warnings() {
             self.emit(EventKind::Warning { warning: warning.clone() });
         }
@@ -49,7 +65,6 @@ impl Turn<'_> {
         let token = flight.with_refresh_token(token);
         let Some(grant) = &mut self.machine.grant else { return FlightResult::Discarded };
         grant.outcome_unknown = false;
-        grant.backoff.explained();
         grant.take_refresh_token(flight, token.refresh_secret().cloned());
         if self.machine.epoch != flight.epoch {
             // A token was set in the meantime: it stays.
@@ -58,51 +73,59 @@ impl Turn<'_> {
             return FlightResult::Discarded;
         }
         let random = self.machine.random();
-        let held = Held::new(token, flight.called, self.now, true, &self.machine.rules, random);
-        let current = self.machine.grant.as_ref().and_then(|grant| grant.held.as_ref());
-        if let Some(reason) = held.ineffective(self.now, current) {
-            return self.take_ineffective(flight, held, reason);
+        let arrival = self.machine.arrival(flight, token, self.now, random);
+        if arrival.ineffective.is_some() {
+            return self.take_ineffective(flight, arrival);
         }
-        self.replace(held);
-        if let Some(grant) = &mut self.machine.grant {
-            grant.begin_trial();
+        if arrival.is_new {
+            self.replace(arrival.held);
+            self.begin_trial();
+        } else {
+            self.renew(arrival.held);
         }
         self.emit_refreshed(flight);
         FlightResult::Refreshed
     }
 
+    /// Takes a later expiry of the held token.
+    fn renew(&mut self, held: Held) {
+        let Some(grant) = &mut self.machine.grant else { return };
+        if !grant.backoff.is_on_trial() {
+            grant.backoff.begin_trial(self.now, held.trial());
+        }
+        grant.held = Some(held);
+    }
+
     /// Takes an ineffective token: the next refresh has to wait for the backoff.
-    fn take_ineffective(&mut self, flight: &FlightInfo, mut held: Held, reason: Ineffective) -> FlightResult {
+    fn take_ineffective(&mut self, flight: &FlightInfo, arrival: Arrival) -> FlightResult {
         let now = self.now;
-        self.back_off(Setback { from: now, retry_after: None, token_end: None, unexplained: false });
+        self.back_off(Setback { from: now, retry_after: None, token_end: None, is_persistent: false });
         self.set_last(LastRefresh::Ineffective);
+        let Arrival { mut held, is_new, ineffective } = arrival;
+        let is_unchanged = ineffective == Some(Ineffective::Unchanged);
         let Some(grant) = &mut self.machine.grant else { return FlightResult::Discarded };
+        grant.backoff.cancel_trial();
         held.already_counted = true;
-        held.no_known_end = grant.backoff.time_left(now).is_some_and(|left| held.time_left(now) <= left);
-        let is_unchanged = reason == Ineffective::Unchanged;
-        let is_current_usable = grant.held.as_ref().is_some_and(|current| current.is_usable_for_now(now));
-        let is_new = match &mut grant.held {
-            Some(current) if is_unchanged => {
-                held.rejected = current.rejected;
-                *current = held;
-                grant.backoff.cancel_trial();
-                false
-            }
-            Some(_) if is_current_usable && held.no_known_end => {
-                grant.pass_on_refresh_token();
-                let token_end = grant.token_end(now);
-                grant.backoff.end_with_token(token_end);
-                false
-            }
-            _ => {
-                grant.backoff.cancel_trial();
-                self.replace(held);
-                true
-            }
-        };
+        let backoff = grant.backoff.time_left(now).unwrap_or_default();
+        let keeps_current = is_new && grant.prefers_current(&held, backoff, now);
+        // Used past its expiry if that comes before its successor can.
+        held.no_known_end |= !is_unchanged && held.time_left(now) <= backoff;
+        if keeps_current {
+            grant.pass_on_refresh_token();
+        } else if is_new {
+            self.replace(held);
+        } else {
+            grant.held = Some(held);
+        }
+        if let Some(grant) = self.machine.grant.as_mut().filter(|_| keeps_current || is_unchanged) {
+            let token_end = grant.token_end(now);
+            grant.backoff.end_with_token(token_end);
+        }
         let retry_at = self.machine.grant.as_ref().and_then(|grant| grant.retry_at(now));
-        self.emit(EventKind::RefreshIneffective { reason, retry_at });
-        if is_new {
+        if let Some(reason) = ineffective {
+            self.emit(EventKind::RefreshIneffective { reason, retry_at });
+        }
+        if is_new && !keeps_current {
             self.emit_refreshed(flight);
         }
         let is_rejected = self.machine.grant.as_ref().is_some_and(Grant::is_rejected);
@@ -110,17 +133,13 @@ impl Turn<'_> {
     }
 
     fn fail(&mut self, flight: &Flight, error: RefreshError) -> FlightResult {
-        if let Some(grant) = self.machine.grant.as_mut().filter(|_| !error.is_unexplained()) {
-            grant.backoff.explained();
-        }
         match error.kind() {
             FailureKind::OutcomeUnknown => {
                 self.outcome_unknown(flight, ErrorKind::OutcomeUnknown, Some(error))
             }
             FailureKind::GrantEnded => self.end_grant(error),
-            FailureKind::Transient => self.fail_with_backoff(&flight.info, ErrorKind::Transient, Some(error)),
-            FailureKind::Misconfigured => {
-                self.fail_with_backoff(&flight.info, ErrorKind::Misconfigured, Some(error))
+            FailureKind::Transient | FailureKind::Unexplained | FailureKind::Misconfigured => {
+                self.back_off_after(&flight.info, error)
             }
         }
     }
@@ -164,6 +183,15 @@ impl Turn<'_> {
         self.failed(&flight.info, error)
     }
 
+    /// Handles a failure that says when to try again, if only by its kind.
+    pub(super) fn back_off_after(&mut self, flight: &FlightInfo, error: RefreshError) -> FlightResult {
+        let kind = match error.is_misconfigured() {
+            true => ErrorKind::Misconfigured,
+            false => ErrorKind::Transient,
+        };
+        self.fail_with_backoff(flight, kind, Some(error))
+    }
+
     fn fail_with_backoff(
         &mut self,
         flight: &FlightInfo,
@@ -177,7 +205,7 @@ impl Turn<'_> {
             from: now,
             retry_after: source.as_ref().and_then(RefreshError::retry_after).map(rt::nanos),
             token_end: grant.token_end(now),
-            unexplained: source.as_ref().is_some_and(RefreshError::is_unexplained),
+            is_persistent: source.as_ref().is_some_and(RefreshError::is_persistent),
         };
         self.back_off(setback);
         let retry_at = self.machine.grant.as_ref().and_then(|grant| grant.retry_at(now));
@@ -212,47 +240,11 @@ impl Turn<'_> {
         let Some(grant) = &mut self.machine.grant else { return };
         grant.take_refresh_token(flight, successor);
         grant.pass_on_refresh_token();
-        self.save_current();
-    }
-
-    /// Saves the held token outside the flight.
-    pub(super) fn save_current(&mut self) {
-        if self.machine.rules.saves && self.machine.grant.as_ref().is_some_and(|grant| grant.held.is_some()) {
-            self.mark_unsaved(false);
-            self.retry_save(false);
-        }
-    }
-
-    fn emit_save(&mut self, save: &Save) {
-        match save {
-            Save::NotTried => {}
-            Save::Tried(_, Ok(())) => self.emit(EventKind::TokenSaved),
-            Save::Tried(_, Err(error)) => self.emit(EventKind::TokenSaveFailed { error: error.clone() }),
-        }
+        self.changed();
     }
 
     fn emit_refreshed(&mut self, flight: &FlightInfo) {
         let elapsed = rt::duration(self.now.since(flight.started));
         self.emit(EventKind::Refreshed { elapsed, waiters: self.waiters });
-    }
-
-    /// Marks what is to be saved again: after a save that failed, or one of a token that isn't the session's.
-    fn repeat_save(&mut self, save: Save) {
-        let Save::Tried(saved, result) = save else { return };
-        if result.is_err() {
-            self.mark_unsaved(true);
-        } else if !self.is_current(&saved) {
-            self.mark_unsaved(false);
-        }
-        self.effects.drop_later(result.err());
-    }
-
-    /// Whether a saved token is the one that the session holds.
-    pub(super) fn is_current(&self, saved: &Token) -> bool {
-        let held = self.machine.grant.as_ref().and_then(|grant| grant.held.as_ref());
-        held.is_none_or(|held| {
-            held.token.access_token() == saved.access_token()
-                && held.token.refresh_secret() == saved.refresh_secret()
-        })
     }
 }

@@ -7,7 +7,7 @@ use crate::{
 };
 
 use super::{
-    flight::{FlightEnd, FlightInfo, Save},
+    flight::{Flight, FlightEnd, FlightInfo, Lost},
     outcome::FlightResult,
     turn::Turn,
 };
@@ -16,64 +16,57 @@ use super::{
 
 impl Turn<'_> {
     /// Handles the end of a flight of an earlier sign-in.
-    pub(super) fn land_foreign(&mut self, flight: &FlightInfo, end: FlightEnd) -> FlightResult {
-        match end {
-            FlightEnd::Response(token, save) => {
-                self.repair_store(save);
-                self.revoke(flight, token);
-            }
-            FlightEnd::Failed(error) => self.effects.drop_later(Some(error)),
-            FlightEnd::Lost(_) => {}
+    pub(super) fn land_foreign(&mut self, flight: &Flight, end: FlightEnd) -> FlightResult {
+        match (end, &flight.response) {
+            (FlightEnd::Responded, Some(token)) => self.revoke(&flight.info, token.clone()),
+            (FlightEnd::Failed(error), _) => self.effects.drop_later(Some(error)),
+            (FlightEnd::Responded | FlightEnd::Lost(_), _) => {}
         }
         self.emit(EventKind::RefreshDiscarded);
         FlightResult::Discarded
     }
 
     /// Handles the end of a flight whose refresh token was replaced: another was set, or arrived late.
-    pub(super) fn land_replaced(&mut self, flight: &FlightInfo, end: FlightEnd) -> FlightResult {
-        let is_spent = match &end {
-            FlightEnd::Response(token, _) => flight.is_successor(token.refresh_secret()),
-            FlightEnd::Failed(error) => error.has_successor(),
-            FlightEnd::Lost(_) => false,
+    pub(super) fn land_replaced(&mut self, flight: &Flight, end: FlightEnd) -> FlightResult {
+        let info = &flight.info;
+        let is_spent = match (&end, &flight.response) {
+            (FlightEnd::Responded, Some(token)) => info.is_successor(token.refresh_secret()),
+            (FlightEnd::Failed(error), _) => error.has_successor(),
+            (FlightEnd::Responded | FlightEnd::Lost(_), _) => false,
         };
         if let Some(grant) = self.machine.grant.as_mut().filter(|_| is_spent) {
-            grant.previous_refresh_token = flight.presented.clone();
+            grant.previous_refresh_token = info.presented.clone();
         }
         match end {
-            FlightEnd::Response(_, save) => {
-                self.emit(EventKind::RefreshDiscarded);
-                self.repair_store(save);
+            // The endpoint is down, or asks everybody to wait.
+            FlightEnd::Failed(error) if error.is_transient() || error.is_misconfigured() => {
+                return self.back_off_after(info, error);
             }
             FlightEnd::Failed(error) => {
                 self.effects.drop_later(Some(error));
                 self.emit(EventKind::RefreshDiscarded);
             }
-            FlightEnd::Lost(_) => self.emit_failure(flight, &Error::new(ErrorKind::OutcomeUnknown)),
+            FlightEnd::Responded | FlightEnd::Lost(Lost::NeverPolled) => {
+                self.emit(EventKind::RefreshDiscarded);
+            }
+            FlightEnd::Lost(_) => self.emit_failure(info, &Error::new(ErrorKind::OutcomeUnknown)),
         }
         FlightResult::Discarded
     }
 
-    /// Handles the end of an abandoned flight.
+    /// Handles a failure of an abandoned flight.
     pub(super) fn land_late(&mut self, flight: &FlightInfo, end: FlightEnd) {
-        match end {
-            FlightEnd::Response(token, save) => {
-                // Its hook may have written after that of a later token.
-                self.repair_store(save);
-                self.effects.publish = true;
-                self.land_late_response(flight, token);
-            }
-            FlightEnd::Failed(mut error) => {
-                if self.may_take_late(flight) {
-                    self.take_successor(flight, &mut error);
-                    self.effects.publish = true;
-                }
-                self.effects.drop_later(Some(error));
-            }
-            FlightEnd::Lost(_) => {}
+        let FlightEnd::Failed(mut error) = end else { return };
+        if self.may_take_late(flight) {
+            self.take_successor(flight, &mut error);
+            self.effects.publish = true;
         }
+        self.effects.drop_later(Some(error));
     }
 
-    fn land_late_response(&mut self, flight: &FlightInfo, token: Token) {
+    /// Handles the response of an abandoned flight.
+    pub(super) fn respond_late(&mut self, flight: &FlightInfo, token: Token) {
+        self.effects.publish = true;
         if !self.machine.epoch.is_same_sign_in(flight.epoch) {
             self.revoke(flight, token);
             self.emit(EventKind::RefreshDiscarded);
@@ -84,8 +77,7 @@ impl Turn<'_> {
             self.emit(EventKind::RefreshDiscarded);
             return;
         }
-        self.take(flight, token);
-        self.save_current();
+        self.take(flight, token, None);
     }
 
     /// The session still has what the flight presented, and no other flight has a successor for it.
@@ -96,17 +88,8 @@ impl Turn<'_> {
     }
 
     fn revoke(&mut self, flight: &FlightInfo, token: Token) {
-        self.machine.revoking += 1;
+        self.machine.revocations.running += 1;
+        self.machine.revocations.last = Some(self.now);
         self.effects.revoke.push(flight.with_refresh_token(token));
-    }
-
-    /// The hook may have saved an outdated token: saves the session's own again.
-    fn repair_store(&mut self, save: Save) {
-        let Save::Tried(saved, result) = save else { return };
-        self.effects.drop_later(result.err());
-        let is_pending = self.machine.grant.as_ref().is_some_and(|grant| grant.saves.is_pending());
-        if !is_pending && !self.is_current(&saved) {
-            self.mark_unsaved(false);
-        }
     }
 }

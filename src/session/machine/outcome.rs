@@ -45,7 +45,7 @@ impl Outcome {
 
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {
-        Self { epoch: Epoch::FIRST, token: None, usable: false, result: FlightResult::Discarded }
+        Self { epoch: Epoch::new(), token: None, usable: false, result: FlightResult::Discarded }
     }
 
     /// What a waiter of the flight gets. `None`: it demands again.

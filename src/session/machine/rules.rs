@@ -15,4 +15,6 @@ pub(crate) struct Rules {
     pub(crate) delays: Delays,
     /// There is a save hook.
     pub(crate) saves: bool,
+    /// Callers without a usable token wait for a backoff that ends within their timeout.
+    pub(crate) wait_through_backoff: bool,
 }

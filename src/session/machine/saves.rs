@@ -1,84 +1,133 @@
-//! The unsaved token, and the save in progress.
+//! Whether what the session holds is saved, and the save in progress.
 
-use crate::{rt::Timestamp, token::Token};
+use crate::{
+    rt::{Nanos, Timestamp},
+    token::Token,
+};
 
 use super::backoff::{Delays, Timespan};
 
-/// The token that a sign-in still has to save.
+/// The state of saving. It outlives a sign-out, which is saved, too.
 #[derive(Default)]
 pub(super) struct Saves {
-    unsaved: Option<Box<Unsaved>>,
+    /// The session holds something that the hook hasn't saved.
+    is_unsaved: bool,
+    running: Option<Box<RunningSave>>,
+    begun: u64,
+    failed: Option<Box<FailedSave>>,
 }
 
-struct Unsaved {
-    version: u64,
-    token: Token,
-    failures: u32,
+/// One call of the save hook.
+pub(super) struct RunningSave {
+    pub(super) id: u64,
+    started: Timestamp,
+    /// That of what is being saved.
+    pub(super) generation: u64,
+    /// A flight saves its response before it lands.
+    pub(super) flight: Option<FlightSave>,
+    /// The session holds something else by now.
+    is_overtaken: bool,
+}
+
+/// What a flight saves.
+pub(super) struct FlightSave {
+    pub(super) flight: u64,
+    pub(super) token: Token,
+}
+
+struct FailedSave {
+    in_a_row: u32,
+    /// `None`: the state has changed since, so its save is due.
     delay: Option<Timespan>,
 }
 
-/// The save in progress. It outlives a sign-out.
-#[derive(Clone, Copy)]
-pub(super) enum RunningSave {
-    /// A flight saves its own response.
-    Flight,
-    /// An unsaved token is passed to the hook again.
-    Retry { version: u64, started: Timestamp },
-}
-
-/// A token to be passed to the save hook outside a flight.
-#[derive(Clone)]
+/// What the save hook is to be called with.
+#[derive(Clone, Debug)]
 pub(crate) struct SaveOrder {
-    pub(crate) version: u64,
-    pub(crate) token: Token,
+    pub(crate) id: u64,
+    /// `None`: erase.
+    pub(crate) token: Option<Token>,
 }
 
 // === impl Saves ===
 
 impl Saves {
-    pub(super) fn is_pending(&self) -> bool {
-        self.unsaved.is_some()
+    pub(super) fn is_unsaved(&self) -> bool {
+        self.is_unsaved
     }
 
-    /// The time until the next save is due. `None`: nothing is unsaved.
-    pub(super) fn due_in(&self, now: Timestamp) -> Option<i64> {
-        let unsaved = self.unsaved.as_ref()?;
-        Some(unsaved.delay.map_or(0, |delay| delay.time_left(now).max(0)))
+    pub(super) fn running(&self) -> Option<&RunningSave> {
+        self.running.as_deref()
     }
 
-    /// Marks a token to be saved at once, or after the first delay if a save has just failed.
-    pub(super) fn mark(&mut self, version: u64, token: Token, failed: Option<(Timestamp, &Delays, f64)>) {
-        let delay =
-            failed.map(|(now, delays, random)| Timespan { from: now, length: delays.after(1, random) });
-        let failures = u32::from(failed.is_some());
-        self.unsaved = Some(Box::new(Unsaved { version, token, failures, delay }));
+    /// The time until an unsaved state is due to be passed to the hook again. `None`: nothing to do.
+    pub(super) fn due_in(&self, now: Timestamp) -> Option<Nanos> {
+        let is_waiting = self.is_unsaved && self.running.is_none();
+        let delay = self.failed.as_ref().and_then(|failed| failed.delay);
+        is_waiting.then(|| delay.map_or(0, |delay| delay.time_left(now).max(0)))
     }
 
-    /// Replaces the unsaved token with another access token.
-    pub(super) fn replace(&mut self, version: u64, token: &Token) {
-        if let Some(unsaved) = &mut self.unsaved {
-            unsaved.version = version;
-            unsaved.token = token.clone();
+    /// A new state waits for its first save. One whose save failed waits for a call.
+    pub(super) fn has_new_state(&self) -> bool {
+        let has_failed = self.failed.as_ref().is_some_and(|failed| failed.delay.is_some());
+        self.is_unsaved && self.running.is_none() && !has_failed
+    }
+
+    /// The session holds something else: it is saved at once, or right after the running save.
+    pub(super) fn overtake(&mut self) {
+        self.is_unsaved = true;
+        if let Some(failed) = &mut self.failed {
+            failed.delay = None;
+        }
+        if let Some(running) = &mut self.running {
+            running.is_overtaken = true;
         }
     }
 
-    pub(super) fn forget(&mut self) {
-        self.unsaved = None;
+    /// Records the beginning of a save, and returns its number.
+    pub(super) fn begin(&mut self, generation: u64, flight: Option<FlightSave>, now: Timestamp) -> u64 {
+        self.begun += 1;
+        self.is_unsaved = true;
+        let save = RunningSave { id: self.begun, started: now, generation, flight, is_overtaken: false };
+        self.running = Some(Box::new(save));
+        self.begun
     }
 
-    pub(super) fn order(&self) -> Option<SaveOrder> {
-        let Unsaved { version, token, .. } = self.unsaved.as_deref()?;
-        Some(SaveOrder { version: *version, token: token.clone() })
+    /// Records the end of the running save. `failed_at`: when it failed, if it did.
+    pub(super) fn end(
+        &mut self,
+        id: u64,
+        failed_at: Option<Timestamp>,
+        delays: &Delays,
+        random: f64,
+    ) -> Option<RunningSave> {
+        let running = *self.running.take_if(|running| running.id == id)?;
+        self.is_unsaved = running.is_overtaken || failed_at.is_some();
+        self.failed = failed_at.map(|from| {
+            let in_a_row = self.failed.as_ref().map_or(0, |failed| failed.in_a_row).saturating_add(1);
+            let delay = Timespan { from, length: delays.after(in_a_row, false, random) };
+            // The state that overtook it is saved next, without a delay.
+            Box::new(FailedSave { in_a_row, delay: (!running.is_overtaken).then_some(delay) })
+        });
+        Some(running)
+    }
+}
+
+// === impl RunningSave ===
+
+impl RunningSave {
+    pub(super) fn is_of(&self, flight: u64) -> bool {
+        self.flight.as_ref().is_some_and(|save| save.flight == flight)
     }
 
-    /// Handles the end of a save outside a flight.
-    pub(super) fn ended(&mut self, version: u64, ok: bool, now: Timestamp, delays: &Delays, random: f64) {
-        let Some(unsaved) = &mut self.unsaved else { return };
-        if ok && unsaved.version == version {
-            self.unsaved = None;
-        } else if !ok {
-            unsaved.failures += 1;
-            unsaved.delay = Some(Timespan { from: now, length: delays.after(unsaved.failures, random) });
-        }
+    /// What is left of its timeout, which is a timer.
+    pub(super) fn time_left(&self, timeout: Nanos, now: Timestamp) -> Nanos {
+        timeout.saturating_sub(now.monotonic.saturating_sub(self.started.monotonic))
+    }
+
+    /// The end of its timeout.
+    pub(super) fn deadline(&self, timeout: Nanos) -> Timestamp {
+        let after = |from: Nanos| from.saturating_add(timeout);
+        Timestamp { wall: after(self.started.wall), monotonic: after(self.started.monotonic) }
     }
 }

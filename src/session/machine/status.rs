@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use crate::{error::Error, rt::Timestamp};
 
-use super::{grant::LastRefresh, held::Phase, saves::RunningSave, turn::Machine};
+use super::{grant::LastRefresh, held::Phase, turn::Machine};
 
 /// A snapshot of a session's status. States overlap, so it has methods instead of variants.
 #[derive(Clone, Debug)]
@@ -106,7 +106,7 @@ impl Status {
         self.retry_at
     }
 
-    /// The save hook hasn't saved the current token.
+    /// The save hook hasn't saved what the session holds: a token, or that it is signed out.
     pub fn is_unsaved(&self) -> bool {
         self.unsaved
     }
@@ -120,11 +120,6 @@ impl Status {
 // === impl Machine ===
 
 impl Machine {
-    pub(crate) fn is_unsaved(&self) -> bool {
-        matches!(self.running_save, Some(RunningSave::Flight))
-            || self.grant.as_ref().is_some_and(|grant| grant.saves.is_pending())
-    }
-
     /// Reads the status without changing the machine.
     pub(crate) fn status(&self, now: Timestamp, waiters: usize) -> Status {
         let grant = self.grant.as_ref();

@@ -6,7 +6,7 @@ use crate::{
     challenge::Challenges,
     error::{Error, ErrorKind},
     event::{Event, EventKind},
-    rt::{self, Nanos, Timestamp},
+    rt::{self, Timestamp},
     token::{Epoch, Token, TokenId},
 };
 
@@ -15,9 +15,9 @@ use super::{
     effects::Effects,
     flight::{FlightInfo, Flights},
     grant::{Grant, LastRefresh},
-    held::Held,
+    held::{Arrival, Held},
     rules::Rules,
-    saves::{RunningSave, SaveOrder},
+    saves::Saves,
 };
 
 /// The state of a session. It reads no clock, spawns nothing and waits for nothing.
@@ -28,11 +28,17 @@ pub(crate) struct Machine {
     pub(super) flights: Flights,
     /// `None`: signed out.
     pub(super) grant: Option<Grant>,
-    pub(super) running_save: Option<RunningSave>,
-    /// Numbers the tokens to be saved, across sign-ins.
-    pub(super) saves_marked: u64,
-    pub(super) revoking: usize,
+    pub(super) saves: Saves,
+    pub(super) revocations: Revocations,
     pub(super) shutting_down: bool,
+}
+
+/// The revocations in progress.
+#[derive(Default)]
+pub(super) struct Revocations {
+    pub(super) running: usize,
+    /// When the last one began.
+    pub(super) last: Option<Timestamp>,
 }
 
 /// One step of a machine, at one instant.
@@ -62,6 +68,16 @@ impl Machine {
         self.grant.as_mut().is_some_and(|grant| grant.advance_to(now))
     }
 
+    pub(super) fn held_token(&self) -> Option<&Token> {
+        Some(&self.grant.as_ref()?.held.as_ref()?.token)
+    }
+
+    /// What becomes of the held token when a flight's token arrives.
+    pub(super) fn arrival(&self, flight: &FlightInfo, token: Token, now: Timestamp, random: f64) -> Arrival {
+        let held = Held::new(token, flight.called, now, true, &self.rules, random);
+        held.replacing(self.grant.as_ref().and_then(|grant| grant.held.as_ref()), now)
+    }
+
     pub(super) fn token_id(&self) -> TokenId {
         TokenId { epoch: self.epoch, flights_ended: self.flights.ended }
     }
@@ -78,13 +94,9 @@ impl Machine {
         if self.rules.jitter { self.rng.f64() } else { 0.0 }
     }
 
-    /// Counts a revocation as ended whose end couldn't be reported.
-    pub(crate) fn forget_revocation(&mut self) {
-        self.revoking = self.revoking.saturating_sub(1);
-    }
-
-    pub(super) fn next_sign_in(&mut self) {
-        self.epoch.sign_in = self.epoch.sign_in.saturating_add(1);
+    /// Counts a revocation as ended.
+    pub(crate) fn end_revocation(&mut self) {
+        self.revocations.running = self.revocations.running.saturating_sub(1);
     }
 }
 
@@ -138,6 +150,13 @@ impl Turn<'_> {
         }
     }
 
+    /// The count of ineffective refreshes ends when the new token has survived its trial.
+    pub(super) fn begin_trial(&mut self) {
+        if let Some(grant) = &mut self.machine.grant {
+            grant.begin_trial();
+        }
+    }
+
     /// Records an ineffective refresh.
     pub(super) fn back_off(&mut self, setback: Setback) {
         let random = self.machine.random();
@@ -155,64 +174,15 @@ impl Turn<'_> {
         let Some(grant) = &mut self.machine.grant else { return };
         let Some(held) = grant.held.as_mut().filter(|held| !held.rejected) else { return };
         held.rejected = true;
-        let on_trial = self.now.since(held.adopted_at) < held.trial();
-        let counts = held.refreshed && !held.already_counted && on_trial;
+        let counts = held.is_on_trial(self.now) && !held.already_counted;
         held.already_counted |= counts;
         let from = held.adopted_at;
         grant.backoff.cancel_trial();
         self.effects.publish = true;
         self.emit(EventKind::TokenRejected);
         if counts {
-            self.back_off(Setback { from, retry_after: None, token_end: None, unexplained: false });
+            self.back_off(Setback { from, retry_after: None, token_end: None, is_persistent: false });
             self.set_last(LastRefresh::Ineffective);
         }
-    }
-
-    // === Saves ===
-
-    /// Marks the held token to be saved, after a delay if a save has just failed.
-    pub(super) fn mark_unsaved(&mut self, failed: bool) {
-        let random = if failed { self.machine.random() } else { 0.0 };
-        let Some(grant) = &mut self.machine.grant else { return };
-        let Some(held) = &grant.held else { return };
-        self.machine.saves_marked += 1;
-        let delay = failed.then_some((self.now, &self.machine.rules.delays, random));
-        grant.saves.mark(self.machine.saves_marked, held.token.clone(), delay);
-    }
-
-    pub(super) fn end_save_retry(&mut self, version: u64, ok: bool, random: f64) {
-        if !matches!(self.machine.running_save, Some(RunningSave::Retry { version: running, .. }) if running == version)
-        {
-            return;
-        }
-        self.machine.running_save = None;
-        if let Some(grant) = &mut self.machine.grant {
-            grant.saves.ended(version, ok, self.now, &self.machine.rules.delays, random);
-        }
-    }
-
-    /// Abandons a save outside a flight that is past its timeout: its runtime may no longer be driven.
-    pub(super) fn abandon_overdue_save(&mut self) {
-        if let Some(RunningSave::Retry { version, started }) = self.machine.running_save {
-            if self.now.since(started) >= self.machine.rules.save_timeout {
-                self.end_save_retry(version, false, 0.5);
-            }
-        }
-    }
-
-    /// Passes an unsaved token to the save hook, if its save is due or `immediately`.
-    pub(super) fn retry_save(&mut self, immediately: bool) {
-        if self.machine.running_save.is_some() {
-            return;
-        }
-        let Some(grant) = &self.machine.grant else { return };
-        if !immediately && grant.saves.due_in(self.now).is_none_or(|left: Nanos| left > 0) {
-            return;
-        }
-        let Some(order) = grant.saves.order() else { return };
-        let SaveOrder { version, .. } = order;
-        self.machine.running_save = Some(RunningSave::Retry { version, started: self.now });
-        self.effects.save = Some(Box::new(order));
-        self.effects.publish = true;
     }
 }

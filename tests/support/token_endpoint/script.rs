@@ -72,10 +72,6 @@ impl Reply {
         self
     }
 
-    pub(crate) fn is_success(&self) -> bool {
-        (200..300).contains(&self.status)
-    }
-
     pub(crate) fn chunked(self) -> Self {
         Self { delivery: Delivery::Chunked, ..self }
     }

@@ -10,6 +10,17 @@ use crate::refresh::RefreshError;
 
 const SECOND: Nanos = 1_000_000_000;
 
+const LIMITS: WaitLimits = WaitLimits {
+    timeout: 30 * SECOND,
+    until_deadline: false,
+    rejection_wait: 2 * SECOND,
+    max_waiters: None,
+    min_lifetime: 0,
+};
+
+/// The timeout of a caller that waits through each backoff.
+const LONG: Nanos = 100_000 * SECOND;
+
 /// What a demand finds, besides the phase.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Obstacle {
@@ -62,6 +73,7 @@ impl Tester {
             save_timeout: 10_000 * SECOND,
             delays,
             saves,
+            wait_through_backoff: false,
         };
         let now = Timestamp { wall: WALL, monotonic: 0 };
         Self { machine: Machine::new(rules, Some(1)), now, effects: Effects::default() }
@@ -92,15 +104,22 @@ impl Tester {
     }
 
     fn start(&mut self) -> FlightInfo {
-        self.step(|turn| turn.demand(Demand::Requested, true, true)).unwrap();
+        self.step(|turn| turn.demand(Demand::Requested, &LIMITS, true)).unwrap();
         self.effects.start.take().expect("a flight starts").0
     }
 
-    fn land(&mut self, info: &FlightInfo, end: FlightEnd) {
-        self.step(|turn| turn.land(info, end));
+    fn land(&mut self, info: &FlightInfo, end: End) {
+        self.step(|turn| match end {
+            End::Token(token) => {
+                turn.respond(info, token);
+                turn.land(info, FlightEnd::Responded);
+            }
+            End::Failed(error) => turn.land(info, FlightEnd::Failed(error)),
+            End::Lost(lost) => turn.land(info, FlightEnd::Lost(lost)),
+        });
     }
 
-    fn refresh(&mut self, end: FlightEnd) {
+    fn refresh(&mut self, end: End) {
         let info = self.start();
         self.land(&info, end);
     }
@@ -135,12 +154,19 @@ fn token(spec: &str) -> Token {
     builder.build().unwrap()
 }
 
-fn response(spec: &str) -> FlightEnd {
-    FlightEnd::Response(token(spec), Save::NotTried)
+/// How a refresh ends.
+enum End {
+    Token(Token),
+    Failed(RefreshError),
+    Lost(Lost),
 }
 
-fn failed(error: RefreshError) -> FlightEnd {
-    FlightEnd::Failed(error)
+fn response(spec: &str) -> End {
+    End::Token(token(spec))
+}
+
+fn failed(error: RefreshError) -> End {
+    End::Failed(error)
 }
 
 // === Demands ===
@@ -194,7 +220,7 @@ fn prepare(phase: &str, obstacle: Obstacle) -> Option<(Tester, [TokenId; 2], Opt
         "expired" => tester.pass(580),
         "signed out" => drop(tester.step(|turn| turn.sign_out())),
         "other sign-in" => {
-            let decision = tester.step(|turn| turn.demand(Demand::Requested, true, true)).unwrap();
+            let decision = tester.step(|turn| turn.demand(Demand::Requested, &LIMITS, true)).unwrap();
             let Decision::Wait(waiting) = decision else { panic!("it waits") };
             wait = Some(waiting);
             tester.step(|turn| turn.sign_in(token("B1 Q1 600")));
@@ -212,6 +238,7 @@ fn expected(
     is_current: bool,
     obstacle: Obstacle,
     has_room: bool,
+    waits_through: bool,
 ) -> String {
     if cell == "SignedOut" || cell == "use" {
         return cell.to_owned();
@@ -228,12 +255,15 @@ fn expected(
         NoRuntime => Some("MissingRuntime"),
     };
     let starts = error.is_none() && obstacle != InFlight;
+    let waits = waits_through && demand != Demand::Requested && matches!(obstacle, Failed | Ineffective);
     let is_unusable = obstacle == GrantEnded && phase.contains("expiry unknown");
     let result = match (cell, error) {
         (_, Some(error)) if is_unusable => error,
         ("use, start", _) => "use",
         ("wait briefly", None) if has_room => "wait briefly",
         ("wait briefly", _) => "use",
+        ("wait", Some(_)) if waits && has_room => "wait for the backoff",
+        ("wait", Some(_)) if waits => "Overloaded",
         ("wait", Some(error)) => error,
         ("wait", None) if has_room => "wait",
         ("wait", None) => "Overloaded",
@@ -248,7 +278,12 @@ fn shown(decision: Result<Decision, Error>) -> String {
             assert_eq!(token.secret(), "A2");
             "use".to_owned()
         }
-        Ok(Decision::Wait(wait)) => if wait.short { "wait briefly" } else { "wait" }.to_owned(),
+        Ok(Decision::Wait(wait)) => match wait.stage {
+            WaitStage::Full => "wait",
+            WaitStage::Short => "wait briefly",
+            WaitStage::Backoff(_) => "wait for the backoff",
+        }
+        .to_owned(),
         Err(error) => format!("{:?}", error.inner.kind),
     }
 }
@@ -260,8 +295,10 @@ fn each_demand_is_decided_as_the_table_says() {
     for (phase, cells) in DEMANDS {
         for obstacle in OBSTACLES {
             for (column, cell) in cells.iter().enumerate() {
-                for has_room in [true, false] {
+                for (has_room, waits_through) in [(true, false), (false, false), (true, true), (false, true)]
+                {
                     let Some((mut tester, ids, wait)) = prepare(phase, obstacle) else { continue };
+                    tester.machine.rules.wait_through_backoff = waits_through;
                     let demand = match column {
                         0 => Demand::New,
                         1 => Demand::Rejected(ids[0]),
@@ -269,15 +306,18 @@ fn each_demand_is_decided_as_the_table_says() {
                         _ => Demand::Requested,
                     };
                     let can_start = obstacle != NoRuntime;
+                    let max_waiters = if has_room { None } else { Some(0) };
+                    let limits = WaitLimits { timeout: LONG, max_waiters, ..LIMITS };
                     let decision = tester.step(|turn| match (wait, demand) {
                         (Some(wait), Demand::New | Demand::Requested) => {
-                            turn.demand_again(&Wait { demand, ..wait }, can_start)
+                            turn.demand_again(&Wait { demand, ..wait }, &limits, can_start)
                         }
-                        _ => turn.demand(demand, has_room, can_start),
+                        _ => turn.demand(demand, &limits, can_start),
                     });
                     let starts = if tester.effects.start.is_some() { ", start" } else { "" };
                     let seen = format!("{}{starts}", shown(decision));
-                    let expected = expected(cell, phase, demand, column == 1, obstacle, has_room);
+                    let expected =
+                        expected(cell, phase, demand, column == 1, obstacle, has_room, waits_through);
                     if seen != expected {
                         let room = if has_room { "" } else { ", no room" };
                         differences.push(format!(
@@ -290,7 +330,7 @@ fn each_demand_is_decided_as_the_table_says() {
         }
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
-    assert!(decided > 400, "only {decided}");
+    assert!(decided > 800, "only {decided}");
 }
 
 #[test]
@@ -307,7 +347,7 @@ fn the_first_reason_not_to_start_counts() {
     grant.batch_failure = Some((1, Error::new(ErrorKind::Transient)));
     grant.ended = Some(Error::new(ErrorKind::GrantEnded));
     let decide = |tester: &mut Tester, can_start| {
-        let decision = tester.step(|turn| turn.demand(Demand::Rejected(id), true, can_start));
+        let decision = tester.step(|turn| turn.demand(Demand::Rejected(id), &LIMITS, can_start));
         format!("{}{}", shown(decision), if tester.effects.start.is_some() { ", start" } else { "" })
     };
     assert_eq!(decide(&mut tester, false), "wait");
@@ -359,7 +399,7 @@ const ENDS: [&str; 14] = [
     "no timer",
 ];
 
-fn end(end: &str) -> FlightEnd {
+fn end(end: &str) -> End {
     let successor = |error: RefreshError| failed(error.with_refresh_token("R2"));
     match end {
         "token" => response("A2 R2 600"),
@@ -371,11 +411,11 @@ fn end(end: &str) -> FlightEnd {
         "grant ended" => failed(RefreshError::grant_ended("invalid_grant")),
         "grant ended, successor" => successor(RefreshError::grant_ended("invalid_grant")),
         "outcome unknown" => failed(RefreshError::outcome_unknown("reset")),
-        "timed out" => FlightEnd::Lost(Lost::TimedOut),
-        "panicked" => FlightEnd::Lost(Lost::Panicked),
-        "dropped" => FlightEnd::Lost(Lost::Dropped),
-        "never polled" => FlightEnd::Lost(Lost::NeverPolled),
-        "no timer" => FlightEnd::Lost(Lost::NoTimer),
+        "timed out" => End::Lost(Lost::TimedOut),
+        "panicked" => End::Lost(Lost::Panicked),
+        "dropped" => End::Lost(Lost::Dropped),
+        "never polled" => End::Lost(Lost::NeverPolled),
+        "no timer" => End::Lost(Lost::NoTimer),
         _ => panic!("{end}"),
     }
 }
@@ -434,7 +474,11 @@ fn cell(flight: &str, end: &str) -> &'static str {
         ("current, a repeat", "never polled") => "A1 R1: TaskDropped [RefreshFailed], repeat",
         ("current, a repeat", "no timer") => "A1 R1: MissingRuntime [RefreshFailed], repeat",
 
+        ("replaced", "transient") => "A9 Q1: Transient [RefreshFailed], backoff",
+        ("replaced", "transient, successor") => "A9 Q1: Transient [RefreshFailed], R1 spent, backoff",
+        ("replaced", "misconfigured") => "A9 Q1: Misconfigured [RefreshFailed], backoff",
         ("replaced", _) if has_successor => "A9 Q1: Discarded [RefreshDiscarded], R1 spent",
+        ("replaced", "never polled") => "A9 Q1: Discarded [RefreshDiscarded]",
         ("replaced", _) if is_lost => "A9 Q1: Discarded [RefreshFailed]",
         ("replaced", _) => "A9 Q1: Discarded [RefreshDiscarded]",
 
@@ -478,12 +522,12 @@ fn flying(flight: &str) -> (Tester, FlightInfo) {
     if flight.starts_with("late") {
         tester.step(|turn| turn.machine.rules.refresh_timeout = 60 * SECOND);
         tester.pass(61);
-        let decision = tester.step(|turn| turn.demand(Demand::Requested, true, false));
+        let decision = tester.step(|turn| turn.demand(Demand::Requested, &LIMITS, false));
         assert!(decision.unwrap_err().is_missing_runtime());
     }
     if flight == "late, another has the successor" {
         let other = tester.start();
-        tester.step(|turn| turn.on_response(&other, &token("A3 R3 600")));
+        tester.step(|turn| turn.respond(&other, token("A3 R3 600")));
     }
     if flight.ends_with("a token was set") {
         tester.step(|turn| turn.set(token("A9 - 600"))).unwrap();
@@ -569,18 +613,18 @@ fn signed_in(state: &str) -> (Tester, Option<FlightInfo>) {
         "unsaved" => {
             tester.machine.rules.saves = true;
             let info = tester.start();
-            let saved = match tester.step(|turn| turn.on_response(&info, &token("A2 R2 600"))) {
-                Saving::Now(token) => *token,
+            tester.step(|turn| turn.respond(&info, token("A2 R2 600")));
+            let save = match tester.step(|turn| turn.save_before_landing(&info)) {
+                Saving::Now(order) => order.id,
                 saving => panic!("{saving:?}"),
             };
-            let save = Save::Tried(saved, Err(HookError::TIMED_OUT));
-            tester.land(&info, FlightEnd::Response(token("A2 R2 600"), save));
+            tester.step(|turn| turn.save_ended(save, Err(HookError::TIMED_OUT)));
             assert!(tester.machine.is_unsaved());
         }
         "flight" => flight = Some(tester.start()),
         "flight with a response" => {
             let info = tester.start();
-            tester.step(|turn| turn.on_response(&info, &token("A2 R2 600")));
+            tester.step(|turn| turn.respond(&info, token("A2 R2 600")));
             flight = Some(info);
         }
         _ => panic!("{state}"),
@@ -619,6 +663,11 @@ fn p10_a_sign_out_leaves_nothing_of_the_sign_in() {
         let before = tester.machine.epoch;
         drop(tester.step(|turn| turn.sign_out()));
         assert!(!tester.machine.epoch.is_same_sign_in(before) && tester.effects.publish, "{state}");
+        assert_eq!(tester.effects.save.is_some(), state == "unsaved");
+        if let Some(erase) = tester.effects.save.take() {
+            assert!(erase.token.is_none());
+            tester.step(|turn| turn.save_ended(erase.id, Ok(())));
+        }
         let never = seen(&mut Tester::signed_out(false).machine, tester.now);
         if let Some(info) = flight {
             let refreshing = never.replace("refreshing: false", "refreshing: true");
@@ -627,9 +676,9 @@ fn p10_a_sign_out_leaves_nothing_of_the_sign_in() {
             assert_eq!(tester.effects.revoke.len(), 1, "{state}");
         }
         assert_eq!(seen(&mut tester.machine, tester.now), never, "{state}");
-        assert!(tester.machine.is_at_rest(), "{state}");
+        assert!(tester.machine.flights.current.is_none(), "{state}");
         for demand in [Demand::New, Demand::Requested] {
-            let decision = tester.step(|turn| turn.demand(demand, true, true));
+            let decision = tester.step(|turn| turn.demand(demand, &LIMITS, true));
             assert!(decision.unwrap_err().is_signed_out() && tester.effects.is_empty(), "{state}");
         }
     }

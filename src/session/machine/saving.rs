@@ -1,0 +1,98 @@
+//! Saving: every change of what the session holds is passed to the hook, one save at a time.
+
+use crate::{
+    event::{Event, EventKind, HookError},
+    rt::Timestamp,
+    token::Token,
+};
+
+use super::{
+    flight::{FlightInfo, Saving},
+    saves::{FlightSave, SaveOrder},
+    turn::{Machine, Turn},
+};
+
+// === impl Machine ===
+
+impl Machine {
+    pub(crate) fn is_unsaved(&self) -> bool {
+        self.saves.is_unsaved()
+    }
+
+    /// What the hook is to save. `None`: nothing, as a refresh token alone can't be stored.
+    fn state_to_save(&self) -> Option<Option<Token>> {
+        match &self.grant {
+            None => Some(None),
+            Some(grant) => Some(Some(grant.held.as_ref()?.token.clone())),
+        }
+    }
+}
+
+// === impl Turn ===
+
+impl Turn<'_> {
+    /// The session holds something else from now on.
+    pub(super) fn changed(&mut self) {
+        if self.machine.rules.saves {
+            self.machine.saves.overtake();
+            self.save_new_state();
+        }
+    }
+
+    /// Passes a new state to the hook, if no save is running.
+    pub(super) fn save_new_state(&mut self) {
+        if self.machine.saves.has_new_state() {
+            self.save();
+        }
+    }
+
+    /// Passes an unsaved state to the hook, if that is due.
+    pub(super) fn save_if_due(&mut self) {
+        if self.machine.saves.due_in(self.now).is_some_and(|left| left <= 0) {
+            self.save();
+        }
+    }
+
+    /// Passes an unsaved state to the hook, unless a save is running. Returns whether it did.
+    pub(super) fn save(&mut self) -> bool {
+        if self.machine.saves.due_in(self.now).is_none() || self.machine.flights.has_response_to_save() {
+            return false;
+        }
+        let Some(token) = self.machine.state_to_save() else { return false };
+        let id = self.machine.saves.begin(self.machine.epoch.generation, None, self.now);
+        self.effects.save = Some(Box::new(SaveOrder { id, token }));
+        self.effects.publish = true;
+        true
+    }
+
+    /// Begins the save of a flight's response, which the session doesn't hold yet.
+    pub(super) fn save_response(&mut self, flight: &FlightInfo, token: Token, generation: u64) -> Saving {
+        let save = FlightSave { flight: flight.id, token: token.clone() };
+        let id = self.machine.saves.begin(generation, Some(save), self.now);
+        Saving::Now(Box::new(SaveOrder { id, token: Some(token) }))
+    }
+
+    /// Handles the end of a save. Returns what the flight saved that it belongs to.
+    pub(super) fn end_save(
+        &mut self,
+        id: u64,
+        result: Result<(), HookError>,
+        ended_at: Timestamp,
+    ) -> Option<FlightSave> {
+        let random = self.machine.random();
+        let failed_at = result.is_err().then_some(ended_at);
+        let Some(save) = self.machine.saves.end(id, failed_at, &self.machine.rules.delays, random) else {
+            // It had been given up, and may have written after a later one.
+            self.effects.drop_later(result.err());
+            self.changed();
+            return None;
+        };
+        self.effects.publish = true;
+        let kind = match result {
+            Ok(()) => EventKind::TokenSaved,
+            Err(error) => EventKind::TokenSaveFailed { error },
+        };
+        self.effects.events.push(Event { generation: save.generation, kind });
+        save.flight
+    }
+}
