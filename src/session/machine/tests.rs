@@ -74,7 +74,7 @@ struct Task {
 
 enum Stage {
     /// Its task wasn't polled yet; with the context to call the refresher with.
-    Unpolled(RefreshContext),
+    Unpolled(Box<RefreshContext>),
     Calling,
     WaitingForSave,
     /// The save, and when it times out.
@@ -284,7 +284,7 @@ impl Harness {
         if let Some(start) = effects.start.take() {
             let (info, cx) = *start;
             let deadline = self.now.monotonic + nanos_of(self.given.refresh_timeout);
-            self.flights.push(Task { info, stage: Stage::Unpolled(cx), deadline, stalled: false });
+            self.flights.push(Task { info, stage: Stage::Unpolled(Box::new(cx)), deadline, stalled: false });
             if !self.given.late_start {
                 self.poll_first(self.flights.len() - 1);
             }
