@@ -248,7 +248,7 @@ impl<P> Authorizer<P> {
         let retry = match mem::replace(&mut attempt.payload, Payload::Nothing) {
             Payload::Replayable(retry) => {
                 let Replayable { head, body, deadline } = *retry;
-                let body = Replay::<B>::stop(&*self.replay, body);
+                let body = Replay::<B>::stop(&*self.replay, body, response.version());
                 body.map(|body| Box::new(Replayable { head, body, deadline }))
             }
             Payload::Pending(_) | Payload::Nothing => None,

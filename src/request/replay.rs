@@ -7,7 +7,7 @@ mod state;
 
 use std::fmt;
 
-use http::Request;
+use http::{Request, Version};
 
 pub use body::{BufferedBody, UploadAborted};
 pub use buffered::{Buffered, Retained};
@@ -35,7 +35,7 @@ pub use map_body::MapBody;
 ///
 /// ```
 /// use bytes::Bytes;
-/// use http::Request;
+/// use http::{Request, Version};
 /// use http_body_util::combinators::UnsyncBoxBody;
 /// use tower::{Layer, service_fn};
 /// use tower_reauth::{AuthLayer, RefreshContext, Token, refresh_fn};
@@ -82,10 +82,9 @@ pub use map_body::MapBody;
 /// # Streaming uploads
 ///
 /// A server may reject a request before it has read the body. [`Buffered`] stops such an upload before the
-/// request waits for a token, so it doesn't keep a shared connection's flow-control window: cleanly if the
-/// body had no declared length, otherwise with an error ([`UploadAborted`]). The retry continues with what is
-/// left of the original; only one of the two polls it at a time. With the others, the inner service owns the
-/// body and treats it as with any early response.
+/// request waits for a token, so that it doesn't occupy a shared connection's flow-control window. The retry
+/// continues with what is left of the original; only one of the two polls it at a time. With the others, the
+/// inner service owns the body and treats it as with any early response.
 ///
 /// # Compiler errors
 ///
@@ -126,9 +125,9 @@ pub trait Replay<B>: Send + Sync + 'static + sealed::Sealed {
         })
     }
 
-    /// Stops an attempt that was rejected. `None`: its body can't be replayed.
+    /// Stops an attempt that was rejected by a response of this version. `None`: its body can't be replayed.
     #[doc(hidden)]
-    fn stop(&self, retained: Self::Retained) -> Option<Self::Retained>;
+    fn stop(&self, retained: Self::Retained, version: Version) -> Option<Self::Retained>;
 
     /// Creates the body of the retry.
     #[doc(hidden)]
@@ -209,7 +208,7 @@ impl<B: Clone> Replay<B> for CloneBody {
         request
     }
 
-    fn stop(&self, retained: B) -> Option<B> {
+    fn stop(&self, retained: B, _: Version) -> Option<B> {
         Some(retained)
     }
 
@@ -235,7 +234,7 @@ impl<B> Replay<B> for NoReplay {
         request
     }
 
-    fn stop(&self, retained: Self::Retained) -> Option<Self::Retained> {
+    fn stop(&self, retained: Self::Retained, _: Version) -> Option<Self::Retained> {
         match retained {}
     }
 
@@ -261,7 +260,7 @@ where
         (body, retained)
     }
 
-    fn stop(&self, retained: B) -> Option<B> {
+    fn stop(&self, retained: B, _: Version) -> Option<B> {
         Some(retained)
     }
 

@@ -12,6 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body, Frame};
 use tower_reauth::replay::{Buffered, BufferedBody, Replay};
 
@@ -60,7 +61,7 @@ fn keep(replay: Buffered, body: Upload, slot: &Slot) -> BufferedBody<Upload> {
 /// Stops the upload, as a rejection does.
 fn stop(replay: Buffered, slot: &Slot) {
     let mut slot = slot.lock().unwrap();
-    *slot = slot.take().and_then(|kept| <Buffered as Replay<Upload>>::stop(&replay, kept));
+    *slot = slot.take().and_then(|kept| <Buffered as Replay<Upload>>::stop(&replay, kept, Version::HTTP_2));
 }
 
 /// The body of the retry; none if it can't be replayed.

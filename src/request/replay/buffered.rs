@@ -6,13 +6,14 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::Version;
 use http_body::Body;
 
 use super::{
     Replay,
     body::BufferedBody,
     sealed::Sealed,
-    state::{BufferState, wake},
+    state::{BufferState, Stopped, wake},
 };
 use crate::sync::lock;
 
@@ -20,6 +21,16 @@ use crate::sync::lock;
 ///
 /// Nothing is copied ([`Bytes`] are shared), and the first attempt isn't delayed. Above the limit the buffer
 /// is discarded, and a rejected request gets the original response.
+///
+/// # Early rejections
+///
+/// If a request is rejected while its upload is still running, the upload is stopped. Over HTTP/1, and if the
+/// body has a declared length, its body fails with [`UploadAborted`](super::UploadAborted): the server must
+/// not take a part for the whole, and the client must not use that connection again. Otherwise it just ends.
+///
+/// So if a request gets that 401 because no newer token was obtained, or because its body exceeded the limit,
+/// the *body* of the 401 may arrive truncated. Its status and headers are complete, and so is the
+/// [`AuthReport`](crate::future::AuthReport), which has the reason.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffered {
     limit: usize,
@@ -64,9 +75,13 @@ where
         (BufferedBody::new(state, has_declared_length, false), Some(retained))
     }
 
-    fn stop(&self, retained: Retained<B>) -> Option<Retained<B>> {
+    fn stop(&self, retained: Retained<B>, version: Version) -> Option<Retained<B>> {
+        // The response's version is the true one: a request says HTTP/1.1 by default, also over HTTP/2.
+        // There each request has its own stream, and ends it without an effect on the connection.
+        let may_end = version >= Version::HTTP_2 && !retained.has_declared_length;
         let mut state = lock(&retained.state);
-        state.stopped = true;
+        let ends = may_end || state.exhausted;
+        state.stopped = Some(if ends { Stopped::End } else { Stopped::Abort });
         // If the first attempt waits for more of the body, it learns at once that it was stopped.
         let waker = state.first_waker.take();
         let is_replayable = state.remaining.is_some();

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use http::Version;
 use http_body::Body;
 
 use super::{
@@ -47,8 +48,8 @@ where
         ((self.map)(body), retained)
     }
 
-    fn stop(&self, retained: Retained<B>) -> Option<Retained<B>> {
-        Replay::<B>::stop(&self.buffered, retained)
+    fn stop(&self, retained: Retained<B>, version: Version) -> Option<Retained<B>> {
+        Replay::<B>::stop(&self.buffered, retained, version)
     }
 
     fn replay(&self, retained: Retained<B>) -> Out {

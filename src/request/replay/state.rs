@@ -28,11 +28,18 @@ pub(super) struct BufferState<B> {
     /// The original's error, if the replay has to report it.
     pub(super) error: Option<BoxError>,
     /// The first attempt is over.
-    pub(super) stopped: bool,
+    pub(super) stopped: Option<Stopped>,
     /// The first attempt, if it waits for more of the original.
     pub(super) first_waker: Option<Waker>,
     /// The replay, if it waits for the first attempt to put the original back.
     pub(super) replay_waker: Option<Waker>,
+}
+
+/// How the body of a stopped attempt ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stopped {
+    End,
+    Abort,
 }
 
 /// The original, taken out for a poll.
@@ -51,7 +58,7 @@ impl<B> BufferState<B> {
             remaining: Some(limit),
             exhausted: false,
             error: None,
-            stopped: false,
+            stopped: None,
             first_waker: None,
             replay_waker: None,
         }
@@ -98,7 +105,7 @@ impl<'a, B: Body<Data = Bytes>> BodyGuard<'a, B> {
         is_replay: bool,
     ) -> Option<Self> {
         let mut locked = lock(state);
-        if locked.stopped != is_replay {
+        if locked.stopped.is_some() != is_replay {
             return None;
         }
         let original = locked.original.take();

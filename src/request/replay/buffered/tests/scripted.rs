@@ -159,7 +159,11 @@ fn split(limit: usize, body: Scripted) -> (Attempt, Option<Retained<Scripted>>) 
 }
 
 fn stop(retained: Option<Retained<Scripted>>) -> Option<Retained<Scripted>> {
-    Buffered::default().stop(retained.expect("something is always retained"))
+    stop_over(Version::HTTP_2, retained)
+}
+
+fn stop_over(version: Version, retained: Option<Retained<Scripted>>) -> Option<Retained<Scripted>> {
+    Buffered::default().stop(retained.expect("something is always retained"), version)
 }
 
 fn replay(retained: Option<Retained<Scripted>>) -> Attempt {
@@ -221,16 +225,37 @@ fn p16_a_body_that_was_never_read_is_replayed_completely() {
     assert_eq!(all(&mut replay(stop(retained))), ["one", "two"]);
 }
 
+/// Over HTTP/1 a part that ends cleanly looks like the whole.
 #[test]
-fn p16_an_upload_is_stopped_cleanly_without_a_declared_length_else_with_an_error() {
-    for (declared, expected) in [(false, "end"), (true, "aborted")] {
+fn d28_an_upload_is_stopped_by_an_error_over_http_1_or_with_a_declared_length_else_cleanly() {
+    for (version, declared, expected) in [
+        (Version::HTTP_10, false, "aborted"),
+        (Version::HTTP_11, false, "aborted"),
+        (Version::HTTP_2, false, "end"),
+        (Version::HTTP_3, false, "end"),
+        (Version::HTTP_11, true, "aborted"),
+        (Version::HTTP_2, true, "aborted"),
+    ] {
         let body = Scripted::new([data("one"), data("two")]);
         let (mut first, retained) = split(64, if declared { body.declared() } else { body });
         poll(&mut first);
-        let second = replay(stop(retained));
+        let second = replay(stop_over(version, retained));
         assert_eq!([poll(&mut first), poll(&mut first)], [expected, expected]);
+        assert_eq!(first.is_end_stream(), expected == "end");
         drop(second);
         assert_eq!(poll(&mut first), expected, "also when the replay is over");
+    }
+}
+
+#[test]
+fn d28_an_upload_that_is_complete_is_not_aborted() {
+    for declared in [false, true] {
+        let body = Scripted::new([data("one")]);
+        let (mut first, retained) = split(64, if declared { body.declared() } else { body });
+        assert_eq!(all(&mut first), ["one"]);
+        let _retained = stop_over(Version::HTTP_11, retained);
+        assert_eq!(poll(&mut first), "end");
+        assert!(first.is_end_stream());
     }
 }
 
@@ -468,7 +493,7 @@ fn p16_a_size_hint_that_overflows_does_not_panic() {
     let (first, retained) = replay.split(Endless);
     let mut first = task::spawn(first);
     poll(&mut first);
-    let retained = Replay::<Endless>::stop(&replay, retained.unwrap());
+    let retained = Replay::<Endless>::stop(&replay, retained.unwrap(), Version::HTTP_2);
     let second = replay.replay(retained.unwrap());
     assert_eq!((second.size_hint().lower(), second.size_hint().upper()), (u64::MAX, None));
 }

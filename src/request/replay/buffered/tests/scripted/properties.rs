@@ -139,7 +139,7 @@ fn run(case: &Case) {
 
     let mut retained = slot.lock().unwrap().take();
     // The first attempt may have ended before the step that stops it.
-    if retained.as_ref().is_some_and(|retained| !lock(&retained.state).stopped) {
+    if retained.as_ref().is_some_and(|retained| lock(&retained.state).stopped.is_none()) {
         retained = stop(retained);
     }
     let Some(retained) = retained else {
