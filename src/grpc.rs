@@ -91,7 +91,7 @@ impl<R, P> AuthLayer<R, P> {
 }
 
 impl<R> AuthLayer<R, GrpcReplay> {
-    /// Sets how many bytes of a call are buffered for a retry. Default: 64 KiB.
+    /// Sets how many bytes of a call are buffered for a retry, as in [`Buffered`]. Default: 64 KiB.
     pub fn with_buffer_limit(self, bytes: usize) -> Self {
         self.with_replay(Buffered::new(bytes).map_body(Body::new))
     }

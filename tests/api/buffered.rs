@@ -83,7 +83,8 @@ fn on_another_thread(work: impl FnOnce() + Send + 'static) {
 
 #[test]
 fn p16_a_body_is_replayed_whole_or_not_at_all() {
-    let replay = Buffered::new(10);
+    // Enough for the first frame, with what each frame costs.
+    let replay = Buffered::new(size_of::<Frame<Bytes>>() + 10);
     let slot = Slot::default();
     let shared = Arc::clone(&slot);
     let body = upload(["aaaaaaaa", "bbbbbbbb", "cccccccc"].map(Ok), move || {

@@ -19,8 +19,10 @@ use crate::sync::lock;
 
 /// Buffers a streamed body while it is sent, to replay it frame by frame, trailers included.
 ///
-/// Nothing is copied ([`Bytes`] are shared), and the first attempt isn't delayed. Above the limit the buffer
-/// is discarded, and a rejected request gets the original response.
+/// Nothing is copied ([`Bytes`] are shared), and the first attempt isn't delayed. Empty frames are left out.
+///
+/// Above the limit the buffer is discarded, and a rejected request gets the original response. The limit is
+/// one of memory: each frame counts with its own size (about 100 bytes), and so does each trailer.
 ///
 /// # Early rejections
 ///
@@ -46,7 +48,7 @@ pub struct Retained<B> {
 // === impl Buffered ===
 
 impl Buffered {
-    /// Buffers up to `limit` bytes of a body.
+    /// Buffers up to `limit` bytes, of frames and their data. Default: 64 KiB.
     pub fn new(limit: usize) -> Self {
         Self { limit }
     }

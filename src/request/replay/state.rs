@@ -12,6 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 use http_body::{Body, Frame};
 
 use crate::{error::BoxError, sync::lock};
@@ -21,7 +22,7 @@ pub(super) struct BufferState<B> {
     /// `None` while it is polled.
     pub(super) original: Option<Pin<Box<B>>>,
     pub(super) frames: VecDeque<Frame<Bytes>>,
-    /// How many more bytes may be buffered. `None`: the buffer was discarded.
+    /// How much more may be buffered. `None`: the buffer was discarded.
     pub(super) remaining: Option<usize>,
     /// The original has ended.
     pub(super) exhausted: bool,
@@ -67,15 +68,21 @@ impl<B> BufferState<B> {
     /// Buffers a frame that is about to be sent.
     pub(super) fn push(&mut self, frame: &Frame<Bytes>) {
         let Some(remaining) = self.remaining else { return };
+        if frame.data_ref().is_some_and(Bytes::is_empty) {
+            return;
+        }
         let copy = match (frame.data_ref(), frame.trailers_ref()) {
-            (Some(data), _) if data.len() <= remaining => {
-                self.remaining = Some(remaining - data.len());
-                Frame::data(data.clone())
-            }
+            (Some(data), _) => Frame::data(data.clone()),
             (None, Some(trailers)) => Frame::trailers(trailers.clone()),
-            _ => return self.discard(),
+            (None, None) => return self.discard(),
         };
-        self.frames.push_back(copy);
+        match remaining.checked_sub(cost(&copy)) {
+            Some(remaining) => {
+                self.remaining = Some(remaining);
+                self.frames.push_back(copy);
+            }
+            None => self.discard(),
+        }
     }
 
     /// Keeps the result of a poll during which the attempt was stopped, whatever its size: it was never sent.
@@ -146,6 +153,16 @@ impl<B> Drop for BodyGuard<'_, B> {
             wake(waker);
         }
     }
+}
+
+/// What a frame takes in memory: small frames would otherwise take many times their bytes.
+fn cost(frame: &Frame<Bytes>) -> usize {
+    let trailer = |(name, value): (&HeaderName, &HeaderValue)| {
+        size_of::<(HeaderName, HeaderValue)>() + name.as_str().len() + value.len()
+    };
+    let data = frame.data_ref().map_or(0, Bytes::len);
+    let trailers: usize = frame.trailers_ref().map_or(0, |trailers| trailers.iter().map(trailer).sum());
+    size_of::<Frame<Bytes>>() + data + trailers
 }
 
 pub(super) const PANICKED: &str = "the body panicked";
