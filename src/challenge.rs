@@ -53,7 +53,7 @@ use parser::Parser;
 /// assert_eq!(bearer.param("Scope"), Some("repository:a:pull"));
 /// ```
 ///
-/// Insufficient scope, and a missing DPoP nonce:
+/// Step-up, and a missing DPoP nonce:
 ///
 /// ```
 /// # use http::{HeaderMap, HeaderValue, header::WWW_AUTHENTICATE};
@@ -62,6 +62,7 @@ use parser::Parser;
 ///     Challenges::from_headers(&HeaderMap::from_iter([(WWW_AUTHENTICATE, HeaderValue::from_static(field))]))
 /// };
 /// assert!(parse(r#"Bearer error="insufficient_scope", scope="files:write""#).is_step_up());
+/// assert!(parse(r#"Bearer error="insufficient_user_authentication", max_age="5""#).is_step_up());
 /// assert!(parse(r#"DPoP error="use_dpop_nonce""#).is_use_dpop_nonce());
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,12 +116,15 @@ impl Challenges {
         self.iter().find(|challenge| challenge.scheme.eq_ignore_ascii_case(scheme))
     }
 
-    /// Whether the token is valid but its scope insufficient (RFC 6750 §3.1), so a refreshed token won't
-    /// help.
+    /// Whether the token is valid but insufficient, so a refreshed token won't help: its scope (RFC 6750
+    /// §3.1), or how the user signed in (RFC 9470 §3).
     ///
-    /// True for `error="insufficient_scope"` with any scheme, unless the token itself is also blamed.
+    /// True for `error="insufficient_scope"` and `error="insufficient_user_authentication"` with any scheme,
+    /// unless the token itself is also blamed.
     pub fn is_step_up(&self) -> bool {
-        self.has_error("insufficient_scope") && !self.blames_token()
+        let is_insufficient =
+            self.has_error("insufficient_scope") || self.has_error("insufficient_user_authentication");
+        is_insufficient && !self.blames_token()
     }
 
     /// Whether the proof sent with the token lacks the server's nonce (RFC 9449 §9); the token itself is

@@ -11,6 +11,9 @@
 //! - attaches a [`tonic::Status`] to its errors, which tonic would otherwise report as `UNKNOWN`:
 //!   `UNAVAILABLE` if a retry may help, `DEADLINE_EXCEEDED`, or `UNAUTHENTICATED`.
 //!
+//! If a call's messages exceed the buffer, it isn't retried, and returns the server's status;
+//! [`not_replayed`] tells such a status from that of a call that was rejected twice.
+//!
 //! A status 16 in *trailers*, after messages, comes too late for a retry. [`TrailerRejectionLayer`], placed
 //! *outside* this layer, marks the token then, so that the next call gets a new one.
 //!
@@ -33,6 +36,7 @@
 //! # let _ = Greeter { service };
 //! ```
 
+mod not_replayed;
 mod protocol;
 mod status;
 mod timeout;
@@ -44,7 +48,6 @@ use http::{HeaderName, StatusCode};
 use tonic::body::Body;
 
 use crate::{
-    challenge::Challenges,
     layer::AuthLayer,
     refresh::Refresher,
     request::{
@@ -53,6 +56,7 @@ use crate::{
     },
 };
 
+pub use not_replayed::not_replayed;
 pub use trailers::{TrailerRejection, TrailerRejectionBody, TrailerRejectionFuture, TrailerRejectionLayer};
 
 /// Replays a call's buffered messages.
@@ -61,7 +65,8 @@ pub type GrpcReplay = MapBody<Body, Body>;
 /// The service that a gRPC layer creates from `S`.
 pub type GrpcAuth<S> = crate::service::Auth<S, GrpcReplay>;
 
-/// The rule of a gRPC layer: status 16 in the headers, or HTTP 401, rejects the token.
+/// The rule of a gRPC layer: status 16 in the headers, or HTTP 401, rejects the token, with the exceptions of
+/// [`StatusUnauthorized`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StatusUnauthenticated;
 
@@ -105,6 +110,6 @@ impl RejectionRule for StatusUnauthenticated {
             return StatusUnauthorized.judge(head);
         }
         let rejects = head.headers().get(GRPC_STATUS).is_some_and(|status| status == "16");
-        if rejects { Verdict::Reject(Challenges::from_headers(head.headers())) } else { Verdict::Accept }
+        if rejects { Verdict::of_challenges(head.headers()) } else { Verdict::Accept }
     }
 }

@@ -173,6 +173,9 @@ fn a_blamed_token_outweighs_step_up_and_nonce() {
         assert!(!read(&[nonce, blame]).is_use_dpop_nonce(), "{blame}");
     }
     assert!(!read(&[r#"Bearer error="insufficient_scope", error="invalid_token""#]).is_step_up());
+    let sign_in = r#"Bearer error="insufficient_user_authentication", acr_values="mfa""#;
+    assert!(read(&[sign_in]).is_step_up());
+    assert!(!read(&[sign_in, r#"Bearer error="invalid_token""#]).is_step_up());
     for other in ["Bearer", r#"Basic realm="invalid_token""#, r#"Bearer error="bad_token""#] {
         assert!(read(&[other, scope]).is_step_up(), "{other}");
         assert!(read(&[other, nonce]).is_use_dpop_nonce(), "{other}");

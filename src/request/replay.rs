@@ -3,6 +3,7 @@
 mod body;
 mod buffered;
 mod map_body;
+mod not_replayed;
 mod state;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use http::{Request, Version};
 pub use body::{BufferedBody, UploadAborted};
 pub use buffered::{Buffered, Retained};
 pub use map_body::MapBody;
+pub use not_replayed::NotReplayed;
 
 /// Replays bodies of type `B`.
 ///
@@ -26,8 +28,9 @@ pub use map_body::MapBody;
 /// | [`MapBody`] | streamed bodies, if the inner service has a fixed body type | what was sent, up to a limit |
 /// | [`NoReplay`] | bodies that can't be replayed | nothing |
 ///
-/// If a request can't be replayed, the caller gets the original response. The token is still marked as
-/// rejected, so the next request gets a new one.
+/// If a request can't be replayed, the caller gets the original response, with an
+/// [`AuthReport`](crate::future::AuthReport) that says why. The token is still marked as rejected, so the next
+/// request gets a new one.
 ///
 /// This trait is sealed.
 ///
@@ -125,9 +128,13 @@ pub trait Replay<B>: Send + Sync + 'static + sealed::Sealed {
         })
     }
 
-    /// Stops an attempt that was rejected by a response of this version. `None`: its body can't be replayed.
+    /// Stops an attempt that was rejected by a response of this version.
+    ///
+    /// # Errors
+    ///
+    /// Its body can't be replayed.
     #[doc(hidden)]
-    fn stop(&self, retained: Self::Retained, version: Version) -> Option<Self::Retained>;
+    fn stop(&self, retained: Self::Retained, version: Version) -> Result<Self::Retained, NotReplayed>;
 
     /// Creates the body of the retry.
     #[doc(hidden)]
@@ -208,8 +215,8 @@ impl<B: Clone> Replay<B> for CloneBody {
         request
     }
 
-    fn stop(&self, retained: B, _: Version) -> Option<B> {
-        Some(retained)
+    fn stop(&self, retained: B, _: Version) -> Result<B, NotReplayed> {
+        Ok(retained)
     }
 
     fn replay(&self, retained: B) -> B {
@@ -234,7 +241,7 @@ impl<B> Replay<B> for NoReplay {
         request
     }
 
-    fn stop(&self, retained: Self::Retained, _: Version) -> Option<Self::Retained> {
+    fn stop(&self, retained: Self::Retained, _: Version) -> Result<Self::Retained, NotReplayed> {
         match retained {}
     }
 
@@ -260,8 +267,8 @@ where
         (body, retained)
     }
 
-    fn stop(&self, retained: B, _: Version) -> Option<B> {
-        Some(retained)
+    fn stop(&self, retained: B, _: Version) -> Result<B, NotReplayed> {
+        Ok(retained)
     }
 
     fn replay(&self, retained: B) -> B {

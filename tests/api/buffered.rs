@@ -61,7 +61,8 @@ fn keep(replay: Buffered, body: Upload, slot: &Slot) -> BufferedBody<Upload> {
 /// Stops the upload, as a rejection does.
 fn stop(replay: Buffered, slot: &Slot) {
     let mut slot = slot.lock().unwrap();
-    *slot = slot.take().and_then(|kept| <Buffered as Replay<Upload>>::stop(&replay, kept, Version::HTTP_2));
+    *slot =
+        slot.take().and_then(|kept| <Buffered as Replay<Upload>>::stop(&replay, kept, Version::HTTP_2).ok());
 }
 
 /// The body of the retry; none if it can't be replayed.

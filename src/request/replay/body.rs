@@ -11,7 +11,10 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::state::{BodyGuard, BufferState, PANICKED, Stopped, wake};
+use super::{
+    NotReplayed,
+    state::{BodyGuard, BufferState, PANICKED, Stopped, wake},
+};
 use crate::{error::BoxError, sync::lock};
 
 /// The body sent by [`Buffered`](super::Buffered): buffered while it is sent, or replayed.
@@ -57,7 +60,7 @@ where
         } else {
             match &polled {
                 Poll::Ready(Some(Ok(frame))) => state.push(frame),
-                Poll::Ready(_) => state.discard(),
+                Poll::Ready(_) => state.discard(NotReplayed::Failed),
                 // `stop` wakes it.
                 Poll::Pending => state.first_waker = Some(cx.waker().clone()),
             }

@@ -10,7 +10,7 @@ use http::Version;
 use http_body::Body;
 
 use super::{
-    Replay,
+    NotReplayed, Replay,
     body::BufferedBody,
     sealed::Sealed,
     state::{BufferState, Stopped, wake},
@@ -77,7 +77,7 @@ where
         (BufferedBody::new(state, has_declared_length, false), Some(retained))
     }
 
-    fn stop(&self, retained: Retained<B>, version: Version) -> Option<Retained<B>> {
+    fn stop(&self, retained: Retained<B>, version: Version) -> Result<Retained<B>, NotReplayed> {
         // The response's version is the true one: a request says HTTP/1.1 by default, also over HTTP/2.
         // There each request has its own stream, and ends it without an effect on the connection.
         let may_end = version >= Version::HTTP_2 && !retained.has_declared_length;
@@ -86,10 +86,10 @@ where
         state.stopped = Some(if ends { Stopped::End } else { Stopped::Abort });
         // If the first attempt waits for more of the body, it learns at once that it was stopped.
         let waker = state.first_waker.take();
-        let is_replayable = state.remaining.is_some();
+        let remaining = state.remaining;
         drop(state);
         wake(waker);
-        is_replayable.then_some(retained)
+        remaining.map(|_| retained)
     }
 
     fn replay(&self, mut retained: Retained<B>) -> BufferedBody<B> {
@@ -110,7 +110,7 @@ impl<B> Drop for Retained<B> {
     fn drop(&mut self) {
         // There will be no replay, so nothing needs to be buffered from now on.
         if !self.is_replayed {
-            lock(&self.state).discard();
+            lock(&self.state).discard(NotReplayed::SingleUse);
         }
     }
 }

@@ -7,7 +7,7 @@ use http::Version;
 use http_body::Body;
 
 use super::{
-    Replay,
+    NotReplayed, Replay,
     body::BufferedBody,
     buffered::{Buffered, Retained},
     sealed::Sealed,
@@ -48,7 +48,7 @@ where
         ((self.map)(body), retained)
     }
 
-    fn stop(&self, retained: Retained<B>, version: Version) -> Option<Retained<B>> {
+    fn stop(&self, retained: Retained<B>, version: Version) -> Result<Retained<B>, NotReplayed> {
         Replay::<B>::stop(&self.buffered, retained, version)
     }
 

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use http_body::{Body, Frame};
 
+use super::NotReplayed;
 use crate::{error::BoxError, sync::lock};
 
 /// The buffer and the original body.
@@ -22,8 +23,8 @@ pub(super) struct BufferState<B> {
     /// `None` while it is polled.
     pub(super) original: Option<Pin<Box<B>>>,
     pub(super) frames: VecDeque<Frame<Bytes>>,
-    /// How much more may be buffered. `None`: the buffer was discarded.
-    pub(super) remaining: Option<usize>,
+    /// How much more may be buffered, or why the buffer was discarded.
+    pub(super) remaining: Result<usize, NotReplayed>,
     /// The original has ended.
     pub(super) exhausted: bool,
     /// The original's error, if the replay has to report it.
@@ -56,7 +57,7 @@ impl<B> BufferState<B> {
         Self {
             original: Some(Box::pin(body)),
             frames: VecDeque::new(),
-            remaining: Some(limit),
+            remaining: Ok(limit),
             exhausted: false,
             error: None,
             stopped: None,
@@ -67,28 +68,28 @@ impl<B> BufferState<B> {
 
     /// Buffers a frame that is about to be sent.
     pub(super) fn push(&mut self, frame: &Frame<Bytes>) {
-        let Some(remaining) = self.remaining else { return };
+        let Ok(remaining) = self.remaining else { return };
         if frame.data_ref().is_some_and(Bytes::is_empty) {
             return;
         }
         let copy = match (frame.data_ref(), frame.trailers_ref()) {
             (Some(data), _) => Frame::data(data.clone()),
             (None, Some(trailers)) => Frame::trailers(trailers.clone()),
-            (None, None) => return self.discard(),
+            (None, None) => return self.discard(NotReplayed::SingleUse),
         };
         match remaining.checked_sub(cost(&copy)) {
             Some(remaining) => {
-                self.remaining = Some(remaining);
+                self.remaining = Ok(remaining);
                 self.frames.push_back(copy);
             }
-            None => self.discard(),
+            None => self.discard(NotReplayed::TooLarge),
         }
     }
 
     /// Keeps the result of a poll during which the attempt was stopped, whatever its size: it was never sent.
     pub(super) fn push_last(&mut self, polled: Poll<Option<Result<Frame<Bytes>, BoxError>>>) {
         match polled {
-            _ if self.remaining.is_none() => {}
+            _ if self.remaining.is_err() => {}
             Poll::Ready(Some(Ok(frame))) => self.frames.push_back(frame),
             Poll::Ready(Some(Err(error))) => self.error = Some(error),
             Poll::Ready(None) | Poll::Pending => {}
@@ -96,8 +97,8 @@ impl<B> BufferState<B> {
     }
 
     /// Rules out a replay and frees the buffer.
-    pub(super) fn discard(&mut self) {
-        self.remaining = None;
+    pub(super) fn discard(&mut self, reason: NotReplayed) {
+        self.remaining = Err(reason);
         self.frames = VecDeque::new();
     }
 }
@@ -147,7 +148,7 @@ impl<B> Drop for BodyGuard<'_, B> {
         if mem::take(&mut self.original).is_some() {
             let mut locked = lock(self.state);
             locked.error = Some(PANICKED.into());
-            locked.discard();
+            locked.discard(NotReplayed::Failed);
             let waker = locked.replay_waker.take();
             drop(locked);
             wake(waker);

@@ -54,7 +54,7 @@ impl Body for Original {
         self.polls += 1;
         if self.polls == 2 {
             let retained = lock(&self.slot).take().unwrap();
-            let stopped = Replay::<Original>::stop(&Buffered::default(), retained, Version::HTTP_2);
+            let stopped = Replay::<Original>::stop(&Buffered::default(), retained, Version::HTTP_2).ok();
             *lock(&self.slot) = stopped;
             (self.during)(&self.slot);
         }
