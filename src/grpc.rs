@@ -6,7 +6,9 @@
 //! - treats `grpc-status: 16` (`UNAUTHENTICATED`) in a response's *headers* as a rejection, which is how a
 //!   server rejects a call before its first message; and HTTP 401, from a proxy in front;
 //! - retries a call if its messages so far fit into a buffer;
-//! - trusts the channel's origin, since call URIs don't always have one;
+//! - trusts its channel, cleartext included, since the URI of a call usually has no host. With
+//!   [`restrict_to_origin`](AuthLayer::restrict_to_origin) or [`default_origin`](AuthLayer::default_origin) it
+//!   doesn't: name the channel's origin with the latter;
 //! - counts waiting against the call's deadline (`grpc-timeout`), and sends what is left with the retry;
 //! - attaches a [`tonic::Status`] to its errors, which tonic would otherwise report as `UNKNOWN`:
 //!   `UNAVAILABLE` if a retry may help, `DEADLINE_EXCEEDED`, or `UNAUTHENTICATED`.

@@ -2,12 +2,16 @@
 //!
 //! # Network attackers
 //!
-//! A token is sent over `https`, or to loopback (127.0.0.0/8, `::1`, `localhost` and names below it). A
-//! request to any other destination fails with a typed error, unless
-//! [`dangerous_allow_cleartext`](crate::AuthLayer::dangerous_allow_cleartext) is set.
+//! A token is sent over `https`, or to loopback (127.0.0.0/8, `::1` and `localhost`; not names below
+//! `localhost`, which some resolvers look up in DNS). A request to any other destination fails with a typed
+//! error, unless [`dangerous_allow_cleartext`](crate::AuthLayer::dangerous_allow_cleartext) is set.
 //!
-//! A gRPC layer trusts its channel: a call whose URI names no host is sent with the token wherever the
-//! channel is connected to, over cleartext as well.
+//! The exception is a gRPC layer, which trusts its channel: the URI of a call usually has no host, and the
+//! call is sent with the token wherever the channel is connected to, over cleartext as well. With
+//! [`restrict_to_origin`](crate::AuthLayer::restrict_to_origin) or
+//! [`default_origin`](crate::AuthLayer::default_origin) it isn't trusted: such a call is checked against the
+//! default origin, and fails if there is none. The layer can't see whether the channel is connected to that
+//! origin.
 //!
 //! # Other servers
 //!
