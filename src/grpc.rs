@@ -88,6 +88,16 @@ impl<R, P> AuthLayer<R, P> {
     /// Configures the layer for a tonic channel: rejection rule, replay and trust.
     ///
     /// Up to 64 KiB of a call are buffered; see [`with_buffer_limit`](AuthLayer::with_buffer_limit).
+    ///
+    /// Without it, rustc says of the methods of a generated client:
+    ///
+    /// ```text
+    /// the method `greet` exists for struct `GreeterClient<Auth<Channel>>`, but its trait bounds were not satisfied
+    /// note: the following trait bounds were not satisfied: `tonic::body::Body: Clone`
+    /// ```
+    ///
+    /// or of the client itself, that "`CloneBody` can't replay request bodies of type `tonic::body::Body`". The
+    /// type of a service with it is [`GrpcAuth`].
     pub fn for_grpc(self) -> AuthLayer<R, GrpcReplay> {
         let layer = self.rejection_rule(StatusUnauthenticated).configure(|config| {
             config.protocol = Some(Arc::new(protocol::Grpc));

@@ -96,11 +96,15 @@ pub use not_replayed::NotReplayed;
 /// `ServiceExt::ready(&mut client)` or `ServiceExt::oneshot(client, request)`, the error names the body type
 /// and the remedies. The same error can mean that the inner service expects another body type than
 /// [`Replay::Body`]: with [`Buffered`] that is [`BufferedBody`].
+///
+/// Of a method of a generated gRPC client it says that "`tonic::body::Body: Clone`" isn't satisfied: the layer
+/// isn't one for gRPC. Create it with `AuthLayer::grpc`, or add `for_grpc()`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't replay request bodies of type `{B}`",
     label = "no way to replay `{B}`",
     note = "if the body isn't `Clone`: `AuthLayer::with_replay(Buffered::default())` retains what is sent, up to a limit",
     note = "for a client with a fixed body type: `with_replay(Buffered::default().map_body(..))`",
+    note = "for a tonic channel: `AuthLayer::for_grpc()`, with feature `grpc`",
     note = "to disable replay: `with_replay(NoReplay)`"
 )]
 pub trait Replay<B>: Send + Sync + 'static + sealed::Sealed {
