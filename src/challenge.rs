@@ -1,6 +1,6 @@
 //! Challenges in `WWW-Authenticate` fields (RFC 9110 §11.6.1).
 
-use std::{slice, sync::Arc};
+use std::{fmt, slice, sync::Arc};
 
 use http::{HeaderMap, header::WWW_AUTHENTICATE};
 
@@ -18,7 +18,7 @@ use parser::Parser;
 /// parts are skipped, so parsing never fails. At most 16 KiB per field, 64 challenges and 64 parameters each
 /// are read.
 ///
-/// Cheap to clone.
+/// Cheap to clone. `Debug` shows neither parameters nor their values, as a server may repeat the token in them.
 ///
 /// # Examples
 ///
@@ -65,7 +65,7 @@ use parser::Parser;
 /// assert!(parse(r#"Bearer error="insufficient_user_authentication", max_age="5""#).is_step_up());
 /// assert!(parse(r#"DPoP error="use_dpop_nonce""#).is_use_dpop_nonce());
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Challenges {
     all: Arc<[Challenge]>,
     unreadable: bool,
@@ -74,7 +74,7 @@ pub struct Challenges {
 /// One challenge: a scheme with parameters or a token68 value.
 ///
 /// See [`Challenges`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Challenge {
     scheme: String,
     token68: Option<String>,
@@ -147,6 +147,16 @@ impl Challenges {
     }
 }
 
+impl fmt::Debug for Challenges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Challenges")
+            .field("count", &self.all.len())
+            .field("first", &&self.all[..self.all.len().min(MAX_SHOWN)])
+            .field("unreadable", &self.unreadable)
+            .finish()
+    }
+}
+
 impl<'a> IntoIterator for &'a Challenges {
     type Item = &'a Challenge;
     type IntoIter = slice::Iter<'a, Challenge>;
@@ -187,6 +197,23 @@ impl Challenge {
         self.params().filter(move |(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 }
+
+impl fmt::Debug for Challenge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The rest is the server's text, which may repeat the token.
+        let scheme = if self.scheme.len() <= MAX_SHOWN_SCHEME { &self.scheme } else { "[long]" };
+        f.debug_struct("Challenge")
+            .field("scheme", &scheme)
+            .field("has_token68", &self.token68.is_some())
+            .field("params", &self.params.len())
+            .finish()
+    }
+}
+
+const MAX_SHOWN: usize = 4;
+
+/// Registered schemes are shorter.
+const MAX_SHOWN_SCHEME: usize = 20;
 
 #[cfg(test)]
 mod tests;

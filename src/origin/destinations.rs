@@ -259,6 +259,7 @@ mod tests {
             "https://api.example.com:",
             "https://api%2eexample.com",
             "https://[api.example.com]",
+            &format!("https://{}", "a".repeat(254)),
         ] {
             assert!(Origin::try_from(origin).is_err(), "{origin}");
         }

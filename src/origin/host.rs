@@ -54,5 +54,6 @@ impl<'a> HostPort<'a> {
 /// A name or an IPv4 address. Percent-encoding isn't plain: clients may decode it or not.
 fn is_name(host: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-    !host.is_empty() && host.bytes().all(is_plain)
+    // The longest name of DNS (RFC 1035 §2.3.4).
+    (1..=253).contains(&host.len()) && host.bytes().all(is_plain)
 }

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::{
     InvalidToken, Secret, Token, Warning,
     invalid::{InvalidTokenKind, Part},
-    secret::header_value,
+    secret::{header_value, shown_scheme},
     value::Expiry,
 };
 use crate::rt;
@@ -197,7 +197,8 @@ impl TokenBuilder {
 
 impl fmt::Debug for TokenBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenBuilder").field("scheme", &self.scheme).finish_non_exhaustive()
+        let scheme = self.scheme.as_deref().map(shown_scheme);
+        f.debug_struct("TokenBuilder").field("scheme", &scheme).finish_non_exhaustive()
     }
 }
 

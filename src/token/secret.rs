@@ -68,6 +68,11 @@ pub(super) fn scheme(header: &HeaderValue, scheme_len: usize) -> &str {
     header.to_str().map_or("", |value| &value[..scheme_len])
 }
 
+/// A scheme as `Debug` shows it: registered ones are short.
+pub(super) fn shown_scheme(scheme: &str) -> &str {
+    if scheme.len() <= 20 { scheme } else { "[long]" }
+}
+
 pub(super) fn after_scheme(header: &HeaderValue, scheme_len: usize) -> &str {
     header.to_str().map_or("", |value| &value[scheme_len + 1..])
 }

@@ -64,7 +64,25 @@ fn p14_the_header_is_sensitive_and_nothing_shows_a_secret() {
     assert!(access.header_value().is_sensitive());
     let shown = format!("{token:?} {access:?} {:?} {:?}", access.header_value(), token.refresh_secret());
     assert!(!shown.contains("SENTINEL"), "{shown}");
-    assert!(shown.contains("id_token"));
+}
+
+/// A server chooses them, and may repeat a token in them.
+#[test]
+fn d59_debug_counts_scopes_and_extras_instead_of_showing_them() {
+    let long = "SENTINEL".repeat(10_000);
+    let mut token = Token::builder("A1").scheme(long.as_str()).scopes((0..1000).map(|_| &long));
+    for at in 0..1000 {
+        token = token.extra(format!("{at}{long}"), "value");
+    }
+    for shown in [format!("{token:?}"), format!("{:?}", token.build().unwrap())] {
+        assert!(!shown.contains("SENTINEL") && shown.len() < 500, "{shown}");
+    }
+    let token = Token::builder("A1").scopes(["read", "write"]).extra("id_token", "ID").build().unwrap();
+    let shown = format!("{token:?}");
+    assert!(
+        shown.contains("Bearer") && shown.contains("scopes: Some(2)") && shown.contains("extras: 1"),
+        "{shown}"
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{
     access::{AccessToken, TokenId},
     builder::TokenBuilder,
     invalid::InvalidToken,
-    secret::{Secret, after_scheme, scheme},
+    secret::{Secret, after_scheme, scheme, shown_scheme},
     warning::Warning,
 };
 
@@ -193,13 +193,14 @@ impl Token {
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Token")
-            .field("scheme", &self.scheme())
+            .field("scheme", &shown_scheme(self.scheme()))
             .field("expiry", &self.expiry)
             .field("refresh_at", &self.refresh_at)
             .field("received_at", &self.received_at)
             .field("has_refresh_token", &self.refresh_token.is_some())
-            .field("scopes", &self.scopes)
-            .field("extras", &self.extras.keys().collect::<Vec<_>>())
+            // Counted, as a server chooses their names.
+            .field("scopes", &self.scopes.as_ref().map(|scopes| scopes.len()))
+            .field("extras", &self.extras.len())
             .finish_non_exhaustive()
     }
 }
