@@ -135,9 +135,9 @@ impl TokenBuilder {
         self
     }
 
-    /// Sets the refresh token.
+    /// Sets the refresh token. An empty or blank one counts as none.
     pub fn refresh_token(mut self, refresh_token: impl OptionalString) -> Self {
-        self.refresh_token = refresh_token.into_option().map(Secret::new);
+        self.refresh_token = refresh_token.into_option().and_then(Secret::refresh_token);
         self
     }
 

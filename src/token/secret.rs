@@ -19,6 +19,11 @@ impl Secret {
         Self(Arc::new(Zeroizing::new(string)))
     }
 
+    /// A refresh token; an empty or blank one counts as none.
+    pub(crate) fn refresh_token(string: String) -> Option<Self> {
+        (!string.trim().is_empty()).then(|| Self::new(string))
+    }
+
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }

@@ -108,6 +108,16 @@ fn b145_a_response_without_a_refresh_token_keeps_the_current_one() {
     assert_eq!(with.or_refresh_token_of(&old).refresh_token(), Some("R2"));
 }
 
+#[test]
+fn d16_a_blank_refresh_token_counts_as_none() {
+    let old = Token::builder("A1").refresh_token("R1").build().unwrap();
+    for blank in ["", " ", "\r\n\t"] {
+        let token = Token::builder("A2").refresh_token(blank).build().unwrap();
+        assert_eq!(token.refresh_token(), None);
+        assert_eq!(token.or_refresh_token_of(&old).refresh_token(), Some("R1"));
+    }
+}
+
 fn at(seconds: i64) -> Timestamp {
     Timestamp { wall: (1_000_000 + seconds) * 1_000_000_000, monotonic: seconds * 1_000_000_000 }
 }
