@@ -16,7 +16,7 @@ use super::{
     secret::{header_value, shown_scheme},
     value::Expiry,
 };
-use crate::rt;
+use crate::rt::{self, Clock, SystemClock};
 
 /// Builds a [`Token`]. Created by [`Token::builder`].
 ///
@@ -98,8 +98,10 @@ impl TokenBuilder {
         self
     }
 
-    /// Sets the lifetime, starting when the session called the refresher (or when the token is given to the
-    /// session). Capped at 100 years.
+    /// Sets the lifetime. Capped at 100 years.
+    ///
+    /// The session counts it from its call to the refresher, or from when it is given the token. Until then the
+    /// token's [`expires_at`](Token::expires_at) counts it from [`build`](Self::build).
     pub fn expires_in(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
         self.expiry = after(lifetime.into());
         self
@@ -188,6 +190,7 @@ impl TokenBuilder {
             expiry: self.expiry,
             refresh_at: self.refresh_at,
             received_at: self.received_at,
+            built_at: SystemClock.now().wall(),
             scopes: self.scopes,
             extras: Arc::new(self.extras),
             warnings: self.warnings.into(),
