@@ -41,8 +41,13 @@
 //! # Logs and memory
 //!
 //! No `Debug`, `Display`, log line or error of this crate shows a token or part of it, and a panic's payload
-//! isn't copied. A refresher's own error is passed on as it is: keeping secrets out of it is the refresher's
-//! job. The header value is marked sensitive, so HTTP/2 doesn't add it to its compression tables.
+//! isn't copied. Two errors are passed on as they are, as sources of ours, and aren't logged:
+//!
+//! - A refresher's own error: keeping secrets out of it is the refresher's job.
+//! - The transport's own error about a token request. A server can put text into it, such as the debug data of
+//!   an HTTP/2 `GOAWAY`, and a token that it received into that text.
+//!
+//! The header value is marked sensitive, so HTTP/2 doesn't add it to its compression tables.
 //!
 //! Tokens that the crate holds are wiped when they are last dropped. The rest isn't guaranteed:
 //!
