@@ -1,6 +1,6 @@
 //! Challenges in `WWW-Authenticate` fields (RFC 9110 §11.6.1).
 
-use std::{slice, sync::Arc};
+use std::{fmt, slice, sync::Arc};
 
 use http::{HeaderMap, header::WWW_AUTHENTICATE};
 
@@ -18,7 +18,7 @@ use parser::Parser;
 /// parts are skipped, so parsing never fails. At most 16 KiB per field, 64 challenges and 64 parameters each
 /// are read.
 ///
-/// Cheap to clone.
+/// Cheap to clone. `Debug` shows neither parameters nor their values, as a server may repeat the token in them.
 ///
 /// # Examples
 ///
@@ -53,7 +53,7 @@ use parser::Parser;
 /// assert_eq!(bearer.param("Scope"), Some("repository:a:pull"));
 /// ```
 ///
-/// Insufficient scope, and a missing DPoP nonce:
+/// Step-up, and a missing DPoP nonce:
 ///
 /// ```
 /// # use http::{HeaderMap, HeaderValue, header::WWW_AUTHENTICATE};
@@ -62,9 +62,10 @@ use parser::Parser;
 ///     Challenges::from_headers(&HeaderMap::from_iter([(WWW_AUTHENTICATE, HeaderValue::from_static(field))]))
 /// };
 /// assert!(parse(r#"Bearer error="insufficient_scope", scope="files:write""#).is_step_up());
+/// assert!(parse(r#"Bearer error="insufficient_user_authentication", max_age="5""#).is_step_up());
 /// assert!(parse(r#"DPoP error="use_dpop_nonce""#).is_use_dpop_nonce());
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Challenges {
     all: Arc<[Challenge]>,
     unreadable: bool,
@@ -73,7 +74,7 @@ pub struct Challenges {
 /// One challenge: a scheme with parameters or a token68 value.
 ///
 /// See [`Challenges`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Challenge {
     scheme: String,
     token68: Option<String>,
@@ -115,12 +116,15 @@ impl Challenges {
         self.iter().find(|challenge| challenge.scheme.eq_ignore_ascii_case(scheme))
     }
 
-    /// Whether the token is valid but its scope insufficient (RFC 6750 §3.1), so a refreshed token won't
-    /// help.
+    /// Whether the token is valid but insufficient, so a refreshed token won't help: its scope (RFC 6750
+    /// §3.1), or how the user signed in (RFC 9470 §3).
     ///
-    /// True for `error="insufficient_scope"` with any scheme, unless the token itself is also blamed.
+    /// True for `error="insufficient_scope"` and `error="insufficient_user_authentication"` with any scheme,
+    /// unless the token itself is also blamed.
     pub fn is_step_up(&self) -> bool {
-        self.has_error("insufficient_scope") && !self.blames_token()
+        let is_insufficient =
+            self.has_error("insufficient_scope") || self.has_error("insufficient_user_authentication");
+        is_insufficient && !self.blames_token()
     }
 
     /// Whether the proof sent with the token lacks the server's nonce (RFC 9449 §9); the token itself is
@@ -140,6 +144,16 @@ impl Challenges {
         // A parameter must not be repeated (RFC 9110 §11.2). If it is, every value counts.
         let mut errors = self.iter().flat_map(|challenge| challenge.values("error"));
         errors.any(|error| error.trim_matches([' ', '\t', '\'']).eq_ignore_ascii_case(code))
+    }
+}
+
+impl fmt::Debug for Challenges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Challenges")
+            .field("count", &self.all.len())
+            .field("first", &&self.all[..self.all.len().min(MAX_SHOWN)])
+            .field("unreadable", &self.unreadable)
+            .finish()
     }
 }
 
@@ -183,6 +197,23 @@ impl Challenge {
         self.params().filter(move |(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 }
+
+impl fmt::Debug for Challenge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The rest is the server's text, which may repeat the token.
+        let scheme = if self.scheme.len() <= MAX_SHOWN_SCHEME { &self.scheme } else { "[long]" };
+        f.debug_struct("Challenge")
+            .field("scheme", &scheme)
+            .field("has_token68", &self.token68.is_some())
+            .field("params", &self.params.len())
+            .finish()
+    }
+}
+
+const MAX_SHOWN: usize = 4;
+
+/// Registered schemes are shorter.
+const MAX_SHOWN_SCHEME: usize = 20;
 
 #[cfg(test)]
 mod tests;

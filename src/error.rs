@@ -212,7 +212,8 @@ impl Error {
         self.is(ErrorKind::Cleartext)
     }
 
-    /// The request's URI has no host, so the token's destination is unknown.
+    /// The request's URI has no host, or not just a plain host and port, so the token's destination is
+    /// unknown.
     pub fn is_missing_host(&self) -> bool {
         self.is(ErrorKind::MissingHost)
     }
@@ -274,7 +275,7 @@ impl fmt::Display for Error {
             ErrorKind::Cleartext => {
                 "a token isn't sent over cleartext http: use https, or set dangerous_allow_cleartext"
             }
-            ErrorKind::MissingHost => "the request URI has no host: set one with default_origin",
+            ErrorKind::MissingHost => "the request URI has no plain host and port: use an absolute URI, or set default_origin",
             ErrorKind::TooManyHeaders => "too many headers in the request",
             ErrorKind::ShutdownTimeout => "shutdown timed out before the token refresh finished",
             ErrorKind::Unsaved => "failed to save the token",

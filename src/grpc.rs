@@ -6,10 +6,15 @@
 //! - treats `grpc-status: 16` (`UNAUTHENTICATED`) in a response's *headers* as a rejection, which is how a
 //!   server rejects a call before its first message; and HTTP 401, from a proxy in front;
 //! - retries a call if its messages so far fit into a buffer;
-//! - trusts the channel's origin, since call URIs don't always have one;
+//! - trusts its channel, cleartext included, since the URI of a call usually has no host. With
+//!   [`restrict_to_origin`](AuthLayer::restrict_to_origin) or [`default_origin`](AuthLayer::default_origin) it
+//!   doesn't: name the channel's origin with the latter;
 //! - counts waiting against the call's deadline (`grpc-timeout`), and sends what is left with the retry;
 //! - attaches a [`tonic::Status`] to its errors, which tonic would otherwise report as `UNKNOWN`:
 //!   `UNAVAILABLE` if a retry may help, `DEADLINE_EXCEEDED`, or `UNAUTHENTICATED`.
+//!
+//! If a call's messages exceed the buffer, it isn't retried, and returns the server's status;
+//! [`not_replayed`] tells such a status from that of a call that was rejected twice.
 //!
 //! A status 16 in *trailers*, after messages, comes too late for a retry. [`TrailerRejectionLayer`], placed
 //! *outside* this layer, marks the token then, so that the next call gets a new one.
@@ -33,6 +38,7 @@
 //! # let _ = Greeter { service };
 //! ```
 
+mod not_replayed;
 mod protocol;
 mod status;
 mod timeout;
@@ -44,7 +50,6 @@ use http::{HeaderName, StatusCode};
 use tonic::body::Body;
 
 use crate::{
-    challenge::Challenges,
     layer::AuthLayer,
     refresh::Refresher,
     request::{
@@ -53,6 +58,7 @@ use crate::{
     },
 };
 
+pub use not_replayed::not_replayed;
 pub use trailers::{TrailerRejection, TrailerRejectionBody, TrailerRejectionFuture, TrailerRejectionLayer};
 
 /// Replays a call's buffered messages.
@@ -61,7 +67,8 @@ pub type GrpcReplay = MapBody<Body, Body>;
 /// The service that a gRPC layer creates from `S`.
 pub type GrpcAuth<S> = crate::service::Auth<S, GrpcReplay>;
 
-/// The rule of a gRPC layer: status 16 in the headers, or HTTP 401, rejects the token.
+/// The rule of a gRPC layer: status 16 in the headers, or HTTP 401, rejects the token, with the exceptions of
+/// [`StatusUnauthorized`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StatusUnauthenticated;
 
@@ -81,6 +88,16 @@ impl<R, P> AuthLayer<R, P> {
     /// Configures the layer for a tonic channel: rejection rule, replay and trust.
     ///
     /// Up to 64 KiB of a call are buffered; see [`with_buffer_limit`](AuthLayer::with_buffer_limit).
+    ///
+    /// Without it, rustc says of the methods of a generated client:
+    ///
+    /// ```text
+    /// the method `greet` exists for struct `GreeterClient<Auth<Channel>>`, but its trait bounds were not satisfied
+    /// note: the following trait bounds were not satisfied: `tonic::body::Body: Clone`
+    /// ```
+    ///
+    /// or of the client itself, that "`CloneBody` can't replay request bodies of type `tonic::body::Body`". The
+    /// type of a service with it is [`GrpcAuth`].
     pub fn for_grpc(self) -> AuthLayer<R, GrpcReplay> {
         let layer = self.rejection_rule(StatusUnauthenticated).configure(|config| {
             config.protocol = Some(Arc::new(protocol::Grpc));
@@ -91,7 +108,7 @@ impl<R, P> AuthLayer<R, P> {
 }
 
 impl<R> AuthLayer<R, GrpcReplay> {
-    /// Sets how many bytes of a call are buffered for a retry. Default: 64 KiB.
+    /// Sets how many bytes of a call are buffered for a retry, as in [`Buffered`]. Default: 64 KiB.
     pub fn with_buffer_limit(self, bytes: usize) -> Self {
         self.with_replay(Buffered::new(bytes).map_body(Body::new))
     }
@@ -105,6 +122,6 @@ impl RejectionRule for StatusUnauthenticated {
             return StatusUnauthorized.judge(head);
         }
         let rejects = head.headers().get(GRPC_STATUS).is_some_and(|status| status == "16");
-        if rejects { Verdict::Reject(Challenges::from_headers(head.headers())) } else { Verdict::Accept }
+        if rejects { Verdict::of_challenges(head.headers()) } else { Verdict::Accept }
     }
 }

@@ -136,8 +136,8 @@ impl<R, P> AuthLayer<R, P> {
         self.configure(|config| config.destinations.allowed.push(origin))
     }
 
-    /// Sets the origin of requests whose URI has no host, such as those on a single connection. By default
-    /// they fail.
+    /// Sets the origin of requests whose URI has no host, such as those on a single connection or a gRPC
+    /// channel. By default they fail, unless it is a gRPC layer without restrictions.
     pub fn default_origin(self, origin: Origin) -> Self {
         self.configure(|config| config.destinations.default = Some(origin))
     }

@@ -44,6 +44,22 @@ fn assert_read(table: &[(&str, &str)]) {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
+/// A server chooses them, and may repeat the token in them.
+#[test]
+fn d59_debug_shows_schemes_alone() {
+    let long = "SENTINEL".repeat(100);
+    let fields = [
+        r#"Bearer realm="SENTINEL", error_description="SENTINEL""#.to_owned(),
+        format!("{long} realm=a, {long}=b"),
+        "Negotiate SENTINEL==".to_owned(),
+    ];
+    let shown = format!("{:?}", read(&fields));
+    assert!(!shown.contains("SENTINEL") && shown.len() < 500, "{shown}");
+    assert!(shown.contains("Bearer") && shown.contains("Negotiate"), "{shown}");
+    let many = format!("{:?}", read(&vec!["Basic realm=a"; 1000]));
+    assert!(many.len() < 500, "{many}");
+}
+
 #[test]
 fn missing_and_extra_commas_are_accepted() {
     assert_read(&[
@@ -173,6 +189,9 @@ fn a_blamed_token_outweighs_step_up_and_nonce() {
         assert!(!read(&[nonce, blame]).is_use_dpop_nonce(), "{blame}");
     }
     assert!(!read(&[r#"Bearer error="insufficient_scope", error="invalid_token""#]).is_step_up());
+    let sign_in = r#"Bearer error="insufficient_user_authentication", acr_values="mfa""#;
+    assert!(read(&[sign_in]).is_step_up());
+    assert!(!read(&[sign_in, r#"Bearer error="invalid_token""#]).is_step_up());
     for other in ["Bearer", r#"Basic realm="invalid_token""#, r#"Bearer error="bad_token""#] {
         assert!(read(&[other, scope]).is_step_up(), "{other}");
         assert!(read(&[other, nonce]).is_use_dpop_nonce(), "{other}");

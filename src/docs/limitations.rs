@@ -29,8 +29,9 @@
 //!
 //! A request is retried only if its body can be replayed: see [`Replay`](crate::replay::Replay). With
 //! [`Buffered`](crate::replay::Buffered), a body larger than the limit (64 KiB by default) isn't retried;
-//! with [`NoReplay`](crate::replay::NoReplay) no request is. The caller then gets the original 401. The token
-//! is marked as rejected, so the next request waits for a refresh.
+//! with [`NoReplay`](crate::replay::NoReplay) no request is. The caller then gets the original 401, with the
+//! reason in its [`AuthReport`](crate::future::AuthReport::not_replayed). The token is marked as rejected, so
+//! the next request waits for a refresh.
 //!
 //! # Rejections in a response's body
 //!

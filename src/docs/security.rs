@@ -2,12 +2,16 @@
 //!
 //! # Network attackers
 //!
-//! A token is sent over `https`, or to loopback (127.0.0.0/8, `::1`, `localhost` and names below it). A
-//! request to any other destination fails with a typed error, unless
-//! [`dangerous_allow_cleartext`](crate::AuthLayer::dangerous_allow_cleartext) is set.
+//! A token is sent over `https`, or to loopback (127.0.0.0/8, `::1` and `localhost`; not names below
+//! `localhost`, which some resolvers look up in DNS). A request to any other destination fails with a typed
+//! error, unless [`dangerous_allow_cleartext`](crate::AuthLayer::dangerous_allow_cleartext) is set.
 //!
-//! A gRPC layer trusts its channel: a call whose URI names no host is sent with the token wherever the
-//! channel is connected to, over cleartext as well.
+//! The exception is a gRPC layer, which trusts its channel: the URI of a call usually has no host, and the
+//! call is sent with the token wherever the channel is connected to, over cleartext as well. With
+//! [`restrict_to_origin`](crate::AuthLayer::restrict_to_origin) or
+//! [`default_origin`](crate::AuthLayer::default_origin) it isn't trusted: such a call is checked against the
+//! default origin, and fails if there is none. The layer can't see whether the channel is connected to that
+//! origin.
 //!
 //! # Other servers
 //!
@@ -37,8 +41,13 @@
 //! # Logs and memory
 //!
 //! No `Debug`, `Display`, log line or error of this crate shows a token or part of it, and a panic's payload
-//! isn't copied. A refresher's own error is passed on as it is: keeping secrets out of it is the refresher's
-//! job. The header value is marked sensitive, so HTTP/2 doesn't add it to its compression tables.
+//! isn't copied. Two errors are passed on as they are, as sources of ours, and aren't logged:
+//!
+//! - A refresher's own error: keeping secrets out of it is the refresher's job.
+//! - The transport's own error about a token request. A server can put text into it, such as the debug data of
+//!   an HTTP/2 `GOAWAY`, and a token that it received into that text.
+//!
+//! The header value is marked sensitive, so HTTP/2 doesn't add it to its compression tables.
 //!
 //! Tokens that the crate holds are wiped when they are last dropped. The rest isn't guaranteed:
 //!

@@ -4,7 +4,7 @@ use std::{convert::Infallible, fmt, str::FromStr};
 
 use http::{Uri, uri::Scheme};
 
-use crate::origin::{Origin, is_loopback};
+use crate::origin::Origin;
 
 /// The URL of a token endpoint: `https`, or loopback.
 ///
@@ -94,8 +94,7 @@ impl EndpointUrl {
             return Ok(Self { uri: Uri::from_parts(parts).map_err(|_| None)? });
         }
         let uri: Uri = location.parse().map_err(|_| None)?;
-        let has_credentials = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
-        let target = Origin::of(&uri).filter(|_| !has_credentials);
+        let target = Origin::of(&uri);
         if target.is_some() && target == Origin::of(&self.uri) { Ok(Self { uri }) } else { Err(target) }
     }
 }
@@ -115,7 +114,8 @@ impl FromStr for EndpointUrl {
 
     fn from_str(url: &str) -> Result<Self, InvalidEndpointUrl> {
         let this = Self::parse(url)?;
-        let is_safe = this.uri.scheme() == Some(&Scheme::HTTPS) || this.uri.host().is_some_and(is_loopback);
+        let is_safe = this.uri.scheme() == Some(&Scheme::HTTPS)
+            || this.origin().is_some_and(|origin| origin.host_port().is_loopback());
         if is_safe { Ok(this) } else { Err(InvalidEndpointUrl { flaw: UrlFlaw::Cleartext }) }
     }
 }
@@ -211,6 +211,27 @@ mod tests {
         }
         assert_eq!(flaw("http://id.example.com/token"), Some(UrlFlaw::Cleartext));
         assert!(EndpointUrl::dangerous_allow_cleartext("http://id.example.com/token").is_ok());
+    }
+
+    #[test]
+    fn d62_an_endpoint_has_a_plain_host_and_port_and_loopback_is_localhost_itself() {
+        for url in ["http://id.localhost/token", "http://LOCALHOST./token"] {
+            assert_eq!(flaw(url), Some(UrlFlaw::Cleartext), "{url}");
+        }
+        for url in [
+            "http://[::1].evil.example/token",
+            "http://[::1]x/token",
+            "http://localhost:99999/token",
+            "https://id.example.com:99999/token",
+            "https://id.example.com:/token",
+            "https://id.example.com[:1]x/token",
+        ] {
+            assert_eq!(flaw(url), Some(UrlFlaw::Malformed), "{url}");
+            assert!(EndpointUrl::dangerous_allow_cleartext(url).is_err(), "{url}");
+        }
+        for url in ["http://localhost/", "http://127.1.2.3:80/", "http://[::1]:8080/", "http://[0:0::1]/"] {
+            assert_eq!(flaw(url), None, "{url}");
+        }
     }
 
     #[test]

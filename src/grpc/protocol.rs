@@ -6,12 +6,12 @@ use http::HeaderMap;
 
 use crate::{
     error::{BoxError, Error},
-    request::config::Protocol,
+    request::{config::Protocol, replay::NotReplayed},
 };
 
-use super::{status, timeout};
+use super::{not_replayed, status, timeout};
 
-/// gRPC as a [`Protocol`]: deadlines, and errors as statuses.
+/// gRPC as a [`Protocol`]: deadlines, and errors and reports as statuses.
 pub(super) struct Grpc;
 
 // === impl Grpc ===
@@ -23,6 +23,10 @@ impl Protocol for Grpc {
 
     fn set_deadline(&self, headers: &mut HeaderMap, left: Duration) -> Result<(), Error> {
         timeout::set(headers, left)
+    }
+
+    fn report_not_replayed(&self, headers: &mut HeaderMap, reason: NotReplayed) {
+        not_replayed::report(headers, reason);
     }
 
     fn error(&self, error: Error) -> BoxError {

@@ -1,12 +1,13 @@
 //! Which destinations a token may be sent to.
 
-use std::net::IpAddr;
-
-use http::{Uri, uri::Scheme};
+use http::{
+    Uri,
+    uri::{Authority, Scheme},
+};
 
 use crate::error::{Error, ErrorKind};
 
-use super::parse::Origin;
+use super::{host::HostPort, parse::Origin};
 
 /// The user's settings about destinations.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +17,7 @@ pub(crate) struct Destinations {
     /// The origin of requests whose URI has no host.
     pub(crate) default: Option<Origin>,
     pub(crate) allow_cleartext: bool,
-    /// A request whose URI has no host may carry the token without a default origin.
+    /// A request whose URI has no host may carry the token, if no origins are set.
     pub(crate) trusts_connection: bool,
 }
 
@@ -37,13 +38,13 @@ impl Destinations {
             return self.check_partial(uri);
         };
         if !self.allowed.is_empty() && !self.allowed.iter().any(|origin| origin.matches(scheme, authority)) {
-            return Ok(Destination::Untrusted);
+            return host_port(authority).map(|_| Destination::Untrusted);
         }
         // Only parse the host if needed: that costs more than everything else here.
         if *scheme == Scheme::HTTPS {
             return Ok(Destination::Allowed);
         }
-        self.check_transport(scheme.as_str(), authority.host())
+        self.check_transport(scheme.as_str(), host_port(authority)?.is_loopback())
     }
 
     #[cold]
@@ -52,24 +53,29 @@ impl Destinations {
             None => self.check_default(),
             // As in `CONNECT host:port`: the connection to that host isn't known to be encrypted.
             Some(_) if !self.allowed.is_empty() => Ok(Destination::Untrusted),
-            Some(authority) => self.check_transport("", authority.host()),
+            Some(authority) => self.check_transport("", host_port(authority)?.is_loopback()),
         }
     }
 
     fn check_default(&self) -> Result<Destination, Error> {
         let Some(origin) = &self.default else {
-            let trusted = self.trusts_connection.then_some(Destination::Allowed);
-            return trusted.ok_or_else(|| Error::new(ErrorKind::MissingHost));
+            // A restriction isn't met by a connection to an unknown origin.
+            let is_trusted = self.trusts_connection && self.allowed.is_empty();
+            return if is_trusted {
+                Ok(Destination::Allowed)
+            } else {
+                Err(Error::new(ErrorKind::MissingHost))
+            };
         };
         if !self.allowed.is_empty() && !self.allowed.contains(origin) {
             return Ok(Destination::Untrusted);
         }
-        self.check_transport(&origin.scheme, &origin.host)
+        self.check_transport(&origin.scheme, origin.host_port().is_loopback())
     }
 
     #[inline]
-    fn check_transport(&self, scheme: &str, host: &str) -> Result<Destination, Error> {
-        if scheme == "https" || self.allow_cleartext || scheme == "wss" || is_loopback(host) {
+    fn check_transport(&self, scheme: &str, is_loopback: bool) -> Result<Destination, Error> {
+        if scheme == "https" || self.allow_cleartext || scheme == "wss" || is_loopback {
             Ok(Destination::Allowed)
         } else {
             Err(Error::new(ErrorKind::Cleartext))
@@ -77,17 +83,8 @@ impl Destinations {
     }
 }
 
-pub(crate) fn is_loopback(host: &str) -> bool {
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    match host.parse::<IpAddr>() {
-        Ok(address) => address.is_loopback(),
-        Err(_) => {
-            let suffix = host.len().checked_sub("localhost".len()).and_then(|at| host.split_at_checked(at));
-            suffix.is_some_and(|(rest, name)| {
-                name.eq_ignore_ascii_case("localhost") && (rest.is_empty() || rest.ends_with('.'))
-            })
-        }
-    }
+fn host_port(authority: &Authority) -> Result<HostPort<'_>, Error> {
+    HostPort::parse(authority.as_str()).ok_or_else(|| Error::new(ErrorKind::MissingHost))
 }
 
 #[cfg(test)]
@@ -121,7 +118,7 @@ mod tests {
             "http://[::1]:80/",
             "http://localhost/",
             "http://LOCALHOST:1/",
-            "http://api.localhost/",
+            "http://localhost:00080/",
         ] {
             assert_eq!(check(&destinations, uri), "allowed", "{uri}");
         }
@@ -132,8 +129,6 @@ mod tests {
             "http://notlocalhost/",
             "http://localhost.example.com/",
             "http://127.0.0.1.example.com/",
-            "http://127.0.0.1@evil.example/",
-            "http://localhost:80@evil.example/",
             "ws://api.example.com/",
             "ftp://api.example.com/",
         ] {
@@ -141,6 +136,46 @@ mod tests {
         }
         let dangerous = Destinations { allow_cleartext: true, ..Destinations::default() };
         assert_eq!(check(&dangerous, "http://api.example.com/"), "allowed");
+    }
+
+    /// glibc looks them up in DNS.
+    #[test]
+    fn d62_names_below_localhost_are_not_loopback() {
+        for uri in
+            ["http://api.localhost/", "http://a.b.LOCALHOST:80/", "http://.localhost/", "http://localhost./"]
+        {
+            assert_eq!(check(&Destinations::default(), uri), "cleartext", "{uri}");
+        }
+    }
+
+    #[test]
+    fn d62_anything_but_a_plain_host_and_port_is_an_error() {
+        let origins = ["https://api.example.com".parse().unwrap(), "https://[::1]".parse().unwrap()];
+        let restricted = Destinations { allowed: origins.into(), ..Destinations::default() };
+        for authority in [
+            "[::1].evil.example",
+            "[::1]x",
+            "[::1]:",
+            "[::1]:99999",
+            "[127.0.0.1]",
+            "[v1.localhost]",
+            "127.0.0.1@evil.example",
+            "localhost:80@evil.example",
+            "localhost:99999",
+            "localhost:",
+            "localh%6fst",
+            "api.example.com@evil.example",
+            "user@api.example.com",
+            "api.example.com[:1]x",
+            "api.example.com:99999",
+            "api.example.com:",
+        ] {
+            for (destinations, scheme) in [(Destinations::default(), "http"), (restricted.clone(), "https")] {
+                let Ok(uri) = format!("{scheme}://{authority}/").parse::<Uri>() else { continue };
+                let outcome = destinations.check(&uri);
+                assert!(outcome.is_err_and(|error| error.is_missing_host()), "{uri}");
+            }
+        }
     }
 
     #[test]
@@ -155,7 +190,6 @@ mod tests {
             "http://api.example.com/",
             "https://api.example.com.evil.example/",
             "https://evil.example/",
-            "https://api.example.com@evil.example/",
             "http://localhost/",
         ] {
             assert_eq!(check(&destinations, uri), "untrusted", "{uri}");
@@ -173,6 +207,21 @@ mod tests {
         assert_eq!(check(&destinations, "/path"), "cleartext");
         destinations.allowed = vec!["https://other.example".parse().unwrap()];
         assert_eq!(check(&destinations, "/path"), "untrusted");
+    }
+
+    #[test]
+    fn d38_a_connection_is_trusted_only_without_origins() {
+        let mut destinations = Destinations { trusts_connection: true, ..Destinations::default() };
+        assert_eq!(check(&destinations, "/path"), "allowed");
+        destinations.allowed = vec!["https://api.example.com".parse().unwrap()];
+        assert_eq!(check(&destinations, "/path"), "missing host");
+        destinations.default = Some("https://other.example".parse().unwrap());
+        assert_eq!(check(&destinations, "/path"), "untrusted");
+        destinations.default = Some("https://api.example.com".parse().unwrap());
+        assert_eq!(check(&destinations, "/path"), "allowed");
+        destinations.allowed = Vec::new();
+        destinations.default = Some("http://other.example".parse().unwrap());
+        assert_eq!(check(&destinations, "/path"), "cleartext");
     }
 
     #[test]
@@ -196,6 +245,30 @@ mod tests {
             ["https://a.example/path", "https://u@a.example", "a.example", "", "https://", "foo://a"]
         {
             assert!(Origin::try_from(origin).is_err(), "{origin}");
+        }
+    }
+
+    #[test]
+    fn d62_an_origin_is_a_plain_host_and_port() {
+        for origin in [
+            "https://api.example.com[:1]x",
+            "https://api.example.com[:1]",
+            "https://[::1].evil.example",
+            "https://[::1]x:443",
+            "https://api.example.com:99999",
+            "https://api.example.com:",
+            "https://api%2eexample.com",
+            "https://[api.example.com]",
+            &format!("https://{}", "a".repeat(254)),
+        ] {
+            assert!(Origin::try_from(origin).is_err(), "{origin}");
+        }
+        for (origin, shown) in [
+            ("https://[2001:db8::1]", "https://[2001:db8::1]:443"),
+            ("http://my_service:8080", "http://my_service:8080"),
+            ("https://10.0.0.1:65535/", "https://10.0.0.1:65535"),
+        ] {
+            assert_eq!(Origin::try_from(origin).unwrap().to_string(), shown);
         }
     }
 }

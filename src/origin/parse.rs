@@ -7,6 +7,8 @@ use http::{
     uri::{Authority, Scheme},
 };
 
+use super::host::HostPort;
+
 /// A scheme, a host and a port: a destination for tokens (RFC 9110 §4.3.1, RFC 6454).
 ///
 /// # Examples
@@ -37,16 +39,14 @@ pub struct InvalidOrigin(());
 impl Origin {
     pub(crate) fn of(uri: &Uri) -> Option<Self> {
         let scheme = uri.scheme_str()?;
-        let authority = uri.authority()?;
-        // An invalid port such as `h:99999` doesn't count as absent.
-        let has_port = authority.as_str().rsplit(']').next().is_some_and(|rest| rest.contains(':'));
-        let port = if has_port { authority.port_u16()? } else { default_port(scheme)? };
-        let host = authority.host();
-        if host.is_empty() {
-            return None;
-        }
+        let HostPort { host, port } = HostPort::parse(uri.authority()?.as_str())?;
+        let port = port.or(default_port(scheme))?;
         let is_default_port = default_port(scheme) == Some(port);
         Some(Self { scheme: scheme.to_owned(), host: host.to_ascii_lowercase(), port, is_default_port })
+    }
+
+    pub(crate) fn host_port(&self) -> HostPort<'_> {
+        HostPort { host: &self.host, port: Some(self.port) }
     }
 
     #[inline]
@@ -58,8 +58,10 @@ impl Origin {
         if authority.as_str() == self.host {
             return self.is_default_port;
         }
-        authority.port_u16().map_or(self.is_default_port, |port| port == self.port)
-            && authority.host().eq_ignore_ascii_case(&self.host)
+        HostPort::parse(authority.as_str()).is_some_and(|HostPort { host, port }| {
+            port.map_or(self.is_default_port, |port| port == self.port)
+                && host.eq_ignore_ascii_case(&self.host)
+        })
     }
 }
 
@@ -77,13 +79,8 @@ impl FromStr for Origin {
     fn from_str(origin: &str) -> Result<Self, InvalidOrigin> {
         let invalid = || InvalidOrigin(());
         let uri: Uri = origin.parse().map_err(|_| invalid())?;
-        // A wildcard would never match.
-        if origin.contains('*') {
-            return Err(invalid());
-        }
         let is_bare = uri.path_and_query().is_none_or(|path| path.as_str() == "/");
-        let has_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
-        Self::of(&uri).filter(|_| is_bare && !has_user).ok_or_else(invalid)
+        Self::of(&uri).filter(|_| is_bare).ok_or_else(invalid)
     }
 }
 

@@ -194,7 +194,7 @@ impl RefreshContextBuilder {
 
     /// Sets the refresh token.
     pub fn refresh_token(mut self, refresh_token: impl OptionalString) -> Self {
-        self.cx.refresh_token = refresh_token.into_option().map(Secret::new);
+        self.cx.refresh_token = refresh_token.into_option().and_then(Secret::refresh_token);
         self
     }
 

@@ -98,9 +98,11 @@ impl RefreshError {
 
     /// Sets a refresh token from a response without a usable access token.
     ///
-    /// It replaces the session's, which may be used up. Turns an unknown outcome into a transient one.
+    /// It replaces the session's, which may be used up. Turns an unknown outcome into a transient one. An empty
+    /// or blank one counts as none.
     pub fn with_refresh_token(mut self, refresh_token: impl Into<String>) -> Self {
-        self.successor = Some(Secret::new(refresh_token.into()));
+        let Some(successor) = Secret::refresh_token(refresh_token.into()) else { return self };
+        self.successor = Some(successor);
         if self.kind == FailureKind::OutcomeUnknown {
             self.kind = FailureKind::Transient;
         }

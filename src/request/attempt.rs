@@ -4,7 +4,7 @@ use http::{Request, Response};
 
 use crate::{error::Error, rt::Nanos, token::TokenId};
 
-use super::{head::Head, report::AuthReport};
+use super::{head::Head, replay::NotReplayed, report::AuthReport};
 
 /// The record of one request in progress.
 pub(crate) struct Attempt<B, K> {
@@ -67,8 +67,17 @@ impl<B, K> Attempt<B, K> {
     #[cold]
     pub(crate) fn report<R>(&self, response: &mut Response<R>, error: Option<Error>) {
         if self.waited || self.attempts > 1 || error.is_some() {
-            let report = AuthReport { attempts: self.attempts, waited: self.waited, error };
-            response.extensions_mut().insert(report);
+            response.extensions_mut().insert(AuthReport { error, ..self.to_report() });
         }
+    }
+
+    /// Adds an [`AuthReport`] to a rejection whose request couldn't be replayed.
+    #[cold]
+    pub(super) fn report_not_replayed<R>(&self, response: &mut Response<R>, reason: NotReplayed) {
+        response.extensions_mut().insert(AuthReport { not_replayed: Some(reason), ..self.to_report() });
+    }
+
+    fn to_report(&self) -> AuthReport {
+        AuthReport { attempts: self.attempts, waited: self.waited, error: None, not_replayed: None }
     }
 }

@@ -18,7 +18,7 @@ use super::{
     head::Head,
     inject::Injected,
     options::{MinLifetime, ReportToken, SentToken, WaitTimeout},
-    replay::Replay,
+    replay::{NotReplayed, Replay},
 };
 
 /// Decides what happens to requests.
@@ -251,15 +251,21 @@ impl<P> Authorizer<P> {
         let retry = match mem::replace(&mut attempt.payload, Payload::Nothing) {
             Payload::Replayable(retry) => {
                 let Replayable { head, body, deadline } = *retry;
-                let body = Replay::<B>::stop(&*self.replay, body);
+                let body = Replay::<B>::stop(&*self.replay, body, response.version());
                 body.map(|body| Box::new(Replayable { head, body, deadline }))
             }
-            Payload::Pending(_) | Payload::Nothing => None,
+            Payload::Pending(_) | Payload::Nothing => Err(NotReplayed::SingleUse),
         };
-        let Some(retry) = retry else {
-            self.session.note_rejection(id, challenges);
-            attempt.report(response, None);
-            return AfterResponse::Deliver;
+        let retry = match retry {
+            Ok(retry) => retry,
+            Err(reason) => {
+                self.session.note_rejection(id, challenges);
+                match attempt.attempts {
+                    1 => self.report_not_replayed(attempt, reason, response),
+                    _ => attempt.report(response, None),
+                }
+                return AfterResponse::Deliver;
+            }
         };
         let limits = self.limits_of_retry(&retry);
         match self.session.demand(Demand::Rejected(id), limits, Some(challenges)) {
@@ -274,6 +280,20 @@ impl<P> Authorizer<P> {
                 attempt.report(response, Some(error));
                 AfterResponse::Deliver
             }
+        }
+    }
+
+    fn report_not_replayed<B, R>(
+        &self,
+        attempt: &Attempt<B, P::Retained>,
+        reason: NotReplayed,
+        response: &mut Response<R>,
+    ) where
+        P: Replay<B>,
+    {
+        attempt.report_not_replayed(response, reason);
+        if let Some(protocol) = &self.config.protocol {
+            protocol.report_not_replayed(response.headers_mut(), reason);
         }
     }
 

@@ -13,6 +13,7 @@ use crate::{
 use super::{
     options::SkipAuth,
     rejection::{RejectionRule, ResponseHead, StatusUnauthorized, Verdict},
+    replay::NotReplayed,
 };
 
 #[derive(Clone)]
@@ -41,6 +42,9 @@ pub(crate) trait Protocol: Send + Sync + 'static {
     ///
     /// No time is left.
     fn set_deadline(&self, headers: &mut HeaderMap, left: Duration) -> Result<(), Error>;
+
+    /// Reports that the request of a rejection couldn't be replayed, to callers who see no extensions.
+    fn report_not_replayed(&self, headers: &mut HeaderMap, reason: NotReplayed);
 
     /// The error as its callers expect it.
     fn error(&self, error: Error) -> BoxError;

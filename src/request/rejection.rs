@@ -56,13 +56,15 @@ pub enum Verdict {
 /// # Rejections in the body
 ///
 /// A rule doesn't see the body. If the rejection is there (a 200 with a JSON error), let a small *inner*
-/// layer read it, up to a limit, and put a marker into the response's extensions:
+/// layer read its start, up to a limit, and put a marker into the response's extensions. A longer response
+/// passes whole:
 ///
 /// ```
 /// use bytes::Bytes;
 /// use http::{Request, Response};
-/// use http_body_util::{BodyExt, Full, Limited};
-/// use tower::{Layer, ServiceExt, service_fn};
+/// use http_body_util::{BodyExt, BodyStream, Full, StreamBody, combinators::UnsyncBoxBody};
+/// use tokio_stream::StreamExt;
+/// use tower::{BoxError, Layer, ServiceExt, service_fn};
 /// use tower_reauth::{RefreshContext, Session, Token, refresh_fn};
 /// use tower_reauth::rejection::{RejectionRule, StatusUnauthorized, Verdict, rejection_fn};
 ///
@@ -70,13 +72,23 @@ pub enum Verdict {
 /// #[derive(Clone)]
 /// struct TokenInvalid;
 ///
-/// async fn inspect(response: Response<Full<Bytes>>) -> Result<Response<Full<Bytes>>, tower::BoxError> {
-///     let (mut head, body) = response.into_parts();
-///     let body = Limited::new(body, 64 * 1024).collect().await?.to_bytes();
-///     if body.starts_with(br#"{"error":{"code":498"#) {
+/// type Body = UnsyncBoxBody<Bytes, BoxError>;
+///
+/// async fn inspect(response: Response<Body>) -> Result<Response<Body>, BoxError> {
+///     let (mut head, mut body) = response.into_parts();
+///     let (mut start, mut frames) = (Vec::new(), Vec::new());
+///     while start.len() < 64 * 1024 {
+///         let Some(frame) = body.frame().await.transpose()? else { break };
+///         if let Some(data) = frame.data_ref() {
+///             start.extend_from_slice(data);
+///         }
+///         frames.push(Ok(frame));
+///     }
+///     if start.starts_with(br#"{"error":{"code":498"#) {
 ///         head.extensions.insert(TokenInvalid);
 ///     }
-///     Ok(Response::from_parts(head, Full::new(body)))
+///     let frames = tokio_stream::iter(frames).chain(BodyStream::new(body));
+///     Ok(Response::from_parts(head, Body::new(StreamBody::new(frames))))
 /// }
 ///
 /// # tokio_test::block_on(async {
@@ -85,7 +97,8 @@ pub enum Verdict {
 ///         b"Bearer A2" => r#"{"items":[]}"#,
 ///         _ => r#"{"error":{"code":498,"message":"Invalid token."}}"#,
 ///     };
-///     Ok::<_, tower::BoxError>(Response::new(Full::from(body)))
+///     let body = Full::from(body).map_err(|never| match never {});
+///     Ok::<_, BoxError>(Response::new(Body::new(body)))
 /// });
 /// let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A2")?) });
 /// let session = Session::builder(refresher).token(Token::try_new("A1")?).build();
@@ -96,7 +109,7 @@ pub enum Verdict {
 ///
 /// let response = client.oneshot(Request::get("https://api.example.com/").body(())?).await?;
 /// assert_eq!(response.into_body().collect().await?.to_bytes(), r#"{"items":[]}"#);
-/// # Ok::<(), tower::BoxError>(())
+/// # Ok::<(), BoxError>(())
 /// # }).unwrap();
 /// ```
 #[diagnostic::on_unimplemented(
@@ -112,8 +125,9 @@ pub trait RejectionRule: Send + Sync + 'static {
 /// The default: status 401 rejects the token.
 ///
 /// The *status* decides, whether there is a challenge, none, or an unreadable one (RFC 9110 §15.5.2). There
-/// are two exceptions: `insufficient_scope` asks for step-up (RFC 6750 §3.1), and `use_dpop_nonce` is about a
-/// proof (RFC 9449 §9); neither is helped by a refresh. 403, 407 and others don't count.
+/// are two exceptions, which a refresh doesn't help: step-up (`insufficient_scope`, RFC 6750 §3.1, and
+/// `insufficient_user_authentication`, RFC 9470 §3), and `use_dpop_nonce`, which is about a proof (RFC 9449
+/// §9). 403, 407 and others don't count.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StatusUnauthorized;
 
@@ -185,20 +199,25 @@ impl Verdict {
     pub fn reject() -> Self {
         Self::Reject(Challenges::default())
     }
+
+    /// The verdict on a response whose status rejects the token: its challenges may state otherwise.
+    pub(crate) fn of_challenges(headers: &HeaderMap) -> Self {
+        let challenges = Challenges::from_headers(headers);
+        if challenges.is_step_up() || challenges.is_use_dpop_nonce() {
+            return Self::Accept;
+        }
+        Self::Reject(challenges)
+    }
 }
 
 // === impl StatusUnauthorized ===
 
 impl RejectionRule for StatusUnauthorized {
     fn judge(&self, head: &ResponseHead<'_>) -> Verdict {
-        if head.status != StatusCode::UNAUTHORIZED {
-            return Verdict::Accept;
+        match head.status {
+            StatusCode::UNAUTHORIZED => Verdict::of_challenges(head.headers),
+            _ => Verdict::Accept,
         }
-        let challenges = Challenges::from_headers(head.headers);
-        if challenges.is_step_up() || challenges.is_use_dpop_nonce() {
-            return Verdict::Accept;
-        }
-        Verdict::Reject(challenges)
     }
 }
 

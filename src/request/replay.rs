@@ -3,15 +3,17 @@
 mod body;
 mod buffered;
 mod map_body;
+mod not_replayed;
 mod state;
 
 use std::fmt;
 
-use http::Request;
+use http::{Request, Version};
 
 pub use body::{BufferedBody, UploadAborted};
 pub use buffered::{Buffered, Retained};
 pub use map_body::MapBody;
+pub use not_replayed::NotReplayed;
 
 /// Replays bodies of type `B`.
 ///
@@ -26,8 +28,9 @@ pub use map_body::MapBody;
 /// | [`MapBody`] | streamed bodies, if the inner service has a fixed body type | what was sent, up to a limit |
 /// | [`NoReplay`] | bodies that can't be replayed | nothing |
 ///
-/// If a request can't be replayed, the caller gets the original response. The token is still marked as
-/// rejected, so the next request gets a new one.
+/// If a request can't be replayed, the caller gets the original response, with an
+/// [`AuthReport`](crate::future::AuthReport) that says why. The token is still marked as rejected, so the next
+/// request gets a new one.
 ///
 /// This trait is sealed.
 ///
@@ -35,7 +38,7 @@ pub use map_body::MapBody;
 ///
 /// ```
 /// use bytes::Bytes;
-/// use http::Request;
+/// use http::{Request, Version};
 /// use http_body_util::combinators::UnsyncBoxBody;
 /// use tower::{Layer, service_fn};
 /// use tower_reauth::{AuthLayer, RefreshContext, Token, refresh_fn};
@@ -82,10 +85,9 @@ pub use map_body::MapBody;
 /// # Streaming uploads
 ///
 /// A server may reject a request before it has read the body. [`Buffered`] stops such an upload before the
-/// request waits for a token, so it doesn't keep a shared connection's flow-control window: cleanly if the
-/// body had no declared length, otherwise with an error ([`UploadAborted`]). The retry continues with what is
-/// left of the original; only one of the two polls it at a time. With the others, the inner service owns the
-/// body and treats it as with any early response.
+/// request waits for a token, so that it doesn't occupy a shared connection's flow-control window. The retry
+/// continues with what is left of the original; only one of the two polls it at a time. With the others, the
+/// inner service owns the body and treats it as with any early response.
 ///
 /// # Compiler errors
 ///
@@ -94,11 +96,15 @@ pub use map_body::MapBody;
 /// `ServiceExt::ready(&mut client)` or `ServiceExt::oneshot(client, request)`, the error names the body type
 /// and the remedies. The same error can mean that the inner service expects another body type than
 /// [`Replay::Body`]: with [`Buffered`] that is [`BufferedBody`].
+///
+/// Of a method of a generated gRPC client it says that "`tonic::body::Body: Clone`" isn't satisfied: the layer
+/// isn't one for gRPC. Create it with `AuthLayer::grpc`, or add `for_grpc()`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't replay request bodies of type `{B}`",
     label = "no way to replay `{B}`",
     note = "if the body isn't `Clone`: `AuthLayer::with_replay(Buffered::default())` retains what is sent, up to a limit",
     note = "for a client with a fixed body type: `with_replay(Buffered::default().map_body(..))`",
+    note = "for a tonic channel: `AuthLayer::for_grpc()`, with feature `grpc`",
     note = "to disable replay: `with_replay(NoReplay)`"
 )]
 pub trait Replay<B>: Send + Sync + 'static + sealed::Sealed {
@@ -126,9 +132,13 @@ pub trait Replay<B>: Send + Sync + 'static + sealed::Sealed {
         })
     }
 
-    /// Stops an attempt that was rejected. `None`: its body can't be replayed.
+    /// Stops an attempt that was rejected by a response of this version.
+    ///
+    /// # Errors
+    ///
+    /// Its body can't be replayed.
     #[doc(hidden)]
-    fn stop(&self, retained: Self::Retained) -> Option<Self::Retained>;
+    fn stop(&self, retained: Self::Retained, version: Version) -> Result<Self::Retained, NotReplayed>;
 
     /// Creates the body of the retry.
     #[doc(hidden)]
@@ -209,8 +219,8 @@ impl<B: Clone> Replay<B> for CloneBody {
         request
     }
 
-    fn stop(&self, retained: B) -> Option<B> {
-        Some(retained)
+    fn stop(&self, retained: B, _: Version) -> Result<B, NotReplayed> {
+        Ok(retained)
     }
 
     fn replay(&self, retained: B) -> B {
@@ -235,7 +245,7 @@ impl<B> Replay<B> for NoReplay {
         request
     }
 
-    fn stop(&self, retained: Self::Retained) -> Option<Self::Retained> {
+    fn stop(&self, retained: Self::Retained, _: Version) -> Result<Self::Retained, NotReplayed> {
         match retained {}
     }
 
@@ -261,8 +271,8 @@ where
         (body, retained)
     }
 
-    fn stop(&self, retained: B) -> Option<B> {
-        Some(retained)
+    fn stop(&self, retained: B, _: Version) -> Result<B, NotReplayed> {
+        Ok(retained)
     }
 
     fn replay(&self, retained: B) -> B {

@@ -2,6 +2,8 @@
 
 use crate::error::Error;
 
+use super::replay::NotReplayed;
+
 /// How a response was obtained; present if the request was retried or finally rejected.
 ///
 /// It is in the response's extensions, for a retry layer that counts attempts, and to find out why a 401 was
@@ -12,7 +14,13 @@ use crate::error::Error;
 /// ```
 /// # fn example<B>(response: &http::Response<B>) {
 /// if let Some(report) = response.extensions().get::<tower_reauth::future::AuthReport>() {
-///     println!("{} attempts; rejected because of {:?}", report.attempts(), report.error());
+///     println!("{} attempts", report.attempts());
+///     if let Some(error) = report.error() {
+///         println!("rejected, and no newer token: {error}");
+///     }
+///     if let Some(reason) = report.not_replayed() {
+///         println!("rejected, and not retried: {reason}");
+///     }
 /// }
 /// # }
 /// ```
@@ -21,6 +29,7 @@ pub struct AuthReport {
     pub(crate) attempts: u8,
     pub(crate) waited: bool,
     pub(crate) error: Option<Error>,
+    pub(crate) not_replayed: Option<NotReplayed>,
 }
 
 // === impl AuthReport ===
@@ -39,5 +48,12 @@ impl AuthReport {
     /// Why the rejection was passed on instead of a retry: the error that prevented a newer token.
     pub fn error(&self) -> Option<&Error> {
         self.error.as_ref()
+    }
+
+    /// Why the rejection was passed on instead of a retry: the reason why the body couldn't be replayed.
+    ///
+    /// The token is marked as rejected, so the same request, made again, waits for a newer one.
+    pub fn not_replayed(&self) -> Option<NotReplayed> {
+        self.not_replayed
     }
 }

@@ -128,9 +128,12 @@ impl SessionBuilder {
         self
     }
 
-    /// Sets an initial refresh token, without an access token.
+    /// Sets an initial refresh token, without an access token. An empty or blank one counts as none.
     pub fn refresh_token(mut self, refresh_token: impl Into<String>) -> Self {
-        self.initial = InitialToken::RefreshToken(Secret::new(refresh_token.into()));
+        self.initial = match Secret::refresh_token(refresh_token.into()) {
+            Some(refresh_token) => InitialToken::RefreshToken(refresh_token),
+            None => InitialToken::None,
+        };
         self
     }
 

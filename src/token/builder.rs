@@ -13,10 +13,10 @@ use zeroize::Zeroizing;
 use super::{
     InvalidToken, Secret, Token, Warning,
     invalid::{InvalidTokenKind, Part},
-    secret::header_value,
+    secret::{header_value, shown_scheme},
     value::Expiry,
 };
-use crate::rt;
+use crate::rt::{self, Clock, SystemClock};
 
 /// Builds a [`Token`]. Created by [`Token::builder`].
 ///
@@ -98,8 +98,10 @@ impl TokenBuilder {
         self
     }
 
-    /// Sets the lifetime, starting when the session called the refresher (or when the token is given to the
-    /// session). Capped at 100 years.
+    /// Sets the lifetime. Capped at 100 years.
+    ///
+    /// The session counts it from its call to the refresher, or from when it is given the token. Until then the
+    /// token's [`expires_at`](Token::expires_at) counts it from [`build`](Self::build).
     pub fn expires_in(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
         self.expiry = after(lifetime.into());
         self
@@ -135,10 +137,9 @@ impl TokenBuilder {
         self
     }
 
-    /// Sets the refresh token.
+    /// Sets the refresh token. An empty or blank one counts as none.
     pub fn refresh_token(mut self, refresh_token: impl OptionalString) -> Self {
-        let given = refresh_token.into_option().filter(|given| !given.trim().is_empty());
-        self.refresh_token = given.map(Secret::new);
+        self.refresh_token = refresh_token.into_option().and_then(Secret::refresh_token);
         self
     }
 
@@ -189,6 +190,7 @@ impl TokenBuilder {
             expiry: self.expiry,
             refresh_at: self.refresh_at,
             received_at: self.received_at,
+            built_at: SystemClock.now().wall(),
             scopes: self.scopes,
             extras: Arc::new(self.extras),
             warnings: self.warnings.into(),
@@ -198,7 +200,8 @@ impl TokenBuilder {
 
 impl fmt::Debug for TokenBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenBuilder").field("scheme", &self.scheme).finish_non_exhaustive()
+        let scheme = self.scheme.as_deref().map(shown_scheme);
+        f.debug_struct("TokenBuilder").field("scheme", &scheme).finish_non_exhaustive()
     }
 }
 

@@ -19,6 +19,11 @@ impl Secret {
         Self(Arc::new(Zeroizing::new(string)))
     }
 
+    /// A refresh token; an empty or blank one counts as none.
+    pub(crate) fn refresh_token(string: String) -> Option<Self> {
+        (!string.trim().is_empty()).then(|| Self::new(string))
+    }
+
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
@@ -66,6 +71,11 @@ pub(super) fn header_value(scheme: &str, token: &str) -> HeaderValue {
 
 pub(super) fn scheme(header: &HeaderValue, scheme_len: usize) -> &str {
     header.to_str().map_or("", |value| &value[..scheme_len])
+}
+
+/// A scheme as `Debug` shows it: registered ones are short.
+pub(super) fn shown_scheme(scheme: &str) -> &str {
+    if scheme.len() <= 20 { scheme } else { "[long]" }
 }
 
 pub(super) fn after_scheme(header: &HeaderValue, scheme_len: usize) -> &str {

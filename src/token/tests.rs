@@ -3,7 +3,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::rt::{LONGEST, Nanos, Timestamp};
+use crate::rt::{Clock, LONGEST, Nanos, SystemClock, Timestamp};
 
 use super::*;
 
@@ -64,7 +64,25 @@ fn p14_the_header_is_sensitive_and_nothing_shows_a_secret() {
     assert!(access.header_value().is_sensitive());
     let shown = format!("{token:?} {access:?} {:?} {:?}", access.header_value(), token.refresh_secret());
     assert!(!shown.contains("SENTINEL"), "{shown}");
-    assert!(shown.contains("id_token"));
+}
+
+/// A server chooses them, and may repeat a token in them.
+#[test]
+fn d59_debug_counts_scopes_and_extras_instead_of_showing_them() {
+    let long = "SENTINEL".repeat(10_000);
+    let mut token = Token::builder("A1").scheme(long.as_str()).scopes((0..1000).map(|_| &long));
+    for at in 0..1000 {
+        token = token.extra(format!("{at}{long}"), "value");
+    }
+    for shown in [format!("{token:?}"), format!("{:?}", token.build().unwrap())] {
+        assert!(!shown.contains("SENTINEL") && shown.len() < 500, "{shown}");
+    }
+    let token = Token::builder("A1").scopes(["read", "write"]).extra("id_token", "ID").build().unwrap();
+    let shown = format!("{token:?}");
+    assert!(
+        shown.contains("Bearer") && shown.contains("scopes: Some(2)") && shown.contains("extras: 1"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -88,6 +106,16 @@ fn b145_a_response_without_a_refresh_token_keeps_the_current_one() {
     assert_eq!(without.or_refresh_token_of(&old).refresh_token(), Some("R1"));
     let with = Token::builder("A2").refresh_token("R2").build().unwrap();
     assert_eq!(with.or_refresh_token_of(&old).refresh_token(), Some("R2"));
+}
+
+#[test]
+fn d16_a_blank_refresh_token_counts_as_none() {
+    let old = Token::builder("A1").refresh_token("R1").build().unwrap();
+    for blank in ["", " ", "\r\n\t"] {
+        let token = Token::builder("A2").refresh_token(blank).build().unwrap();
+        assert_eq!(token.refresh_token(), None);
+        assert_eq!(token.or_refresh_token_of(&old).refresh_token(), Some("R1"));
+    }
 }
 
 fn at(seconds: i64) -> Timestamp {
@@ -121,6 +149,42 @@ fn a_stored_token_with_its_receipt_keeps_its_lifetime() {
         (lifetime.received, seconds(lifetime.reported), lifetime.is_remaining),
         (at(10), Some(600), false)
     );
+}
+
+/// So it can be stored as it is, before a session has it.
+#[test]
+fn d15_a_token_that_no_session_has_counted_yet_is_complete() {
+    let before = SystemClock.now().wall();
+    let builder = Token::builder("A1").expires_in(Duration::from_secs(600));
+    let token = builder.refresh_in(Duration::from_secs(300)).build().unwrap();
+    let received = token.received_at().unwrap();
+    assert!(before <= received && received <= SystemClock.now().wall());
+    assert_eq!(token.expires_at(), Some(received + Duration::from_secs(600)));
+    assert_eq!(token.refresh_at(), Some(received + Duration::from_secs(300)));
+
+    let restored = Token::builder("A1").expires_at(token.expires_at()).received_at(token.received_at());
+    let restored = restored.refresh_at(token.refresh_at()).build().unwrap();
+    let called = Timestamp::new(received + Duration::from_secs(60), Duration::from_secs(60));
+    let lifetime = restored.reported_lifetime(called, false);
+    assert_eq!((seconds(lifetime.reported), seconds(lifetime.refresh_at)), (Some(600), Some(300)));
+    assert_eq!((lifetime.received.wall(), lifetime.is_remaining), (received, false));
+
+    // A session counts by its own clock.
+    let mut token = token;
+    token.resolve_times(at(10));
+    assert_eq!((token.received_at(), token.expires_at()), (Some(at(10).wall()), Some(at(610).wall())));
+    assert_eq!(token.refresh_at(), Some(at(310).wall()));
+}
+
+#[test]
+fn d15_a_token_without_a_lifetime_claims_none() {
+    let token = Token::try_new("A1").unwrap();
+    assert_eq!((token.expires_at(), token.refresh_at(), token.received_at()), (None, None, None));
+    let token = Token::builder("A1").expires_at(at(600).wall()).build().unwrap();
+    assert_eq!((token.expires_at(), token.received_at()), (Some(at(600).wall()), None));
+    let builder = Token::builder("A1").expires_in(Duration::from_secs(600)).received_at(at(5).wall());
+    let token = builder.build().unwrap();
+    assert_eq!((token.expires_at(), token.received_at()), (Some(at(605).wall()), Some(at(5).wall())));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{
     access::{AccessToken, TokenId},
     builder::TokenBuilder,
     invalid::InvalidToken,
-    secret::{Secret, after_scheme, scheme},
+    secret::{Secret, after_scheme, scheme, shown_scheme},
     warning::Warning,
 };
 
@@ -38,6 +38,8 @@ pub struct Token {
     pub(super) expiry: Option<Expiry>,
     pub(super) refresh_at: Option<Expiry>,
     pub(super) received_at: Option<SystemTime>,
+    /// Stands for the receipt until a session has counted a lifetime from it.
+    pub(super) built_at: SystemTime,
     pub(super) scopes: Option<Arc<[String]>>,
     pub(super) extras: Arc<BTreeMap<String, Secret>>,
     pub(super) warnings: Arc<[Warning]>,
@@ -119,13 +121,9 @@ impl Token {
 
     /// Makes all times absolute, so that the token can be stored and restored.
     pub(crate) fn resolve_times(&mut self, received: Timestamp) {
-        let origin = self.received_at.map_or(received.wall, rt::nanos_since_epoch);
-        let resolve = |expiry: Expiry| match expiry {
-            Expiry::After(nanos) => Expiry::At(rt::system_time(origin.saturating_add(nanos))),
-            Expiry::At(_) => expiry,
-        };
-        self.expiry = self.expiry.map(resolve);
-        self.refresh_at = self.refresh_at.map(resolve);
+        let origin = self.received_at.unwrap_or(received.wall());
+        self.expiry = self.expiry.map(|expiry| Expiry::At(expiry.resolve(origin)));
+        self.refresh_at = self.refresh_at.map(|refresh_at| Expiry::At(refresh_at.resolve(origin)));
         self.received_at.get_or_insert(received.wall());
     }
 
@@ -148,18 +146,26 @@ impl Token {
         self.refresh_token.as_ref()
     }
 
-    /// The reported expiry. `None` if it is unknown, or if only a lifetime was given and no session has
-    /// received the token yet.
+    /// The reported expiry. `None`: unknown.
+    ///
+    /// A lifetime counts from [`received_at`](Self::received_at).
     pub fn expires_at(&self) -> Option<SystemTime> {
-        match self.expiry {
-            Some(Expiry::At(instant)) => Some(instant),
-            _ => None,
-        }
+        self.expiry.map(|expiry| expiry.resolve(self.received_at.unwrap_or(self.built_at)))
     }
 
-    /// When it was received. Set by the session before a hook sees the token.
+    /// The token's own time of an early refresh, if it has one.
+    pub fn refresh_at(&self) -> Option<SystemTime> {
+        self.refresh_at.map(|refresh_at| refresh_at.resolve(self.received_at.unwrap_or(self.built_at)))
+    }
+
+    /// When it was received. `None`: unknown.
+    ///
+    /// Set by the session before a hook sees the token. Until then, a token with a lifetime has the time at
+    /// which it was built, so that it can be stored as it is.
     pub fn received_at(&self) -> Option<SystemTime> {
-        self.received_at
+        let is_relative = |time| matches!(time, Some(Expiry::After(_)));
+        let is_counted = !is_relative(self.expiry) && !is_relative(self.refresh_at);
+        self.received_at.or(if is_counted { None } else { Some(self.built_at) })
     }
 
     /// The granted scopes. `None`: the response didn't list them.
@@ -212,13 +218,25 @@ impl Token {
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Token")
-            .field("scheme", &self.scheme())
+            .field("scheme", &shown_scheme(self.scheme()))
             .field("expiry", &self.expiry)
             .field("refresh_at", &self.refresh_at)
             .field("received_at", &self.received_at)
             .field("has_refresh_token", &self.refresh_token.is_some())
-            .field("scopes", &self.scopes)
-            .field("extras", &self.extras.keys().collect::<Vec<_>>())
+            // Counted, as a server chooses their names.
+            .field("scopes", &self.scopes.as_ref().map(|scopes| scopes.len()))
+            .field("extras", &self.extras.len())
             .finish_non_exhaustive()
+    }
+}
+
+// === impl Expiry ===
+
+impl Expiry {
+    fn resolve(self, received: SystemTime) -> SystemTime {
+        match self {
+            Self::After(nanos) => rt::system_time(rt::nanos_since_epoch(received).saturating_add(nanos)),
+            Self::At(instant) => instant,
+        }
     }
 }

@@ -253,7 +253,7 @@ async fn b126_a_request_that_cannot_be_retried_still_marks_the_token() {
     server.take().remove(0).response.send(rejected).unwrap();
     let response = call.await.unwrap().unwrap();
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
-    assert!(response.extensions().get::<AuthReport>().is_none());
+    assert!(response.extensions().get::<AuthReport>().unwrap().not_replayed().is_some());
     run_pending_tasks().await;
     assert_eq!(endpoint.call_count(), 0, "the next demand refreshes");
     let next = tokio::spawn(client.oneshot(post(1)));
@@ -271,20 +271,81 @@ async fn b126_a_request_that_cannot_be_retried_still_marks_the_token() {
 
 /// A refresh doesn't help against a step-up challenge, though its status is 401.
 #[tokio::test(start_paused = true)]
-async fn c66_step_up_starts_no_refresh_and_its_scope_is_readable() {
-    let (refresher, endpoint) = endpoint();
-    let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
-    let server = service_fn(|_: Request<Bytes>| async {
-        let mut response = status(401);
-        let challenge = r#"Bearer error="insufficient_scope", scope="files:write""#;
-        response.headers_mut().insert("www-authenticate", challenge.parse().unwrap());
-        Ok::<_, BoxError>(response)
-    });
-    let response = AuthLayer::from_session(session.clone()).layer(server).oneshot(post(0)).await.unwrap();
-    let challenges = Challenges::from_headers(response.headers());
-    assert!(challenges.is_step_up());
-    assert_eq!(challenges.find("Bearer").unwrap().param("scope"), Some("files:write"));
-    assert!(session.status().is_fresh() && endpoint.call_count() == 0);
+async fn c66_d46_step_up_starts_no_refresh_and_its_parameters_are_readable() {
+    for (challenge, name, value) in [
+        (r#"Bearer error="insufficient_scope", scope="files:write""#, "scope", "files:write"),
+        (r#"Bearer error="insufficient_user_authentication", acr_values="mfa""#, "acr_values", "mfa"),
+    ] {
+        let (refresher, endpoint) = endpoint();
+        let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
+        let server = service_fn(|_: Request<Bytes>| async {
+            let mut response = status(401);
+            response.headers_mut().insert("www-authenticate", challenge.parse().unwrap());
+            Ok::<_, BoxError>(response)
+        });
+        let response = AuthLayer::from_session(session.clone()).layer(server).oneshot(post(0)).await.unwrap();
+        assert!(response.extensions().get::<AuthReport>().is_none());
+        let challenges = Challenges::from_headers(response.headers());
+        assert!(challenges.is_step_up());
+        assert_eq!(challenges.find("Bearer").unwrap().param(name), Some(value));
+        assert!(session.status().is_fresh() && endpoint.call_count() == 0);
+    }
+}
+
+/// As in the docs of `RejectionRule`.
+mod bodies {
+    use http_body_util::{BodyExt, BodyStream, Full, StreamBody, combinators::UnsyncBoxBody};
+    use tokio_stream::StreamExt;
+    use tower_reauth::rejection::{RejectionRule, StatusUnauthorized, Verdict, rejection_fn};
+
+    use super::*;
+
+    type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+    /// The body said that the token is invalid.
+    #[derive(Clone)]
+    struct TokenInvalid;
+
+    async fn inspect(response: Response<Body>) -> Result<Response<Body>, BoxError> {
+        let (mut head, mut body) = response.into_parts();
+        let (mut start, mut frames) = (Vec::new(), Vec::new());
+        while start.len() < 64 * 1024 {
+            let Some(frame) = body.frame().await.transpose()? else { break };
+            if let Some(data) = frame.data_ref() {
+                start.extend_from_slice(data);
+            }
+            frames.push(Ok(frame));
+        }
+        if start.starts_with(br#"{"error":{"code":498"#) {
+            head.extensions.insert(TokenInvalid);
+        }
+        let frames = tokio_stream::iter(frames).chain(BodyStream::new(body));
+        Ok(Response::from_parts(head, Body::new(StreamBody::new(frames))))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn d32_a_layer_that_reads_bodies_passes_a_longer_response_whole() {
+        const LONG: usize = 200 * 1024;
+        let (refresher, mut endpoint) = endpoint();
+        let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
+        let rule = rejection_fn(|head| match head.extensions().get::<TokenInvalid>() {
+            Some(_) => Verdict::reject(),
+            None => StatusUnauthorized.judge(head),
+        });
+        let server = service_fn(|request: Request<()>| async move {
+            let body = match request.headers()[AUTHORIZATION].as_bytes() {
+                b"Bearer A2" => Full::from(vec![b'x'; LONG]),
+                _ => Full::from(r#"{"error":{"code":498,"message":"Invalid token."}}"#),
+            };
+            Ok::<_, BoxError>(Response::new(Body::new(body.map_err(|never| match never {}))))
+        });
+        let client = session.layer().rejection_rule(rule).layer(server.and_then(inspect));
+        let request = Request::get("https://api.example.com/").body(()).unwrap();
+        let answer = async { endpoint.next_call().await.succeed("A2 R2 600") };
+        let (response, ()) = tokio::join!(client.oneshot(request), answer);
+        let body = response.unwrap().into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body.len(), LONG);
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

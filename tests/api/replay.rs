@@ -5,8 +5,10 @@ use http::{Request, Response, StatusCode, header::AUTHORIZATION};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_reauth::{
-    Auth, AuthLayer, RefreshContext, Session, Token, refresh_fn,
-    replay::{Buffered, MapBody, replay_fn},
+    Auth, AuthLayer, RefreshContext, RefreshError, Session, Token,
+    future::AuthReport,
+    refresh_fn,
+    replay::{Buffered, MapBody, NoReplay, NotReplayed, Replay, replay_fn},
 };
 
 use crate::support::{BoxError, clock, token};
@@ -79,6 +81,67 @@ async fn a_body_that_can_clone_itself_is_replayed() {
         let layer = AuthLayer::from_session(session()).with_replay(replay_fn(Source::try_clone));
         let response = layer.layer(server).oneshot(post(body)).await.unwrap();
         assert_eq!((response.status(), response.into_body()), (status, clone));
+    }
+}
+
+/// The report of a request that is rejected, and the session's token afterwards.
+async fn report_of<P, B>(replay: P, body: B) -> (AuthReport, String)
+where
+    P: Replay<B, Body: http_body::Body<Data: Send, Error: Into<BoxError>> + Send, Retained: Send>,
+    B: Send + 'static,
+{
+    let session = session();
+    let server = service_fn(|request: Request<P::Body>| async {
+        let is_accepted = request.headers()[AUTHORIZATION] == "Bearer A2";
+        let _ = request.into_body().collect().await;
+        let mut response = Response::new(());
+        *response.status_mut() = if is_accepted { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
+        Ok::<_, BoxError>(response)
+    });
+    let mut response = session.layer().with_replay(replay).layer(server).oneshot(post(body)).await.unwrap();
+    let report = response.extensions_mut().remove().expect("a report");
+    (report, session.token().await.unwrap().secret().to_owned())
+}
+
+fn body(text: &'static str) -> Body {
+    Body::new(Full::from(text).map_err(|never| match never {}))
+}
+
+#[tokio::test(start_paused = true)]
+async fn d31_the_report_says_why_a_rejected_request_was_not_retried() {
+    let failing = Body::new(http_body_util::StreamBody::new(futures::stream::iter([Err("disk".into())])));
+    for (outcome, reason) in [
+        (report_of(Buffered::new(10), body("longer than that")).await, NotReplayed::TooLarge),
+        (report_of(Buffered::new(10).map_body(Body::new), body("longer")).await, NotReplayed::TooLarge),
+        (report_of(Buffered::default(), failing).await, NotReplayed::Failed),
+        (report_of(NoReplay, body("a")).await, NotReplayed::SingleUse),
+        (report_of(replay_fn(|_: &Body| None), body("a")).await, NotReplayed::SingleUse),
+    ] {
+        let (report, token) = outcome;
+        assert_eq!((report.not_replayed(), report.attempts()), (Some(reason), 1));
+        assert!(report.error().is_none());
+        assert_eq!(token, "A2", "the next request gets a newer token");
+    }
+}
+
+/// Neither a request that was retried nor one that got no newer token is reported so.
+#[tokio::test(start_paused = true)]
+async fn d31_a_request_that_could_be_replayed_is_not_reported_as_one_that_could_not() {
+    let (report, _) = report_of(Buffered::default(), body("a")).await;
+    assert_eq!((report.not_replayed(), report.attempts()), (None, 2));
+
+    let reject = service_fn(|_: Request<()>| async {
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+        Ok::<_, BoxError>(response)
+    });
+    let down = refresh_fn(|_: RefreshContext| async { Err(RefreshError::transient("down")) });
+    let without = Session::builder(down).token(token("A1 R1 600")).clock(clock()).build();
+    for (session, attempts) in [(session(), 2), (without, 1)] {
+        let response = session.layer().layer(reject).oneshot(post(())).await.unwrap();
+        let report = response.extensions().get::<AuthReport>().unwrap();
+        assert_eq!((report.not_replayed(), report.attempts()), (None, attempts));
+        assert_eq!(report.error().is_some(), attempts == 1);
     }
 }
 

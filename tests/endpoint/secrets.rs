@@ -14,6 +14,7 @@ use crate::{
     support::{
         clock,
         printed::{Printed, SECRET},
+        sources,
     },
     token_endpoint::{Reply, Server, reply},
 };
@@ -81,6 +82,30 @@ async fn p14_t21_t30_no_part_of_a_response_reaches_an_error_or_the_log() {
             .build();
         printed.add_error(&session.token().await.unwrap_err());
         printed.add(&session);
+    }
+    printed.assert_no_secret();
+}
+
+/// Such as the debug data of an HTTP/2 GOAWAY.
+#[tokio::test(start_paused = true)]
+async fn d73_a_servers_text_in_a_transports_error_is_a_source_alone_and_not_logged() {
+    let printed = Printed::default();
+    let log = printed.clone();
+    let layer = tracing_subscriber::fmt::layer().with_writer(move || log.clone()).with_ansi(false);
+    let _log = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+    let transport = tower::service_fn(|request: http::Request<tower_reauth::endpoint::RequestBody>| {
+        let _ = request.into_body().into_bytes();
+        std::future::ready(Err::<http::Response<String>, _>(std::io::Error::other(SECRET)))
+    });
+    let client = tower_reauth::oauth2::Client::try_with_transport("https://a.example.com", "app", transport);
+    let session =
+        Session::builder(client.unwrap().refresh_token_grant()).refresh_token("R1").clock(clock()).build();
+    let error = session.token().await.unwrap_err();
+    let messages: Vec<_> = sources(&error).map(ToString::to_string).collect();
+    let (transports, ours) = messages.split_last().unwrap();
+    assert_eq!((ours.len(), transports.as_str()), (3, SECRET));
+    for message in ours {
+        tracing::info!("{message}");
     }
     printed.assert_no_secret();
 }

@@ -1,8 +1,14 @@
 //! No refresh token, no request.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use tower_reauth::{RefreshContext, Refresher, RefresherExt, Session, endpoint::EndpointError};
+use tower_reauth::{
+    RefreshContext, RefreshError, Refresher, RefresherExt, Session, Token, endpoint::EndpointError,
+    refresh_fn,
+};
 
 use crate::{
     support::{clock, token},
@@ -67,6 +73,33 @@ async fn p02_b145_a_response_without_a_refresh_token_keeps_r1() {
             "{member}"
         );
     }
+}
+
+/// Also from a refresher of the user's own, and beside an error.
+#[tokio::test(start_paused = true)]
+async fn d16_a_blank_refresh_token_never_replaces_r1() {
+    for blank in ["", " \n"] {
+        let presented = Arc::new(Mutex::new(Vec::new()));
+        let record = Arc::clone(&presented);
+        let refresher = refresh_fn(move |cx: RefreshContext| {
+            let mut presented = record.lock().unwrap();
+            presented.push(cx.refresh_token().map(str::to_owned));
+            let outcome = match presented.len() {
+                1 => Err(RefreshError::transient("no access token").with_refresh_token(blank)),
+                calls => Ok(Token::builder(format!("A{calls}")).refresh_token(blank).build().unwrap()),
+            };
+            async { outcome }
+        });
+        let session = Session::builder(refresher).token(token("A1 R1 0")).clock(clock()).build();
+        for _ in 0..3 {
+            let _ = session.refresh().await;
+            tokio::time::advance(Duration::from_secs(600)).await;
+        }
+        assert_eq!(*presented.lock().unwrap(), vec![Some("R1".to_owned()); 3]);
+    }
+    // An unknown outcome stays one.
+    assert!(RefreshError::outcome_unknown("reset").with_refresh_token("").is_outcome_unknown());
+    assert!(RefreshError::outcome_unknown("reset").with_refresh_token("R2").is_transient());
 }
 
 #[tokio::test(start_paused = true)]

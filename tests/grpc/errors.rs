@@ -104,6 +104,13 @@ async fn p15_a_named_origin_in_cleartext_is_an_error_before_anything_is_sent() {
     assert_eq!(setup.state().calls().len(), 0);
 }
 
+/// The compiler can't name the remedy for a generated client's methods, so a search for its message must find it.
+#[test]
+fn d42_the_compilers_message_is_in_the_docs_of_the_remedy() {
+    let docs = include_str!("../../src/grpc.rs").split("pub fn for_grpc").next().unwrap();
+    assert!(docs.contains("the following trait bounds were not satisfied: `tonic::body::Body: Clone`"));
+}
+
 /// Each error has its own status, as a `Status` can't be shared.
 #[tokio::test]
 async fn b89_an_error_of_the_layer_has_a_status_as_its_source() {

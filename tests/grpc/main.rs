@@ -10,6 +10,7 @@ mod errors;
 #[path = "../../examples/grpc/greeter.rs"]
 mod greeter;
 mod kinds;
+mod origins;
 mod rejections;
 mod server;
 mod setup;

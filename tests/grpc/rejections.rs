@@ -3,6 +3,11 @@
 use tokio::time::timeout;
 use tonic::{Code, Request, Status, metadata::MetadataValue};
 use tower::Layer;
+use tower_reauth::{
+    grpc,
+    rejection::{RejectionRule, ResponseHead, Verdict},
+    replay::NotReplayed,
+};
 
 use crate::{
     greeter::greeter_client::GreeterClient,
@@ -19,8 +24,22 @@ async fn c103_a_unary_call_rejected_before_its_response_is_retried_once() {
     let (outcome, ()) = timeout(LONG, async { tokio::join!(call, response) }).await.unwrap();
     let status = outcome.unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "this token isn't accepted"));
+    assert_eq!(grpc::not_replayed(&status), None);
     assert_eq!(setup.state().tokens(), ["A1", "A2"]);
     assert_eq!(setup.endpoint.call_count(), 1);
+}
+
+#[tokio::test]
+async fn d31_the_status_of_a_call_that_was_not_retried_says_so() {
+    for checked_by in [CheckedBy::Interceptor, CheckedBy::Proxy] {
+        let setup = Setup::with("A1 R1 600", checked_by, |session| session).await;
+        let layer = layer(&setup.session).with_buffer_limit(0);
+        let mut client = GreeterClient::new(layer.layer(setup.channel.clone()));
+        let status = client.greet(name("Ada")).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated);
+        assert_eq!(grpc::not_replayed(&status), Some(NotReplayed::TooLarge));
+        assert_eq!((setup.state().tokens().len(), setup.endpoint.call_count()), (1, 0));
+    }
 }
 
 #[tokio::test]
@@ -52,6 +71,21 @@ async fn c103_another_status_rejects_no_token() {
     Kind::Unary.call(client).await.unwrap();
     assert_eq!(setup.state().tokens(), ["A1"; 3]);
     assert_eq!(setup.endpoint.call_count(), 0);
+}
+
+#[test]
+fn d46_step_up_in_the_metadata_rejects_no_token() {
+    for (challenge, is_accepted) in [
+        (r#"Bearer error="insufficient_scope""#, true),
+        (r#"Bearer error="insufficient_user_authentication""#, true),
+        (r#"Bearer error="invalid_token""#, false),
+    ] {
+        let response =
+            http::Response::builder().header("grpc-status", "16").header("www-authenticate", challenge);
+        let response = response.body(()).unwrap();
+        let verdict = grpc::StatusUnauthenticated.judge(&ResponseHead::new(&response));
+        assert_eq!(verdict == Verdict::Accept, is_accepted, "{challenge}");
+    }
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ use crate::greeter::{
 /// A running server.
 pub(crate) struct Server {
     pub(crate) state: State,
-    url: String,
+    pub(crate) url: String,
     task: JoinHandle<()>,
 }
 

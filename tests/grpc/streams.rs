@@ -7,7 +7,10 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, transport::Channel};
 use tower::{Layer, ServiceBuilder};
-use tower_reauth::grpc::{self, TrailerRejection, TrailerRejectionLayer};
+use tower_reauth::{
+    grpc::{self, TrailerRejection, TrailerRejectionLayer},
+    replay::NotReplayed,
+};
 
 use crate::{
     greeter::{Name, greeter_client::GreeterClient},
@@ -139,7 +142,7 @@ async fn c103_a_bidirectional_stream_is_replayed_whole() {
 }
 
 #[tokio::test]
-async fn c103_a_client_stream_above_the_limit_gets_the_servers_status() {
+async fn c103_d31_a_client_stream_above_the_limit_gets_the_servers_status_with_a_mark() {
     let mut setup = Setup::new("A1 R1 600").await;
     setup.state().check_after(1);
     let layer = layer(&setup.session).with_buffer_limit(1024);
@@ -149,6 +152,7 @@ async fn c103_a_client_stream_above_the_limit_gets_the_servers_status() {
     let status = timeout(LONG, call).await.unwrap().unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "this token isn't accepted"));
     assert_eq!((setup.state().tokens(), setup.endpoint.call_count()), (vec!["A1".to_owned()], 0));
+    assert_eq!(grpc::not_replayed(&status), Some(NotReplayed::TooLarge));
     // Its token is marked.
     let next = client.greet_all(stream::iter([name("Ada"), name("Bob")]));
     let (outcome, ()) =

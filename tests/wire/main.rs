@@ -5,6 +5,7 @@
     reason = "tests fail by panics, and use tokio's tasks and timers"
 )]
 
+mod early_rejections;
 #[path = "../support/fake_backend.rs"]
 mod fake_backend;
 mod http;

@@ -86,9 +86,9 @@ impl Server {
 }
 
 /// A body whose chunks the test sends.
-struct Chunks {
-    chunks: mpsc::UnboundedReceiver<Bytes>,
-    trailers: Option<HeaderMap>,
+pub(crate) struct Chunks {
+    pub(crate) chunks: mpsc::UnboundedReceiver<Bytes>,
+    pub(crate) trailers: Option<HeaderMap>,
 }
 
 impl Body for Chunks {
@@ -129,13 +129,13 @@ where
     Client::builder(TokioExecutor::new()).http2_only(true).build_http()
 }
 
-fn session(refresher: impl tower_reauth::Refresher) -> Session {
+pub(crate) fn session(refresher: impl tower_reauth::Refresher) -> Session {
     let token =
         Token::builder("A1").refresh_token("R1").expires_in(Duration::from_secs(600)).build().unwrap();
     Session::builder(refresher).token(token).build()
 }
 
-fn a2() -> Result<Token, RefreshError> {
+pub(crate) fn a2() -> Result<Token, RefreshError> {
     Ok(Token::builder("A2").refresh_token("R2").expires_in(Duration::from_secs(600)).build()?)
 }
 
@@ -143,7 +143,7 @@ fn layer(session: &Session) -> AuthLayer<AnyRefresher> {
     AuthLayer::from_session(session.clone())
 }
 
-const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 /// Two concurrent uploads above the flow-control window, and the refresher's request on the same connection.
 ///

@@ -11,7 +11,10 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::state::{BodyGuard, BufferState, PANICKED, wake};
+use super::{
+    NotReplayed,
+    state::{BodyGuard, BufferState, PANICKED, Stopped, wake},
+};
 use crate::{error::BoxError, sync::lock};
 
 /// The body sent by [`Buffered`](super::Buffered): buffered while it is sent, or replayed.
@@ -31,11 +34,6 @@ impl<B> BufferedBody<B> {
     pub(super) fn new(state: Arc<Mutex<BufferState<B>>>, has_declared_length: bool, is_replay: bool) -> Self {
         Self { state, has_declared_length, is_replay }
     }
-
-    /// Ends an upload that was stopped. A body with a declared length can't just end.
-    fn poll_stopped(&self) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Poll::Ready(self.has_declared_length.then(|| Err(UploadAborted.into())))
-    }
 }
 
 impl<B> BufferedBody<B>
@@ -45,32 +43,32 @@ where
 {
     fn poll_first(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Some(mut guard) = BodyGuard::take(&self.state, cx, false) else {
-            if !lock(&self.state).stopped {
-                return Poll::Ready(Some(Err(PANICKED.into())));
-            }
-            return self.poll_stopped();
+            return Poll::Ready(match lock(&self.state).stopped {
+                Some(stopped) => stopped.last_frame(),
+                None => Some(Err(PANICKED.into())),
+            });
         };
         let polled = guard.poll(cx).map_err(Into::into);
         let (mut state, waker) = guard.put_back();
         let output = if let Poll::Ready(None) = polled {
             state.exhausted = true;
-            Some(polled)
-        } else if state.stopped {
+            polled
+        } else if let Some(stopped) = state.stopped {
             // It was stopped during the poll: the result belongs to the replay.
             state.push_last(polled);
-            None
+            Poll::Ready(stopped.last_frame())
         } else {
             match &polled {
                 Poll::Ready(Some(Ok(frame))) => state.push(frame),
-                Poll::Ready(_) => state.discard(),
+                Poll::Ready(_) => state.discard(NotReplayed::Failed),
                 // `stop` wakes it.
                 Poll::Pending => state.first_waker = Some(cx.waker().clone()),
             }
-            Some(polled)
+            polled
         };
         drop(state);
         wake(waker);
-        output.unwrap_or_else(|| self.poll_stopped())
+        output
     }
 
     fn poll_replay(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -116,8 +114,8 @@ where
 
     fn is_end_stream(&self) -> bool {
         let state = lock(&self.state);
-        if state.stopped && !self.is_replay {
-            return !self.has_declared_length;
+        if let (Some(stopped), false) = (state.stopped, self.is_replay) {
+            return stopped == Stopped::End;
         }
         let original_ends =
             state.exhausted || state.original.as_ref().is_some_and(|original| original.is_end_stream());
@@ -127,7 +125,7 @@ where
     fn size_hint(&self) -> SizeHint {
         let state = lock(&self.state);
         let rest = match &state.original {
-            _ if state.stopped && !self.is_replay && !self.has_declared_length => SizeHint::with_exact(0),
+            _ if state.stopped == Some(Stopped::End) && !self.is_replay => SizeHint::with_exact(0),
             _ if state.exhausted => SizeHint::with_exact(0),
             Some(original) => original.size_hint(),
             None => SizeHint::default(),
@@ -152,6 +150,17 @@ where
 impl<B> fmt::Debug for BufferedBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BufferedBody").field("is_replay", &self.is_replay).finish_non_exhaustive()
+    }
+}
+
+// === impl Stopped ===
+
+impl Stopped {
+    fn last_frame(self) -> Option<Result<Frame<Bytes>, BoxError>> {
+        match self {
+            Self::End => None,
+            Self::Abort => Some(Err(UploadAborted.into())),
+        }
     }
 }
 

@@ -6,20 +6,33 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::Version;
 use http_body::Body;
 
 use super::{
-    Replay,
+    NotReplayed, Replay,
     body::BufferedBody,
     sealed::Sealed,
-    state::{BufferState, wake},
+    state::{BufferState, Stopped, wake},
 };
 use crate::sync::lock;
 
 /// Buffers a streamed body while it is sent, to replay it frame by frame, trailers included.
 ///
-/// Nothing is copied ([`Bytes`] are shared), and the first attempt isn't delayed. Above the limit the buffer
-/// is discarded, and a rejected request gets the original response.
+/// Nothing is copied ([`Bytes`] are shared), and the first attempt isn't delayed. Empty frames are left out.
+///
+/// Above the limit the buffer is discarded, and a rejected request gets the original response. The limit is
+/// one of memory: each frame counts with its own size (about 100 bytes), and so does each trailer.
+///
+/// # Early rejections
+///
+/// If a request is rejected while its upload is still running, the upload is stopped. Over HTTP/1, and if the
+/// body has a declared length, its body fails with [`UploadAborted`](super::UploadAborted): the server must
+/// not take a part for the whole, and the client must not use that connection again. Otherwise it just ends.
+///
+/// So if a request gets that 401 because no newer token was obtained, or because its body exceeded the limit,
+/// the *body* of the 401 may arrive truncated. Its status and headers are complete, and so is the
+/// [`AuthReport`](crate::future::AuthReport), which has the reason.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffered {
     limit: usize,
@@ -35,7 +48,7 @@ pub struct Retained<B> {
 // === impl Buffered ===
 
 impl Buffered {
-    /// Buffers up to `limit` bytes of a body.
+    /// Buffers up to `limit` bytes, of frames and their data. Default: 64 KiB.
     pub fn new(limit: usize) -> Self {
         Self { limit }
     }
@@ -64,15 +77,19 @@ where
         (BufferedBody::new(state, has_declared_length, false), Some(retained))
     }
 
-    fn stop(&self, retained: Retained<B>) -> Option<Retained<B>> {
+    fn stop(&self, retained: Retained<B>, version: Version) -> Result<Retained<B>, NotReplayed> {
+        // The response's version is the true one: a request says HTTP/1.1 by default, also over HTTP/2.
+        // There each request has its own stream, and ends it without an effect on the connection.
+        let may_end = version >= Version::HTTP_2 && !retained.has_declared_length;
         let mut state = lock(&retained.state);
-        state.stopped = true;
+        let ends = may_end || state.exhausted;
+        state.stopped = Some(if ends { Stopped::End } else { Stopped::Abort });
         // If the first attempt waits for more of the body, it learns at once that it was stopped.
         let waker = state.first_waker.take();
-        let is_replayable = state.remaining.is_some();
+        let remaining = state.remaining;
         drop(state);
         wake(waker);
-        is_replayable.then_some(retained)
+        remaining.map(|_| retained)
     }
 
     fn replay(&self, mut retained: Retained<B>) -> BufferedBody<B> {
@@ -93,7 +110,7 @@ impl<B> Drop for Retained<B> {
     fn drop(&mut self) {
         // There will be no replay, so nothing needs to be buffered from now on.
         if !self.is_replayed {
-            lock(&self.state).discard();
+            lock(&self.state).discard(NotReplayed::SingleUse);
         }
     }
 }

@@ -3,10 +3,11 @@
 use std::fmt;
 
 use bytes::Bytes;
+use http::Version;
 use http_body::Body;
 
 use super::{
-    Replay,
+    NotReplayed, Replay,
     body::BufferedBody,
     buffered::{Buffered, Retained},
     sealed::Sealed,
@@ -47,8 +48,8 @@ where
         ((self.map)(body), retained)
     }
 
-    fn stop(&self, retained: Retained<B>) -> Option<Retained<B>> {
-        Replay::<B>::stop(&self.buffered, retained)
+    fn stop(&self, retained: Retained<B>, version: Version) -> Result<Retained<B>, NotReplayed> {
+        Replay::<B>::stop(&self.buffered, retained, version)
     }
 
     fn replay(&self, retained: Retained<B>) -> Out {

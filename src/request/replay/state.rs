@@ -12,8 +12,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 use http_body::{Body, Frame};
 
+use super::NotReplayed;
 use crate::{error::BoxError, sync::lock};
 
 /// The buffer and the original body.
@@ -21,18 +23,25 @@ pub(super) struct BufferState<B> {
     /// `None` while it is polled.
     pub(super) original: Option<Pin<Box<B>>>,
     pub(super) frames: VecDeque<Frame<Bytes>>,
-    /// How many more bytes may be buffered. `None`: the buffer was discarded.
-    pub(super) remaining: Option<usize>,
+    /// How much more may be buffered, or why the buffer was discarded.
+    pub(super) remaining: Result<usize, NotReplayed>,
     /// The original has ended.
     pub(super) exhausted: bool,
     /// The original's error, if the replay has to report it.
     pub(super) error: Option<BoxError>,
     /// The first attempt is over.
-    pub(super) stopped: bool,
+    pub(super) stopped: Option<Stopped>,
     /// The first attempt, if it waits for more of the original.
     pub(super) first_waker: Option<Waker>,
     /// The replay, if it waits for the first attempt to put the original back.
     pub(super) replay_waker: Option<Waker>,
+}
+
+/// How the body of a stopped attempt ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stopped {
+    End,
+    Abort,
 }
 
 /// The original, taken out for a poll.
@@ -48,10 +57,10 @@ impl<B> BufferState<B> {
         Self {
             original: Some(Box::pin(body)),
             frames: VecDeque::new(),
-            remaining: Some(limit),
+            remaining: Ok(limit),
             exhausted: false,
             error: None,
-            stopped: false,
+            stopped: None,
             first_waker: None,
             replay_waker: None,
         }
@@ -59,22 +68,28 @@ impl<B> BufferState<B> {
 
     /// Buffers a frame that is about to be sent.
     pub(super) fn push(&mut self, frame: &Frame<Bytes>) {
-        let Some(remaining) = self.remaining else { return };
+        let Ok(remaining) = self.remaining else { return };
+        if frame.data_ref().is_some_and(Bytes::is_empty) {
+            return;
+        }
         let copy = match (frame.data_ref(), frame.trailers_ref()) {
-            (Some(data), _) if data.len() <= remaining => {
-                self.remaining = Some(remaining - data.len());
-                Frame::data(data.clone())
-            }
+            (Some(data), _) => Frame::data(data.clone()),
             (None, Some(trailers)) => Frame::trailers(trailers.clone()),
-            _ => return self.discard(),
+            (None, None) => return self.discard(NotReplayed::SingleUse),
         };
-        self.frames.push_back(copy);
+        match remaining.checked_sub(cost(&copy)) {
+            Some(remaining) => {
+                self.remaining = Ok(remaining);
+                self.frames.push_back(copy);
+            }
+            None => self.discard(NotReplayed::TooLarge),
+        }
     }
 
     /// Keeps the result of a poll during which the attempt was stopped, whatever its size: it was never sent.
     pub(super) fn push_last(&mut self, polled: Poll<Option<Result<Frame<Bytes>, BoxError>>>) {
         match polled {
-            _ if self.remaining.is_none() => {}
+            _ if self.remaining.is_err() => {}
             Poll::Ready(Some(Ok(frame))) => self.frames.push_back(frame),
             Poll::Ready(Some(Err(error))) => self.error = Some(error),
             Poll::Ready(None) | Poll::Pending => {}
@@ -82,8 +97,8 @@ impl<B> BufferState<B> {
     }
 
     /// Rules out a replay and frees the buffer.
-    pub(super) fn discard(&mut self) {
-        self.remaining = None;
+    pub(super) fn discard(&mut self, reason: NotReplayed) {
+        self.remaining = Err(reason);
         self.frames = VecDeque::new();
     }
 }
@@ -98,7 +113,7 @@ impl<'a, B: Body<Data = Bytes>> BodyGuard<'a, B> {
         is_replay: bool,
     ) -> Option<Self> {
         let mut locked = lock(state);
-        if locked.stopped != is_replay {
+        if locked.stopped.is_some() != is_replay {
             return None;
         }
         let original = locked.original.take();
@@ -133,12 +148,22 @@ impl<B> Drop for BodyGuard<'_, B> {
         if mem::take(&mut self.original).is_some() {
             let mut locked = lock(self.state);
             locked.error = Some(PANICKED.into());
-            locked.discard();
+            locked.discard(NotReplayed::Failed);
             let waker = locked.replay_waker.take();
             drop(locked);
             wake(waker);
         }
     }
+}
+
+/// What a frame takes in memory: small frames would otherwise take many times their bytes.
+fn cost(frame: &Frame<Bytes>) -> usize {
+    let trailer = |(name, value): (&HeaderName, &HeaderValue)| {
+        size_of::<(HeaderName, HeaderValue)>() + name.as_str().len() + value.len()
+    };
+    let data = frame.data_ref().map_or(0, Bytes::len);
+    let trailers: usize = frame.trailers_ref().map_or(0, |trailers| trailers.iter().map(trailer).sum());
+    size_of::<Frame<Bytes>>() + data + trailers
 }
 
 pub(super) const PANICKED: &str = "the body panicked";

@@ -101,6 +101,9 @@ impl Body for Scripted {
     }
 }
 
+/// What a frame costs beside its bytes.
+const FRAME: usize = size_of::<Frame<Bytes>>();
+
 fn data(text: &'static str) -> Step {
     // Not `from_static`, so that `is_unique` shows whether it is still buffered.
     Step::Data(Bytes::from(text.to_owned().into_bytes()))
@@ -159,7 +162,14 @@ fn split(limit: usize, body: Scripted) -> (Attempt, Option<Retained<Scripted>>) 
 }
 
 fn stop(retained: Option<Retained<Scripted>>) -> Option<Retained<Scripted>> {
-    Buffered::default().stop(retained.expect("something is always retained"))
+    stop_over(Version::HTTP_2, retained).ok()
+}
+
+fn stop_over(
+    version: Version,
+    retained: Option<Retained<Scripted>>,
+) -> Result<Retained<Scripted>, NotReplayed> {
+    Buffered::default().stop(retained.expect("something is always retained"), version)
 }
 
 fn replay(retained: Option<Retained<Scripted>>) -> Attempt {
@@ -191,10 +201,10 @@ fn stopped_during_a_poll(limit: usize, steps: Vec<Step>, rest: Vec<Step>) -> (At
 
 #[test]
 fn p16_a_body_is_replayed_frame_by_frame_with_its_trailers() {
-    let steps = [data("one"), Step::Wait, data("two"), data(""), Step::Trailers(trailers())];
-    let (mut first, retained) = split(64, Scripted::new(steps));
+    let steps = [data("one"), Step::Wait, data("two"), Step::Trailers(trailers())];
+    let (mut first, retained) = split(1000, Scripted::new(steps));
     let sent = all(&mut first);
-    assert_eq!(sent, ["one", "two", "", r#"{"x-sum": "7"}"#]);
+    assert_eq!(sent, ["one", "two", r#"{"x-sum": "7"}"#]);
     assert_eq!(all(&mut replay(stop(retained))), sent);
 }
 
@@ -202,7 +212,7 @@ fn p16_a_body_is_replayed_frame_by_frame_with_its_trailers() {
 fn p16_the_replay_reads_the_rest_of_the_original() {
     let held = Arc::new(());
     let steps = [data("one"), Step::Stall(Arc::clone(&held)), data("two"), Step::Trailers(trailers())];
-    let (mut first, retained) = split(64, Scripted::new(steps));
+    let (mut first, retained) = split(1000, Scripted::new(steps));
     assert_eq!([poll(&mut first), poll(&mut first)], ["one", "pending"]);
     let mut second = replay(stop(retained));
     assert!(first.is_woken(), "it is woken when it is stopped");
@@ -221,16 +231,37 @@ fn p16_a_body_that_was_never_read_is_replayed_completely() {
     assert_eq!(all(&mut replay(stop(retained))), ["one", "two"]);
 }
 
+/// Over HTTP/1 a part that ends cleanly looks like the whole.
 #[test]
-fn p16_an_upload_is_stopped_cleanly_without_a_declared_length_else_with_an_error() {
-    for (declared, expected) in [(false, "end"), (true, "aborted")] {
+fn d28_an_upload_is_stopped_by_an_error_over_http_1_or_with_a_declared_length_else_cleanly() {
+    for (version, declared, expected) in [
+        (Version::HTTP_10, false, "aborted"),
+        (Version::HTTP_11, false, "aborted"),
+        (Version::HTTP_2, false, "end"),
+        (Version::HTTP_3, false, "end"),
+        (Version::HTTP_11, true, "aborted"),
+        (Version::HTTP_2, true, "aborted"),
+    ] {
         let body = Scripted::new([data("one"), data("two")]);
-        let (mut first, retained) = split(64, if declared { body.declared() } else { body });
+        let (mut first, retained) = split(1000, if declared { body.declared() } else { body });
         poll(&mut first);
-        let second = replay(stop(retained));
+        let second = replay(stop_over(version, retained).ok());
         assert_eq!([poll(&mut first), poll(&mut first)], [expected, expected]);
+        assert_eq!(first.is_end_stream(), expected == "end");
         drop(second);
         assert_eq!(poll(&mut first), expected, "also when the replay is over");
+    }
+}
+
+#[test]
+fn d28_an_upload_that_is_complete_is_not_aborted() {
+    for declared in [false, true] {
+        let body = Scripted::new([data("one")]);
+        let (mut first, retained) = split(1000, if declared { body.declared() } else { body });
+        assert_eq!(all(&mut first), ["one"]);
+        let _retained = stop_over(Version::HTTP_11, retained);
+        assert_eq!(poll(&mut first), "end");
+        assert!(first.is_end_stream());
     }
 }
 
@@ -261,14 +292,59 @@ fn p16_nothing_is_copied() {
     assert_eq!(pointers, [chunk.as_ptr(), chunk.as_ptr()]);
 }
 
-/// Trailers don't count.
 #[test]
 fn p16_exactly_the_limit_is_buffered() {
-    for (limit, is_replayable) in [(6, true), (5, false)] {
-        let steps = [data("one"), data("two"), Step::Trailers(trailers())];
-        let (mut first, retained) = split(limit, Scripted::new(steps));
-        assert_eq!(all(&mut first), ["one", "two", r#"{"x-sum": "7"}"#], "the first attempt continues");
+    let cost = 2 * (FRAME + 3);
+    for (limit, is_replayable) in [(cost, true), (cost - 1, false)] {
+        let (mut first, retained) = split(limit, Scripted::new([data("one"), data("two")]));
+        assert_eq!(all(&mut first), ["one", "two"], "the first attempt continues");
         assert_eq!(stop(retained).is_some(), is_replayable, "{limit}");
+    }
+}
+
+/// The memory of a frame of one byte is that of the frame.
+#[test]
+fn d30_each_frame_counts_with_its_size_in_memory() {
+    let limit = 64 * 1024;
+    let fit = limit / (FRAME + 1);
+    for (frames, is_replayable) in [(fit, true), (fit + 1, false)] {
+        let (mut first, retained) = split(limit, Scripted::new((0..frames).map(|_| data("1"))));
+        for _ in 0..frames {
+            assert_eq!(poll(&mut first), "1");
+        }
+        assert_eq!(stop(retained).is_some(), is_replayable, "{frames}");
+    }
+}
+
+#[test]
+fn d30_empty_frames_are_not_retained() {
+    let steps = (0..10_000).map(|_| data("")).chain([data("one"), data("")]);
+    let (mut first, retained) = split(FRAME + 3, Scripted::new(steps));
+    for _ in 0..10_000 {
+        assert_eq!(poll(&mut first), "", "they are sent");
+    }
+    assert_eq!([poll(&mut first), poll(&mut first)], ["one", ""]);
+    let retained = stop(retained);
+    assert_eq!(lock(&retained.as_ref().unwrap().state).frames.len(), 1);
+    assert_eq!(all(&mut replay(retained)), ["one"]);
+}
+
+#[test]
+fn d30_trailers_count() {
+    let many: HeaderMap = (0..100)
+        .map(|at| {
+            (http::HeaderName::try_from(format!("x-{at}")).unwrap(), http::HeaderValue::from_static("1"))
+        })
+        .collect();
+    let large = HeaderMap::from_iter([(
+        http::HeaderName::from_static("x-sum"),
+        http::HeaderValue::try_from("7".repeat(2000)).unwrap(),
+    )]);
+    for (trailers, is_replayable) in [(trailers(), true), (many, false), (large, false)] {
+        let steps = [data("one"), Step::Trailers(trailers)];
+        let (mut first, retained) = split(2000, Scripted::new(steps));
+        assert_eq!(all(&mut first).len(), 2);
+        assert_eq!(stop(retained).is_some(), is_replayable);
     }
 }
 
@@ -276,7 +352,7 @@ fn p16_exactly_the_limit_is_buffered() {
 #[test]
 fn p16_nothing_is_buffered_above_the_limit() {
     let chunks = [Bytes::from(vec![1; 10]), Bytes::from(vec![2; 100]), Bytes::from(vec![3; 1])];
-    let (mut first, retained) = split(50, Scripted::new(chunks.iter().cloned().map(Step::Data)));
+    let (mut first, retained) = split(FRAME + 50, Scripted::new(chunks.iter().cloned().map(Step::Data)));
     poll(&mut first);
     assert!(!chunks[0].is_unique());
     poll(&mut first);
@@ -291,7 +367,7 @@ fn p16_nothing_is_buffered_above_the_limit() {
 fn p16_nothing_is_buffered_without_a_replay() {
     for is_stopped in [false, true] {
         let chunks = [Bytes::from(vec![1; 10]), Bytes::from(vec![2; 10])];
-        let (mut first, retained) = split(50, Scripted::new(chunks.iter().cloned().map(Step::Data)));
+        let (mut first, retained) = split(FRAME + 50, Scripted::new(chunks.iter().cloned().map(Step::Data)));
         poll(&mut first);
         assert!(!chunks[0].is_unique());
         let retained = if is_stopped { stop(retained) } else { retained };
@@ -307,7 +383,7 @@ fn p16_nothing_is_buffered_without_a_replay() {
 #[test]
 fn p16_the_replay_frees_the_buffer_as_it_goes() {
     let chunk = Bytes::from(vec![1; 10]);
-    let (mut first, retained) = split(50, Scripted::new([Step::Data(chunk.clone())]));
+    let (mut first, retained) = split(FRAME + 50, Scripted::new([Step::Data(chunk.clone())]));
     poll(&mut first);
     let mut second = replay(stop(retained));
     poll(&mut second);
@@ -316,57 +392,59 @@ fn p16_the_replay_frees_the_buffer_as_it_goes() {
 
 #[test]
 fn p16_a_body_that_failed_is_not_replayed() {
-    let (mut first, retained) = split(64, Scripted::new([data("one"), Step::Fail("the disk is gone")]));
+    let (mut first, retained) = split(1000, Scripted::new([data("one"), Step::Fail("the disk is gone")]));
     assert_eq!([poll(&mut first), poll(&mut first)], ["one", "error: the disk is gone"]);
-    assert!(stop(retained).is_none());
+    assert_eq!(stop_over(Version::HTTP_2, retained).unwrap_err(), NotReplayed::Failed);
 }
 
 #[test]
 fn p16_a_body_that_fails_during_the_replay_fails_the_replay() {
-    let (mut first, retained) = split(64, Scripted::new([data("one"), data("two"), Step::Fail("gone")]));
+    let (mut first, retained) = split(1000, Scripted::new([data("one"), data("two"), Step::Fail("gone")]));
     poll(&mut first);
     assert_eq!(all(&mut replay(stop(retained))), ["one", "two", "error: gone"]);
 }
 
 #[test]
 fn p16_a_frame_polled_while_the_upload_is_stopped_goes_to_the_replay() {
-    let (_first, mut second) = stopped_during_a_poll(64, vec![data("one")], vec![data("two"), data("three")]);
+    let (_first, mut second) =
+        stopped_during_a_poll(1000, vec![data("one")], vec![data("two"), data("three")]);
     assert_eq!(all(&mut second), ["one", "two", "three"]);
 }
 
 /// The replay was already decided on: the limit must not make it incomplete.
 #[test]
 fn p16_a_frame_above_the_limit_polled_while_the_upload_is_stopped_goes_to_the_replay() {
-    let (_first, mut second) = stopped_during_a_poll(4, vec![data("one")], vec![data("two"), data("three")]);
+    let (_first, mut second) =
+        stopped_during_a_poll(FRAME + 4, vec![data("one")], vec![data("two"), data("three")]);
     assert_eq!(all(&mut second), ["one", "two", "three"]);
 }
 
 #[test]
 fn p16_an_error_polled_while_the_upload_is_stopped_goes_to_the_replay() {
-    let (_first, mut second) = stopped_during_a_poll(64, vec![data("one")], vec![Step::Fail("gone")]);
+    let (_first, mut second) = stopped_during_a_poll(1000, vec![data("one")], vec![Step::Fail("gone")]);
     assert_eq!(all(&mut second), ["one", "error: gone"]);
 }
 
 #[test]
 fn p16_an_end_reached_while_the_upload_is_stopped_ends_the_replay_too() {
-    let (_first, mut second) = stopped_during_a_poll(64, vec![data("one")], vec![]);
+    let (_first, mut second) = stopped_during_a_poll(1000, vec![data("one")], vec![]);
     assert_eq!(all(&mut second), ["one"]);
 }
 
 /// A body that panicked never ends cleanly: the server would take it for complete.
 #[test]
 fn p16_a_panic_is_an_error_of_both_attempts() {
-    let (mut first, mut second) = stopped_during_a_poll(64, vec![data("one")], vec![Step::Panic]);
+    let (mut first, mut second) = stopped_during_a_poll(1000, vec![data("one")], vec![Step::Panic]);
     assert!(all(&mut second).last().unwrap().starts_with("error"));
     drop(second);
     assert_ne!(poll(&mut first), "pending");
 
-    let (mut first, retained) = split(64, Scripted::new([data("one"), Step::Panic]));
+    let (mut first, retained) = split(1000, Scripted::new([data("one"), Step::Panic]));
     poll(&mut first);
     catch_unwind(AssertUnwindSafe(|| poll(&mut first))).unwrap_err();
     assert!(!first.is_end_stream());
     assert!(poll(&mut first).starts_with("error"));
-    assert!(stop(retained).is_none());
+    assert_eq!(stop_over(Version::HTTP_2, retained).unwrap_err(), NotReplayed::Failed);
 }
 
 /// The replay starts while the first attempt polls the original, and is woken when that is back. Its waker
@@ -397,7 +475,7 @@ fn p16_frames_stay_in_order_if_the_replay_starts_during_a_poll() {
             *other.0.lock().unwrap() = Some(second);
         })
     };
-    let (mut first, retained) = split(64, Scripted::new([Step::Run(run), data("one"), data("two")]));
+    let (mut first, retained) = split(1000, Scripted::new([Step::Run(run), data("one"), data("two")]));
     *slot.lock().unwrap() = retained;
     assert_eq!(poll(&mut first), "end");
     assert_eq!(other.2.load(Ordering::SeqCst), 1, "it is woken");
@@ -411,7 +489,7 @@ fn p16_frames_stay_in_order_if_the_replay_starts_during_a_poll() {
 fn p16_size_hints_and_ends_are_true_for_both_attempts_at_every_frame() {
     let hints = |body: &Attempt| (body.size_hint().lower(), body.size_hint().upper(), body.is_end_stream());
     let steps = || [data("four"), data("seven"), data("one")];
-    let (mut first, retained) = split(64, Scripted::new(steps()).declared().announces_end());
+    let (mut first, retained) = split(1000, Scripted::new(steps()).declared().announces_end());
     assert_eq!(hints(&first), (12, Some(12), false));
     poll(&mut first);
     assert_eq!(hints(&first), (8, Some(8), false));
@@ -425,7 +503,7 @@ fn p16_size_hints_and_ends_are_true_for_both_attempts_at_every_frame() {
     assert_eq!(hints(&second), (0, Some(0), true));
 
     // Read completely: the replay isn't at its end before the last buffered frame is sent.
-    let (mut first, retained) = split(64, Scripted::new(steps()).declared().announces_end());
+    let (mut first, retained) = split(1000, Scripted::new(steps()).declared().announces_end());
     all(&mut first);
     assert_eq!(hints(&first), (0, Some(0), true));
     let mut second = replay(stop(retained));
@@ -436,7 +514,7 @@ fn p16_size_hints_and_ends_are_true_for_both_attempts_at_every_frame() {
     assert_eq!(hints(&second), (0, Some(0), true));
 
     // Without a declared length there is only a lower bound.
-    let (mut first, retained) = split(64, Scripted::new(steps()));
+    let (mut first, retained) = split(1000, Scripted::new(steps()));
     poll(&mut first);
     assert_eq!(hints(&first), (8, None, false));
     let second = replay(stop(retained));
@@ -468,7 +546,7 @@ fn p16_a_size_hint_that_overflows_does_not_panic() {
     let (first, retained) = replay.split(Endless);
     let mut first = task::spawn(first);
     poll(&mut first);
-    let retained = Replay::<Endless>::stop(&replay, retained.unwrap());
+    let retained = Replay::<Endless>::stop(&replay, retained.unwrap(), Version::HTTP_2);
     let second = replay.replay(retained.unwrap());
     assert_eq!((second.size_hint().lower(), second.size_hint().upper()), (u64::MAX, None));
 }
