@@ -9,9 +9,20 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
 
-use tower_reauth::{RefreshError, Session};
+use tokio::sync::mpsc;
+use tower_reauth::{
+    RefreshError, Session,
+    event::{Event, EventKind},
+    refresh_fn,
+};
 use tracing_subscriber::layer::SubscriberExt;
 
 use support::{clock, endpoint, run_pending_tasks, spawn_refresh, token};
@@ -99,5 +110,40 @@ async fn b63_each_log_line_has_its_message_and_generation() {
     let failed = log.lines().find(|line| line.contains("failed")).unwrap();
     for part in ["waiters=3", "refresh.elapsed=", "refresh.next_in=9s", "refresh.cause=\"503\"", "WARN"] {
         assert!(failed.contains(part), "{failed}");
+    }
+}
+
+/// On the system's clocks, whose coarse variants can't measure so short a time.
+#[tokio::test]
+async fn d68_a_refresh_is_timed_by_a_precise_clock() {
+    let (sender, mut times) = mpsc::unbounded_channel();
+    let (from_refresher, from_listener) = (sender.clone(), sender);
+    let calls = AtomicUsize::new(0);
+    let refresher = refresh_fn(move |_| {
+        let (times, call) = (from_refresher.clone(), calls.fetch_add(1, Ordering::Relaxed));
+        async move {
+            let started = Instant::now();
+            tokio::task::yield_now().await;
+            times.send(started.elapsed()).unwrap();
+            match call % 2 {
+                0 => Err(RefreshError::transient("down")),
+                _ => Ok(token(&format!("A{call} R1 600"))),
+            }
+        }
+    });
+    let listener = move |event: &Event| match event.kind {
+        EventKind::Refreshed { elapsed, .. } | EventKind::RefreshFailed { elapsed, .. } => {
+            from_listener.send(elapsed).unwrap();
+        }
+        _ => {}
+    };
+    let session = Session::builder(refresher).on_event(listener).build();
+    for _ in 0..10 {
+        let started = Instant::now();
+        let _ = session.refresh().await;
+        let total = started.elapsed();
+        session.reset_backoff();
+        let (exchange, reported) = (times.recv().await.unwrap(), times.recv().await.unwrap());
+        assert!(exchange <= reported && reported <= total, "{exchange:?}, {reported:?}, {total:?}");
     }
 }

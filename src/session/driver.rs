@@ -58,7 +58,7 @@ impl Shared {
         if is_entered(self.id()) {
             return Err(Error::new(ErrorKind::Reentrant));
         }
-        let now = self.clock.now();
+        let now = self.clock.precise_now();
         let can_start = self.spawner.is_ready();
         let placed = self.update(now, |locked, waiters, effects| {
             let has_room = limits.max_waiters.is_none_or(|max| waiters < max);
@@ -85,7 +85,7 @@ impl Shared {
 
     /// Decides again for a waiter whose flight has ended. `None`: it keeps waiting.
     pub(super) fn demand_again(self: &Arc<Self>, waiter: &mut Waiter) -> Result<Option<AccessToken>, Error> {
-        let now = self.clock.now();
+        let now = self.clock.precise_now();
         let can_start = self.spawner.is_ready();
         let wait = waiter.wait();
         let placed = self.update(now, |locked, waiters, effects| {
@@ -119,13 +119,13 @@ impl Shared {
 
     /// Runs one step of the machine.
     pub(super) fn turn<T>(self: &Arc<Self>, step: impl FnOnce(&mut Turn<'_>) -> T) -> T {
-        let now = self.clock.now();
+        let now = self.clock.precise_now();
         self.update(now, |locked, waiters, effects| step(&mut locked.machine.turn(now, waiters, effects)))
     }
 
     /// The status, and the version of it that watches compare.
     pub(super) fn status(self: &Arc<Self>) -> (Status, u64) {
-        let now = self.clock.now();
+        let now = self.clock.precise_now();
         self.update(now, |locked, waiters, effects| {
             locked.machine.turn(now, waiters, effects).advance();
             (locked.machine.status(now, waiters), locked.version)

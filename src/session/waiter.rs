@@ -111,7 +111,7 @@ impl Waiter {
                 return Poll::Ready(result);
             }
             self.wait.short = false;
-            let left = self.deadline.saturating_sub(shared.clock.now().monotonic);
+            let left = self.deadline.saturating_sub(shared.clock.precise_now().monotonic);
             self.timer = self.count.sleep(left)?;
         }
     }

@@ -232,7 +232,7 @@ impl Turn<'_> {
     }
 
     fn emit_refreshed(&mut self, flight: &FlightInfo) {
-        let elapsed = rt::duration(self.now.since(flight.started));
+        let elapsed = self.now.elapsed_since(flight.started);
         self.emit(EventKind::Refreshed { elapsed, waiters: self.waiters });
     }
 
