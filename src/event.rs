@@ -22,8 +22,7 @@ pub use crate::token::warning::Warning;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event {
-    /// The session's generation when it happened. A token is saved before it is used, so `TokenSaved` still
-    /// carries the previous generation.
+    /// The session's generation when it happened; for a save, that of the token.
     pub generation: u64,
     /// What happened.
     pub kind: EventKind,
@@ -54,6 +53,8 @@ pub enum EventKind {
         elapsed: Duration,
         /// Number of waiters.
         waiters: usize,
+        /// Whether the refresh before it failed, or returned an unusable token.
+        recovered: bool,
     },
     /// A refresh succeeded, but its token doesn't help.
     #[non_exhaustive]
@@ -90,7 +91,11 @@ pub enum EventKind {
     /// A server rejected the token.
     TokenRejected,
     /// A token was saved.
-    TokenSaved,
+    #[non_exhaustive]
+    TokenSaved {
+        /// Whether the save before it failed.
+        recovered: bool,
+    },
     /// Saving a token failed; it will be handed to the hook again.
     #[non_exhaustive]
     TokenSaveFailed {

@@ -55,7 +55,7 @@ use std::sync::Arc;
 use crate::{
     challenge::Challenges,
     error::{Error, ErrorKind},
-    event::{EventKind, HookError},
+    event::{Event, EventKind, HookError},
     rt::{Nanos, Timestamp},
     token::{AccessToken, Epoch, RevocableTokens, Secret, Token, TokenId},
 };
@@ -101,6 +101,8 @@ impl Machine {
             running_save: None,
             saves_marked: 0,
             revoking: 0,
+            refresh_failed: false,
+            save_failed: false,
             shutting_down: false,
         }
     }
@@ -319,13 +321,16 @@ impl Turn<'_> {
 
     /// Handles the end of a save outside a flight.
     pub(crate) fn save_ended(&mut self, version: u64, result: Result<(), HookError>) {
+        // A newer token may have been set meanwhile.
+        let generation = match self.machine.running_save {
+            Some(RunningSave::Retry { version: running, generation, .. }) if running == version => generation,
+            _ => self.machine.epoch.generation,
+        };
         let random = self.machine.random();
         self.end_save_retry(version, result.is_ok(), random);
         self.effects.publish = true;
-        self.emit(match result {
-            Ok(()) => EventKind::TokenSaved,
-            Err(error) => EventKind::TokenSaveFailed { error },
-        });
+        let kind = self.save_event(result);
+        self.effects.events.push(Event { generation, kind });
     }
 
     /// Handles the end of a revocation.
@@ -343,6 +348,8 @@ impl Turn<'_> {
 
     fn end_sign_in(&mut self) {
         self.machine.next_sign_in();
+        self.machine.refresh_failed = false;
+        self.machine.save_failed = false;
         self.effects.drop_later(self.machine.grant.take());
         self.effects.publish = true;
     }

@@ -534,7 +534,7 @@ pub(crate) fn event(event: &EventKind) -> Option<String> {
         EventKind::RefreshFailed { error, .. } => format!("failed {}", kind(error)),
         EventKind::GrantEnded { .. } => "ended".into(),
         EventKind::RefreshDiscarded => "dropped".into(),
-        EventKind::TokenSaved => "saved".into(),
+        EventKind::TokenSaved { .. } => "saved".into(),
         EventKind::TokenSaveFailed { .. } => "save_failed".into(),
         EventKind::TokenSet => "set".into(),
         EventKind::SignedIn => "signed_in".into(),

@@ -1,10 +1,10 @@
 //! The end of the current flight: the first row of the second table in [`machine`](super).
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use crate::{
     error::{Error, ErrorKind},
-    event::{EventKind, Ineffective},
+    event::{Event, EventKind, Ineffective},
     refresh::{FailureKind, RefreshError},
     rt,
     token::Token,
@@ -25,8 +25,9 @@ impl Turn<'_> {
     pub(super) fn land_current(&mut self, flight: &Flight, end: FlightEnd) -> FlightResult {
         match end {
             FlightEnd::Response(token, save) => {
-                self.emit_save(&save);
+                let saved_at = self.effects.events.len();
                 let result = self.take(&flight.info, token);
+                self.report_save(&save, saved_at);
                 self.repeat_save(save);
                 result
             }
@@ -67,7 +68,8 @@ impl Turn<'_> {
         if let Some(grant) = &mut self.machine.grant {
             grant.begin_trial();
         }
-        self.emit_refreshed(flight);
+        let recovered = mem::take(&mut self.machine.refresh_failed);
+        self.emit_refreshed(flight, recovered);
         FlightResult::Refreshed
     }
 
@@ -101,9 +103,10 @@ impl Turn<'_> {
             }
         };
         let retry_at = self.machine.grant.as_ref().and_then(|grant| grant.retry_at(now));
+        self.machine.refresh_failed = true;
         self.emit(EventKind::RefreshIneffective { reason, retry_at });
         if is_new {
-            self.emit_refreshed(flight);
+            self.emit_refreshed(flight, false);
         }
         let is_rejected = self.machine.grant.as_ref().is_some_and(Grant::is_rejected);
         if is_unchanged && is_rejected { FlightResult::Unchanged } else { FlightResult::Refreshed }
@@ -199,6 +202,7 @@ impl Turn<'_> {
             grant.backoff.record_grant_end();
             grant.ended = Some(error.clone());
         }
+        self.machine.refresh_failed = true;
         self.emit(EventKind::GrantEnded { error: error.clone() });
         FlightResult::Failed(error)
     }
@@ -223,17 +227,20 @@ impl Turn<'_> {
         }
     }
 
-    fn emit_save(&mut self, save: &Save) {
-        match save {
-            Save::NotTried => {}
-            Save::Tried(_, Ok(())) => self.emit(EventKind::TokenSaved),
-            Save::Tried(_, Err(error)) => self.emit(EventKind::TokenSaveFailed { error: error.clone() }),
+    /// Reports the save of a response that has been taken since: before, it had no generation. A saved token
+    /// that isn't the session's has none; that one is saved next.
+    fn report_save(&mut self, save: &Save, at: usize) {
+        let Save::Tried(saved, result) = save else { return };
+        if result.is_err() || self.is_current(saved) {
+            let generation = self.machine.epoch.generation;
+            let event = Event { generation, kind: self.save_event(result.clone()) };
+            self.effects.events.insert(at, event);
         }
     }
 
-    fn emit_refreshed(&mut self, flight: &FlightInfo) {
+    fn emit_refreshed(&mut self, flight: &FlightInfo, recovered: bool) {
         let elapsed = self.now.elapsed_since(flight.started);
-        self.emit(EventKind::Refreshed { elapsed, waiters: self.waiters });
+        self.emit(EventKind::Refreshed { elapsed, waiters: self.waiters, recovered });
     }
 
     /// Marks what is to be saved again: after a save that failed, or one of a token that isn't the session's.

@@ -23,7 +23,7 @@ pub(super) enum RunningSave {
     /// A flight saves its own response.
     Flight,
     /// An unsaved token is passed to the hook again.
-    Retry { version: u64, started: Timestamp },
+    Retry { version: u64, generation: u64, started: Timestamp },
 }
 
 /// A token to be passed to the save hook outside a flight.

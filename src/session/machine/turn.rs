@@ -5,7 +5,7 @@ use std::mem;
 use crate::{
     challenge::Challenges,
     error::{Error, ErrorKind},
-    event::{Event, EventKind},
+    event::{Event, EventKind, HookError},
     rt::{Nanos, Timestamp},
     token::{Epoch, Token, TokenId},
 };
@@ -32,6 +32,9 @@ pub(crate) struct Machine {
     /// Numbers the tokens to be saved, across sign-ins.
     pub(super) saves_marked: u64,
     pub(super) revoking: usize,
+    /// For the events: the last refresh failed or was ineffective, the last save failed.
+    pub(super) refresh_failed: bool,
+    pub(super) save_failed: bool,
     pub(super) shutting_down: bool,
 }
 
@@ -100,6 +103,7 @@ impl Turn<'_> {
     }
 
     pub(super) fn emit_failure(&mut self, flight: &FlightInfo, error: &Error) {
+        self.machine.refresh_failed = true;
         let elapsed = self.now.elapsed_since(flight.started);
         self.emit(EventKind::RefreshFailed { error: error.clone(), elapsed, waiters: self.waiters });
     }
@@ -170,6 +174,14 @@ impl Turn<'_> {
 
     // === Saves ===
 
+    pub(super) fn save_event(&mut self, result: Result<(), HookError>) -> EventKind {
+        let recovered = mem::replace(&mut self.machine.save_failed, result.is_err());
+        match result {
+            Ok(()) => EventKind::TokenSaved { recovered },
+            Err(error) => EventKind::TokenSaveFailed { error },
+        }
+    }
+
     /// Marks the held token to be saved, after a delay if a save has just failed.
     pub(super) fn mark_unsaved(&mut self, failed: bool) {
         let random = if failed { self.machine.random() } else { 0.0 };
@@ -193,7 +205,7 @@ impl Turn<'_> {
 
     /// Abandons a save outside a flight that is past its timeout: its runtime may no longer be driven.
     pub(super) fn abandon_overdue_save(&mut self) {
-        if let Some(RunningSave::Retry { version, started }) = self.machine.running_save {
+        if let Some(RunningSave::Retry { version, started, .. }) = self.machine.running_save {
             if self.now.since(started) >= self.machine.rules.save_timeout {
                 self.end_save_retry(version, false, 0.5);
             }
@@ -211,7 +223,8 @@ impl Turn<'_> {
         }
         let Some(order) = grant.saves.order() else { return };
         let SaveOrder { version, .. } = order;
-        self.machine.running_save = Some(RunningSave::Retry { version, started: self.now });
+        let generation = self.machine.epoch.generation;
+        self.machine.running_save = Some(RunningSave::Retry { version, generation, started: self.now });
         self.effects.save = Some(Box::new(order));
         self.effects.publish = true;
     }
