@@ -17,7 +17,8 @@ pub use crate::token::warning::Warning;
 /// An event of a session.
 ///
 /// Passed to the hook of [`SessionBuilder::on_event`](crate::SessionBuilder::on_event) and, with the feature
-/// `tracing`, written to the log. Events contain no secrets, unless a user's hook or refresher puts one into
+/// `tracing`, written to the log: at `warn` what an operator must see, at `info` sign-ins, sign-outs and
+/// recoveries, at `debug` and `trace` the rest. Events contain no secrets, unless a user's hook or refresher puts one into
 /// its error; the log omits those errors.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -49,7 +50,7 @@ pub enum EventKind {
     /// A refresh returned a new token.
     #[non_exhaustive]
     Refreshed {
-        /// Duration, including the save.
+        /// Duration, including the save, without the time that the machine was suspended.
         elapsed: Duration,
         /// Number of waiters.
         waiters: usize,
@@ -75,7 +76,7 @@ pub enum EventKind {
     RefreshFailed {
         /// The error; see [`retry_at`](Error::retry_at) for the next attempt.
         error: Error,
-        /// Duration.
+        /// Duration, without the time that the machine was suspended.
         elapsed: Duration,
         /// Number of waiters.
         waiters: usize,

@@ -2,8 +2,8 @@
 //!
 //! # Network attackers
 //!
-//! A token is sent over `https`, or to loopback (127.0.0.0/8, `::1`, `localhost` and names below it). A
-//! request to any other destination fails with a typed error, unless
+//! A token is sent over `https`, or to loopback (127.0.0.0/8, `::1` and `localhost`, but not names below
+//! `localhost`). A request to any other destination fails with a typed error, unless
 //! [`dangerous_allow_cleartext`](crate::AuthLayer::dangerous_allow_cleartext) is set.
 //!
 //! A gRPC layer trusts its channel: a call whose URI names no host is sent with the token wherever the
@@ -12,15 +12,26 @@
 //! # Other servers
 //!
 //! With [`restrict_to_origin`](crate::AuthLayer::restrict_to_origin), a request to any other origin passes
-//! through untouched. The origin is that of the request's URI, and is checked before *each* attempt. A `Host`
-//! header isn't checked: a gateway that passes on its callers' `Host` headers should remove them.
+//! through untouched. The origin is that of the request's URI, and is checked before *each* attempt.
 //!
-//! If the *inner* service follows redirects, the layer doesn't see them; see [layer
-//! order](super::layer_order#redirects).
+//! If redirects are followed *inside* this layer, only the first hop is checked. tower-http's `FollowRedirect`
+//! strips `Authorization` when a redirect leaves the origin, but not a header set by
+//! [`header_name`](crate::AuthLayer::header_name). This is the safe order for a client that also calls foreign
+//! servers. If they are followed *outside*, each hop to an allowed origin gets the token: without restricted
+//! origins the API can send it anywhere, and a foreign server can redirect a request to the API, which adds
+//! it. See [layer order](super::layer_order#redirects).
 //!
 //! The challenges of a 401 are passed to the refresher ([`challenges`](crate::RefreshContext::challenges)).
 //! They come from any server that responded with a 401: a refresher that follows them must check where it
 //! sends tokens.
+//!
+//! # Gateways
+//!
+//! A gateway passes on requests with their senders' headers. Set
+//! [`override_existing`](crate::AuthLayer::override_existing): otherwise a request that brings its own
+//! `Authorization` header goes upstream with it, unchecked. Remove the sender's `Host` header, too. It isn't
+//! checked, and a server or CDN with several names routes by it: the token would reach another site than that
+//! of the URI.
 //!
 //! # Token endpoints
 //!
@@ -38,7 +49,10 @@
 //!
 //! No `Debug`, `Display`, log line or error of this crate shows a token or part of it, and a panic's payload
 //! isn't copied. A refresher's own error is passed on as it is: keeping secrets out of it is the refresher's
-//! job. The header value is marked sensitive, so HTTP/2 doesn't add it to its compression tables.
+//! job. An HTTP client's error is passed on as a source, too, and may repeat what a server sent, such as the
+//! debug data of an HTTP/2 GOAWAY; the log omits it.
+//!
+//! The header value is marked sensitive, so HTTP/2 doesn't add it to its compression tables.
 //!
 //! Tokens that the crate holds are wiped when they are last dropped. The rest isn't guaranteed:
 //!

@@ -146,8 +146,8 @@ impl Clock for SystemClock {
         }
     }
 
-    /// The wall clock stays the coarse one. It can lag by more than [`now`](Clock::now) adds, so a precise time
-    /// could be later than that of the next `now`, which would look like a clock that was set back.
+    /// The wall clock stays the coarse one. It can lag by more than [`now`](Clock::now) adds, so a precise
+    /// time could be later than that of the next `now`, which would look like a clock that was set back.
     #[cfg(target_os = "linux")]
     fn precise_now(&self) -> Timestamp {
         use rustix::time::{ClockId, clock_gettime};

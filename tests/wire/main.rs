@@ -7,6 +7,7 @@
 
 #[path = "../support/fake_backend.rs"]
 mod fake_backend;
+mod held;
 mod http;
 #[cfg(all(feature = "https-ring", feature = "oauth2"))]
 mod https;
