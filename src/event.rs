@@ -18,8 +18,8 @@ pub use crate::token::warning::Warning;
 ///
 /// Passed to the hook of [`SessionBuilder::on_event`](crate::SessionBuilder::on_event) and, with the feature
 /// `tracing`, written to the log: at `warn` what an operator must see, at `info` sign-ins, sign-outs and
-/// recoveries, at `debug` and `trace` the rest. Events contain no secrets, unless a user's hook or refresher puts one into
-/// its error; the log omits those errors.
+/// recoveries, at `debug` and `trace` the rest. Events contain no secrets, unless a user's hook or refresher
+/// puts one into its error; the log omits those errors.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event {
@@ -54,7 +54,7 @@ pub enum EventKind {
         elapsed: Duration,
         /// Number of waiters.
         waiters: usize,
-        /// Whether the refresh before it failed, or returned an unusable token.
+        /// Whether the refresh before it failed or returned an unusable token, or there was no token yet.
         recovered: bool,
     },
     /// A refresh succeeded, but its token doesn't help.

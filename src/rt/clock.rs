@@ -60,8 +60,8 @@ pub trait Clock: Send + Sync + 'static {
     /// Reads both clocks. Called for every request: must be fast and must not block.
     fn now(&self) -> Timestamp;
 
-    /// Reads both clocks, the monotonic one precisely. Called for callers that wait and for refreshes, whose
-    /// duration it measures. Default: [`now`](Self::now).
+    /// Reads both clocks, the monotonic one precisely: it measures how long a refresh takes. Not called while
+    /// the token is fresh. Default: [`now`](Self::now).
     fn precise_now(&self) -> Timestamp {
         self.now()
     }
@@ -109,8 +109,7 @@ impl Timestamp {
         wall.max(monotonic)
     }
 
-    /// The time that something which began at `earlier` took: that of the monotonic clock, as only it is read
-    /// precisely.
+    /// How long what began at `earlier` has taken, by the monotonic clock: only that is read precisely.
     pub(crate) fn elapsed_since(self, earlier: Self) -> Duration {
         duration(self.monotonic.saturating_sub(earlier.monotonic))
     }

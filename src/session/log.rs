@@ -28,8 +28,7 @@ pub(super) fn log(event: &Event, session: Option<&str>, now: SystemTime) {
         EventKind::RefreshRepeated => {
             warn!(target: TARGET, session, generation, "no response to token refresh, repeating it");
         }
-        // The first token is a sign-in, too, if the session had to fetch it.
-        EventKind::Refreshed { elapsed, waiters, recovered } if *recovered || generation == 1 => {
+        EventKind::Refreshed { elapsed, waiters, recovered: true } => {
             info!(target: TARGET, session, generation, refresh.elapsed = ?elapsed, waiters, "token refreshed");
         }
         EventKind::Refreshed { elapsed, waiters, .. } => {

@@ -64,11 +64,12 @@ impl Turn<'_> {
         if let Some(reason) = held.ineffective(self.now, current) {
             return self.take_ineffective(flight, held, reason);
         }
+        let is_first = current.is_none();
         self.replace(held);
         if let Some(grant) = &mut self.machine.grant {
             grant.begin_trial();
         }
-        let recovered = mem::take(&mut self.machine.refresh_failed);
+        let recovered = mem::take(&mut self.machine.refresh_failed) || is_first;
         self.emit_refreshed(flight, recovered);
         FlightResult::Refreshed
     }
@@ -227,8 +228,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Reports the save of a response that has been taken since: before, it had no generation. A saved token
-    /// that isn't the session's has none; that one is saved next.
+    /// Reports the save of a response once it has been taken, as it has no generation before. A saved token
+    /// that isn't the session's never gets one; the session's own is saved next.
     fn report_save(&mut self, save: &Save, at: usize) {
         let Save::Tried(saved, result) = save else { return };
         if result.is_err() || self.is_current(saved) {
