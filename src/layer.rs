@@ -102,19 +102,25 @@ impl<R, P> AuthLayer<R, P> {
     }
 
     /// Sets the header that carries the token. Default: `authorization`.
+    ///
+    /// Its value is the scheme and the token, such as `Bearer A1`, whatever the header. A layer that follows
+    /// redirects may not strip another header; see [layer order](crate::docs::layer_order#redirects).
     pub fn header_name(self, name: HeaderName) -> Self {
         self.configure(|config| config.header = name)
     }
 
     /// Sets whether a header that the request already has is replaced (`true`). If not (`false`, the
     /// default), the request passes through untouched, and its response isn't checked for a rejection.
+    ///
+    /// A gateway must set it: otherwise its callers choose what is sent upstream.
     pub fn override_existing(self, override_existing: bool) -> Self {
         self.configure(|config| config.override_existing = override_existing)
     }
 
     /// Sets how long a request waits for a token. Default: the session's wait timeout.
     ///
-    /// A request can set its own: [`WaitTimeout`](crate::WaitTimeout).
+    /// A request can set its own: [`WaitTimeout`](crate::WaitTimeout). A timeout of the inner service, such as
+    /// tonic's `Endpoint::timeout`, doesn't bound this wait.
     pub fn wait_timeout(self, timeout: Duration) -> Self {
         self.configure(|config| config.wait_timeout = Some(timeout))
     }
@@ -132,6 +138,8 @@ impl<R, P> AuthLayer<R, P> {
     /// through untouched.
     ///
     /// **By default the token is sent to any `https` host.**
+    ///
+    /// The origin is that of the request's URI. A `Host` header isn't checked.
     pub fn restrict_to_origin(self, origin: Origin) -> Self {
         self.configure(|config| config.destinations.allowed.push(origin))
     }

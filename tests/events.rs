@@ -1,6 +1,6 @@
 //! What happens to a session can be followed in the log.
 //!
-//! A binary of its own, as `tracing` caches for the whole process which events are enabled.
+//! A binary of its own, as the subscriber and which events are enabled belong to the whole process.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -9,19 +9,60 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc, Mutex, Once,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
-use tower_reauth::{RefreshError, Session};
+use tokio::sync::{mpsc, oneshot};
+use tower_reauth::{
+    RefreshError, Session,
+    event::{Event, EventKind},
+    refresh_fn,
+};
 use tracing_subscriber::layer::SubscriberExt;
 
-use support::{clock, endpoint, run_pending_tasks, spawn_refresh, token};
+use support::{BoxError, clock, endpoint, run_pending_tasks, spawn_refresh, token};
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What this thread logs, which is all of its test.
+struct Log;
+
+impl Log {
+    /// Each test starts with this: an event that is first met without a subscriber stays disabled.
+    fn start() -> Self {
+        static SUBSCRIBER: Once = Once::new();
+        SUBSCRIBER.call_once(|| {
+            let layer = tracing_subscriber::fmt::layer().with_writer(|| Self).with_ansi(false).without_time();
+            tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer)).unwrap();
+        });
+        Self
+    }
+
+    /// What was logged since the last call.
+    fn take(&self) -> String {
+        String::from_utf8(LOG.take()).unwrap()
+    }
+
+    /// Level and message of each line since the last call that an operator sees at `info`.
+    fn take_info(&self) -> Vec<String> {
+        let log = self.take();
+        let lines = log.lines().map(|line| line.trim_start().replacen(" tower_reauth: ", " ", 1));
+        let is_seen = |line: &String| line.starts_with("INFO") || line.starts_with("WARN");
+        lines.filter(is_seen).map(|line| line.split(" generation=").next().unwrap().to_owned()).collect()
+    }
+}
 
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        LOG.with_borrow_mut(|log| log.extend_from_slice(bytes));
         Ok(bytes.len())
     }
 
@@ -32,19 +73,14 @@ impl std::io::Write for Log {
 
 #[tokio::test(start_paused = true)]
 async fn b63_each_log_line_has_its_message_and_generation() {
-    let log = Log::default();
-    let writer = log.clone();
-    let layer =
-        tracing_subscriber::fmt::layer().with_writer(move || writer.clone()).with_ansi(false).without_time();
-    let _log = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
-
+    let log = Log::start();
     let (refresher, mut endpoint) = endpoint();
     let session = Session::builder(refresher)
         .token(token("A1 R1 0"))
         .jitter(false)
         .clock(clock())
         .name("github")
-        .save_with(|_| async { Err(support::BoxError::from("disk full")) })
+        .save_with(|_| async { Err(BoxError::from("disk full")) })
         .build();
     let wait = || {
         let session = session.clone();
@@ -53,9 +89,7 @@ async fn b63_each_log_line_has_its_message_and_generation() {
     let waiting = [wait(), wait(), wait()];
     run_pending_tasks().await;
     endpoint.next_call().await.fail(
-        RefreshError::transient("down")
-            .with_log_message("503")
-            .with_retry_after(std::time::Duration::from_secs(9)),
+        RefreshError::transient("down").with_log_message("503").with_retry_after(Duration::from_secs(9)),
     );
     for waiting in waiting {
         waiting.await.unwrap().unwrap_err();
@@ -74,7 +108,7 @@ async fn b63_each_log_line_has_its_message_and_generation() {
     let _ = session.sign_out();
     session.idle().await;
 
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.take();
     let mut lines = log.lines();
     for (generation, words) in [
         (1, "token refresh started refresh.reason=Expired"),
@@ -105,4 +139,144 @@ async fn b63_each_log_line_has_its_message_and_generation() {
     for part in ["waiters=3", "refresh.elapsed=", "refresh.next_in=9s", "refresh.cause=\"503\"", "WARN"] {
         assert!(failed.contains(part), "{failed}");
     }
+}
+
+/// On the system's clocks, whose coarse variants can't measure so short a time.
+#[tokio::test]
+async fn d68_a_refresh_is_timed_by_a_precise_clock() {
+    Log::start();
+    let (sender, mut times) = mpsc::unbounded_channel();
+    let (from_refresher, from_listener) = (sender.clone(), sender);
+    let calls = AtomicUsize::new(0);
+    let refresher = refresh_fn(move |_| {
+        let (times, call) = (from_refresher.clone(), calls.fetch_add(1, Ordering::Relaxed));
+        async move {
+            let started = Instant::now();
+            tokio::task::yield_now().await;
+            times.send(started.elapsed()).unwrap();
+            match call % 2 {
+                0 => Err(RefreshError::transient("down")),
+                _ => Ok(token(&format!("A{call} R1 600"))),
+            }
+        }
+    });
+    let listener = move |event: &Event| match event.kind {
+        EventKind::Refreshed { elapsed, .. } | EventKind::RefreshFailed { elapsed, .. } => {
+            from_listener.send(elapsed).unwrap();
+        }
+        _ => {}
+    };
+    let session = Session::builder(refresher).on_event(listener).build();
+    for _ in 0..10 {
+        let started = Instant::now();
+        let _ = session.refresh().await;
+        let total = started.elapsed();
+        session.reset_backoff();
+        let (exchange, reported) = (times.recv().await.unwrap(), times.recv().await.unwrap());
+        assert!(exchange <= reported && reported <= total, "{exchange:?}, {reported:?}, {total:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn d69_at_info_the_first_token_and_each_recovery_are_seen() {
+    let log = Log::start();
+    let (refresher, mut endpoint) = endpoint();
+    let saves_fail = Arc::new(AtomicBool::new(false));
+    let fail = Arc::clone(&saves_fail);
+    let save = move |_| {
+        let failed = fail.load(Ordering::Relaxed);
+        async move { if failed { Err(BoxError::from("disk full")) } else { Ok(()) } }
+    };
+    let session = Session::builder(refresher).jitter(false).clock(clock()).save_with(save).build();
+    let mut refresh = async |result: Result<&str, RefreshError>| {
+        session.reset_backoff();
+        let refresh = spawn_refresh(&session);
+        let call = endpoint.next_call().await;
+        match result {
+            Ok(token) => call.succeed(token),
+            Err(error) => call.fail(error),
+        }
+        let _ = refresh.await.unwrap();
+        log.take_info()
+    };
+
+    assert_eq!(refresh(Ok("A1 R1 600")).await, ["INFO token refreshed"]);
+    assert_eq!(refresh(Ok("A2 R2 600")).await, [""; 0]);
+    assert_eq!(refresh(Err(RefreshError::transient("down"))).await, ["WARN token refresh failed"]);
+    assert_eq!(refresh(Ok("A3 R3 600")).await, ["INFO token refreshed"]);
+    assert_eq!(refresh(Ok("A3 R3 600")).await, ["WARN token refresh returned an unusable token"]);
+    assert_eq!(refresh(Ok("A4 R4 0")).await, ["WARN token refresh returned an unusable token"]);
+    assert_eq!(refresh(Ok("A5 R5 600")).await, ["INFO token refreshed"]);
+    assert_eq!(refresh(Ok("A6 R6 600")).await, [""; 0]);
+
+    saves_fail.store(true, Ordering::Relaxed);
+    assert_eq!(refresh(Ok("A7 R7 600")).await, ["WARN failed to save token, will retry"]);
+    saves_fail.store(false, Ordering::Relaxed);
+    assert_eq!(refresh(Ok("A8 R8 600")).await, ["INFO token saved"]);
+    assert_eq!(refresh(Ok("A9 R9 600")).await, [""; 0]);
+
+    let ended = "WARN grant no longer valid, user must sign in again";
+    assert_eq!(refresh(Err(RefreshError::grant_ended("revoked"))).await, [ended]);
+    session.set_token(token("B1 Q1 600")).unwrap();
+    assert_eq!(log.take_info(), ["INFO token set"]);
+    assert_eq!(refresh(Ok("B2 Q2 600")).await, ["INFO token refreshed"]);
+    // What failed before a sign-in is no concern of what follows it.
+    assert_eq!(refresh(Err(RefreshError::transient("down"))).await, ["WARN token refresh failed"]);
+    session.sign_in(token("C1 S1 600"));
+    assert_eq!(log.take_info(), ["INFO signed in"]);
+    assert_eq!(refresh(Ok("C2 S2 600")).await, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn d69_a_session_without_a_name_logs_no_empty_name() {
+    let log = Log::start();
+    let (refresher, _endpoint) = endpoint();
+    let session = Session::builder(refresher).build();
+    session.sign_in(token("A1 R1 600"));
+    let log = log.take();
+    assert!(log.contains("signed in generation=1"), "{log}");
+}
+
+/// The second save fails, and its repetition is still running when a newer token is set.
+#[tokio::test(start_paused = true)]
+async fn d69_a_save_is_reported_with_the_generation_that_was_saved() {
+    Log::start();
+    let events = Arc::<Mutex<Vec<String>>>::default();
+    let listener = Arc::clone(&events);
+    let (refresher, mut endpoint) = endpoint();
+    let (sender, mut saves) = mpsc::unbounded_channel::<oneshot::Sender<bool>>();
+    let save = move |_| {
+        let (result, saved) = oneshot::channel();
+        sender.send(result).unwrap();
+        async move { if saved.await.unwrap() { Ok(()) } else { Err(BoxError::from("disk full")) } }
+    };
+    let session = Session::builder(refresher)
+        .token(token("A1 R1 600"))
+        .clock(clock())
+        .save_with(save)
+        .on_event(move |event| {
+            let kind = match event.kind {
+                EventKind::Refreshed { .. } => "refreshed",
+                EventKind::TokenSet => "set",
+                EventKind::TokenSaved { .. } => "saved",
+                EventKind::TokenSaveFailed { .. } => "not saved",
+                _ => return,
+            };
+            listener.lock().unwrap().push(format!("{kind} {}", event.generation));
+        })
+        .build();
+    for (token, saved) in [("A2 R2 600", true), ("A3 R3 600", false)] {
+        let refresh = spawn_refresh(&session);
+        endpoint.next_call().await.succeed(token);
+        saves.recv().await.unwrap().send(saved).unwrap();
+        refresh.await.unwrap().unwrap();
+    }
+    tokio::time::advance(Duration::from_secs(2)).await;
+    session.token().await.unwrap();
+    let repeated = saves.recv().await.unwrap();
+    session.set_token(token("A4 R4 600")).unwrap();
+    repeated.send(true).unwrap();
+    run_pending_tasks().await;
+    let expected = ["saved 2", "refreshed 2", "not saved 3", "refreshed 3", "set 4", "saved 3"];
+    assert_eq!(*events.lock().unwrap(), expected);
 }

@@ -14,11 +14,13 @@
 //! # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
 //! let client = ServiceBuilder::new()
 //!     .timeout(Duration::from_secs(30))   // the whole call, including waits and the retry
+//!     .load_shed()                        // inside, it would shed those who wait for a token
 //!     // .retry(policy)                   // each try asks for the token again
 //!     .layer(AuthLayer::new(refresher).restrict_to_origin("https://api.example.com".parse()?))
 //!     .timeout(Duration::from_secs(10))   // one attempt
 //!     .concurrency_limit(64)              // released while waiting for a token
-//!     .layer(FollowRedirectLayer::new())
+//!     .layer(FollowRedirectLayer::new())  // strips the token from a redirect to another origin
+//!     // a layer that signs requests      // a retry is signed again
 //!     .service(service_fn(send));
 //! # let _ = client;
 //! # Ok(())
@@ -28,7 +30,7 @@
 //! | layer | place | reason |
 //! |---|---|---|
 //! | tower `Timeout` of the whole call | outside | it bounds everything: wait, request and retry |
-//! | tower `LoadShed` | outside | inside, it would shed every request that waits for a token. [`max_waiters`](crate::SessionBuilder::max_waiters) bounds those |
+//! | tower `LoadShed` | outside | inside, it sheds requests that have waited for a token, as they all go on at once. [`max_waiters`](crate::SessionBuilder::max_waiters) bounds how many wait |
 //! | tower `Retry` | outside | each try asks for the token again. [`Error::is_retryable`](crate::Error::is_retryable) is for its policy, [`AuthReport`](crate::future::AuthReport) has the number of attempts |
 //! | tower `Timeout` of one attempt | inside | waiting for a token isn't a slow server |
 //! | tower `ConcurrencyLimit`, `RateLimit` | inside | a request that waits for a token releases its permit; a retry acquires one again |
@@ -39,8 +41,9 @@
 //! | tower-http `Trace` | outside for one span per call, inside for one per attempt | the token is marked sensitive in both |
 //! | a layer that signs requests or rewrites URIs | inside | a retry must be signed again |
 //!
-//! tonic's `Endpoint::timeout` is inside the channel, so it bounds each attempt and not the wait. A deadline
-//! on the request (`Request::set_timeout`) bounds both.
+//! tonic's `Endpoint::timeout` is inside the channel: it bounds each attempt, but not the wait for a token. A
+//! deadline on the request (`Request::set_timeout`) bounds both, and
+//! [`wait_timeout`](crate::AuthLayer::wait_timeout) bounds the wait alone.
 //!
 //! # Redirects
 //!
@@ -70,7 +73,17 @@
 //! in another header ([`header_name`](crate::AuthLayer::header_name)), which `FollowRedirect` doesn't strip.
 //! Then:
 //!
-//! - [`SkipAuth`](crate::SkipAuth) is lost when a redirect leaves the origin, unless the redirect policy is
-//!   `FilterCredentials::new().allow_extension::<SkipAuth>()`.
 //! - A foreign server can redirect a request to the API, and the layer adds the token. Use another client for
 //!   foreign servers.
+//! - [`SkipAuth`](crate::SkipAuth) is lost when a redirect leaves the origin, as all extensions are, unless
+//!   the redirect policy keeps it:
+//!
+//! ```
+//! use tower_http::follow_redirect::{FollowRedirectLayer, policy::{FilterCredentials, Limited, PolicyExt}};
+//! use tower_reauth::SkipAuth;
+//!
+//! let keep_skip_auth = FilterCredentials::new().allow_extension::<SkipAuth>();
+//! let policy = Limited::default().and::<_, (), ()>(keep_skip_auth);
+//! let redirects = FollowRedirectLayer::with_policy(policy);
+//! # let _ = redirects;
+//! ```

@@ -15,13 +15,22 @@
 //! drop a session during a refresh and load the same user again from storage: the stored refresh token may be
 //! in use. Wait for [`Session::idle`](crate::Session::idle) first.
 //!
+//! # Servers that share a session
+//!
+//! A server that rejects every token causes refreshes, and calls to the session's other servers wait for
+//! them, each for at most the [`rejection_wait`](crate::SessionBuilder::rejection_wait). Use a separate
+//! session for each server that isn't trusted equally.
+//!
 //! # A held 401 holds its connection
 //!
 //! A request that waits after a 401 keeps that response, with its body unread, as it is returned if no newer
 //! token can be obtained. Over HTTP/1 it holds a connection for that time; over HTTP/2 it holds a part of the
-//! connection's flow-control window. Many large 401s at once can exhaust the pool or the window. Therefore:
+//! connection's flow-control window. Many large 401s at once exhaust the pool or the window, and a refresh
+//! over the same connections stands still until their wait timeouts expire. Therefore:
 //!
-//! - Send refreshes through a client with its own connections. Otherwise they wait behind the held responses.
+//! - Send refreshes through a client with its own connections.
+//! - Or add an inner layer that reads the bodies of 401s, up to a small limit. The example of
+//!   [`RejectionRule`](crate::rejection::RejectionRule) has such a layer.
 //! - Set a short [`wait_timeout`](crate::SessionBuilder::wait_timeout) if responses to rejected requests are
 //!   large.
 //!
@@ -43,7 +52,8 @@
 //!
 //! A status 16 in the trailers, after the first message, comes too late for a retry.
 //! `grpc::TrailerRejectionLayer` marks the token, so that the next call gets a new one. A call that has sent
-//! more than 64 KiB before its rejection isn't retried, unless the limit is raised.
+//! more than 64 KiB before its rejection, such as an OTLP batch, isn't retried unless `with_buffer_limit`
+//! raises that limit.
 //!
 //! # Redirects
 //!
@@ -55,8 +65,8 @@
 //! Timers and tasks need tokio. Other runtimes need their own [`Clock`](crate::rt::Clock) and
 //! [`Spawner`](crate::rt::Spawner).
 //!
-//! Save, revoke and event hooks must not block their thread: a blocked thread delays the waiters on it beyond
-//! their timeouts.
+//! Refreshers and save, revoke and event hooks must not block their thread: the waiters on it are delayed
+//! beyond their timeouts.
 //!
 //! # Idle sessions
 //!
@@ -68,7 +78,7 @@
 //! # Shutdown
 //!
 //! After [`Session::shutdown`](crate::Session::shutdown) no refresh begins, so a request that needs one
-//! fails. Make the last requests first.
+//! fails with [`is_shut_down`](crate::Error::is_shut_down). Send clean-up requests first, then shut down.
 //!
 //! # Proxies
 //!
@@ -77,7 +87,8 @@
 //!
 //! A token for a forward proxy (`Proxy-Authorization`, status 407) is checked against the request's URI, not
 //! against the proxy's. For `http` requests through a proxy, this needs
-//! [`dangerous_allow_cleartext`](crate::AuthLayer::dangerous_allow_cleartext).
+//! [`dangerous_allow_cleartext`](crate::AuthLayer::dangerous_allow_cleartext); set it only for a client that
+//! sends everything to the proxy. For `https` requests the connector sends the proxy's token, not this layer.
 //!
 //! # `panic = "abort"`
 //!

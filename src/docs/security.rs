@@ -16,15 +16,26 @@
 //! # Other servers
 //!
 //! With [`restrict_to_origin`](crate::AuthLayer::restrict_to_origin), a request to any other origin passes
-//! through untouched. The origin is that of the request's URI, and is checked before *each* attempt. A `Host`
-//! header isn't checked: a gateway that passes on its callers' `Host` headers should remove them.
+//! through untouched. The origin is that of the request's URI, and is checked before *each* attempt.
 //!
-//! If the *inner* service follows redirects, the layer doesn't see them; see [layer
-//! order](super::layer_order#redirects).
+//! If redirects are followed *inside* this layer, only the first hop is checked. tower-http's `FollowRedirect`
+//! strips `Authorization` when a redirect leaves the origin, but not a header set by
+//! [`header_name`](crate::AuthLayer::header_name). This is the safe order for a client that also calls foreign
+//! servers. If they are followed *outside*, each hop to an allowed origin gets the token: without restricted
+//! origins the API can send it anywhere, and a foreign server can redirect a request to the API, which adds
+//! it. See [layer order](super::layer_order#redirects).
 //!
 //! The challenges of a 401 are passed to the refresher ([`challenges`](crate::RefreshContext::challenges)).
 //! They come from any server that responded with a 401: a refresher that follows them must check where it
 //! sends tokens.
+//!
+//! # Gateways
+//!
+//! A gateway passes on requests with their senders' headers. Set
+//! [`override_existing`](crate::AuthLayer::override_existing): otherwise a request that brings its own
+//! `Authorization` header goes upstream with it, unchecked. Remove the sender's `Host` header, too. It isn't
+//! checked, and a server or CDN with several names routes by it: the token would reach another site than that
+//! of the URI.
 //!
 //! # Token endpoints
 //!

@@ -8,6 +8,10 @@ use crate::token::TokenId;
 ///
 /// For requests made by the refresher, public resources and pre-signed URLs.
 ///
+/// If an outer layer follows redirects, it is lost when a redirect leaves the origin, unless the redirect
+/// policy has `FilterCredentials::new().allow_extension::<SkipAuth>()`; see
+/// [layer order](crate::docs::layer_order#redirects).
+///
 /// # Examples
 ///
 /// ```

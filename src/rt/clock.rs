@@ -60,6 +60,12 @@ pub trait Clock: Send + Sync + 'static {
     /// Reads both clocks. Called for every request: must be fast and must not block.
     fn now(&self) -> Timestamp;
 
+    /// Reads both clocks, the monotonic one precisely: it measures how long a refresh takes. Not called while
+    /// the token is fresh. Default: [`now`](Self::now).
+    fn precise_now(&self) -> Timestamp {
+        self.now()
+    }
+
     /// Creates a timer that completes after `duration`.
     ///
     /// # Errors
@@ -70,8 +76,8 @@ pub trait Clock: Send + Sync + 'static {
 
 /// The default: system clocks and tokio timers.
 ///
-/// On Linux it reads the coarse clocks, which have a resolution of a few milliseconds and cost a tenth as
-/// much.
+/// On Linux [`now`](Clock::now) reads the coarse clocks, which have a resolution of a few milliseconds and
+/// cost a tenth as much.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -103,6 +109,11 @@ impl Timestamp {
         wall.max(monotonic)
     }
 
+    /// How long what began at `earlier` has taken, by the monotonic clock: only that is read precisely.
+    pub(crate) fn elapsed_since(self, earlier: Self) -> Duration {
+        duration(self.monotonic.saturating_sub(earlier.monotonic))
+    }
+
     /// `earlier` with its wall time derived from the monotonic clock, if the wall clock has been set back
     /// past it.
     pub(crate) fn anchor(self, earlier: Self) -> Self {
@@ -122,22 +133,25 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         use std::sync::LazyLock;
 
-        use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
+        use rustix::time::{ClockId, clock_getres, clock_gettime};
 
         /// How far the coarse clock may lag. It is added, as a slow clock would send a token that has
         /// expired.
         static LAG: LazyLock<Nanos> = LazyLock::new(|| nanos_of(clock_getres(ClockId::RealtimeCoarse)));
 
-        #[inline]
-        fn nanos_of(time: Timespec) -> Nanos {
-            // 64 bits of nanoseconds last until the year 2262.
-            (time.tv_sec as Nanos).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as Nanos)
-        }
-
         Timestamp {
             wall: nanos_of(clock_gettime(ClockId::RealtimeCoarse)).wrapping_add(*LAG),
             monotonic: nanos_of(clock_gettime(ClockId::MonotonicCoarse)),
         }
+    }
+
+    /// The wall clock stays the coarse one. It can lag by more than [`now`](Clock::now) adds, so a precise
+    /// time could be later than that of the next `now`, which would look like a clock that was set back.
+    #[cfg(target_os = "linux")]
+    fn precise_now(&self) -> Timestamp {
+        use rustix::time::{ClockId, clock_gettime};
+
+        Timestamp { monotonic: nanos_of(clock_gettime(ClockId::Monotonic)), ..self.now() }
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -152,6 +166,13 @@ impl Clock for SystemClock {
     fn sleep(&self, duration: Duration) -> Result<Sleep, NoTimer> {
         tokio_sleep(duration)
     }
+}
+
+#[cfg(target_os = "linux")]
+#[inline]
+fn nanos_of(time: rustix::time::Timespec) -> Nanos {
+    // 64 bits of nanoseconds last until the year 2262.
+    (time.tv_sec as Nanos).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as Nanos)
 }
 
 /// A timer of the current tokio runtime.

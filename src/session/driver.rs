@@ -125,7 +125,7 @@ impl Shared {
     /// The time. The clock is the user's: if it panics, its last reading counts, as flights and saves must be
     /// able to end.
     pub(super) fn now(&self) -> Timestamp {
-        let now = std::panic::catch_unwind(AssertUnwindSafe(|| self.clock.now()));
+        let now = std::panic::catch_unwind(AssertUnwindSafe(|| self.clock.precise_now()));
         now.unwrap_or_else(|panic| {
             hooks::drop_panic(panic);
             self.lock().now

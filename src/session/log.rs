@@ -12,13 +12,12 @@ use crate::{
 
 const TARGET: &str = "tower_reauth";
 
-/// Logs an event: steps as `trace`, changes of state as `debug`, sign-ins and sign-outs as `info`, what an
-/// operator must see as `warn`.
+/// Logs an event: steps as `trace`, changes of state as `debug`, sign-ins, sign-outs and recoveries as `info`,
+/// what an operator must see as `warn`.
 pub(super) fn log(event: &Event, session: Option<&str>, now: SystemTime) {
     let until =
         |next: Option<SystemTime>| next.map(|next| debug(next.duration_since(now).unwrap_or_default()));
     let generation = event.generation;
-    let session = session.unwrap_or_default();
     match &event.kind {
         EventKind::RefreshStarted { reason } => {
             debug!(target: TARGET, session, generation, refresh.reason = ?reason, "token refresh started");
@@ -29,7 +28,10 @@ pub(super) fn log(event: &Event, session: Option<&str>, now: SystemTime) {
         EventKind::RefreshRepeated => {
             warn!(target: TARGET, session, generation, "no response to token refresh, repeating it");
         }
-        EventKind::Refreshed { elapsed, waiters } => {
+        EventKind::Refreshed { elapsed, waiters, recovered: true } => {
+            info!(target: TARGET, session, generation, refresh.elapsed = ?elapsed, waiters, "token refreshed");
+        }
+        EventKind::Refreshed { elapsed, waiters, .. } => {
             debug!(target: TARGET, session, generation, refresh.elapsed = ?elapsed, waiters, "token refreshed");
         }
         EventKind::RefreshIneffective { reason, retry_at } => {
@@ -50,7 +52,10 @@ pub(super) fn log(event: &Event, session: Option<&str>, now: SystemTime) {
             debug!(target: TARGET, session, generation, "token refresh result discarded");
         }
         EventKind::TokenRejected => debug!(target: TARGET, session, generation, "access token rejected"),
-        EventKind::TokenSaved => debug!(target: TARGET, session, generation, "token saved"),
+        EventKind::TokenSaved { recovered: true } => {
+            info!(target: TARGET, session, generation, "token saved");
+        }
+        EventKind::TokenSaved { .. } => debug!(target: TARGET, session, generation, "token saved"),
         // Not a hook's own error either.
         EventKind::TokenRevokeFailed { .. } => {
             warn!(target: TARGET, session, generation, "failed to revoke token");
@@ -58,7 +63,7 @@ pub(super) fn log(event: &Event, session: Option<&str>, now: SystemTime) {
         EventKind::TokenSaveFailed { .. } => {
             warn!(target: TARGET, session, generation, "failed to save token, will retry");
         }
-        EventKind::TokenSet => debug!(target: TARGET, session, generation, "token set"),
+        EventKind::TokenSet => info!(target: TARGET, session, generation, "token set"),
         EventKind::SignedIn => info!(target: TARGET, session, generation, "signed in"),
         EventKind::SignedOut => info!(target: TARGET, session, generation, "signed out"),
     }

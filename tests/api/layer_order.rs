@@ -8,24 +8,31 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    Request, Response, StatusCode,
-    header::{AUTHORIZATION, LOCATION},
+    HeaderName, Request, Response, StatusCode,
+    header::{AUTHORIZATION, LOCATION, PROXY_AUTHORIZATION},
 };
 use http_body_util::Full;
+use tokio::{sync::watch, task::JoinHandle};
 use tower::{
     Layer, ServiceBuilder, ServiceExt,
     retry::{Policy, RetryLayer},
     service_fn,
     util::BoxCloneSyncService,
 };
-use tower_http::follow_redirect::{FollowRedirectLayer, RequestUri};
+use tower_http::follow_redirect::{
+    FollowRedirectLayer, RequestUri,
+    policy::{FilterCredentials, Limited, PolicyExt},
+};
 use tower_reauth::{
-    AuthLayer, Error, RefreshError, Session,
+    AuthLayer, Error, RefreshError, Session, SkipAuth,
     refresh::AnyRefresher,
     rejection::{RejectionRule, ResponseHead, StatusUnauthorized, Verdict, rejection_fn},
 };
 
 use crate::support::{BoxError, endpoint, expired, run_pending_tasks, token};
+
+/// A header that redirects don't strip.
+const TOKEN: HeaderName = HeaderName::from_static("x-token");
 
 type Body = Full<Bytes>;
 type Seen = Arc<Mutex<Vec<(String, bool)>>>;
@@ -37,7 +44,7 @@ fn hosts(status_of_b: StatusCode) -> (Server, Seen) {
     let record = Arc::clone(&seen);
     let server = service_fn(move |request: Request<Body>| {
         let host = request.uri().host().unwrap().to_owned();
-        let has_token = request.headers().contains_key(AUTHORIZATION);
+        let has_token = [AUTHORIZATION, TOKEN].iter().any(|name| request.headers().contains_key(name));
         record.lock().unwrap().push((host.clone(), has_token));
         async move {
             let mut response = Response::new(Body::default());
@@ -110,6 +117,135 @@ async fn p15_c89_a_rule_can_accept_another_hosts_401() {
     run_pending_tasks().await;
     assert_eq!(endpoint.call_count(), 0);
     assert!(session.status().is_fresh());
+}
+
+#[tokio::test]
+async fn d63_inside_a_redirect_layer_skip_auth_is_lost_across_origins_unless_its_policy_keeps_it() {
+    async fn skipped<P>(redirects: FollowRedirectLayer<P>) -> Vec<(String, bool)>
+    where
+        P: tower_http::follow_redirect::policy::Policy<Body, BoxError> + Clone,
+    {
+        let (server, log) = hosts(StatusCode::OK);
+        let auth = auth().restrict_to_origin("https://b.example".parse().unwrap());
+        let client = ServiceBuilder::new().layer(redirects).layer(auth).service(server);
+        let mut request = request();
+        request.extensions_mut().insert(SkipAuth);
+        client.oneshot(request).await.unwrap();
+        seen(&log)
+    }
+
+    assert_eq!(skipped(FollowRedirectLayer::new()).await, hosts_called(false, true));
+    let keeps_skip_auth = FilterCredentials::new().allow_extension::<SkipAuth>();
+    let policy = Limited::default().and::<_, Body, BoxError>(keeps_skip_auth);
+    assert_eq!(skipped(FollowRedirectLayer::with_policy(policy)).await, hosts_called(false, false));
+}
+
+/// Host a is the foreign server, host b the API.
+#[tokio::test]
+async fn d64_a_foreign_servers_redirect_gets_a_token_only_inside_the_redirect_layer() {
+    let auth = || auth().restrict_to_origin("https://b.example".parse().unwrap());
+    let (server, log) = hosts(StatusCode::OK);
+    let client = ServiceBuilder::new().layer(FollowRedirectLayer::new()).layer(auth()).service(server);
+    client.oneshot(request()).await.unwrap();
+    assert_eq!(seen(&log), hosts_called(false, true));
+
+    let (server, log) = hosts(StatusCode::OK);
+    let client = ServiceBuilder::new().layer(auth()).layer(FollowRedirectLayer::new()).service(server);
+    client.oneshot(request()).await.unwrap();
+    assert_eq!(seen(&log), hosts_called(false, false));
+}
+
+/// Host a is the API.
+#[tokio::test]
+async fn d64_a_token_in_another_header_follows_redirects_unless_it_is_inside_and_restricted() {
+    let auth = || auth().header_name(TOKEN).restrict_to_origin("https://a.example".parse().unwrap());
+    let (server, log) = hosts(StatusCode::OK);
+    let client = ServiceBuilder::new().layer(auth()).layer(FollowRedirectLayer::new()).service(server);
+    client.oneshot(request()).await.unwrap();
+    assert_eq!(seen(&log), hosts_called(true, true));
+
+    let (server, log) = hosts(StatusCode::OK);
+    let client = ServiceBuilder::new().layer(FollowRedirectLayer::new()).layer(auth()).service(server);
+    client.oneshot(request()).await.unwrap();
+    assert_eq!(seen(&log), hosts_called(true, false));
+}
+
+/// The proxy's token is in the request itself only for `http`; for `https` it is in the connector's `CONNECT`.
+#[tokio::test]
+async fn d80_a_forward_proxys_token_is_judged_by_the_requests_uri() {
+    let layer = || auth().header_name(PROXY_AUTHORIZATION);
+    let request = || Request::get("http://b.example/").body(Body::default()).unwrap();
+    let (server, log) = hosts(StatusCode::OK);
+    let error = layer().layer(server.clone()).oneshot(request()).await.unwrap_err();
+    assert!(Error::find(&*error).unwrap().is_cleartext());
+    assert_eq!(seen(&log), []);
+    layer().dangerous_allow_cleartext(true).layer(server).oneshot(request()).await.unwrap();
+    assert_eq!(seen(&log).len(), 1);
+}
+
+/// 20 callers wait for a token. Then the server gets 2 requests at a time, and responds once `open`.
+fn spawn_callers<S>(client: &S) -> Vec<JoinHandle<Result<StatusCode, BoxError>>>
+where
+    S: tower::Service<Request<Body>, Response = Response<Body>, Error = BoxError> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let call = |_| {
+        let client = client.clone();
+        let request = Request::get("https://b.example/").body(Body::default()).unwrap();
+        tokio::spawn(async move { Ok(client.oneshot(request).await?.status()) })
+    };
+    (0..20).map(call).collect()
+}
+
+async fn succeeded(callers: Vec<JoinHandle<Result<StatusCode, BoxError>>>) -> usize {
+    let mut succeeded = 0;
+    for caller in callers {
+        succeeded += usize::from(caller.await.unwrap().is_ok());
+    }
+    succeeded
+}
+
+#[tokio::test(start_paused = true)]
+async fn d66_load_shed_outside_lets_all_waiters_succeed_while_inside_it_sheds_them() {
+    for (outside, max_waiters, expected) in [(true, 20, 20), (true, 5, 5), (false, 20, 2)] {
+        let (open, gate) = watch::channel(false);
+        let server = service_fn(move |_: Request<Body>| {
+            let mut gate = gate.clone();
+            async move {
+                gate.wait_for(|open| *open).await?;
+                Ok::<_, BoxError>(Response::new(Body::default()))
+            }
+        });
+        let (refresher, mut endpoint) = endpoint();
+        let auth = AuthLayer::from_session(expired(refresher).max_waiters(max_waiters).build());
+        let limited = ServiceBuilder::new().concurrency_limit(2).service(server);
+        let callers = if outside {
+            spawn_callers(&ServiceBuilder::new().load_shed().layer(auth).service(limited))
+        } else {
+            spawn_callers(&ServiceBuilder::new().layer(auth).load_shed().service(limited))
+        };
+        let call = endpoint.next_call().await;
+        run_pending_tasks().await;
+        call.succeed("A2 R2 600");
+        run_pending_tasks().await;
+        open.send(true).unwrap();
+        assert_eq!(succeeded(callers).await, expected, "outside: {outside}");
+    }
+}
+
+/// As tonic's `Endpoint::timeout`, which is a layer inside the channel.
+#[tokio::test(start_paused = true)]
+async fn d41_an_inner_timeout_bounds_an_attempt_but_not_the_wait() {
+    let (refresher, mut endpoint) = endpoint();
+    let (server, _) = hosts(StatusCode::OK);
+    let layer = AuthLayer::from_session(expired(refresher).build());
+    let client = ServiceBuilder::new().layer(layer).timeout(Duration::from_millis(300)).service(server);
+    let request = Request::get("https://b.example/").body(Body::default()).unwrap();
+    let response = tokio::spawn(client.oneshot(request));
+    let call = endpoint.next_call().await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    call.succeed("A2 R2 600");
+    assert_eq!(response.await.unwrap().unwrap().status(), StatusCode::OK);
 }
 
 /// Retries while the error is retryable, up to `left` times.

@@ -5,6 +5,7 @@
     reason = "tests fail by panics, and use tokio's tasks and timers"
 )]
 
+mod advice;
 mod backoff;
 mod buffered;
 mod builder;

@@ -608,7 +608,7 @@ pub(crate) fn event(event: &EventKind) -> Option<String> {
         EventKind::RefreshFailed { error, .. } => format!("refresh_failed {}", kind(error)),
         EventKind::GrantEnded { .. } => "grant_ended".into(),
         EventKind::RefreshDiscarded => "refresh_discarded".into(),
-        EventKind::TokenSaved => "token_saved".into(),
+        EventKind::TokenSaved { .. } => "token_saved".into(),
         EventKind::TokenSaveFailed { .. } => "token_save_failed".into(),
         EventKind::TokenSet => "token_set".into(),
         EventKind::SignedIn => "signed_in".into(),

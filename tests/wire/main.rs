@@ -8,6 +8,7 @@
 mod early_rejections;
 #[path = "../support/fake_backend.rs"]
 mod fake_backend;
+mod held;
 mod http;
 #[cfg(all(feature = "https-ring", feature = "oauth2"))]
 mod https;

@@ -95,6 +95,11 @@ impl Grant {
         RefreshContext::new(token, self.refresh_token.clone(), reason, challenges, self.backoff.failures)
     }
 
+    /// Whether a token from a refresh would end a row of failures, or be the first.
+    pub(super) fn is_recovering(&self) -> bool {
+        !matches!(self.last, LastRefresh::Good) || self.held.is_none()
+    }
+
     /// Whether new requests skip the wait after a rejection: another refresh is unlikely to help soon.
     pub(super) fn is_unlikely_to_recover(&self) -> bool {
         match self.last {

@@ -61,6 +61,7 @@ impl Turn<'_> {
         }
         // Only the refresh token that this response replaces had been refused.
         self.forget_end();
+        let recovered = self.machine.grant.as_ref().is_some_and(Grant::is_recovering);
         self.set_last(LastRefresh::Good);
         let token = flight.with_refresh_token(token);
         let Some(grant) = &mut self.machine.grant else { return FlightResult::Discarded };
@@ -83,7 +84,7 @@ impl Turn<'_> {
         } else {
             self.renew(arrival.held);
         }
-        self.emit_refreshed(flight);
+        self.emit_refreshed(flight, recovered);
         FlightResult::Refreshed
     }
 
@@ -126,7 +127,7 @@ impl Turn<'_> {
             self.emit(EventKind::RefreshIneffective { reason, retry_at });
         }
         if is_new && !keeps_current {
-            self.emit_refreshed(flight);
+            self.emit_refreshed(flight, false);
         }
         let is_rejected = self.machine.grant.as_ref().is_some_and(Grant::is_rejected);
         if is_unchanged && is_rejected { FlightResult::Unchanged } else { FlightResult::Refreshed }
@@ -243,8 +244,8 @@ impl Turn<'_> {
         self.changed();
     }
 
-    fn emit_refreshed(&mut self, flight: &FlightInfo) {
-        let elapsed = rt::duration(self.now.since(flight.started));
-        self.emit(EventKind::Refreshed { elapsed, waiters: self.waiters });
+    fn emit_refreshed(&mut self, flight: &FlightInfo, recovered: bool) {
+        let elapsed = self.now.elapsed_since(flight.started);
+        self.emit(EventKind::Refreshed { elapsed, waiters: self.waiters, recovered });
     }
 }

@@ -56,6 +56,11 @@ impl Saves {
         self.is_unsaved
     }
 
+    /// The last save failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
     pub(super) fn running(&self) -> Option<&RunningSave> {
         self.running.as_deref()
     }

@@ -81,6 +81,7 @@ impl Turn<'_> {
     ) -> Option<FlightSave> {
         let random = self.machine.random();
         let failed_at = result.is_err().then_some(ended_at);
+        let recovered = self.machine.saves.has_failed();
         let Some(save) = self.machine.saves.end(id, failed_at, &self.machine.rules.delays, random) else {
             // It had been given up, and may have written after a later one.
             self.effects.drop_later(result.err());
@@ -89,7 +90,7 @@ impl Turn<'_> {
         };
         self.effects.publish = true;
         let kind = match result {
-            Ok(()) => EventKind::TokenSaved,
+            Ok(()) => EventKind::TokenSaved { recovered },
             Err(error) => EventKind::TokenSaveFailed { error },
         };
         self.effects.events.push(Event { generation: save.generation, kind });

@@ -6,7 +6,7 @@ use crate::{
     challenge::Challenges,
     error::{Error, ErrorKind},
     event::{Event, EventKind},
-    rt::{self, Timestamp},
+    rt::Timestamp,
     token::{Epoch, Token, TokenId},
 };
 
@@ -112,7 +112,7 @@ impl Turn<'_> {
     }
 
     pub(super) fn emit_failure(&mut self, flight: &FlightInfo, error: &Error) {
-        let elapsed = rt::duration(self.now.since(flight.started));
+        let elapsed = self.now.elapsed_since(flight.started);
         self.emit(EventKind::RefreshFailed { error: error.clone(), elapsed, waiters: self.waiters });
     }
 
