@@ -258,7 +258,7 @@ impl fmt::Display for Error {
             }
             ErrorKind::TaskDropped => "the refresh task was dropped before it finished",
             ErrorKind::Panicked => "the refresher panicked",
-            ErrorKind::Misconfigured => "the token endpoint refused this client: check its configuration",
+            ErrorKind::Misconfigured => "the token refresh is misconfigured",
             ErrorKind::GrantEnded => "the grant is no longer valid: sign in again",
             ErrorKind::Backoff => "refreshed tokens keep being rejected: waiting before the next refresh",
             ErrorKind::Timeout => "timed out waiting for the token refresh",
@@ -269,7 +269,7 @@ impl fmt::Display for Error {
             ErrorKind::SignedOut => "not signed in, or signed out in the meantime",
             ErrorKind::ShutDown => "the session was shut down",
             ErrorKind::Reentrant => {
-                "the refresher would wait for its own session: mark its requests with SkipAuth, or send them around the layer"
+                "a refresher or hook waited for its own session: mark its requests with SkipAuth, or send them around the layer"
             }
             ErrorKind::SameToken => "the refresh returned the rejected token again",
             ErrorKind::Cleartext => {

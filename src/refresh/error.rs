@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
-use crate::error::{BoxError, find_source};
+use crate::error::{BoxError, Error, find_source};
 use crate::token::{InvalidToken, Secret};
 
 /// A failed refresh.
@@ -19,6 +19,8 @@ use crate::token::{InvalidToken, Secret};
 ///
 /// Wrapping a `RefreshError` keeps its [`retry_after`](Self::retry_after). The wrapped error becomes the
 /// source of every waiter's error, so it must not contain a token.
+///
+/// A refresher that failed because it waited for its own session is misconfigured, however it reports that.
 #[derive(Clone)]
 pub struct RefreshError {
     kind: FailureKind,
@@ -80,12 +82,21 @@ impl RefreshError {
         let inner = error.downcast_ref::<Self>();
         let successor = inner.and_then(|inner| inner.successor.clone());
         let is_known = successor.is_some() && kind == FailureKind::OutcomeUnknown;
-        let kind = if is_known { FailureKind::Transient } else { kind };
+        let needs_itself = needs_itself(&*error);
+        let kind = match kind {
+            _ if needs_itself => FailureKind::Misconfigured,
+            _ if is_known => FailureKind::Transient,
+            kind => kind,
+        };
+        let log_message = match needs_itself {
+            true => Some(NEEDS_ITSELF.into()),
+            false => inner.and_then(|inner| inner.log_message.clone()),
+        };
         Self {
             kind,
             retry_after: inner.and_then(|inner| inner.retry_after),
             successor,
-            log_message: inner.and_then(|inner| inner.log_message.clone()),
+            log_message,
             source: Some(error.into()),
         }
     }
@@ -194,6 +205,7 @@ impl fmt::Debug for RefreshError {
 impl fmt::Display for RefreshError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
+            _ if self.source.as_deref().is_some_and(|source| needs_itself(source)) => NEEDS_ITSELF,
             FailureKind::Transient => "temporary refresh failure",
             FailureKind::Unexplained => "the refresh failed in a way that can't be interpreted",
             FailureKind::OutcomeUnknown => "no response to the refresh",
@@ -208,3 +220,11 @@ impl StdError for RefreshError {
         self.source.as_deref().map(|source| source as _)
     }
 }
+
+/// Whether the refresher waited for its own session. If so, a repeat won't help.
+fn needs_itself(error: &(dyn StdError + 'static)) -> bool {
+    Error::find(error).is_some_and(Error::is_reentrant)
+}
+
+const NEEDS_ITSELF: &str = "the refresher waited for its own session: mark its requests with SkipAuth, or send \
+                            them around the layer";

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tower_reauth::{RefreshError, Session, Token, refresh_fn};
+use tower_reauth::{RefreshError, Session, Token, refresh_fn, rt::Clock as _};
 
 use crate::support::{
     Endpoint, clock, endpoint, expired, run_pending_tasks, spawn_refresh, spawn_token, token,
@@ -195,4 +195,37 @@ async fn p05_setting_tokens_that_are_rejected_does_not_end_the_backoff() {
         demand(&session, &mut endpoint, &mut calls).await;
     }
     assert!(calls <= 2, "{calls} failed refreshes within 0 s");
+}
+
+/// Clients that were told the same time don't come back in step.
+#[tokio::test(start_paused = true)]
+async fn d23_a_retry_after_is_spread_over_the_following_tenth_of_it() {
+    let returns = async |jitter: bool| {
+        let mut returns = Vec::new();
+        for seed in 0..20 {
+            let clock = clock();
+            let (refresher, mut endpoint) = endpoint();
+            let session =
+                expired(refresher).clock(clock.clone()).jitter(jitter).random_seed(seed).build();
+            let waiting = spawn_token(&session);
+            endpoint.next_call().await.fail(too_many_requests());
+            let error = waiting.await.unwrap().unwrap_err();
+            let wait = error.retry_at().unwrap().duration_since(clock.now().wall()).unwrap();
+            // It is permitted from then on, and no earlier.
+            clock.step(wait - Duration::from_millis(1));
+            session.token().await.unwrap_err();
+            assert_eq!(endpoint.call_count(), 1);
+            clock.step(Duration::from_millis(1));
+            let _waiting = spawn_token(&session);
+            let _second = endpoint.next_call().await;
+            returns.push(wait.as_secs_f64());
+        }
+        returns.sort_by(f64::total_cmp);
+        returns
+    };
+    let spread = returns(true).await;
+    assert!(spread[0] >= 600.0 && spread[19] <= 660.0, "{spread:?}");
+    assert!(spread[0] < 615.0 && spread[19] > 645.0, "{spread:?}");
+    assert!(spread.windows(2).all(|pair| pair[0] < pair[1]), "{spread:?}");
+    assert_eq!(returns(false).await, [600.0; 20]);
 }

@@ -62,3 +62,16 @@ async fn a_refresher_can_be_tested_alone() {
     let cx = RefreshContext::builder().token(token("A1 R1 600")).reason(RefreshReason::Stale).build();
     assert_eq!(refresher.refresh(cx).await.unwrap().access_token(), "R1");
 }
+
+#[tokio::test(start_paused = true)]
+async fn d18_without_a_stored_token_the_session_says_at_once_that_a_sign_in_is_needed() {
+    let (refresher, endpoint) = endpoint();
+    let session = Session::builder(refresher).token_or_signed_out(None).build();
+    assert!(session.status().needs_sign_in());
+    assert!(session.token().await.unwrap_err().is_signed_out());
+    assert_eq!(endpoint.call_count(), 0);
+    let (refresher, _endpoint) = crate::support::endpoint();
+    let session = Session::builder(refresher).token_or_signed_out(Some(token("A1 R1 600"))).build();
+    assert!(!session.status().needs_sign_in());
+    assert_eq!(session.token().await.unwrap().secret(), "A1");
+}

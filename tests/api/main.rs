@@ -18,6 +18,7 @@ mod hooks;
 mod injection;
 mod layer_order;
 mod layout;
+mod min_lifetime;
 mod one_flight;
 mod origins;
 mod panics;

@@ -349,3 +349,70 @@ async fn p09_a_clock_that_panics_as_a_revocation_ends_leaves_the_session_idle() 
     let idle = tokio::time::timeout(Duration::from_secs(1000), session.idle()).await;
     assert!(idle.is_ok(), "{:?}", session.status());
 }
+
+/// A clock that panics while it is switched on.
+#[derive(Clone)]
+struct Panicking(TestClock, Arc<AtomicBool>);
+
+impl Clock for Panicking {
+    fn now(&self) -> Timestamp {
+        assert!(!self.1.load(Ordering::SeqCst), "in the clock");
+        self.0.now()
+    }
+
+    fn sleep(&self, duration: Duration) -> Result<Sleep, NoTimer> {
+        self.0.sleep(duration)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn d04_a_flight_lands_though_the_clock_panics() {
+    let (refresher, mut endpoint) = endpoint();
+    let panics = Arc::<AtomicBool>::default();
+    let clock = Panicking(clock(), Arc::clone(&panics));
+    let session = expired(refresher).clock(clock).build();
+    let waiting = spawn_token(&session);
+    let call = endpoint.next_call().await;
+    panics.store(true, Ordering::SeqCst);
+    call.succeed("A2 R2 600");
+    assert_eq!(waiting.await.unwrap().unwrap().secret(), "A2");
+    panics.store(false, Ordering::SeqCst);
+    assert!(!session.status().is_refreshing());
+}
+
+/// The first event of a flight comes between its start and its task.
+#[tokio::test(start_paused = true)]
+async fn d04_a_flight_survives_a_listener_that_panics_at_its_start() {
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher).on_event(|_| panic!("in the listener")).build();
+    let waiting = spawn_token(&session);
+    endpoint.next_call().await.succeed("A2 R2 600");
+    assert_eq!(waiting.await.unwrap().unwrap().secret(), "A2");
+}
+
+/// What a flight's end causes, besides waking its waiters.
+#[tokio::test(start_paused = true)]
+async fn d07_effects_are_carried_out_though_a_waker_panics() {
+    struct Panics;
+
+    impl std::task::Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("in a waker");
+        }
+    }
+
+    let (refresher, mut endpoint) = endpoint();
+    let saved = crate::support::RecordedTokens::default();
+    let session = expired(refresher).save_with(saved.hook()).build();
+    let mut waiting = Box::pin(session.token());
+    let waker = Arc::new(Panics).into();
+    assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let call = endpoint.next_call().await;
+    session.set_token(token("A9 - 0")).unwrap();
+    run_pending_tasks().await;
+    // The flight lands, which wakes the waiter; the set token is saved with the successor only after that.
+    call.succeed("A2 R2 600");
+    session.idle().await;
+    assert_eq!(saved.all(), ["A9 R1", "A9 R2"]);
+    assert!(!session.status().is_unsaved() && !session.status().is_refreshing());
+}

@@ -216,3 +216,48 @@ async fn p12_idle_inside_the_refresher_does_not_hang() {
     let result = session.token().await;
     assert!(start.elapsed() < Duration::from_secs(1), "{result:?} after {:?}", start.elapsed());
 }
+
+/// Whatever the refresher makes of the error: a repeat won't help.
+#[tokio::test(start_paused = true)]
+async fn d26_a_refresher_that_needs_itself_is_misconfigured_and_says_so() {
+    let own = Arc::<OnceLock<Session>>::default();
+    let inside = Arc::clone(&own);
+    let refresher = refresh_fn(move |_| {
+        let session = inside.get().unwrap().clone();
+        // As a transport's error looks that reached the refresher's own client.
+        async move { Err(RefreshError::transient(session.token().await.unwrap_err())) }
+    });
+    let session = expired(refresher).build();
+    let _ = own.set(session.clone());
+    let error = session.token().await.unwrap_err();
+    assert!(error.is_misconfigured() && !error.is_retryable(), "{error:?}");
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("its own session") && source.contains("SkipAuth"), "{source}");
+}
+
+/// A listener is called in the thread that causes the event, and may block it.
+#[tokio::test(start_paused = true)]
+async fn d06_a_demand_in_a_listener_is_an_error_at_once() {
+    let (refresher, mut endpoint) = endpoint();
+    let own = Arc::<OnceLock<Session>>::default();
+    let inside = Arc::clone(&own);
+    let results = Arc::<std::sync::Mutex<Vec<bool>>>::default();
+    let recorded = Arc::clone(&results);
+    let session = expired(refresher)
+        .on_event(move |_| {
+            let session = inside.get().unwrap();
+            for demand in [
+                futures::executor::block_on(session.refresh()),
+                futures::executor::block_on(session.token()),
+            ] {
+                recorded.lock().unwrap().push(demand.is_err_and(|error| error.is_reentrant()));
+            }
+        })
+        .build();
+    let _ = own.set(session.clone());
+    let waiting = crate::support::spawn_token(&session);
+    endpoint.next_call().await.fail(RefreshError::transient("503"));
+    waiting.await.unwrap().unwrap_err();
+    // Of the start, and of the failure.
+    assert_eq!(*results.lock().unwrap(), [true; 4]);
+}

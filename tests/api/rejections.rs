@@ -555,3 +555,18 @@ async fn p16_the_rejection_is_dropped_before_the_retry_waits_for_readiness() {
         );
     }
 }
+
+/// Their generations are equal.
+#[tokio::test(start_paused = true)]
+async fn d08_p04_a_token_of_another_session_marks_nothing() {
+    let (refresher, endpoint) = crate::support::endpoint();
+    let session = tower_reauth::Session::builder(refresher).token(crate::support::token("A1 R1 600")).build();
+    let (refresher, _other_endpoint) = crate::support::endpoint();
+    let other = tower_reauth::Session::builder(refresher).token(crate::support::token("B1 Q1 600")).build();
+    let foreign = other.token().await.unwrap();
+    session.mark_rejected(&foreign);
+    assert!(session.status().is_fresh());
+    assert!(session.token_after_rejection(&foreign).await.unwrap_err().is_signed_out());
+    assert!(session.status().is_fresh());
+    assert_eq!(endpoint.call_count(), 0);
+}

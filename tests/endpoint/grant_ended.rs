@@ -66,3 +66,19 @@ async fn c54_a_temporary_invalid_grant_ends_nothing_if_confirmed() {
     assert!(builder.build().token().await.unwrap_err().is_grant_ended());
     assert_eq!((*ends.lock().unwrap(), server.count()), (1, 2));
 }
+
+#[tokio::test(start_paused = true)]
+async fn d12_a_grant_is_not_confirmed_once_the_user_has_signed_out() {
+    let server = Server::in_memory([error(400, "invalid_grant").delayed()]);
+    let refresher = server.client().refresh_token_grant().confirm_grant_ended(Duration::from_secs(2));
+    let session = crate::support::expired(refresher).build();
+    let waiting = crate::support::spawn_token(&session);
+    crate::support::run_pending_tasks().await;
+    server.release();
+    crate::support::run_pending_tasks().await;
+    assert_eq!(server.count(), 1);
+    let _ = session.sign_out();
+    assert!(waiting.await.unwrap().unwrap_err().is_signed_out());
+    session.idle().await;
+    assert_eq!(server.count(), 1);
+}

@@ -1,0 +1,76 @@
+//! Tokens that last for a request or a job.
+
+use std::time::Duration;
+
+use tower::{Layer, ServiceExt, service_fn};
+use tower_reauth::{AuthLayer, MinLifetime, Session, TokenOptions};
+
+use crate::support::{BoxError, clock, endpoint, get, run_pending_tasks, token};
+
+/// Returns the header that it was sent with.
+async fn echo(request: http::Request<()>) -> Result<http::Response<String>, BoxError> {
+    let header = request.headers()[http::header::AUTHORIZATION].to_str()?.to_owned();
+    Ok(http::Response::new(header))
+}
+
+fn lasting(lifetime: Duration) -> http::Request<()> {
+    let mut request = get();
+    request.extensions_mut().insert(MinLifetime::new(lifetime));
+    request
+}
+
+#[tokio::test(start_paused = true)]
+async fn d83_a_request_waits_for_a_token_that_lasts_and_others_do_not() {
+    let (refresher, mut endpoint) = endpoint();
+    let session = Session::builder(refresher).token(token("A1 R1 600")).jitter(false).clock(clock()).build();
+    let client = AuthLayer::from_session(session.clone()).layer(service_fn(echo));
+    let call = |request| tokio::spawn(client.clone().oneshot(request));
+    assert_eq!(call(lasting(Duration::from_secs(500))).await.unwrap().unwrap().body(), "Bearer A1");
+    let job = call(lasting(Duration::from_secs(20 * 60)));
+    let refresh = endpoint.next_call().await;
+    assert_eq!(call(get()).await.unwrap().unwrap().body(), "Bearer A1");
+    refresh.succeed("A2 R2 3600");
+    assert_eq!(job.await.unwrap().unwrap().body(), "Bearer A2");
+    // Two callers that see the same short token cause one exchange.
+    assert_eq!(call(lasting(Duration::from_secs(20 * 60))).await.unwrap().unwrap().body(), "Bearer A2");
+    assert_eq!(endpoint.call_count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn d83_without_the_layer_a_token_that_lasts_has_options() {
+    let (refresher, mut endpoint) = endpoint();
+    let session = Session::builder(refresher).token(token("A1 R1 600")).jitter(false).clock(clock()).build();
+    let options = TokenOptions::new().min_lifetime(Duration::from_secs(20 * 60));
+    let waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.token_with(options.wait_timeout(Duration::from_secs(5))).await }
+    });
+    let call = endpoint.next_call().await;
+    // The wait ends with what there is; the refresh goes on.
+    assert_eq!(waiting.await.unwrap().unwrap().secret(), "A1");
+    call.succeed("A2 R2 3600");
+    run_pending_tasks().await;
+    assert_eq!(session.token_with(options).await.unwrap().secret(), "A2");
+    assert_eq!(endpoint.call_count(), 1);
+}
+
+/// A refresh can't do better, so one is enough.
+#[tokio::test(start_paused = true)]
+async fn d83_a_minimum_that_no_token_has_causes_no_storm() {
+    let (refresher, mut endpoint) = endpoint();
+    let clock = clock();
+    let session =
+        Session::builder(refresher).token(token("A1 R1 600")).jitter(false).clock(clock.clone()).build();
+    let options = TokenOptions::new().min_lifetime(Duration::MAX);
+    let waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.token_with(options).await }
+    });
+    endpoint.next_call().await.succeed("A2 R2 600");
+    assert_eq!(waiting.await.unwrap().unwrap().secret(), "A2");
+    for _ in 0..40 {
+        clock.step(Duration::from_secs(10));
+        assert_eq!(session.token_with(options).await.unwrap().secret(), "A2");
+    }
+    assert_eq!(endpoint.call_count(), 1);
+}
