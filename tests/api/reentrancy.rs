@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_reauth::{AuthLayer, Error, RefreshContext, RefreshError, Session, SkipAuth, refresh_fn};
 
@@ -246,11 +247,9 @@ async fn d06_a_demand_in_a_listener_is_an_error_at_once() {
     let session = expired(refresher)
         .on_event(move |_| {
             let session = inside.get().unwrap();
-            for demand in [
-                futures::executor::block_on(session.refresh()),
-                futures::executor::block_on(session.token()),
-            ] {
-                recorded.lock().unwrap().push(demand.is_err_and(|error| error.is_reentrant()));
+            for demand in [session.refresh().now_or_never(), session.token().now_or_never()] {
+                let is_reentrant = matches!(demand, Some(Err(error)) if error.is_reentrant());
+                recorded.lock().unwrap().push(is_reentrant);
             }
         })
         .build();
