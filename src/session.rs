@@ -91,8 +91,10 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// The refresh's error. Fails immediately during a backoff, if the grant has ended, if the session is
-    /// signed out or shut down, and if there is no runtime.
+    /// The refresh's error. Fails immediately if the grant has ended, if the session is signed out or shut down,
+    /// if there is no runtime, and during a backoff, unless
+    /// [`wait_through_backoff`](SessionBuilder::wait_through_backoff) is set; [`retry_at`](Error::retry_at) says
+    /// when the next refresh is allowed.
     ///
     /// # Cancel safety
     ///
@@ -149,7 +151,8 @@ impl Session {
     ///
     /// As [`token`](Self::token), even if the rejected token hasn't expired. A late caller gets the error of
     /// the refresh that followed the rejection; call [`token`](Self::token) to try again.
-    /// [`is_signed_out`](Error::is_signed_out) if the credential has changed;
+    /// [`is_signed_out`](Error::is_signed_out) if another user has signed in, or if the token is another
+    /// session's;
     /// [`is_same_token`](Error::is_same_token) if the refresh returned the same token.
     ///
     /// # Cancel safety
@@ -172,7 +175,8 @@ impl Session {
 
     /// Marks a token as rejected by a server.
     ///
-    /// Doesn't start a refresh; the next call does. No effect if the session already has another token.
+    /// Doesn't start a refresh; the next call does. No effect if the session already has another token, or if it
+    /// is another session's.
     pub fn mark_rejected(&self, rejected: &AccessToken) {
         self.shared.turn(|turn| turn.mark_rejected(rejected.id()));
     }
@@ -181,7 +185,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// The refresh's own error, even if the current token is still valid. Fails immediately during a backoff.
+    /// The refresh's own error, even if the current token is still valid. Fails immediately during a backoff,
+    /// even with [`wait_through_backoff`](SessionBuilder::wait_through_backoff).
     ///
     /// # Cancel safety
     ///
@@ -198,10 +203,14 @@ impl Session {
         self.shared.turn(|turn| turn.reset_backoff());
     }
 
-    /// Replaces the token with one obtained elsewhere for the same credential.
+    /// Replaces the token with one obtained elsewhere for the same user.
     ///
-    /// It is used immediately and isn't overwritten by a refresh in flight. If it has no refresh token, the
-    /// session keeps its own. Revives a session whose grant had ended. Not passed to the save hook.
+    /// It is used immediately, isn't overwritten by a refresh in flight, and is saved. Those who wait are served.
+    /// If it has no refresh token, the session keeps its own. Revives a session whose grant had ended.
+    ///
+    /// For another user, call [`sign_in`](Self::sign_in), which fails those who wait. The token belongs to
+    /// whoever is signed in when it is set: if another user may have signed in since it was fetched, check that
+    /// first.
     ///
     /// # Errors
     ///
@@ -210,11 +219,12 @@ impl Session {
         self.shared.turn(|turn| turn.set(token))
     }
 
-    /// Signs in with a new credential.
+    /// Signs in as another user.
     ///
-    /// Callers waiting for the old one fail with [`is_signed_out`](Error::is_signed_out) and never get the
-    /// new token; a token still returned for the old one goes to the revoke hook. The save hook isn't called:
-    /// store the token first, or a restart uses the old one.
+    /// Callers waiting for the old token fail with [`is_signed_out`](Error::is_signed_out) and never get the new
+    /// one; a token still returned for the old user goes to the revoke hook. The new token is saved.
+    ///
+    /// If the same user has signed in again, [`set_token`](Self::set_token) serves those who wait.
     pub fn sign_in(&self, token: Token) {
         self.shared.turn(|turn| turn.sign_in(token));
     }
@@ -222,8 +232,8 @@ impl Session {
     /// Signs out: calls fail until the next sign-in.
     ///
     /// Returns the session's tokens, so that they can be revoked. A token that a refresh in flight still
-    /// returns goes to the revoke hook. To erase a stored token as well, wait for [`idle`](Self::idle) first,
-    /// as a save may be in progress.
+    /// returns goes to the revoke hook. The save hook is called with `None`, to erase the stored token;
+    /// [`idle`](Self::idle) waits for that.
     pub fn sign_out(&self) -> RevocableTokens {
         self.shared.turn(|turn| turn.sign_out())
     }
@@ -257,13 +267,13 @@ impl Session {
     /// Waits for the refresh in flight and its save before the program exits.
     ///
     /// No further refresh starts. Callers can still join the one in flight, and a valid token is still
-    /// returned. An unsaved token is passed to the hook again.
+    /// returned. What is unsaved is passed to the hook again, without a delay.
     ///
     /// # Errors
     ///
     /// - [`is_shutdown_timeout`](Error::is_shutdown_timeout): timed out; the refresh continues.
-    /// - [`is_unsaved`](Error::is_unsaved): the token couldn't be saved.
-    /// - [`is_reentrant`](Error::is_reentrant): called from the refresher or a hook.
+    /// - [`is_unsaved`](Error::is_unsaved): the token, or the sign-out, couldn't be saved.
+    /// - [`is_reentrant`](Error::is_reentrant): called from the refresher, a hook or a listener.
     ///
     /// # Cancel safety
     ///
@@ -304,7 +314,7 @@ impl Session {
 
     /// Waits until no refresh, save or revocation is in progress, or they are past their timeouts.
     ///
-    /// Returns immediately when called from the refresher or a hook.
+    /// Returns immediately when called from the refresher, a hook or a listener.
     ///
     /// # Cancel safety
     ///

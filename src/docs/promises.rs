@@ -13,7 +13,8 @@
 //!
 //! **A refresh token is presented by one exchange at a time, and never again once its successor has
 //! arrived.** A response without a refresh token keeps the old one, and so does an empty or blank one. A new
-//! refresh token always replaces the old one, even if the access token beside it is unusable.
+//! refresh token always replaces the old one, even if the access token beside it is unusable. A refresh whose
+//! result is no longer wanted, such as after a sign-out, presents nothing.
 //!
 //! # p03
 //!
@@ -29,23 +30,27 @@
 //! # p05
 //!
 //! **No server and no token endpoint can cause a loop or a storm of requests.** A rejected request is retried
-//! once. A refresh is ineffective if it fails, or if its token has expired on arrival, is already stale,
-//! lives for at most half a second, is the same as before, or is rejected within its trial (10 % of its
-//! lifetime, at most 30 s). After an ineffective refresh the next one waits for the backoff, which grows from
-//! 1 s to 120 s, however many requests arrive.
+//! once. A refresh is ineffective if it fails, or if its token has expired on arrival, is already stale, has a
+//! lifetime of at most half a second, is the same as before, or is rejected within its trial (10 % of its
+//! lifetime, at most 30 s). The same token with a later expiry is a renewal, and good. After an ineffective
+//! refresh the next one waits for the backoff, which grows from 1 s to 120 s, however many requests arrive;
+//! to ten minutes after failures that a repeat is unlikely to cure.
 //!
 //! # p06
 //!
 //! **A stale token never makes a caller wait.** It is used, and refreshed in the background. If that refresh
-//! fails, in whatever way, the token stays in use until it expires.
+//! fails, in whatever way, the token stays in use until it expires. Only a caller that asks for a
+//! [`MinLifetime`](crate::MinLifetime) waits for a token that lasts longer.
 //!
 //! # p07
 //!
 //! **A transient failure is shared by all callers that waited for it.** They don't try one after another.
 //! Until the backoff ends, callers without a usable token fail at once with the same error. The end of a
 //! backoff only permits a try; the next call starts it, so an idle session never refreshes. `Retry-After` is
-//! honoured up to an hour. The backoff of a failed early refresh ends with the token that stayed in use,
-//! unless `Retry-After` is longer.
+//! honoured up to an hour, and up to 10 % is added, so that clients don't come back in step. The backoff of a
+//! failed early refresh ends with the token that stayed in use, unless `Retry-After` is longer. With
+//! [`wait_through_backoff`](crate::SessionBuilder::wait_through_backoff), callers wait for a backoff that ends
+//! within their timeouts.
 //!
 //! # p08
 //!
@@ -57,8 +62,8 @@
 //! # p09
 //!
 //! **A panic in the user's code, or a runtime that ends, is an error to the callers that waited, and nothing
-//! more.** This holds for a panic in a refresher, a hook or a clock, for a runtime that shuts down or
-//! isn't driven, and for a call outside a runtime. Each caller has its own timer. A refresh past its timeout
+//! more.** This holds for a panic in a refresher, a hook, a listener or a clock, for a runtime that shuts down
+//! or isn't driven, and for a call outside a runtime. Each caller has its own timer. A refresh past its timeout
 //! is abandoned by the next call that needs a token; if its response arrives later, it is used as long as the
 //! refresh token that it exchanged is still the session's.
 //!
@@ -68,7 +73,8 @@
 //! them. After [`set_token`](crate::Session::set_token), a refresh token that the refresh returns is still
 //! kept if the one that it replaces is the session's. After [`sign_in`](crate::Session::sign_in) or
 //! [`sign_out`](crate::Session::sign_out) the result goes to the revoke hook; requests from before fail with
-//! [`is_signed_out`](crate::Error::is_signed_out), and are never sent with another user's token.
+//! [`is_signed_out`](crate::Error::is_signed_out), and are never sent with another user's token. The new user's
+//! requests don't wait for the old user's refresh.
 //!
 //! # p11
 //!
@@ -78,8 +84,10 @@
 //!
 //! # p12
 //!
-//! **A refresh that needs its own session is an error, not a hang.** In a refresher or a hook, a call that
-//! would wait for that session's refresh fails at once with [`is_reentrant`](crate::Error::is_reentrant).
+//! **A refresh that needs its own session is an error, not a hang.** In a refresher, a hook or a listener, a
+//! call that would wait for that session's refresh fails at once with
+//! [`is_reentrant`](crate::Error::is_reentrant). A refresher that fails because of it is misconfigured, and its
+//! error says so.
 //! Requests marked [`SkipAuth`](crate::SkipAuth), reads that don't wait, and other sessions work as usual.
 //!
 //! # p13
@@ -90,13 +98,14 @@
 //! # p14
 //!
 //! **No token appears in anything that the crate prints.** That is each `Debug`, `Display`, error, log line
-//! and panic message, also if a server echoes a token. A refresher's own error is passed on as it is. The
-//! tokens that the crate holds are overwritten in memory when they are dropped.
+//! and panic message, also if a server echoes a token. A refresher's own error, and the transport's about a
+//! token request, are passed on as they are. The tokens that the crate holds are overwritten in memory when
+//! they are dropped.
 //!
 //! # p15
 //!
-//! **A token goes only to https or loopback, and only to the allowed origins.** Loopback is 127.0.0.0/8,
-//! `::1`, `localhost` and names below it. Any other cleartext URI is an error before anything is sent.
+//! **A token goes only to https or loopback, and only to the allowed origins.** Loopback is 127.0.0.0/8, `::1`
+//! and `localhost` itself. Any other cleartext URI is an error before anything is sent.
 //! Outside the origins of [`restrict_to_origin`](crate::AuthLayer::restrict_to_origin) a request passes
 //! untouched. Both are checked before each attempt. A refresh token goes only to its endpoint's origin,
 //! whatever redirects say.
@@ -105,14 +114,16 @@
 //!
 //! **A retry is the same request with another token.** Its method, URI, version, headers, extensions and body
 //! are those of the first attempt; only a `grpc-timeout` shrinks. A request that can't be repeated is never
-//! sent with half a body: its caller gets the server's response, and the next call has a new token.
+//! sent with half a body: its caller gets the server's response, with a report that says why it wasn't retried,
+//! and the next call has a new token.
 //!
 //! # p17
 //!
-//! **Each token from a refresh is saved before it is used, and a process can wait for that.** Saves run one
-//! at a time. A save that fails, panics or times out takes nothing away: callers get the token, the status
-//! says that it is unsaved, and a later call or [`shutdown`](crate::Session::shutdown) saves it again.
-//! `shutdown` waits for a running refresh and its save.
+//! **What is saved last is what the session holds, and a process can wait for it.** Refreshes, set tokens,
+//! sign-ins and sign-outs are saved one at a time, a refreshed token before it is used; a change during a save
+//! is saved right after it. A save that fails, panics or times out takes nothing away: callers get the token,
+//! the status says that it is unsaved, and a later call or [`shutdown`](crate::Session::shutdown) saves it
+//! again. `shutdown` waits for a running refresh and its save.
 //!
 //! # p18
 //!

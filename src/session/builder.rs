@@ -208,6 +208,8 @@ impl SessionBuilder {
 
     /// Calls `revoke` with a token that a refresh returned after the session was signed out or signed in as
     /// someone else.
+    ///
+    /// `revoke` must not block its thread.
     pub fn revoke_with<F, Fut, E>(mut self, revoke: F) -> Self
     where
         F: Fn(Token) -> Fut + Send + Sync + 'static,
@@ -218,9 +220,10 @@ impl SessionBuilder {
         self
     }
 
-    /// Adds a listener, which is called for each event, in the task that causes it; it should be fast.
+    /// Adds a listener, which is called for each event, in the task that causes it. It must not block.
     ///
-    /// Events from different threads may arrive out of order.
+    /// Events from different threads may arrive out of order. A call in the listener that would wait for this
+    /// session fails with [`is_reentrant`](crate::Error::is_reentrant).
     pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.listeners.push(Box::new(listener));
         self
@@ -229,14 +232,15 @@ impl SessionBuilder {
     /// Sets whether a token is refreshed in the background before it expires (`true`, the default), or only
     /// once it has expired (`false`).
     ///
-    /// Disable it for short-lived programs, which would not wait for such a refresh.
+    /// A call starts the refresh: an idle session never refreshes. Disable it for short-lived programs, which
+    /// would not wait for such a refresh.
     pub fn refresh_early(mut self, early: bool) -> Self {
         self.rules.early = early;
         self
     }
 
     /// Sets how long before expiry a token is refreshed, at most half its lifetime.
-    /// Default: a quarter of its lifetime, at most an hour.
+    /// Default: a quarter of its lifetime, at most an hour. A call starts the refresh, not the passing of time.
     pub fn refresh_window(mut self, window: Duration) -> Self {
         self.rules.window = Some(nanos(window));
         self
@@ -310,13 +314,14 @@ impl SessionBuilder {
         self
     }
 
-    /// Sets the maximum number of waiting callers; more fail immediately. Default: no maximum.
+    /// Sets the maximum number of waiting callers; more fail immediately. Default: no maximum. Servers should
+    /// set it.
     pub fn max_waiters(mut self, max: usize) -> Self {
         self.limits.max_waiters = Some(max);
         self
     }
 
-    /// Sets the timeout of a refresh, including its save. Default: 60 s.
+    /// Sets the timeout of a refresh, from its start to the end of its save. Default: 60 s.
     ///
     /// It should be longer than the wait timeout, as the response may contain the only valid refresh token.
     pub fn refresh_timeout(mut self, timeout: Duration) -> Self {

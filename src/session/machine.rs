@@ -8,31 +8,47 @@
 //!
 //! | phase ↓ · demand → | `New` | `Rejected(id)` | `Requested` |
 //! |---|---|---|---|
-//! | fresh | use | newer than `id`: use; else `id` is marked first, so as rejected | join or start, wait |
-//! | stale | use; start one if none is in flight | as fresh | join or start, wait |
-//! | rejected, the last refresh was good | join or start, wait *briefly*, then use the rejected token | join or start, wait | join or start, wait |
-//! | rejected, the last refresh was not good, or none can start | start one if permitted, use the rejected token at once (unless the grant ended and its expiry is unknown) | join or start, wait | join or start, wait |
+//! | fresh | use\* | newer than `id`: use; else `id` is marked first, so as rejected | join or start, wait |
+//! | stale | use\*; start one if none is in flight | as fresh | join or start, wait |
+//! | rejected | join or start, wait *briefly*, then use the rejected token | join or start, wait | join or start, wait |
+//! | rejected, and the last refresh failed, two in a row were ineffective, or none can start | start one if permitted, use the rejected token at once (unless the grant ended and its expiry is unknown) | join or start, wait | join or start, wait |
 //! | expired, empty | join or start, wait | same | same |
 //! | signed out, or the demand (or its `id`) is of another sign-in | `SignedOut` | `SignedOut` | `SignedOut` |
 //!
 //! *Join or start*: the first that holds. One is in flight → join · its batch failed already → that error ·
 //! grant ended → that error · shut down → `ShutDown` · backoff → the last error, or `Backoff` · no runtime →
 //! `MissingRuntime` · start. If there is no flight to wait for, the reason why is the error; above
-//! `max_waiters` it is `Overloaded`, or the rejected token, although a flight may have been started.
+//! `max_waiters` it is `Overloaded`, or the rejected token, although a flight may have been started. With
+//! `wait_through_backoff`, a caller that would get a backoff's error waits for its end, if that comes before
+//! its timeout, and for the next flight.
+//!
+//! \* With less left than the caller's minimum lifetime, unless a refresh is unlikely to help: join or start,
+//! wait, then use the best token there is.
 //!
 //! # Ends of flights
 //!
-//! | flight ↓ · result → | token | transient, misconfigured | grant ended | outcome unknown | lost (timed out, panicked, dropped) | never ran |
+//! | flight ↓ · result → | token | transient, unexplained, misconfigured | grant ended | outcome unknown | lost (timed out, panicked, dropped) | never ran |
 //! |---|---|---|---|---|---|---|
 //! | current | take; if a token was set meanwhile: keep that one, give it the successor, discard; ineffective: back off | back off | end the session | first: the next is its repeat; second: back off | as unknown | doesn't count |
-//! | its refresh token was replaced | discard; a successor marks the presented token as spent | same | same | same | report | report |
+//! | its refresh token was replaced | discard; a successor marks the presented token as spent | back off; a successor as beside a token | discard | discard | report | discard |
 //! | of another sign-in | revoke | discard | discard | discard | discard | discard |
-//! | abandoned (late) | take as current, or discard\*; after another sign-in: revoke | discard | discard | discard | discard | discard |
+//! | abandoned (late) | take as current, or discard†; after another sign-in: revoke | discard | discard | discard | discard | discard |
 //!
-//! A successor that comes with a failure of a current or late\* flight is taken, too.
+//! A token is taken as one of these: *new* · *renewed*, the same token with a later expiry, and not rejected ·
+//! *ineffective*, if it has expired or is stale on arrival, is too short, or unchanged.
 //!
-//! \* A late result is taken if the session still has what the flight presented and no other flight has a
+//! A demand abandons a flight that is past its timeout, or of another sign-in. A successor that comes with a
+//! failure of a current or late† flight is taken, too.
+//!
+//! † A late result is taken if the session still has what the flight presented and no other flight has a
 //! successor for it. If a token was set meanwhile, only its successor is.
+//!
+//! # Saves
+//!
+//! Whatever changes what the session holds is followed by [`changed`](Turn::changed): the state is passed to
+//! the hook at once, or right after the running save. A flight's response is passed to it before it is held.
+//! A save that fails is repeated by a call after a delay; one that was given up is followed by another when it
+//! ends, as it may have written last.
 
 mod backoff;
 mod decide;

@@ -205,8 +205,7 @@ async fn d23_a_retry_after_is_spread_over_the_following_tenth_of_it() {
         for seed in 0..20 {
             let clock = clock();
             let (refresher, mut endpoint) = endpoint();
-            let session =
-                expired(refresher).clock(clock.clone()).jitter(jitter).random_seed(seed).build();
+            let session = expired(refresher).clock(clock.clone()).jitter(jitter).random_seed(seed).build();
             let waiting = spawn_token(&session);
             endpoint.next_call().await.fail(too_many_requests());
             let error = waiting.await.unwrap().unwrap_err();
