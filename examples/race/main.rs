@@ -14,7 +14,7 @@
 //!
 //! ```sh
 //! python3 -m venv v && v/bin/pip install -r tests/support/servers/requirements.txt
-//! v/bin/python tests/support/servers/simplejwt_server.py 8000 --mode gunicorn --workers 1 &
+//! v/bin/python tests/support/servers/simplejwt_server.py 8000 --sign-in-lifetime 2 --mode gunicorn --workers 1 &
 //! cargo run --release --example race -- --server http://127.0.0.1:8000
 //! ```
 #![forbid(unsafe_code)]

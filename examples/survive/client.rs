@@ -1,6 +1,6 @@
 //! The interface of the three clients.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 
@@ -17,6 +17,9 @@ pub(crate) trait Client: Send + Sync + Sized + 'static {
 
     /// The client's access token, if it is signed in.
     fn access(&self) -> impl Future<Output = Option<String>> + Send;
+
+    /// Moves the client's clock, if it has one.
+    fn advance_clock(&self, _by: Duration) {}
 }
 
 /// Whether the resource accepts an access token.

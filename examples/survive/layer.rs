@@ -1,6 +1,9 @@
 //! A hyper client with the layer.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -10,7 +13,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use tower::{ServiceBuilder, ServiceExt};
-use tower_reauth::{Auth, Session, Token, json::JsonEndpoint, oauth2, refresh::AnyRefresher};
+use tower_reauth::{Auth, Session, Token, json::JsonEndpoint, oauth2, refresh::AnyRefresher, rt::TestClock};
 
 use crate::{
     client::Client,
@@ -19,6 +22,7 @@ use crate::{
 
 pub(crate) struct Layered {
     session: Session,
+    clock: TestClock,
     client: Auth<legacy::Client<HttpConnector, Empty<Bytes>>>,
     resource: String,
 }
@@ -31,12 +35,13 @@ impl Client for Layered {
             .refresh_token(grant.refresh)
             .build()
             .expect("the server issues valid tokens");
-        let session = Session::builder(refresher(&server)).token(token).build();
+        let clock = TestClock::new(SystemTime::now());
+        let session = Session::builder(refresher(&server)).token(token).clock(clock.clone()).build();
         let origin = server.url().parse().expect("the server has a valid URL");
         let layer = session.layer().restrict_to_origin(origin);
         let client = legacy::Client::builder(TokioExecutor::new()).build_http();
         let client = ServiceBuilder::new().layer(layer).service(client);
-        Self { session, client, resource: server.resource_url() }
+        Self { session, clock, client, resource: server.resource_url() }
     }
 
     async fn call(&self) -> bool {
@@ -48,6 +53,10 @@ impl Client for Layered {
 
     async fn access(&self) -> Option<String> {
         self.session.token().await.ok().map(|token| token.secret().to_owned())
+    }
+
+    fn advance_clock(&self, by: Duration) {
+        self.clock.step(by);
     }
 }
 

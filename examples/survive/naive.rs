@@ -25,13 +25,15 @@ impl Client for Naive {
             return true;
         }
         // The bug: each rejected call gets here, with the same refresh token.
-        let new = self.server.refresh(&grant.refresh).await.ok();
-        let signed_in = new.clone();
-        *self.grant() = new;
-        match signed_in {
-            Some(grant) => accepts(&self.server, &grant.access).await,
-            None => false,
+        let Ok(new) = self.server.refresh(&grant.refresh).await else {
+            *self.grant() = None;
+            return false;
+        };
+        // Whoever was signed out meanwhile stays so.
+        if let Some(grant) = &mut *self.grant() {
+            *grant = new.clone();
         }
+        accepts(&self.server, &new.access).await
     }
 
     async fn access(&self) -> Option<String> {

@@ -2,14 +2,12 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::{
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use futures::FutureExt;
+use tokio::task::JoinHandle;
 
 use crate::{
     client::{Client, accepts},
-    servers::{Kind, Server},
+    servers::Server,
 };
 
 pub(crate) struct Survival {
@@ -20,17 +18,10 @@ pub(crate) struct Survival {
     pub(crate) signed_out_at: Option<u32>,
 }
 
-const CALLERS: u64 = 10;
-/// The server delays its response to a refresh, as a network would. Otherwise no caller could be cancelled in
-/// the meantime.
-pub(crate) const RESPONSE_DELAY_MS: u64 = 20;
-/// The latest time at which a call is cancelled.
-const MAX_CANCEL_MS: u64 = 2 * RESPONSE_DELAY_MS;
-/// The access tokens' lifetime in seconds.
-pub(crate) const LIFETIME: &str = "2";
-/// Longer than a token's trial, a tenth of its lifetime: after a rejection within it, the layer would wait
-/// for the backoff.
-const USED_FOR: Duration = Duration::from_millis(250);
+const CALLERS: u32 = 10;
+/// How long each token is used, by the client's clock. The layer would wait for the backoff if a token were
+/// rejected within its trial, which takes half a minute.
+const USED_FOR: Duration = Duration::from_secs(60);
 
 /// Runs one client until it is signed out or has survived all expiries.
 pub(crate) async fn run<C: Client>(server: &Arc<Server>, expiries: u32) -> Survival {
@@ -39,9 +30,10 @@ pub(crate) async fn run<C: Client>(server: &Arc<Server>, expiries: u32) -> Survi
     let mut survival = Survival { client: C::NAME, expiries, survived: 0, signed_out_at: None };
     for expiry in 1..=expiries {
         if let Some(access) = client.access().await {
-            expire(server, &access).await;
+            client.advance_clock(USED_FOR);
+            server.expire(&access).await;
         }
-        make_calls(&client, expiry).await;
+        make_calls(server, &client, expiry).await;
         let is_signed_in = match client.access().await {
             Some(access) => accepts(server, &access).await,
             None => false,
@@ -59,33 +51,41 @@ pub(crate) async fn run<C: Client>(server: &Arc<Server>, expiries: u32) -> Survi
     survival
 }
 
-/// Returns once the server no longer accepts an access token.
-async fn expire(server: &Server, access: &str) {
-    if server.kind != Kind::SimpleJwt {
-        sleep(USED_FOR).await;
-        return server.expire(access).await;
+/// Makes all calls, and cancels a third of them while they wait: each call is among these at one expiry of
+/// three.
+///
+/// All steps are events, so the result doesn't depend on the speed of client and server.
+async fn make_calls<C: Client>(server: &Server, client: &Arc<C>, expiry: u32) {
+    let (granted, _) = server.refreshes().await;
+    server.hold_next().await;
+    // The first call refreshes the token. The others begin before it gets the response.
+    let mut calls = vec![begin(client).await];
+    server.granted(granted + 1).await;
+    for _ in 1..CALLERS {
+        calls.push(begin(client).await);
     }
-    while accepts(server, access).await {
-        sleep(USED_FOR / 10).await;
+    let mut remaining = Vec::new();
+    for (call, number) in calls.into_iter().zip(expiry..) {
+        if number % 3 == 0 {
+            call.abort();
+            // Returns once the call was dropped.
+            let _ = call.await;
+        } else {
+            remaining.push(call);
+        }
+    }
+    server.release().await;
+    for call in remaining {
+        call.await.expect("a call doesn't panic");
     }
 }
 
-/// Makes all calls at once and cancels a third of them, after the same times for each client.
-async fn make_calls<C: Client>(client: &Arc<C>, expiry: u32) {
-    let mut random = fastrand::Rng::with_seed(expiry.into());
-    let mut calls = JoinSet::new();
-    for caller in 0..CALLERS {
-        let cancel_after = Duration::from_millis(random.u64(1..=MAX_CANCEL_MS));
-        let client = Arc::clone(client);
-        calls.spawn(async move {
-            if caller % 3 == 0 {
-                drop(timeout(cancel_after, client.call()).await);
-            } else {
-                client.call().await;
-            }
-        });
-    }
-    calls.join_all().await;
+/// Starts a call. When this returns, the call has looked at the client's token.
+async fn begin<C: Client>(client: &Arc<C>) -> JoinHandle<bool> {
+    let client = Arc::clone(client);
+    let mut call = Box::pin(async move { client.call().await }.fuse());
+    let _ = futures::poll!(&mut call);
+    tokio::spawn(call)
 }
 
 // === impl Survival ===

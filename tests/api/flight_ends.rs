@@ -211,7 +211,7 @@ async fn p17_the_token_is_published_however_the_save_hook_ends() {
         let builder = expired(refresher).save_with(hook);
         let builder = match end {
             SaveEnd::Limit => builder.save_timeout(Duration::from_millis(20)),
-            _ => builder,
+            _ => builder.save_timeout(Duration::from_secs(300)),
         };
         let session = on(flights.as_ref().unwrap(), builder);
         let waiters = wait_all(&session).await;

@@ -55,9 +55,7 @@ fn p09_a_save_on_a_runtime_that_nobody_drives_blocks_no_later_refresh() {
         .clock(clock.clone())
         .jitter(false)
         .backoff(Duration::from_millis(1), Duration::from_millis(1))
-        .wait_timeout(Duration::from_secs(1))
         .save_timeout(Duration::from_millis(100))
-        .refresh_timeout(Duration::from_secs(5))
         .save_with(move |_| {
             let fails = counter.fetch_add(1, Ordering::SeqCst) == 0;
             async move { if fails { Err("disk full") } else { Ok(()) } }

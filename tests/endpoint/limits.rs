@@ -284,6 +284,6 @@ async fn c97_a_body_of_endless_empty_frames_times_out() {
         let client = client.timeout(Duration::from_secs(1));
         let _ = done.send(runtime.block_on(client.refresh_token_grant().refresh(r1())));
     });
-    let result = ended.recv_timeout(Duration::from_secs(10)).expect("it ends within its timeout");
+    let result = ended.recv_timeout(Duration::from_secs(300)).expect("it ends within its timeout");
     assert!(result.is_err());
 }

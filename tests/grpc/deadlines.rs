@@ -2,18 +2,18 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use tokio::time::timeout;
 use tonic::{Code, Request, Status};
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
-use tower_reauth::{AuthLayer, Error, Session, WaitTimeout, rt::TestClock};
+use tower_reauth::{AuthLayer, Error, Session, WaitTimeout};
 
 use crate::{
     greeter::{Greeting, Name},
     server::CheckedBy,
-    setup::{Client, LONG, Setup, layer, name},
+    setup::{Client, Setup, layer, name},
+    stopped_time::StoppedTime,
     support::{clock, endpoint, token},
 };
 
@@ -41,79 +41,98 @@ fn nanos(text: &str) -> u64 {
     digits.parse::<u64>().unwrap() * unit
 }
 
-/// A precise clock, as the system's coarse one may stand still during a test.
-fn precise() -> TestClock {
-    TestClock::new(std::time::SystemTime::now())
+/// How long the calls may take.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The deadlines of a call that waits for five seconds for a token.
+async fn deadlines_around_a_wait(first: &str) -> Vec<u64> {
+    let _stopped = StoppedTime::new();
+    let mut setup = Setup::with(first, CheckedBy::Interceptor, |session| session.clock(clock())).await;
+    let client = setup.client.clone();
+    let refresh = async {
+        setup.waiting(1).await;
+        tokio::time::advance(Duration::from_secs(5)).await;
+        setup.refresh_with("A2 R2 600").await;
+    };
+    let (outcome, ()) = tokio::join!(greet_within(&client, LIMIT), refresh);
+    outcome.unwrap();
+    deadlines(&setup)
 }
 
 #[tokio::test]
 async fn p16_a_retry_carries_the_remaining_deadline() {
-    let mut setup =
-        Setup::with("A1 R1 600", CheckedBy::Interceptor, |session| session.clock(precise())).await;
-    let client = setup.client.clone();
-    let call = greet_within(&client, LONG);
-    let (outcome, ()) = tokio::join!(call, setup.refresh_with("A2 R2 600"));
-    outcome.unwrap();
-    let deadlines = deadlines(&setup);
-    assert_eq!((deadlines.len(), deadlines[0]), (2, u64::try_from(LONG.as_nanos()).unwrap()));
-    assert!(deadlines[1] < deadlines[0] && deadlines[1] > deadlines[0] / 2, "{deadlines:?}");
+    let deadlines = deadlines_around_a_wait("A1 R1 600").await;
+    assert_eq!(deadlines, [20_000_000_000, 15_000_000_000]);
 }
 
 #[tokio::test]
 async fn p16_a_call_that_waited_for_its_token_carries_the_remaining_deadline() {
-    let mut setup = Setup::with("A1 R1 0", CheckedBy::Interceptor, |session| session.clock(precise())).await;
-    let client = setup.client.clone();
-    let call = greet_within(&client, LONG);
-    let (outcome, ()) = tokio::join!(call, setup.refresh_with("A2 R2 600"));
-    outcome.unwrap();
-    let (deadlines, all) = (deadlines(&setup), u64::try_from(LONG.as_nanos()).unwrap());
-    assert!(deadlines.len() == 1 && deadlines[0] < all && deadlines[0] > all / 2, "{deadlines:?}");
+    assert_eq!(deadlines_around_a_wait("A1 R1 0").await, [15_000_000_000]);
+}
+
+/// The status of a call whose token never arrives, once `limit` has passed.
+async fn status_after(
+    setup: &Setup,
+    time: &StoppedTime,
+    limit: Duration,
+    call: impl Future<Output = Result<tonic::Response<Greeting>, Status>>,
+) -> Status {
+    let passes = async {
+        setup.waiting(1).await;
+        time.advance(limit).await;
+    };
+    let (outcome, ()) = tokio::join!(call, passes);
+    outcome.unwrap_err()
 }
 
 #[tokio::test]
 async fn b89_a_token_that_never_arrives_is_deadline_exceeded() {
-    let setup = Setup::new("A1 R1 0").await;
-    // Many calls, as the system's coarse clock and its timers differ by some milliseconds.
-    let calls = (1..=32_u64).map(|at| {
-        let client = setup.client.clone();
-        async move {
-            let (begin, limit) = (Instant::now(), Duration::from_millis(20 + 3 * at));
-            let status = greet_within(&client, limit).await.unwrap_err();
-            (status, begin.elapsed(), limit)
-        }
-    });
-    for (status, elapsed, limit) in timeout(LONG, futures::future::join_all(calls)).await.unwrap() {
-        assert_eq!(status.code(), Code::DeadlineExceeded, "{limit:?}: {status:?}");
-        assert!(Error::find(&status).unwrap().is_deadline_exceeded());
-        assert!(elapsed < limit + Duration::from_secs(5), "{elapsed:?} of {limit:?}");
-    }
+    let time = StoppedTime::new();
+    let setup = Setup::with("A1 R1 0", CheckedBy::Interceptor, |session| session.clock(clock())).await;
+    let status = status_after(&setup, &time, LIMIT, greet_within(&setup.client, LIMIT)).await;
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    assert!(Error::find(&status).unwrap().is_deadline_exceeded());
     assert_eq!((setup.state().calls().len(), setup.endpoint.call_count()), (0, 1));
     // The refresh goes on.
     assert!(setup.session.status().is_refreshing());
 }
 
+/// The system's coarse clock and its timers differ by some milliseconds.
+#[tokio::test]
+async fn b89_a_token_that_never_arrives_is_deadline_exceeded_by_the_system_clock() {
+    let setup = Setup::new("A1 R1 0").await;
+    let calls = (1..=32).map(|at| greet_within(&setup.client, Duration::from_millis(20 + 3 * at)));
+    for outcome in futures::future::join_all(calls).await {
+        let status = outcome.unwrap_err();
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+        assert!(Error::find(&status).unwrap().is_deadline_exceeded());
+    }
+}
+
 #[tokio::test]
 async fn b89_a_rejected_call_that_gets_no_new_token_in_time_is_deadline_exceeded() {
-    let setup = Setup::new("A1 R1 600").await;
-    let call = greet_within(&setup.client, Duration::from_millis(60));
-    let status = timeout(LONG, call).await.unwrap().unwrap_err();
+    let time = StoppedTime::new();
+    let setup = Setup::with("A1 R1 600", CheckedBy::Interceptor, |session| session.clock(clock())).await;
+    let status = status_after(&setup, &time, LIMIT, greet_within(&setup.client, LIMIT)).await;
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
     assert_eq!(setup.state().tokens(), ["A1"]);
 }
 
 #[tokio::test]
 async fn b89_a_wait_timeout_before_the_deadline_is_unavailable() {
-    let setup = Setup::new("A1 R1 0").await;
+    let (time, wait) = (StoppedTime::new(), Duration::from_secs(1));
+    let setup = Setup::with("A1 R1 0", CheckedBy::Interceptor, |session| session.clock(clock())).await;
     let mut request = Request::new(name("Ada"));
-    request.set_timeout(LONG);
-    request.extensions_mut().insert(WaitTimeout::new(Duration::from_millis(20)));
-    let status = timeout(LONG / 2, setup.client.clone().greet(request)).await.unwrap().unwrap_err();
+    request.set_timeout(LIMIT);
+    request.extensions_mut().insert(WaitTimeout::new(wait));
+    let mut client = setup.client.clone();
+    let status = status_after(&setup, &time, wait, client.greet(request)).await;
     assert_eq!(status.code(), Code::Unavailable);
     assert!(Error::find(&status).unwrap().is_timeout());
 
-    let impatient = layer(&setup.session).wait_timeout(Duration::from_millis(20));
+    let impatient = layer(&setup.session).wait_timeout(wait);
     let client = crate::greeter::greeter_client::GreeterClient::new(impatient.layer(setup.channel.clone()));
-    let status = greet_within(&client, LONG).await.unwrap_err();
+    let status = status_after(&setup, &time, wait, greet_within(&client, LIMIT)).await;
     assert_eq!(status.code(), Code::Unavailable);
     assert_eq!(setup.state().calls().len(), 0);
 }

@@ -16,5 +16,7 @@ mod server;
 mod setup;
 mod streams;
 
+#[path = "../support/stopped_time.rs"]
+mod stopped_time;
 #[path = "../support/mod.rs"]
 mod support;

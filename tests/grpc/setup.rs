@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Longer than any test waits if it passes.
-pub(crate) const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(300);
 
 pub(crate) type Client = GreeterClient<grpc::GrpcAuth<Channel>>;
 

@@ -1,7 +1,8 @@
 //! The layer over real hyper clients and real authorization servers.
 //!
 //! Each test asserts what our side sent and what the server counted of it, never which of several requests
-//! the server handles first.
+//! the server handles first. No test depends on how long anything takes: it expires a token at the server,
+//! holds a response until it releases it, and moves the session's clock.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,
@@ -21,3 +22,5 @@ mod sign_out;
 
 #[path = "../support/servers/mod.rs"]
 mod servers;
+#[path = "../support/stopped_time.rs"]
+mod stopped_time;

@@ -32,7 +32,7 @@ async fn client_credentials_are_granted_with_both_authentication_methods() {
 #[tokio::test(flavor = "multi_thread")]
 async fn c53_a_wrong_secret_signs_nobody_out_and_can_be_fixed() {
     for kind in [Kind::Oidc, Kind::Dot] {
-        let Some(server) = Server::start(kind, &["--access-lifetime", "600"]) else { return };
+        let Some(server) = Server::start(kind, &[]) else { return };
         let grant = server.sign_in().await;
         let wrong = client(&server, "web").client_secret_basic("wrong").refresh_token_grant();
         let setup = Setup::of(&server, wrong, &grant, |session| session);
@@ -49,7 +49,7 @@ async fn c53_a_wrong_secret_signs_nobody_out_and_can_be_fixed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn c86_each_refresh_requests_the_scope() {
     for kind in [Kind::Oidc, Kind::Dot] {
-        let Some(server) = Server::start(kind, &["--access-lifetime", "600"]) else { return };
+        let Some(server) = Server::start(kind, &[]) else { return };
         let web = client(&server, "web").client_secret_basic("web-secret");
         let grant = server.sign_in().await;
         let narrow =

@@ -3,57 +3,49 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::Semaphore, task::JoinSet};
-use tower_reauth::Error;
+use tower_reauth::{Error, Token};
 
 use crate::{
     servers::{Kind, Server},
-    setup::{Provider, Setup},
+    setup::Setup,
 };
 
+const CALLERS: u32 = 20;
+
+/// The access token expires while the server is down.
 async fn an_outage_signs_nobody_out(kind: Kind) {
-    let Some(mut server) = Server::start(kind, &["--access-lifetime", "2"]) else { return };
-    let grant = server.sign_in().await;
-    let refresher = Provider::of(&server).refresher();
-    let setup = Arc::new(Setup::of(&server, refresher, &grant, |session| {
-        session
-            .refresh_token(&*grant.refresh)
-            // Keeps the outage short.
-            .backoff(Duration::from_millis(50), Duration::from_millis(200))
-    }));
-    setup.all_succeed(20).await;
-    let failed = Arc::new(Semaphore::new(0));
-    let mut calls = JoinSet::new();
-    for _ in 0..20 {
-        let (setup, failed) = (Arc::clone(&setup), Arc::clone(&failed));
-        calls.spawn(async move {
-            // Each goes on until it has failed during the outage and succeeded after it.
-            let mut has_failed = false;
-            loop {
-                match setup.call().await {
-                    Ok(status) if has_failed => return status,
-                    Ok(_) => {}
-                    Err(error) => {
-                        let ours = Error::find(&*error);
-                        assert!(ours.is_none_or(Error::is_retryable), "{ours:?}");
-                        // The refresh failed, not just the connection of the call.
-                        if ours.is_some() && !has_failed {
-                            has_failed = true;
-                            failed.add_permits(1);
-                        }
-                    }
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
+    let Some(mut server) = Server::start(kind, &[]) else { return };
+    let setup = Arc::new(Setup::new(&server).await);
+    let responses = Arc::new(Semaphore::new(0));
+    let mut traffic = JoinSet::new();
+    for _ in 0..CALLERS {
+        let (setup, responses) = (Arc::clone(&setup), Arc::clone(&responses));
+        traffic.spawn(async move {
+            while let Ok(status) = setup.call().await {
+                assert_eq!(status, 200);
+                responses.add_permits(1);
             }
         });
     }
+    let _ = responses.acquire_many(CALLERS).await.unwrap();
     server.stop();
-    let _ = failed.acquire_many(20).await.unwrap();
-    server.start_again();
-    for status in calls.join_all().await {
-        assert_eq!(status, 200);
+    traffic.join_all().await;
+
+    let access = setup.session.try_token().unwrap();
+    let expired = Token::builder(access.secret()).expires_in(Duration::ZERO).build().unwrap();
+    setup.session.set_token(expired).unwrap();
+    let calls: JoinSet<_> = (0..CALLERS).map(|_| setup.call()).collect();
+    for result in calls.join_all().await {
+        let error = result.unwrap_err();
+        let ours = Error::find(&*error).expect("the refresh failed, not just the connection of the call");
+        assert!(ours.is_retryable(), "{ours:?}");
     }
+
+    server.start_again();
+    setup.session.reset_backoff();
+    setup.all_succeed(CALLERS as usize).await;
     assert!(!setup.session.status().is_grant_ended());
-    assert_eq!(server.refreshes().await.1, 0, "a refresh was refused");
+    assert_eq!(server.refreshes().await, (1, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

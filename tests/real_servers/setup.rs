@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tower::{ServiceBuilder, ServiceExt, limit::ConcurrencyLimit};
 use tower_reauth::{
     Auth, AuthLayer, RefreshContext, RefreshError, Refresher, Session, SessionBuilder, Token,
-    endpoint::EndpointError, json::JsonEndpoint, oauth2, refresh::AnyRefresher,
+    endpoint::EndpointError, json::JsonEndpoint, oauth2, refresh::AnyRefresher, rt::TestClock,
 };
 
 use crate::servers::{Grant, Kind, Server};
@@ -28,6 +28,8 @@ type Inner = ConcurrencyLimit<Client<HttpConnector, Empty<Bytes>>>;
 /// The session and the client of one user.
 pub(crate) struct Setup {
     pub(crate) session: Session,
+    /// The session's clock.
+    pub(crate) clock: TestClock,
     pub(crate) presented: Presented,
     client: Auth<Inner>,
     resource: String,
@@ -65,6 +67,8 @@ impl Setup {
         Self::of(server, provider.refresher(), &grant, configure)
     }
 
+    /// The session holds the tokens of a sign-in, which doesn't report when they expire.
+
     pub(crate) fn of(
         server: &Server,
         refresher: impl Refresher,
@@ -74,12 +78,19 @@ impl Setup {
         let presented = Presented::default();
         let refresher = Recorded { inner: refresher, presented: presented.clone() };
         let token = Token::builder(&*grant.access).refresh_token(&*grant.refresh).build().unwrap();
-        let session = configure(Session::builder(refresher).token(token).refresh_early(false)).build();
+        let clock = TestClock::new(SystemTime::now());
+        let session = Session::builder(refresher)
+            .token(token)
+            .clock(clock.clone())
+            .refresh_early(false)
+            .wait_timeout(4 * TIMEOUT)
+            .refresh_timeout(4 * TIMEOUT);
+        let session = configure(session).build();
         let client = ServiceBuilder::new()
             .layer(AuthLayer::from_session(session.clone()).restrict_to_origin(server.url().parse().unwrap()))
             .concurrency_limit(AT_ONCE)
             .service(Client::builder(TokioExecutor::new()).build_http());
-        Self { session, presented, client, resource: server.resource_url() }
+        Self { session, clock, presented, client, resource: server.resource_url() }
     }
 
     /// One call of the user.
@@ -102,24 +113,16 @@ impl Setup {
         }
     }
 
-    /// Waits until the session's token has expired.
-    pub(crate) async fn wait_for_expiry(&self) {
-        while let Some(expiry) = self.session.try_token().and_then(|token| token.expires_at()) {
-            tokio::time::sleep(expiry.duration_since(std::time::SystemTime::now()).unwrap_or(TICK)).await;
-        }
-    }
-
     pub(crate) fn generation(&self) -> u64 {
         self.session.try_token().map_or(0, |token| token.generation())
     }
 }
 
-/// The concurrent requests of a user. With more of them, a development server would be slower than a token of
-/// two seconds.
-const AT_ONCE: usize = 3;
+/// The timeout of a refresh, longer than a response takes on any machine.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How far a session's clock may lag behind the system's.
-const TICK: Duration = Duration::from_millis(4);
+/// The concurrent requests of a user. So many new connections fit into the queue of Django's server.
+const AT_ONCE: usize = 10;
 
 // === impl Presented ===
 
@@ -157,20 +160,13 @@ impl Provider {
         match server.kind {
             Kind::SimpleJwt => {
                 let endpoint = JsonEndpoint::try_with_transport(server.token_url(), transport).unwrap();
-                Self::Json(endpoint.for_simplejwt(), revocation)
+                Self::Json(endpoint.for_simplejwt().timeout(TIMEOUT), revocation)
             }
             Kind::Oidc | Kind::Dot => {
                 let client =
                     oauth2::Client::try_with_transport(server.token_url(), "web", transport).unwrap();
-                Self::OAuth2(client.client_secret_basic("web-secret"), revocation)
+                Self::OAuth2(client.client_secret_basic("web-secret").timeout(TIMEOUT), revocation)
             }
-        }
-    }
-
-    pub(crate) fn timeout(self, timeout: Duration) -> Self {
-        match self {
-            Self::OAuth2(client, revocation) => Self::OAuth2(client.timeout(timeout), revocation),
-            Self::Json(endpoint, revocation) => Self::Json(endpoint.timeout(timeout), revocation),
         }
     }
 

@@ -1,4 +1,5 @@
 """Shared code of the two Django servers: options, state, counts, and how they are run."""
+import contextlib
 import json
 import os
 import shutil
@@ -11,12 +12,15 @@ import time
 from django.http import HttpResponse, JsonResponse
 
 
+# Outlasts any test, however slow the machine: tests expire a token with /_expire.
+DAY = 86_400
+
+
 def add_arguments(parser):
     parser.add_argument("port", type=int)
     parser.add_argument("--mode", choices=["threads", "gunicorn"], default="threads")
     parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--access-lifetime", type=float, default=3)
-    parser.add_argument("--token-delay", type=int, default=0, help="delay each response of the token route, in ms")
+    parser.add_argument("--access-lifetime", type=float, default=DAY, help="in seconds")
     parser.add_argument("--state", help="keep the state in this directory over a stop and a start")
     parser.add_argument("--until-stdin-closes", action="store_true", help="exit at the end of the standard input")
 
@@ -27,36 +31,37 @@ class Home:
     def __init__(self, args, prefix):
         self.keeps = args.state is not None
         self.path = args.state or tempfile.mkdtemp(prefix=prefix)
-        self.lock = threading.RLock()
         os.makedirs(self.path, exist_ok=True)
-        self.write_delay(args.token_delay)
 
     def file(self, name):
         return os.path.join(self.path, name)
-
-    def write_delay(self, ms, once=False):
-        with self.lock:
-            with open(self.file("delay.new"), "w") as file:
-                json.dump({"ms": int(ms), "once": once}, file)
-            os.replace(self.file("delay.new"), self.file("delay"))
-
-    def take_delay(self):
-        with self.lock:
-            with open(self.file("delay")) as file:
-                delay = json.load(file)
-            if delay["once"]:
-                self.write_delay(0)
-        return delay["ms"] / 1000
 
     def remove(self):
         if not self.keeps:
             shutil.rmtree(self.path, ignore_errors=True)
 
 
-class TokenRoute:
-    """Counts the responses of the token route, and delays them after they are made.
+def append_line(path, line):
+    """O_APPEND keeps lines of several processes whole."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(fd, (line + "\n").encode())
+    finally:
+        os.close(fd)
 
-    The counts are in a file, as several processes may write them.
+
+def read_lines(path):
+    try:
+        with open(path) as file:
+            return file.read().splitlines()
+    except FileNotFoundError:
+        return []
+
+
+class TokenRoute:
+    """Counts the responses of the token route, and holds one back after it is made.
+
+    Its state is in files, as the server may have several processes.
     """
 
     def __init__(self, home, path, log_path=None):
@@ -71,28 +76,35 @@ class TokenRoute:
             grant = request.POST.get("grant_type") if request.content_type != "application/json" else None
             response = get_response(request)
             self.write({"pid": os.getpid(), "grant": grant, "status": response.status_code, "error": error_of(response)})
-            time.sleep(self.home.take_delay())
+            self.wait_if_held()
             return response
 
         return respond
 
     def write(self, entry):
-        """O_APPEND keeps lines of several processes whole."""
-        fd = os.open(self.log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.write(fd, (json.dumps(entry) + "\n").encode())
-        finally:
-            os.close(fd)
+        append_line(self.log_path, json.dumps(entry))
 
     def entries(self):
-        if not os.path.exists(self.log_path):
-            return []
-        with open(self.log_path) as lines:
-            return [json.loads(line) for line in lines]
+        return [json.loads(line) for line in read_lines(self.log_path)]
 
-    def set_delay(self, request):
-        self.home.write_delay(request.body, once="once" in request.GET)
+    def hold(self, request):
+        open(self.home.file("hold"), "w").close()
         return HttpResponse(status=204)
+
+    def release(self, request):
+        for name in ["hold", "held"]:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(self.home.file(name))
+        return HttpResponse(status=204)
+
+    def wait_if_held(self):
+        try:
+            # Only one response can rename it.
+            os.rename(self.home.file("hold"), self.home.file("held"))
+        except FileNotFoundError:
+            return
+        while os.path.exists(self.home.file("held")):
+            time.sleep(0.005)
 
     def counts(self, request):
         counted = {}

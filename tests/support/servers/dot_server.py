@@ -2,7 +2,7 @@
 """django-oauth-toolkit: a standard OAuth 2.0 token endpoint with a grace period, and a resource that rejects a
 token with `error="invalid_token"`.
 
-    python dot_server.py PORT [--access-lifetime S] [--grace S] [--reuse-protection] [--token-delay MS] [--state DIR]
+    python dot_server.py PORT [--access-lifetime S] [--grace S] [--reuse-protection] [--state DIR]
                               [--mode threads|gunicorn] [--workers N] [--until-stdin-closes]
 
 Prints one line `ready http://127.0.0.1:PORT` when it accepts connections (PORT 0 = any free port; threads mode only),
@@ -15,7 +15,8 @@ and exits 0 on SIGTERM. State lives in a temporary sqlite file that is removed a
     POST /o/introspect/     of access tokens (a refresh token is never active there)
     GET/POST /messages/ /dashboard/stats/ /tickets/    require a valid access token
     GET  /_counts           responses of the token route by grant, status and error
-    POST /_delay            sets how long its responses are delayed from now on, in ms; with ?once, only the next
+    POST /_hold             holds the next of its responses, after it is made
+    POST /_release          sends it
 
 clients: web / web-secret      (password, refresh_token; user alice / alice)
          service / service-secret  (client_credentials)
@@ -64,7 +65,7 @@ settings.configure(
     OAUTH2_PROVIDER={
         "SCOPES": {"api": "the API", "introspection": "introspect"},
         "ACCESS_TOKEN_EXPIRE_SECONDS": int(args.access_lifetime),
-        "REFRESH_TOKEN_EXPIRE_SECONDS": 3600,
+        "REFRESH_TOKEN_EXPIRE_SECONDS": 7 * common.DAY,
         "ROTATE_REFRESH_TOKEN": True,
         "REFRESH_TOKEN_GRACE_PERIOD_SECONDS": args.grace,
         "REFRESH_TOKEN_REUSE_PROTECTION": args.reuse_protection,
@@ -111,7 +112,8 @@ urlpatterns = [
     path("tickets/", protected),
     path("_expire", expire),
     path("_counts", token_route.counts),
-    path("_delay", token_route.set_delay),
+    path("_hold", token_route.hold),
+    path("_release", token_route.release),
 ]
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 // A real authorization server (panva's oidc-provider) on loopback over plain http, for tests without a browser.
 //
-//   node oidc_provider_server.mjs PORT [--access-lifetime S] [--refresh-lifetime S] [--nonce] [--token-delay MS]
-//                                      [--state DIR] [--until-stdin-closes]
+//   node oidc_provider_server.mjs PORT [--access-lifetime S] [--refresh-lifetime S] [--nonce] [--state DIR]
+//                                      [--until-stdin-closes]
 //
 // Prints one line `ready http://127.0.0.1:PORT` when it accepts connections (PORT 0 = any free port) and exits 0 on
 // SIGTERM. All state is in memory; with --state it is saved to a file at exit and restored at the next start.
@@ -14,8 +14,8 @@
 //                                /token with redirect_uri=http://127.0.0.1/cb (public clients: code_verifier=VERIFIER)
 //   GET  /_counts                responses of the token endpoint by grant, status and error
 //   POST /_expire                expires the access token in the body (a revocation ends its whole grant)
-//   POST /_delay                 sets how long responses of /token are delayed from now on, in ms; with ?once, only the
-//                                next
+//   POST /_hold                  holds the next response of /token, after it is made
+//   POST /_release               sends it
 //
 // clients:  web      / web-secret      confidential (client_secret_basic or _post), every grant
 //           cli                        public (PKCE)
@@ -36,10 +36,10 @@ URL.parse ??= (url, base) => { try { return new URL(url, base); } catch { return
 const { values: opt, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    'access-lifetime': { type: 'string', default: '3' },
-    'refresh-lifetime': { type: 'string', default: '3600' },
+    // Outlasts any test, however slow the machine: tests expire a token with /_expire.
+    'access-lifetime': { type: 'string', default: '86400' },
+    'refresh-lifetime': { type: 'string', default: '604800' },
     nonce: { type: 'boolean', default: false }, // DPoP proofs must carry a server nonce
-    'token-delay': { type: 'string', default: '0' }, // delays each response of /token after it is made, in ms
     state: { type: 'string' },
     'until-stdin-closes': { type: 'boolean', default: false },
   },
@@ -51,8 +51,8 @@ if (!Number.isInteger(port)) {
 }
 const accessLifetime = Number(opt['access-lifetime']);
 const refreshLifetime = Number(opt['refresh-lifetime']);
-let tokenDelay = Number(opt['token-delay']);
-let delayOnce = false;
+let holdNext = false;
+let release = () => {};
 
 const VERIFIER = 'a-code-verifier-for-tests-only-0123456789abcdefghijk';
 const REDIRECT = 'http://127.0.0.1/cb';
@@ -229,10 +229,9 @@ server.listen(port, '127.0.0.1', () => {
     } finally {
       count(ctx);
     }
-    if (ctx.path !== '/token') return;
-    const delay = tokenDelay;
-    if (delayOnce) tokenDelay = 0;
-    await new Promise((r) => { setTimeout(r, delay); });
+    if (ctx.path !== '/token' || !holdNext) return;
+    holdNext = false;
+    await new Promise((r) => { release = r; });
   });
   const app = provider.callback();
   server.on('request', async (req, res) => {
@@ -248,9 +247,9 @@ server.listen(port, '127.0.0.1', () => {
       return body;
     };
     if (url.pathname === '/_expire') return json(rows.delete(`AccessToken:${await text()}`) ? 200 : 404, {});
-    if (url.pathname === '/_delay') {
-      tokenDelay = Number(await text());
-      delayOnce = url.searchParams.has('once');
+    if (url.pathname === '/_hold' || url.pathname === '/_release') {
+      holdNext = url.pathname === '/_hold';
+      if (!holdNext) release();
       return json(200, {});
     }
     if (url.pathname === '/_code') {

@@ -14,8 +14,8 @@ pub(super) struct Process {
     url: String,
 }
 
-const START_LIMIT: Duration = Duration::from_secs(60);
-const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// Longer than a start or a stop takes on any machine.
+const LIMIT: Duration = Duration::from_secs(300);
 
 // === impl Process ===
 
@@ -34,7 +34,7 @@ impl Process {
         let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
         // Reads to the end, so that the child never blocks on a full pipe.
         thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(said.send(line))));
-        let deadline = Instant::now() + START_LIMIT;
+        let deadline = Instant::now() + LIMIT;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(line) = ready.recv_timeout(left) else {
@@ -59,7 +59,7 @@ impl Process {
     /// Stops it. Returns whether it exited by itself, with success.
     pub(super) fn stop(&mut self) -> bool {
         drop(self.child.stdin.take());
-        let deadline = Instant::now() + STOP_LIMIT;
+        let deadline = Instant::now() + LIMIT;
         while Instant::now() < deadline {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return status.success();
