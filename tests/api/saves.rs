@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use proptest::prelude::*;
 use tokio::sync::Semaphore;
 use tower_reauth::{Session, Token, refresh_fn};
 
@@ -173,4 +174,141 @@ async fn p17_a_shutdown_waits_for_a_save_that_another_caller_has_just_started() 
     clock.on_nth_read(2, move || drop(other.token().now_or_never().unwrap().unwrap()));
     let result = session.shutdown(Duration::from_secs(10)).await;
     assert!(result.is_ok(), "{result:?} after {} saves", saves.load(Ordering::SeqCst));
+}
+
+/// One step of a random session.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Refresh,
+    /// The refresher responds, with a successor or without.
+    Respond {
+        rotates: bool,
+    },
+    Fail,
+    Set {
+        own_refresh_token: bool,
+    },
+    SignIn,
+    SignOut,
+    /// Later saves succeed, fail, or don't end.
+    Save(Saving),
+    /// The saves that don't end do so now.
+    Release,
+    Pass(u64),
+    Call,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Saving {
+    Succeeds,
+    Fails,
+    Held,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => Just(Step::Refresh),
+        4 => any::<bool>().prop_map(|rotates| Step::Respond { rotates }),
+        1 => Just(Step::Fail),
+        2 => any::<bool>().prop_map(|own_refresh_token| Step::Set { own_refresh_token }),
+        2 => Just(Step::SignIn),
+        2 => Just(Step::SignOut),
+        3 => prop_oneof![Just(Saving::Succeeds), Just(Saving::Fails), Just(Saving::Held)].prop_map(Step::Save),
+        2 => Just(Step::Release),
+        1 => (0..8_u64).prop_map(Step::Pass),
+        2 => Just(Step::Call),
+    ]
+}
+
+/// What a store has: a token, written `A1 R1`, or nothing.
+type Record = Option<String>;
+
+fn record(access: &str, refresh: Option<&str>) -> String {
+    format!("{access} {}", refresh.unwrap_or("-"))
+}
+
+async fn random_session(steps: Vec<Step>) {
+    let (refresher, mut endpoint) = endpoint();
+    let stored = Arc::new(Mutex::new(Some("A0 R0".to_owned())));
+    let (mode, release) = (Arc::new(Mutex::new(Saving::Succeeds)), Arc::new(tokio::sync::Notify::new()));
+    let hook = {
+        let (stored, mode, release) = (Arc::clone(&stored), Arc::clone(&mode), Arc::clone(&release));
+        move |token: Option<Token>| {
+            let (stored, saving) = (Arc::clone(&stored), *mode.lock().unwrap());
+            let released = Arc::clone(&release);
+            async move {
+                if saving == Saving::Held {
+                    released.notified().await;
+                }
+                if saving == Saving::Fails {
+                    return Err(BoxError::from("disk full"));
+                }
+                let token = token.map(|token| record(token.access_token(), token.refresh_token()));
+                *stored.lock().unwrap() = token;
+                Ok(())
+            }
+        }
+    };
+    let clock = clock();
+    let builder = Session::builder(refresher).token(token("A0 R0 600")).jitter(false);
+    let session = builder.clock(clock.clone()).save_with(hook).build();
+    let mut calls = Vec::new();
+    let mut answered = 0;
+    for (n, step) in steps.into_iter().enumerate() {
+        match step {
+            Step::Refresh => {
+                session.reset_backoff();
+                drop(spawn_refresh(&session));
+            }
+            Step::Call => drop(spawn_token(&session)),
+            Step::Respond { .. } | Step::Fail => {
+                while calls.len() + answered < endpoint.call_count() {
+                    calls.push(endpoint.next_call().await);
+                }
+                if !calls.is_empty() {
+                    answered += 1;
+                    let call = calls.remove(0);
+                    match step {
+                        Step::Respond { rotates: true } => call.succeed(&format!("A{n} R{n} 600")),
+                        Step::Respond { rotates: false } => call.succeed(&format!("A{n} - 600")),
+                        _ => call.fail(tower_reauth::RefreshError::transient("503")),
+                    }
+                }
+            }
+            Step::Set { own_refresh_token } => {
+                let refresh = if own_refresh_token { format!("R{n}") } else { "-".to_owned() };
+                let _ = session.set_token(token(&format!("A{n} {refresh} 600")));
+            }
+            Step::SignIn => session.sign_in(token(&format!("A{n} R{n} 600"))),
+            Step::SignOut => drop(session.sign_out()),
+            Step::Save(saving) => *mode.lock().unwrap() = saving,
+            Step::Release => release.notify_waiters(),
+            Step::Pass(seconds) => tokio::time::advance(Duration::from_secs(seconds)).await,
+        }
+        run_pending_tasks().await;
+    }
+    *mode.lock().unwrap() = Saving::Succeeds;
+    // Calls without a response time out, as do saves that don't end.
+    session.idle().await;
+    if session.status().is_unsaved() {
+        session.shutdown(Duration::from_secs(10)).await.unwrap();
+    }
+    assert!(!session.status().is_unsaved());
+    let is_signed_out = session.status().is_signed_out();
+    let last: Record = stored.lock().unwrap().clone();
+    let tokens = session.sign_out();
+    let held = tokens.access_token().map(|access| record(access, tokens.refresh_token()));
+    assert_eq!(last, held, "signed out: {is_signed_out}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn d13_p17_in_any_order_what_is_saved_last_is_what_the_session_holds(
+        steps in prop::collection::vec(step(), 0..40),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.unwrap().block_on(random_session(steps));
+    }
 }
