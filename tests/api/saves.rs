@@ -176,6 +176,50 @@ async fn p17_a_shutdown_waits_for_a_save_that_another_caller_has_just_started() 
     assert!(result.is_ok(), "{result:?} after {} saves", saves.load(Ordering::SeqCst));
 }
 
+#[tokio::test(start_paused = true)]
+async fn d13_a_sign_in_while_a_response_waits_for_a_save_is_saved_right_after_that() {
+    let (refresher, mut endpoint) = endpoint();
+    let store = Store::new();
+    let hook = Arc::clone(&store);
+    let session = expired(refresher)
+        .save_with(move |token: Option<Token>| {
+            let store = Arc::clone(&hook);
+            async move {
+                store.wait().await;
+                store.write(token.unwrap().refresh_token().unwrap());
+                Ok::<_, BoxError>(())
+            }
+        })
+        .build();
+    let _waiting = spawn_token(&session);
+    let call = endpoint.next_call().await;
+    session.set_token(token("A9 - 0")).unwrap();
+    run_pending_tasks().await;
+    // The response waits for the save of the set token.
+    call.succeed("A2 R2 60000");
+    run_pending_tasks().await;
+    session.sign_in(token("B1 Q1 60000"));
+    store.permits.add_permits(10);
+    session.idle().await;
+    assert_eq!(*store.written.lock().unwrap(), ["R1", "Q1"]);
+    assert!(!session.status().is_unsaved());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p17_nothing_is_saved_if_a_refresh_changes_nothing() {
+    let (refresher, mut endpoint) = endpoint();
+    let saved = crate::support::RecordedTokens::default();
+    let session = expired(refresher).save_with(saved.hook()).build();
+    let waiting = spawn_token(&session);
+    let call = endpoint.next_call().await;
+    session.set_token(token("A9 - 600")).unwrap();
+    // The set token stays, with the refresh token that it has.
+    call.succeed("A2 - 600");
+    assert_eq!(waiting.await.unwrap().unwrap().secret(), "A9");
+    session.idle().await;
+    assert_eq!(saved.all(), ["A9 R1"]);
+}
+
 /// One step of a random session.
 #[derive(Clone, Copy, Debug)]
 enum Step {
