@@ -683,3 +683,19 @@ fn p10_a_sign_out_leaves_nothing_of_the_sign_in() {
         }
     }
 }
+
+// === Saves ===
+
+/// Between a response and its save, another thread may sign in.
+#[test]
+fn d13_a_sign_in_between_a_response_and_its_save_is_saved() {
+    let mut tester = Tester::new();
+    tester.machine.rules.saves = true;
+    let info = tester.start();
+    tester.step(|turn| turn.respond(&info, token("A2 R2 600")));
+    tester.step(|turn| turn.sign_in(token("B1 Q1 600")));
+    let saving = tester.step(|turn| turn.save_before_landing(&info));
+    assert!(matches!(saving, Saving::Done));
+    let save = tester.effects.save.take().expect("the sign-in is saved");
+    assert_eq!(save.token.unwrap().access_token(), "B1");
+}
