@@ -137,7 +137,6 @@ impl Server {
     }
 
     /// Returns once the server has granted so many refreshes, though the responses may be held.
-    #[allow(dead_code, reason = "not all who use the servers hold responses")]
     pub(crate) async fn granted(&self, refreshes: u64) {
         while self.refreshes().await.0 < refreshes {
             tokio::task::yield_now().await;

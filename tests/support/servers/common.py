@@ -138,6 +138,8 @@ def serve_threads(args, application):
     stop = threading.Event()
     for sig in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sig, lambda *_: stop.set())
+    # Headers and body are two writes: the second would wait for an acknowledgement.
+    WSGIRequestHandler.disable_nagle_algorithm = True
     server = ThreadedWSGIServer(("127.0.0.1", args.port), WSGIRequestHandler)
     server.daemon_threads = True
     server.set_app(application)
