@@ -18,7 +18,7 @@ use parser::Parser;
 /// parts are skipped, so parsing never fails. At most 16 KiB per field, 64 challenges and 64 parameters each
 /// are read.
 ///
-/// Cheap to clone. `Debug` shows neither parameters nor their values, as a server may repeat the token in them.
+/// Cheap to clone. `Debug` shows schemes and counts alone, as a server may echo the token in the rest.
 ///
 /// # Examples
 ///
@@ -116,8 +116,8 @@ impl Challenges {
         self.iter().find(|challenge| challenge.scheme.eq_ignore_ascii_case(scheme))
     }
 
-    /// Whether the token is valid but insufficient, so a refreshed token won't help: its scope (RFC 6750
-    /// §3.1), or how the user signed in (RFC 9470 §3).
+    /// Whether the token is valid, but its scope (RFC 6750 §3.1) or the way in which the user authenticated
+    /// (RFC 9470 §3) is insufficient. A refreshed token won't help.
     ///
     /// True for `error="insufficient_scope"` and `error="insufficient_user_authentication"` with any scheme,
     /// unless the token itself is also blamed.
@@ -200,7 +200,7 @@ impl Challenge {
 
 impl fmt::Debug for Challenge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The rest is the server's text, which may repeat the token.
+        // The rest is chosen by the server, which may echo the token.
         let scheme = if self.scheme.len() <= MAX_SHOWN_SCHEME { &self.scheme } else { "[long]" };
         f.debug_struct("Challenge")
             .field("scheme", &scheme)

@@ -192,7 +192,7 @@ impl Error {
 ///
 /// If one of these is `true`, the client, the layer or the request must be changed.
 impl Error {
-    /// The client is misconfigured (`invalid_client`, a rotated secret, a response without a token).
+    /// The refresh is misconfigured (`invalid_client`, a rotated secret, a token that can't be used).
     pub fn is_misconfigured(&self) -> bool {
         self.is(ErrorKind::Misconfigured)
     }
@@ -202,7 +202,7 @@ impl Error {
         self.is(ErrorKind::SameToken)
     }
 
-    /// The refresher, or a hook, waited for its own session, which would deadlock.
+    /// A refresher, a hook or a listener would have waited for its own session, which is a deadlock.
     pub fn is_reentrant(&self) -> bool {
         self.is(ErrorKind::Reentrant)
     }
@@ -212,7 +212,7 @@ impl Error {
         self.is(ErrorKind::Cleartext)
     }
 
-    /// The request's URI has no host, or not just a plain host and port, so the token's destination is
+    /// The request's URI has no host, or more than a plain host and port, so the token's destination is
     /// unknown.
     pub fn is_missing_host(&self) -> bool {
         self.is(ErrorKind::MissingHost)
@@ -233,7 +233,7 @@ impl Error {
         self.is(ErrorKind::ShutdownTimeout)
     }
 
-    /// `shutdown` finished, but the save hook failed to save the token.
+    /// `shutdown` finished, but the save hook failed to save the token or the sign-out.
     pub fn is_unsaved(&self) -> bool {
         self.is(ErrorKind::Unsaved)
     }
@@ -269,16 +269,16 @@ impl fmt::Display for Error {
             ErrorKind::SignedOut => "not signed in, or signed out in the meantime",
             ErrorKind::ShutDown => "the session was shut down",
             ErrorKind::Reentrant => {
-                "a refresher or hook waited for its own session: mark its requests with SkipAuth, or send them around the layer"
+                "a refresher, hook or listener would wait for its own session: mark its requests with SkipAuth, or send them around the layer"
             }
             ErrorKind::SameToken => "the refresh returned the rejected token again",
             ErrorKind::Cleartext => {
                 "a token isn't sent over cleartext http: use https, or set dangerous_allow_cleartext"
             }
-            ErrorKind::MissingHost => "the request URI has no plain host and port: use an absolute URI, or set default_origin",
+            ErrorKind::MissingHost => "the request URI has no host, or an invalid one: use a plain host and port, or set default_origin",
             ErrorKind::TooManyHeaders => "too many headers in the request",
             ErrorKind::ShutdownTimeout => "shutdown timed out before the token refresh finished",
-            ErrorKind::Unsaved => "failed to save the token",
+            ErrorKind::Unsaved => "failed to save the token or the sign-out",
             ErrorKind::Deadline => "deadline exceeded while waiting for a token",
         })
     }

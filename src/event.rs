@@ -17,13 +17,13 @@ pub use crate::token::warning::Warning;
 /// An event of a session.
 ///
 /// Passed to the hook of [`SessionBuilder::on_event`](crate::SessionBuilder::on_event) and, with the feature
-/// `tracing`, written to the log: at `warn` what an operator must see, at `info` sign-ins, sign-outs and
-/// recoveries, at `debug` and `trace` the rest. Events contain no secrets, unless a user's hook or refresher
-/// puts one into its error; the log omits those errors.
+/// `tracing`, written to the log: what an operator must see at `warn`; set tokens, sign-ins, sign-outs and
+/// recoveries at `info`; the rest at `debug` or `trace`. Events contain no secrets, unless a user's hook or
+/// refresher puts one into its error; the log omits those errors.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event {
-    /// The session's generation when it happened; for a save, that of the token.
+    /// The session's generation when it happened; for a save, that of what was saved.
     pub generation: u64,
     /// What happened.
     pub kind: EventKind,
@@ -50,11 +50,11 @@ pub enum EventKind {
     /// A refresh returned a new token.
     #[non_exhaustive]
     Refreshed {
-        /// Duration, including the save, without the time that the machine was suspended.
+        /// Duration, including the save, but not time during which the machine was suspended.
         elapsed: Duration,
         /// Number of waiters.
         waiters: usize,
-        /// Whether the refresh before it failed or returned an unusable token, or there was no token yet.
+        /// Whether this token is the first one, or ends a series of failed or ineffective refreshes.
         recovered: bool,
     },
     /// A refresh succeeded, but its token doesn't help.
@@ -76,7 +76,7 @@ pub enum EventKind {
     RefreshFailed {
         /// The error; see [`retry_at`](Error::retry_at) for the next attempt.
         error: Error,
-        /// Duration, without the time that the machine was suspended.
+        /// Duration, not including time during which the machine was suspended.
         elapsed: Duration,
         /// Number of waiters.
         waiters: usize,
@@ -91,13 +91,13 @@ pub enum EventKind {
     RefreshDiscarded,
     /// A server rejected the token.
     TokenRejected,
-    /// A token was saved.
+    /// A token, or a sign-out, was saved.
     #[non_exhaustive]
     TokenSaved {
         /// Whether the save before it failed.
         recovered: bool,
     },
-    /// Saving a token failed; it will be handed to the hook again.
+    /// Saving a token, or a sign-out, failed; it will be passed to the hook again.
     #[non_exhaustive]
     TokenSaveFailed {
         /// Why.

@@ -7,14 +7,14 @@
 //!   server rejects a call before its first message; and HTTP 401, from a proxy in front;
 //! - retries a call if its messages so far fit into a buffer;
 //! - trusts its channel, cleartext included, since the URI of a call usually has no host. With
-//!   [`restrict_to_origin`](AuthLayer::restrict_to_origin) or [`default_origin`](AuthLayer::default_origin) it
-//!   doesn't: name the channel's origin with the latter;
+//!   [`restrict_to_origin`](AuthLayer::restrict_to_origin) or [`default_origin`](AuthLayer::default_origin)
+//!   it doesn't: set the channel's origin with the latter;
 //! - counts waiting against the call's deadline (`grpc-timeout`), and sends what is left with the retry;
 //! - attaches a [`tonic::Status`] to its errors, which tonic would otherwise report as `UNKNOWN`:
 //!   `UNAVAILABLE` if a retry may help, `DEADLINE_EXCEEDED`, or `UNAUTHENTICATED`.
 //!
 //! If a call's messages exceed the buffer, it isn't retried, and returns the server's status;
-//! [`not_replayed`] tells such a status from that of a call that was rejected twice.
+//! [`not_replayed`] distinguishes such a status from that of a call that was rejected twice.
 //!
 //! A status 16 in *trailers*, after messages, comes too late for a retry. [`TrailerRejectionLayer`], placed
 //! *outside* this layer, marks the token then, so that the next call gets a new one.
@@ -89,15 +89,15 @@ impl<R, P> AuthLayer<R, P> {
     ///
     /// Up to 64 KiB of a call are buffered; see [`with_buffer_limit`](AuthLayer::with_buffer_limit).
     ///
-    /// Without it, rustc says of the methods of a generated client:
+    /// Without it, rustc reports for the methods of a generated client:
     ///
     /// ```text
     /// the method `greet` exists for struct `GreeterClient<Auth<Channel>>`, but its trait bounds were not satisfied
     /// note: the following trait bounds were not satisfied: `tonic::body::Body: Clone`
     /// ```
     ///
-    /// or of the client itself, that "`CloneBody` can't replay request bodies of type `tonic::body::Body`". The
-    /// type of a service with it is [`GrpcAuth`].
+    /// or, for the client itself, "`CloneBody` can't replay request bodies of type `tonic::body::Body`". With
+    /// it, the service has the type [`GrpcAuth`].
     pub fn for_grpc(self) -> AuthLayer<R, GrpcReplay> {
         let layer = self.rejection_rule(StatusUnauthenticated).configure(|config| {
             config.protocol = Some(Arc::new(protocol::Grpc));

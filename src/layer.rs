@@ -104,7 +104,8 @@ impl<R, P> AuthLayer<R, P> {
     /// Sets the header that carries the token. Default: `authorization`.
     ///
     /// Its value is the scheme and the token, such as `Bearer A1`, whatever the header. A layer that follows
-    /// redirects may not strip another header; see [layer order](crate::docs::layer_order#redirects).
+    /// redirects might not strip any header but `authorization`; see [layer
+    /// order](crate::docs::layer_order#redirects).
     pub fn header_name(self, name: HeaderName) -> Self {
         self.configure(|config| config.header = name)
     }
@@ -112,7 +113,7 @@ impl<R, P> AuthLayer<R, P> {
     /// Sets whether a header that the request already has is replaced (`true`). If not (`false`, the
     /// default), the request passes through untouched, and its response isn't checked for a rejection.
     ///
-    /// A gateway must set it: otherwise its callers choose what is sent upstream.
+    /// A gateway must set this to `true`: otherwise its callers choose what is sent upstream.
     pub fn override_existing(self, override_existing: bool) -> Self {
         self.configure(|config| config.override_existing = override_existing)
     }
@@ -145,7 +146,8 @@ impl<R, P> AuthLayer<R, P> {
     }
 
     /// Sets the origin of requests whose URI has no host, such as those on a single connection or a gRPC
-    /// channel. By default they fail, unless it is a gRPC layer without restrictions.
+    /// channel. By default they fail, unless the layer is one for gRPC and isn't
+    /// [restricted](Self::restrict_to_origin).
     pub fn default_origin(self, origin: Origin) -> Self {
         self.configure(|config| config.destinations.default = Some(origin))
     }

@@ -91,10 +91,10 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// The refresh's error. Fails immediately if the grant has ended, if the session is signed out or shut down,
-    /// if there is no runtime, and during a backoff, unless
-    /// [`wait_through_backoff`](SessionBuilder::wait_through_backoff) is set; [`retry_at`](Error::retry_at) says
-    /// when the next refresh is allowed.
+    /// The refresh's error. Without a usable token, fails immediately if the grant has ended, if the session
+    /// is signed out or shut down, if there is no runtime, and during a backoff, unless
+    /// [`wait_through_backoff`](SessionBuilder::wait_through_backoff) is set; [`retry_at`](Error::retry_at)
+    /// says when the next refresh is allowed.
     ///
     /// # Cancel safety
     ///
@@ -106,7 +106,7 @@ impl Session {
         self.wait_for(Demand::New, self.limits()).await
     }
 
-    /// Returns a valid token, as [`token`](Self::token), with options of this call.
+    /// Returns a valid token, like [`token`](Self::token), with options for this call.
     ///
     /// # Examples
     ///
@@ -130,7 +130,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// As [`token`](Self::token). A valid token is returned even if it doesn't last as long as asked for.
+    /// As [`token`](Self::token). A valid token is returned even if it doesn't last as long as requested.
     ///
     /// # Cancel safety
     ///
@@ -151,9 +151,9 @@ impl Session {
     ///
     /// As [`token`](Self::token), even if the rejected token hasn't expired. A late caller gets the error of
     /// the refresh that followed the rejection; call [`token`](Self::token) to try again.
-    /// [`is_signed_out`](Error::is_signed_out) if another user has signed in, or if the token is another
-    /// session's;
-    /// [`is_same_token`](Error::is_same_token) if the refresh returned the same token.
+    /// [`is_signed_out`](Error::is_signed_out) if there was a sign-in or sign-out in the meantime, or if the
+    /// token belongs to another session; [`is_same_token`](Error::is_same_token) if the refresh returned the
+    /// same token.
     ///
     /// # Cancel safety
     ///
@@ -175,8 +175,8 @@ impl Session {
 
     /// Marks a token as rejected by a server.
     ///
-    /// Doesn't start a refresh; the next call does. No effect if the session already has another token, or if it
-    /// is another session's.
+    /// Doesn't start a refresh; the next call does. No effect if the session already has another token, or if
+    /// `rejected` belongs to another session.
     pub fn mark_rejected(&self, rejected: &AccessToken) {
         self.shared.turn(|turn| turn.mark_rejected(rejected.id()));
     }
@@ -205,12 +205,13 @@ impl Session {
 
     /// Replaces the token with one obtained elsewhere for the same user.
     ///
-    /// It is used immediately, isn't overwritten by a refresh in flight, and is saved. Those who wait are served.
-    /// If it has no refresh token, the session keeps its own. Revives a session whose grant had ended.
+    /// It is used immediately, isn't overwritten by a refresh in flight, and is saved. Waiting callers are
+    /// still served. If it has no refresh token, the session keeps its own. Revives a session whose grant had
+    /// ended.
     ///
-    /// For another user, call [`sign_in`](Self::sign_in), which fails those who wait. The token belongs to
-    /// whoever is signed in when it is set: if another user may have signed in since it was fetched, check that
-    /// first.
+    /// For another user, call [`sign_in`](Self::sign_in), which makes waiting callers fail. The token is
+    /// taken as that of the current user: if someone else may have signed in since it was obtained, check
+    /// that first.
     ///
     /// # Errors
     ///
@@ -224,7 +225,8 @@ impl Session {
     /// Callers waiting for the old token fail with [`is_signed_out`](Error::is_signed_out) and never get the new
     /// one; a token still returned for the old user goes to the revoke hook. The new token is saved.
     ///
-    /// If the same user has signed in again, [`set_token`](Self::set_token) serves those who wait.
+    /// If the same user has signed in again, call [`set_token`](Self::set_token) instead: waiting callers are
+    /// then served.
     pub fn sign_in(&self, token: Token) {
         self.shared.turn(|turn| turn.sign_in(token));
     }
@@ -267,7 +269,7 @@ impl Session {
     /// Waits for the refresh in flight and its save before the program exits.
     ///
     /// No further refresh starts. Callers can still join the one in flight, and a valid token is still
-    /// returned. What is unsaved is passed to the hook again, without a delay.
+    /// returned. An unsaved change is passed to the save hook again, without a delay.
     ///
     /// # Errors
     ///
@@ -312,7 +314,8 @@ impl Session {
         }
     }
 
-    /// Waits until no refresh, save or revocation is in progress, or they are past their timeouts.
+    /// Waits until no refresh, save or revocation is in progress, ignoring those that are past their
+    /// timeouts.
     ///
     /// Returns immediately when called from the refresher, a hook or a listener.
     ///
@@ -325,7 +328,7 @@ impl Session {
             let now = self.shared.now();
             let Some(left) = self.shared.lock().machine.next_timeout(now) else { return };
             select(pin!(changed), self.shared.sleep_or_forever(Some(left))).await;
-            // What is driven ends by its own timer, which fires at the same time.
+            // A task that is still driven ends by its own timer, which fires at the same time: let it.
             yield_once().await;
         }
     }
@@ -348,7 +351,7 @@ impl Session {
 
     /// Demands a token for a new request.
     pub(crate) fn demand_new(&self, limits: WaitLimits) -> Result<Demanded, Error> {
-        // Without a minimum lifetime, the caller has looked already.
+        // Without a minimum lifetime, the caller has already tried the published token.
         if limits.min_lifetime > 0 {
             if let Some(token) = self.published_for(&limits) {
                 return Ok(Demanded::Use(token));
@@ -398,7 +401,7 @@ impl Session {
     }
 }
 
-/// Lets other tasks of a current-thread runtime run that have been woken.
+/// On a current-thread runtime, lets tasks that have been woken run first.
 async fn yield_once() {
     let mut has_yielded = false;
     poll_fn(|cx| match std::mem::replace(&mut has_yielded, true) {

@@ -14,7 +14,7 @@
 //! # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
 //! let client = ServiceBuilder::new()
 //!     .timeout(Duration::from_secs(30))   // the whole call, including waits and the retry
-//!     .load_shed()                        // inside, it would shed those who wait for a token
+//!     .load_shed()                        // inside, it would shed requests after their wait
 //!     // .retry(policy)                   // each try asks for the token again
 //!     .layer(AuthLayer::new(refresher).restrict_to_origin("https://api.example.com".parse()?))
 //!     .timeout(Duration::from_secs(10))   // one attempt
@@ -30,7 +30,7 @@
 //! | layer | place | reason |
 //! |---|---|---|
 //! | tower `Timeout` of the whole call | outside | it bounds everything: wait, request and retry |
-//! | tower `LoadShed` | outside | inside, it sheds requests that have waited for a token, as they all go on at once. [`max_waiters`](crate::SessionBuilder::max_waiters) bounds how many wait |
+//! | tower `LoadShed` | outside | inside, it sheds requests that have waited for a token, as all of them are sent at once. [`max_waiters`](crate::SessionBuilder::max_waiters) bounds how many wait |
 //! | tower `Retry` | outside | each try asks for the token again. [`Error::is_retryable`](crate::Error::is_retryable) is for its policy, [`AuthReport`](crate::future::AuthReport) has the number of attempts |
 //! | tower `Timeout` of one attempt | inside | waiting for a token isn't a slow server |
 //! | tower `ConcurrencyLimit`, `RateLimit` | inside | a request that waits for a token releases its permit; a retry acquires one again |

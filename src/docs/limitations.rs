@@ -18,19 +18,19 @@
 //! # Servers that share a session
 //!
 //! A server that rejects every token causes refreshes, and calls to the session's other servers wait for
-//! them, each for at most the [`rejection_wait`](crate::SessionBuilder::rejection_wait). Use a separate
-//! session for each server that isn't trusted equally.
+//! them, each for at most the [`rejection_wait`](crate::SessionBuilder::rejection_wait). Use separate
+//! sessions for servers that you don't trust equally.
 //!
 //! # A held 401 holds its connection
 //!
 //! A request that waits after a 401 keeps that response, with its body unread, as it is returned if no newer
 //! token can be obtained. Over HTTP/1 it holds a connection for that time; over HTTP/2 it holds a part of the
-//! connection's flow-control window. Many large 401s at once exhaust the pool or the window, and a refresh
-//! over the same connections stands still until their wait timeouts expire. Therefore:
+//! connection's flow-control window. Many large 401s at once exhaust the pool or the window, and block a
+//! refresh over the same connections until their requests' wait timeouts expire. Therefore:
 //!
-//! - Send refreshes through a client with its own connections.
-//! - Or add an inner layer that reads the bodies of 401s, up to a small limit. The example of
-//!   [`RejectionRule`](crate::rejection::RejectionRule) has such a layer.
+//! - Send refreshes through a client with its own connections, or add an inner layer that reads the bodies of
+//!   401s, up to a small limit. The example of [`RejectionRule`](crate::rejection::RejectionRule) has such a
+//!   layer.
 //! - Set a short [`wait_timeout`](crate::SessionBuilder::wait_timeout) if responses to rejected requests are
 //!   large.
 //!
@@ -65,7 +65,7 @@
 //! Timers and tasks need tokio. Other runtimes need their own [`Clock`](crate::rt::Clock) and
 //! [`Spawner`](crate::rt::Spawner).
 //!
-//! Refreshers and save, revoke and event hooks must not block their thread: the waiters on it are delayed
+//! A refresher, a hook or a listener must not block its thread: the waiters on that thread would be delayed
 //! beyond their timeouts.
 //!
 //! # Idle sessions
@@ -88,7 +88,8 @@
 //! A token for a forward proxy (`Proxy-Authorization`, status 407) is checked against the request's URI, not
 //! against the proxy's. For `http` requests through a proxy, this needs
 //! [`dangerous_allow_cleartext`](crate::AuthLayer::dangerous_allow_cleartext); set it only for a client that
-//! sends everything to the proxy. For `https` requests the connector sends the proxy's token, not this layer.
+//! sends everything to the proxy. For `https` requests the connector has to send the proxy's token: this
+//! layer doesn't see its `CONNECT`.
 //!
 //! # `panic = "abort"`
 //!

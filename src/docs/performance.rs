@@ -45,8 +45,8 @@
 //! readiness and is sent.
 //!
 //! By default any number of callers may wait. If the token endpoint hangs, 100,000 of them hold about 100 MiB
-//! until their wait timeouts expire: with their tasks, 125 MiB for requests through the layer, and 87 MiB for
-//! calls of `Session::token`. Servers should set [`max_waiters`](crate::SessionBuilder::max_waiters).
+//! until their wait timeouts expire (with their tasks, 125 MiB for requests through the layer, and 87 MiB for
+//! calls of `Session::token`). Servers should set [`max_waiters`](crate::SessionBuilder::max_waiters).
 //!
 //! # Replays
 //!

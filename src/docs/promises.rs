@@ -13,8 +13,8 @@
 //!
 //! **A refresh token is presented by one exchange at a time, and never again once its successor has
 //! arrived.** A response without a refresh token keeps the old one, and so does an empty or blank one. A new
-//! refresh token always replaces the old one, even if the access token beside it is unusable. A refresh whose
-//! result is no longer wanted, such as after a sign-out, presents nothing.
+//! refresh token always replaces the old one, even if the access token beside it is unusable. A refresh that
+//! is no longer wanted when it would call the refresher, such as after a sign-out, presents nothing.
 //!
 //! # p03
 //!
@@ -30,11 +30,12 @@
 //! # p05
 //!
 //! **No server and no token endpoint can cause a loop or a storm of requests.** A rejected request is retried
-//! once. A refresh is ineffective if it fails, or if its token has expired on arrival, is already stale, has a
-//! lifetime of at most half a second, is the same as before, or is rejected within its trial (10 % of its
-//! lifetime, at most 30 s). The same token with a later expiry is a renewal, and good. After an ineffective
-//! refresh the next one waits for the backoff, which grows from 1 s to 120 s, however many requests arrive;
-//! to ten minutes after failures that a repeat is unlikely to cure.
+//! once. A refresh is ineffective if it fails, or if its token has expired on arrival, is already stale, has
+//! a lifetime of at most half a second, is the same as before, or is rejected within its trial (10 % of its
+//! lifetime, at most 30 s). The same token with a later expiry is a renewal, which is effective, unless the
+//! token was rejected. After an ineffective refresh the next one waits for the backoff, however many requests
+//! arrive. The backoff grows from 1 s to 120 s, or to ten minutes after failures that a retry is unlikely to
+//! fix.
 //!
 //! # p06
 //!
@@ -46,11 +47,11 @@
 //!
 //! **A transient failure is shared by all callers that waited for it.** They don't try one after another.
 //! Until the backoff ends, callers without a usable token fail at once with the same error. The end of a
-//! backoff only permits a try; the next call starts it, so an idle session never refreshes. `Retry-After` is
-//! honoured up to an hour, and up to 10 % is added, so that clients don't come back in step. The backoff of a
-//! failed early refresh ends with the token that stayed in use, unless `Retry-After` is longer. With
-//! [`wait_through_backoff`](crate::SessionBuilder::wait_through_backoff), callers wait for a backoff that ends
-//! within their timeouts.
+//! backoff only permits a refresh; the next call starts it, so an idle session never refreshes. `Retry-After`
+//! is honoured up to an hour, and up to 10 % is added at random, so that clients don't retry in step. The
+//! backoff of a failed early refresh ends with the token that stayed in use, unless `Retry-After` is longer.
+//! With [`wait_through_backoff`](crate::SessionBuilder::wait_through_backoff), callers wait for a backoff
+//! that ends within their wait timeouts.
 //!
 //! # p08
 //!
@@ -62,10 +63,10 @@
 //! # p09
 //!
 //! **A panic in the user's code, or a runtime that ends, is an error to the callers that waited, and nothing
-//! more.** This holds for a panic in a refresher, a hook, a listener or a clock, for a runtime that shuts down
-//! or isn't driven, and for a call outside a runtime. Each caller has its own timer. A refresh past its timeout
-//! is abandoned by the next call that needs a token; if its response arrives later, it is used as long as the
-//! refresh token that it exchanged is still the session's.
+//! more.** This holds for a panic in a refresher, a hook, a listener or a clock, for a runtime that shuts
+//! down or isn't driven, and for a call outside a runtime. Each caller has its own timer. A refresh past its
+//! timeout is abandoned by the next call that needs a token; if its response arrives later, it is used as
+//! long as the refresh token that it exchanged is still the session's.
 //!
 //! # p10
 //!
@@ -86,9 +87,9 @@
 //!
 //! **A refresh that needs its own session is an error, not a hang.** In a refresher, a hook or a listener, a
 //! call that would wait for that session's refresh fails at once with
-//! [`is_reentrant`](crate::Error::is_reentrant). A refresher that fails because of it is misconfigured, and its
-//! error says so.
-//! Requests marked [`SkipAuth`](crate::SkipAuth), reads that don't wait, and other sessions work as usual.
+//! [`is_reentrant`](crate::Error::is_reentrant). If a refresher fails because of that, it is misconfigured,
+//! and its error says so. Requests marked [`SkipAuth`](crate::SkipAuth), reads that don't wait, and other
+//! sessions work as usual.
 //!
 //! # p13
 //!
@@ -98,36 +99,37 @@
 //! # p14
 //!
 //! **No token appears in anything that the crate prints.** That is each `Debug`, `Display`, error, log line
-//! and panic message, also if a server echoes a token. A refresher's own error, and the transport's about a
-//! token request, are passed on as they are. The tokens that the crate holds are overwritten in memory when
-//! they are dropped.
+//! and panic message, even if a server echoes a token. There are two exceptions, which are passed on as they
+//! are: a refresher's own error, and the transport's error about a token request. The tokens that the crate
+//! holds are overwritten in memory when they are dropped.
 //!
 //! # p15
 //!
-//! **A token goes only to https or loopback, and only to the allowed origins.** Loopback is 127.0.0.0/8, `::1`
-//! and `localhost` itself. Any other cleartext URI is an error before anything is sent.
-//! Outside the origins of [`restrict_to_origin`](crate::AuthLayer::restrict_to_origin) a request passes
-//! untouched. Both are checked before each attempt. A refresh token goes only to its endpoint's origin,
-//! whatever redirects say.
+//! **A token goes only to https or loopback, and only to the allowed origins.** Loopback is 127.0.0.0/8,
+//! `::1` and `localhost` itself. Any other cleartext URI is an error before anything is sent. Outside the
+//! origins of [`restrict_to_origin`](crate::AuthLayer::restrict_to_origin) a request passes untouched. Both
+//! are checked before each attempt. A gRPC layer without origins trusts its channel, even over cleartext. A
+//! refresh token goes only to its endpoint's origin, whatever redirects say.
 //!
 //! # p16
 //!
 //! **A retry is the same request with another token.** Its method, URI, version, headers, extensions and body
-//! are those of the first attempt; only a `grpc-timeout` shrinks. A request that can't be repeated is never
-//! sent with half a body: its caller gets the server's response, with a report that says why it wasn't retried,
-//! and the next call has a new token.
+//! are those of the first attempt; only a `grpc-timeout` shrinks. A request that can't be replayed is never
+//! sent with half a body: its caller gets the server's response, with a report that says why it wasn't
+//! retried, and the next call gets a new token.
 //!
 //! # p17
 //!
-//! **What is saved last is what the session holds, and a process can wait for it.** Refreshes, set tokens,
-//! sign-ins and sign-outs are saved one at a time, a refreshed token before it is used; a change during a save
-//! is saved right after it. A save that fails, panics or times out takes nothing away: callers get the token,
-//! the status says that it is unsaved, and a later call or [`shutdown`](crate::Session::shutdown) saves it
-//! again. `shutdown` waits for a running refresh and its save.
+//! **What is saved last is what the session holds, and a process can wait for it.** Refreshed and set tokens,
+//! sign-ins and sign-outs are saved one at a time. A refreshed token is saved before it is used, and a change
+//! during a save is saved right after it. A save that fails, panics or times out takes nothing away: callers
+//! get the token, the status says that it is unsaved, and a later call or
+//! [`shutdown`](crate::Session::shutdown) saves it again. `shutdown` waits for a running refresh and its
+//! save.
 //!
 //! # p18
 //!
-//! **A lost response is neither a failure nor a success.** A refresh that was sent without a response may
-//! have spent the refresh token, so it is repeated once, at once, with the same refresh token: in the same
-//! flight if the refresher says so in time, otherwise by the next call. If that response is lost as well, it
-//! counts as a transient failure. A refresher that must not repeat can end the grant instead.
+//! **A lost response is neither a failure nor a success.** A refresh that was sent but got no response may
+//! have spent the refresh token, so it is repeated once, immediately, with the same refresh token: in the
+//! same flight if the refresher says so in time, otherwise by the next call. If that response is lost as
+//! well, it counts as a transient failure. A refresher that must not repeat can end the grant instead.

@@ -9,21 +9,22 @@
 //! The exception is a gRPC layer, which trusts its channel: the URI of a call usually has no host, and the
 //! call is sent with the token wherever the channel is connected to, over cleartext as well. With
 //! [`restrict_to_origin`](crate::AuthLayer::restrict_to_origin) or
-//! [`default_origin`](crate::AuthLayer::default_origin) it isn't trusted: such a call is checked against the
-//! default origin, and fails if there is none. The layer can't see whether the channel is connected to that
-//! origin.
+//! [`default_origin`](crate::AuthLayer::default_origin) the channel isn't trusted: the default origin stands
+//! in for the missing host, and the call fails if there is none. The layer can't see whether the channel is
+//! connected to that origin.
 //!
 //! # Other servers
 //!
 //! With [`restrict_to_origin`](crate::AuthLayer::restrict_to_origin), a request to any other origin passes
 //! through untouched. The origin is that of the request's URI, and is checked before *each* attempt.
 //!
-//! If redirects are followed *inside* this layer, only the first hop is checked. tower-http's `FollowRedirect`
-//! strips `Authorization` when a redirect leaves the origin, but not a header set by
-//! [`header_name`](crate::AuthLayer::header_name). This is the safe order for a client that also calls foreign
-//! servers. If they are followed *outside*, each hop to an allowed origin gets the token: without restricted
-//! origins the API can send it anywhere, and a foreign server can redirect a request to the API, which adds
-//! it. See [layer order](super::layer_order#redirects).
+//! If redirects are followed *inside* this layer, only the first hop is checked. tower-http's
+//! `FollowRedirect` strips `Authorization` when a redirect leaves the origin, but not a header set by
+//! [`header_name`](crate::AuthLayer::header_name). A client that also calls foreign servers should use this
+//! order. If redirects are followed *outside*, each hop to an allowed origin gets the token. Without
+//! restricted origins, a redirect by the API takes the token to any server. Even with them, a foreign server
+//! can redirect a request to the API, and the layer adds the token. See [layer
+//! order](super::layer_order#redirects).
 //!
 //! The challenges of a 401 are passed to the refresher ([`challenges`](crate::RefreshContext::challenges)).
 //! They come from any server that responded with a 401: a refresher that follows them must check where it
@@ -31,11 +32,10 @@
 //!
 //! # Gateways
 //!
-//! A gateway passes on requests with their senders' headers. Set
-//! [`override_existing`](crate::AuthLayer::override_existing): otherwise a request that brings its own
-//! `Authorization` header goes upstream with it, unchecked. Remove the sender's `Host` header, too. It isn't
-//! checked, and a server or CDN with several names routes by it: the token would reach another site than that
-//! of the URI.
+//! A gateway forwards requests with their senders' headers. Set
+//! [`override_existing`](crate::AuthLayer::override_existing); otherwise a request with an `Authorization`
+//! header of its own goes upstream unchanged. Remove the sender's `Host` header, too. It isn't checked, and a
+//! server or CDN that hosts several sites routes by it, so the token could reach a site other than the URI's.
 //!
 //! # Token endpoints
 //!
@@ -55,8 +55,8 @@
 //! isn't copied. Two errors are passed on as they are, as sources of ours, and aren't logged:
 //!
 //! - A refresher's own error: keeping secrets out of it is the refresher's job.
-//! - The transport's own error about a token request. A server can put text into it, such as the debug data of
-//!   an HTTP/2 `GOAWAY`, and a token that it received into that text.
+//! - The transport's own error about a token request. A server can put text into it, such as the debug data
+//!   of an HTTP/2 `GOAWAY` frame, and that text may contain the token that it received.
 //!
 //! The header value is marked sensitive, so HTTP/2 doesn't add it to its compression tables.
 //!

@@ -12,8 +12,8 @@ use crate::{error::find_source, origin::Origin, token::InvalidToken};
 /// source chain of every waiter's [`Error`](crate::Error): [`find`](Self::find) extracts it.
 ///
 /// It contains nothing of the response body except the error code or token type, without control characters,
-/// and never one that contains a token. The transport's own error, if any, is its source, as it is: a server may
-/// have put text into it, such as the debug data of an HTTP/2 `GOAWAY`.
+/// and never one that contains a token. The transport's own error, if any, is its source and is passed on as
+/// it is: a server may have put text into it, such as the debug data of an HTTP/2 `GOAWAY`.
 ///
 /// # Examples
 ///

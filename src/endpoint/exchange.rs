@@ -68,7 +68,7 @@ impl Exchange {
             Err(SendFailure { kind, sent }) => {
                 let failure = match kind {
                     EndpointErrorKind::BuildRequest(_) => FailureKind::Misconfigured,
-                    // A proxy's or a moved endpoint's: unlikely to be cured by a repeat.
+                    // By a proxy, or a moved endpoint: a retry is unlikely to help.
                     EndpointErrorKind::Redirected { .. } => FailureKind::Unexplained,
                     _ if sent => FailureKind::OutcomeUnknown,
                     _ => FailureKind::Transient,

@@ -6,7 +6,7 @@ use tonic::Status;
 use super::GRPC_STATUS;
 use crate::request::replay::NotReplayed;
 
-/// Why a rejected call wasn't retried: its messages couldn't be replayed.
+/// Why a rejected call's messages couldn't be replayed, so that it wasn't retried.
 ///
 /// A generated client returns a rejection as a [`Status`], without the
 /// [`AuthReport`](crate::future::AuthReport). The reason is in the status's metadata. `None`: the call was
@@ -28,7 +28,7 @@ pub fn not_replayed(status: &Status) -> Option<NotReplayed> {
 
 pub(super) fn report(headers: &mut HeaderMap, reason: NotReplayed) {
     headers.insert(NAME, HeaderValue::from_static(name(reason)));
-    // tonic makes a status without metadata from a plain 401 of a proxy.
+    // For a proxy's plain 401, tonic would otherwise make a status without metadata.
     headers.entry(GRPC_STATUS).or_insert(const { HeaderValue::from_static("16") });
 }
 

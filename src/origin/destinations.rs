@@ -17,7 +17,7 @@ pub(crate) struct Destinations {
     /// The origin of requests whose URI has no host.
     pub(crate) default: Option<Origin>,
     pub(crate) allow_cleartext: bool,
-    /// A request whose URI has no host may carry the token, if no origins are set.
+    /// A request whose URI has no host may carry the token, as long as no origins are set.
     pub(crate) trusts_connection: bool,
 }
 
@@ -59,7 +59,7 @@ impl Destinations {
 
     fn check_default(&self) -> Result<Destination, Error> {
         let Some(origin) = &self.default else {
-            // A restriction isn't met by a connection to an unknown origin.
+            // A connection to an unknown origin doesn't satisfy the restriction.
             let is_trusted = self.trusts_connection && self.allowed.is_empty();
             return if is_trusted {
                 Ok(Destination::Allowed)

@@ -33,7 +33,7 @@ impl<'a> HostPort<'a> {
         (this.ipv6().is_some() || is_name(host)).then_some(this)
     }
 
-    /// Whether it is this machine: `localhost`, 127.0.0.0/8 or `::1`.
+    /// Whether it is `localhost`, 127.0.0.0/8 or `::1`.
     ///
     /// Names below `localhost` aren't: some resolvers, such as glibc's, look them up in DNS.
     pub(crate) fn is_loopback(self) -> bool {

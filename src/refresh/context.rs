@@ -102,7 +102,7 @@ impl RefreshContext {
         RefreshContextBuilder { cx: Self::default() }
     }
 
-    /// Sets what a running refresh has.
+    /// Adds what only a running refresh has.
     pub(crate) fn in_flight(mut self, clock: Arc<dyn Clock>, deadline: Nanos, is_wanted: IsWanted) -> Self {
         self.clock = clock;
         self.deadline = Some(deadline);
@@ -143,7 +143,7 @@ impl RefreshContext {
         self.consecutive_failures
     }
 
-    /// What is left of the refresh timeout. `None` if no session runs this refresh.
+    /// What is left of the refresh timeout. `None` if the refresh isn't run by a session.
     pub fn time_left(&self) -> Option<Duration> {
         let left = self.deadline?.saturating_sub(self.clock.now().monotonic);
         Some(rt::duration(left))
@@ -151,8 +151,9 @@ impl RefreshContext {
 
     /// Whether the session still wants a token for this refresh token.
     ///
-    /// `false` after a sign-in, a sign-out, or a set refresh token, and once the session has given up waiting:
-    /// don't present the refresh token any more. Check it before another request to the token endpoint.
+    /// `false` after a sign-in or sign-out, after another refresh token was set, and once the session has
+    /// abandoned this refresh: don't present the refresh token again. Check this before each further request
+    /// to the token endpoint.
     pub fn is_wanted(&self) -> bool {
         self.is_wanted.as_ref().is_none_or(|is_wanted| is_wanted())
     }

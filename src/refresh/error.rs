@@ -12,15 +12,16 @@ use crate::token::{InvalidToken, Secret};
 /// | constructor | what happened | what follows |
 /// |---|---|---|
 /// | [`transient`](Self::transient) | nothing reached the server, or it asked to retry later (5xx, 429) | retried with backoff |
-/// | [`unexplained`](Self::unexplained) | a refusal, or a success, that can't be interpreted | as transient, but the backoff grows to ten minutes |
+/// | [`unexplained`](Self::unexplained) | a response that can't be interpreted, such as one without a token | as transient, but the backoff grows to ten minutes |
 /// | [`outcome_unknown`](Self::outcome_unknown) | the request was sent, but got no response | repeated once immediately, which rotating servers tolerate for a few seconds |
-/// | [`misconfigured`](Self::misconfigured) | the client was refused, or the response has no token | as unexplained, but reported differently |
+/// | [`misconfigured`](Self::misconfigured) | the client was refused, or the token can't be used | as unexplained, but reported differently |
 /// | [`grant_ended`](Self::grant_ended) | the refresh token is dead (`invalid_grant`) | no further attempts until a token is set |
 ///
 /// Wrapping a `RefreshError` keeps its [`retry_after`](Self::retry_after). The wrapped error becomes the
 /// source of every waiter's error, so it must not contain a token.
 ///
-/// A refresher that failed because it waited for its own session is misconfigured, however it reports that.
+/// If a refresher fails because it waited for its own session, the error is always misconfigured, whichever
+/// constructor it uses.
 #[derive(Clone)]
 pub struct RefreshError {
     kind: FailureKind,
@@ -55,9 +56,9 @@ impl RefreshError {
         Self::new(FailureKind::Transient, error.into())
     }
 
-    /// A refusal, or a success, that can't be interpreted.
+    /// A refusal or a success response that can't be interpreted.
     ///
-    /// An outage can look like this, and so can a failure that no repeat cures.
+    /// An outage can look like this, and so can a failure that no retry will fix.
     pub fn unexplained(error: impl Into<BoxError>) -> Self {
         Self::new(FailureKind::Unexplained, error.into())
     }
@@ -67,7 +68,7 @@ impl RefreshError {
         Self::new(FailureKind::OutcomeUnknown, error.into())
     }
 
-    /// The client is misconfigured, or the response has no token.
+    /// The client is misconfigured, or the token can't be used.
     pub fn misconfigured(error: impl Into<BoxError>) -> Self {
         Self::new(FailureKind::Misconfigured, error.into())
     }
@@ -82,14 +83,14 @@ impl RefreshError {
         let inner = error.downcast_ref::<Self>();
         let successor = inner.and_then(|inner| inner.successor.clone());
         let is_known = successor.is_some() && kind == FailureKind::OutcomeUnknown;
-        let needs_itself = needs_itself(&*error);
+        let waited_for_itself = waited_for_itself(&*error);
         let kind = match kind {
-            _ if needs_itself => FailureKind::Misconfigured,
+            _ if waited_for_itself => FailureKind::Misconfigured,
             _ if is_known => FailureKind::Transient,
             kind => kind,
         };
-        let log_message = match needs_itself {
-            true => Some(NEEDS_ITSELF.into()),
+        let log_message = match waited_for_itself {
+            true => Some(WAITED_FOR_ITSELF.into()),
             false => inner.and_then(|inner| inner.log_message.clone()),
         };
         Self {
@@ -143,7 +144,7 @@ impl RefreshError {
         find_source(error)
     }
 
-    /// Whether it is [`transient`](Self::transient), or [`unexplained`](Self::unexplained).
+    /// Whether it is [`transient`](Self::transient) or [`unexplained`](Self::unexplained).
     pub fn is_transient(&self) -> bool {
         matches!(self.kind, FailureKind::Transient | FailureKind::Unexplained)
     }
@@ -168,7 +169,7 @@ impl RefreshError {
         self.kind == FailureKind::GrantEnded
     }
 
-    /// Whether a repeat is unlikely to help.
+    /// Whether a retry is unlikely to help.
     pub(crate) fn is_persistent(&self) -> bool {
         matches!(self.kind, FailureKind::Unexplained | FailureKind::Misconfigured)
     }
@@ -205,9 +206,9 @@ impl fmt::Debug for RefreshError {
 impl fmt::Display for RefreshError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
-            _ if self.source.as_deref().is_some_and(|source| needs_itself(source)) => NEEDS_ITSELF,
+            _ if self.source.as_deref().is_some_and(|source| waited_for_itself(source)) => WAITED_FOR_ITSELF,
             FailureKind::Transient => "temporary refresh failure",
-            FailureKind::Unexplained => "the refresh failed in a way that can't be interpreted",
+            FailureKind::Unexplained => "the response to the refresh can't be interpreted",
             FailureKind::OutcomeUnknown => "no response to the refresh",
             FailureKind::Misconfigured => "the refresh was refused: check the client configuration",
             FailureKind::GrantEnded => "the grant is no longer valid",
@@ -221,10 +222,10 @@ impl StdError for RefreshError {
     }
 }
 
-/// Whether the refresher waited for its own session. If so, a repeat won't help.
-fn needs_itself(error: &(dyn StdError + 'static)) -> bool {
+/// Whether the refresher waited for its own session. If so, a retry won't help.
+fn waited_for_itself(error: &(dyn StdError + 'static)) -> bool {
     Error::find(error).is_some_and(Error::is_reentrant)
 }
 
-const NEEDS_ITSELF: &str = "the refresher waited for its own session: mark its requests with SkipAuth, or send \
+const WAITED_FOR_ITSELF: &str = "the refresher waited for its own session: mark its requests with SkipAuth, or send \
                             them around the layer";

@@ -43,7 +43,8 @@ pub(crate) trait Protocol: Send + Sync + 'static {
     /// No time is left.
     fn set_deadline(&self, headers: &mut HeaderMap, left: Duration) -> Result<(), Error>;
 
-    /// Reports that the request of a rejection couldn't be replayed, to callers who see no extensions.
+    /// Reports that a rejected request couldn't be replayed, to callers that don't see the response's
+    /// extensions.
     fn report_not_replayed(&self, headers: &mut HeaderMap, reason: NotReplayed);
 
     /// The error as its callers expect it.

@@ -43,10 +43,11 @@ pub struct WaitTimeout {
 
 /// Request extension: the token must stay valid for at least this long, if possible.
 ///
-/// For a request that outlasts its start: a long upload, a job that passes the token on, a stream whose server
-/// ends it with the token. A token with less left is refreshed first, and the request waits for that. It is
-/// sent with the best valid token if the refresh fails, is in a backoff, or returns a token that doesn't last
-/// that long either. Time left is measured to [`AccessToken::expires_at`](crate::AccessToken::expires_at).
+/// For a long upload, a job that passes the token on, or a stream that the server closes when the token
+/// expires. A token with less time left is refreshed first, and the request waits for that. If the refresh
+/// fails, is in a backoff, or returns a token that doesn't last that long either, the request is sent with
+/// the current token, if that is still valid. Time left is measured to
+/// [`AccessToken::expires_at`](crate::AccessToken::expires_at).
 ///
 /// # Examples
 ///
@@ -98,7 +99,7 @@ impl From<Duration> for WaitTimeout {
 // === impl MinLifetime ===
 
 impl MinLifetime {
-    /// Needs a token that stays valid for `lifetime`.
+    /// Requires a token that stays valid for `lifetime`, if possible.
     pub fn new(lifetime: Duration) -> Self {
         Self { lifetime }
     }

@@ -56,8 +56,8 @@ pub enum Verdict {
 /// # Rejections in the body
 ///
 /// A rule doesn't see the body. If the rejection is there (a 200 with a JSON error), let a small *inner*
-/// layer read its start, up to a limit, and put a marker into the response's extensions. A longer response
-/// passes whole:
+/// layer read its start, up to a limit, and put a marker into the response's extensions. A longer response is
+/// passed on whole:
 ///
 /// ```
 /// use bytes::Bytes;
@@ -125,7 +125,7 @@ pub trait RejectionRule: Send + Sync + 'static {
 /// The default: status 401 rejects the token.
 ///
 /// The *status* decides, whether there is a challenge, none, or an unreadable one (RFC 9110 §15.5.2). There
-/// are two exceptions, which a refresh doesn't help: step-up (`insufficient_scope`, RFC 6750 §3.1, and
+/// are two exceptions, for which a refresh doesn't help: step-up (`insufficient_scope`, RFC 6750 §3.1, and
 /// `insufficient_user_authentication`, RFC 9470 §3), and `use_dpop_nonce`, which is about a proof (RFC 9449
 /// §9). 403, 407 and others don't count.
 #[derive(Clone, Copy, Debug, Default)]
@@ -200,7 +200,7 @@ impl Verdict {
         Self::Reject(Challenges::default())
     }
 
-    /// The verdict on a response whose status rejects the token: its challenges may state otherwise.
+    /// The verdict on a response whose status rejects the token, unless its challenges state otherwise.
     pub(crate) fn of_challenges(headers: &HeaderMap) -> Self {
         let challenges = Challenges::from_headers(headers);
         if challenges.is_step_up() || challenges.is_use_dpop_nonce() {

@@ -97,7 +97,7 @@ pub use not_replayed::NotReplayed;
 /// and the remedies. The same error can mean that the inner service expects another body type than
 /// [`Replay::Body`]: with [`Buffered`] that is [`BufferedBody`].
 ///
-/// Of a method of a generated gRPC client it says that "`tonic::body::Body: Clone`" isn't satisfied: the layer
+/// For a method of a generated gRPC client, the unsatisfied bound is `tonic::body::Body: Clone`: the layer
 /// isn't one for gRPC. Create it with `AuthLayer::grpc`, or add `for_grpc()`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't replay request bodies of type `{B}`",
@@ -132,7 +132,7 @@ pub trait Replay<B>: Send + Sync + 'static + sealed::Sealed {
         })
     }
 
-    /// Stops an attempt that was rejected by a response of this version.
+    /// Stops an attempt that was rejected by a response of this HTTP version.
     ///
     /// # Errors
     ///

@@ -50,7 +50,7 @@ impl AuthReport {
         self.error.as_ref()
     }
 
-    /// Why the rejection was passed on instead of a retry: the reason why the body couldn't be replayed.
+    /// Why the request wasn't retried after a rejection, if its body couldn't be replayed.
     ///
     /// The token is marked as rejected, so the same request, made again, waits for a newer one.
     pub fn not_replayed(&self) -> Option<NotReplayed> {

@@ -60,7 +60,7 @@ pub trait Clock: Send + Sync + 'static {
     /// Reads both clocks. Called for every request: must be fast and must not block.
     fn now(&self) -> Timestamp;
 
-    /// Reads both clocks, the monotonic one precisely: it measures how long a refresh takes. Not called while
+    /// Reads both clocks, the monotonic one precisely, to measure how long a refresh takes. Not called while
     /// the token is fresh. Default: [`now`](Self::now).
     fn precise_now(&self) -> Timestamp {
         self.now()
@@ -109,7 +109,7 @@ impl Timestamp {
         wall.max(monotonic)
     }
 
-    /// How long what began at `earlier` has taken, by the monotonic clock: only that is read precisely.
+    /// The time since `earlier` by the monotonic clock, the only one that is read precisely.
     pub(crate) fn elapsed_since(self, earlier: Self) -> Duration {
         duration(self.monotonic.saturating_sub(earlier.monotonic))
     }

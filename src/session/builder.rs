@@ -169,13 +169,13 @@ impl SessionBuilder {
     /// [`sign_in`](Session::sign_in) is used at once, and its save starts at once. Saves run one at a time; a
     /// change during a save is saved right after it. So what was saved last is what the session holds.
     ///
-    /// The token is complete: it carries the refresh token to use next, even if the response had none, and its
-    /// expiry and receipt as absolute times. If a save fails, panics or times out, the token is used anyway and
-    /// reported by the status; it is saved again by the first call after 1 s, 1.6 s and so on, and by
-    /// [`shutdown`](Session::shutdown).
+    /// The token is complete: it carries the refresh token to use next, even if the response had none, and
+    /// its expiry and receipt as absolute times. If a save fails, panics or times out, the token is used
+    /// anyway, and [`is_unsaved`](crate::Status::is_unsaved) is true. The first call after 1 s, 1.6 s and so
+    /// on saves it again, and so does [`shutdown`](Session::shutdown).
     ///
-    /// `save` must not block its thread, as neither its timeout nor a caller's can end that. It can't wait for
-    /// a token of this session: such a call fails with [`is_reentrant`](crate::Error::is_reentrant).
+    /// `save` must not block its thread: no timeout can interrupt that. It can't wait for a token of this
+    /// session: such a call fails with [`is_reentrant`](crate::Error::is_reentrant).
     ///
     /// # Examples
     ///
@@ -222,8 +222,8 @@ impl SessionBuilder {
 
     /// Adds a listener, which is called for each event, in the task that causes it. It must not block.
     ///
-    /// Events from different threads may arrive out of order. A call in the listener that would wait for this
-    /// session fails with [`is_reentrant`](crate::Error::is_reentrant).
+    /// Events from different threads may arrive out of order. In the listener, a call that would wait for
+    /// this session fails with [`is_reentrant`](crate::Error::is_reentrant).
     pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.listeners.push(Box::new(listener));
         self
@@ -232,15 +232,15 @@ impl SessionBuilder {
     /// Sets whether a token is refreshed in the background before it expires (`true`, the default), or only
     /// once it has expired (`false`).
     ///
-    /// A call starts the refresh: an idle session never refreshes. Disable it for short-lived programs, which
-    /// would not wait for such a refresh.
+    /// A call starts the refresh: an idle session never refreshes. Disable early refreshes for short-lived
+    /// programs, which would not wait for them.
     pub fn refresh_early(mut self, early: bool) -> Self {
         self.rules.early = early;
         self
     }
 
     /// Sets how long before expiry a token is refreshed, at most half its lifetime.
-    /// Default: a quarter of its lifetime, at most an hour. A call starts the refresh, not the passing of time.
+    /// Default: a quarter of its lifetime, at most an hour. A call starts the refresh, not a timer.
     pub fn refresh_window(mut self, window: Duration) -> Self {
         self.rules.window = Some(nanos(window));
         self
@@ -256,8 +256,8 @@ impl SessionBuilder {
     /// Sets whether windows and delays are randomised, so that clients don't refresh in step (`true`, the
     /// default), or exact (`false`).
     ///
-    /// A window is shortened by up to half, a delay varies by 20 %, and up to 10 % is added to a server's
-    /// `Retry-After`.
+    /// A window is shortened by up to half, a delay varies by up to 20 % either way, and up to 10 % is added
+    /// to a server's `Retry-After`.
     pub fn jitter(mut self, jitter: bool) -> Self {
         self.rules.jitter = jitter;
         self.rules.delays.jitter = jitter;
@@ -272,8 +272,10 @@ impl SessionBuilder {
     }
 
     /// Sets the initial and the maximum backoff. Default: 1 s and 120 s; each delay is 1.6 times the previous
-    /// one. After a failure that a repeat is unlikely to cure, a misconfigured or unexplained one, it grows in
-    /// the same steps to ten minutes, or to `max` if that is more.
+    /// one. After a failure that a retry is unlikely to fix
+    /// ([misconfigured](crate::RefreshError::misconfigured) or
+    /// [unexplained](crate::RefreshError::unexplained)), it grows in the same steps to ten minutes, or to
+    /// `max` if that is more.
     ///
     /// A refresh is ineffective if it failed, if the new token had expired, was already stale, too
     /// short-lived or unchanged, or if a server rejected it within its trial: a tenth of its lifetime, at
@@ -291,8 +293,9 @@ impl SessionBuilder {
         self
     }
 
-    /// Sets whether callers without a usable token wait for a [`backoff`](Self::backoff) that ends within their
-    /// wait timeout, and then for the next refresh. Default: `false`, they fail at once with the last error.
+    /// Sets whether callers without a usable token wait for a [`backoff`](Self::backoff) that ends within
+    /// their wait timeout, and then for the next refresh. Default: `false`: they fail at once with the last
+    /// error.
     ///
     /// A token that is set, a sign-in, a sign-out, [`reset_backoff`](Session::reset_backoff) and
     /// [`shutdown`](Session::shutdown) end the wait, too.
@@ -314,8 +317,8 @@ impl SessionBuilder {
         self
     }
 
-    /// Sets the maximum number of waiting callers; more fail immediately. Default: no maximum. Servers should
-    /// set it.
+    /// Sets the maximum number of waiting callers; further ones fail immediately. Default: no maximum.
+    /// Servers should set one.
     pub fn max_waiters(mut self, max: usize) -> Self {
         self.limits.max_waiters = Some(max);
         self

@@ -71,7 +71,7 @@ impl Shared {
             let decision = turn.demand(demand, &limits, can_start)?;
             let placed = self.place(decision, locked, now, effects, || WaiterCount::new(self));
             if let Placed::Wait(_, _, count) = &placed {
-                // Whoever waits for a backoff has no flight yet.
+                // A caller that waits for a backoff has no flight to join yet.
                 let joins = effects.start.is_none() && locked.machine.is_refreshing();
                 if joins && self.listens() {
                     locked.machine.turn(now, waiters, effects).joined(count.waiters());
@@ -122,8 +122,8 @@ impl Shared {
         }
     }
 
-    /// The time. The clock is the user's: if it panics, its last reading counts, as flights and saves must be
-    /// able to end.
+    /// The current time. The clock is user code: if it panics, its last reading counts, as flights and saves
+    /// must be able to end.
     pub(super) fn now(&self) -> Timestamp {
         let now = std::panic::catch_unwind(AssertUnwindSafe(|| self.clock.precise_now()));
         now.unwrap_or_else(|panic| {
@@ -132,7 +132,8 @@ impl Shared {
         })
     }
 
-    /// A timer for what ends without a notification. Without a timer, only a notification counts.
+    /// A timer for what may end without a notification. It never fires if `left` is `None` or there are no
+    /// timers.
     pub(super) fn sleep_or_forever(&self, left: Option<Nanos>) -> Sleep {
         let timer = left.and_then(|left| self.clock.sleep(duration(left)).ok());
         timer.unwrap_or_else(|| Box::pin(std::future::pending()))

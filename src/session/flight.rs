@@ -97,7 +97,7 @@ pub(super) async fn run(mut guard: FlightGuard, mut cx: RefreshContext) {
 
 impl FlightGuard {
     pub(super) fn new(shared: Arc<Shared>, completion: Completion, info: FlightInfo) -> Self {
-        Self { shared, completion, info, end: FlightEnd::Lost(Lost::NeverPolled) }
+        Self { shared, completion, info, end: FlightEnd::Lost(Lost::NeverCalled) }
     }
 
     /// Whether the session would still take the flight's token, for its refresher.

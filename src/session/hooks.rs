@@ -1,4 +1,4 @@
-//! Running users' code: save and revoke hooks, and any future of theirs with a timeout.
+//! Running user code: save and revoke hooks, and any user's future with a timeout.
 
 use std::{any::Any, future::Future, panic::AssertUnwindSafe, sync::Arc};
 

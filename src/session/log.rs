@@ -12,8 +12,8 @@ use crate::{
 
 const TARGET: &str = "tower_reauth";
 
-/// Logs an event: steps as `trace`, changes of state as `debug`, sign-ins, sign-outs and recoveries as `info`,
-/// what an operator must see as `warn`.
+/// Logs an event: steps as `trace`, changes of state as `debug`, set tokens, sign-ins, sign-outs and
+/// recoveries as `info`, what an operator must see as `warn`.
 pub(super) fn log(event: &Event, session: Option<&str>, now: SystemTime) {
     let until =
         |next: Option<SystemTime>| next.map(|next| debug(next.duration_since(now).unwrap_or_default()));

@@ -22,8 +22,8 @@
 //! `wait_through_backoff`, a caller that would get a backoff's error waits for its end, if that comes before
 //! its timeout, and for the next flight.
 //!
-//! \* With less left than the caller's minimum lifetime, unless a refresh is unlikely to help: join or start,
-//! wait, then use the best token there is.
+//! \* With less time left than the caller's minimum lifetime, unless a refresh is unlikely to help: join or
+//! start, wait, then use the best token there is.
 //!
 //! # Ends of flights
 //!
@@ -34,8 +34,8 @@
 //! | of another sign-in | revoke | discard | discard | discard | discard | discard |
 //! | abandoned (late) | take as current, or discard†; after another sign-in: revoke | discard | discard | discard | discard | discard |
 //!
-//! A token is taken as one of these: *new* · *renewed*, the same token with a later expiry, and not rejected ·
-//! *ineffective*, if it has expired or is stale on arrival, is too short, or unchanged.
+//! A token that is taken counts as one of these: *new* · *renewed*, the same token with a later expiry, and
+//! not rejected · *ineffective*, if it has expired or is stale on arrival, is too short, or unchanged.
 //!
 //! A demand abandons a flight that is past its timeout, or of another sign-in. A successor that comes with a
 //! failure of a current or late† flight is taken, too.
@@ -45,10 +45,10 @@
 //!
 //! # Saves
 //!
-//! Whatever changes what the session holds is followed by [`changed`](Turn::changed): the state is passed to
-//! the hook at once, or right after the running save. A flight's response is passed to it before it is held.
-//! A save that fails is repeated by a call after a delay; one that was given up is followed by another when it
-//! ends, as it may have written last.
+//! Every change of what the session holds is followed by [`changed`](Turn::changed): the state is passed to
+//! the hook at once, or right after the running save. A flight's response is passed to the hook before the
+//! session holds it. A save that fails is retried by a call after a delay. A save that was given up is
+//! followed by another when it ends, as it may have written last.
 
 mod backoff;
 mod decide;
@@ -165,7 +165,7 @@ impl Machine {
             }
             Phase::Rejected | Phase::Expired => return None,
         };
-        // The next call hands an unsaved state over, and gives up a save that nobody drives.
+        // The next call passes an unsaved state to the hook, and gives up a save that nobody drives.
         let until_save = match self.saves.running() {
             Some(save) => Some(save.time_left(self.rules.save_timeout, now)),
             None => self.saves.due_in(now).filter(|_| self.flights.current.is_none()),
@@ -197,7 +197,7 @@ impl Turn<'_> {
         self.advance();
         self.give_up_overdue_save();
         let decision = self.demand_token(demand, limits, can_start);
-        // A running flight saves its own.
+        // A running flight is about to change the state, and saves it then.
         if demand != Demand::Requested && can_start && self.machine.flights.current.is_none() {
             self.save_if_due();
         }
@@ -229,7 +229,7 @@ impl Turn<'_> {
         can_start: bool,
     ) -> Result<Decision, Error> {
         self.machine.check(wait.epoch)?;
-        // It has its place among the waiters, and has waited for a longer lifetime once.
+        // It is counted as a waiter already, and has waited for a longer lifetime once.
         let limits = WaitLimits { max_waiters: None, min_lifetime: 0, ..*limits };
         self.demand(wait.demand, &limits, can_start)
     }
@@ -267,7 +267,7 @@ impl Turn<'_> {
         }
     }
 
-    /// `saved`: what the hook got of its response.
+    /// `saved`: what the hook was called with for its response, if it was.
     fn land_flight(&mut self, flight: &Flight, end: FlightEnd, saved: Option<Token>) {
         self.machine.flights.ended += 1;
         self.effects.publish = true;
@@ -285,7 +285,7 @@ impl Turn<'_> {
         }
         let outcome = self.outcome(result);
         self.effects.ended.push((flight.info.id, Arc::new(outcome)));
-        // It waited for the flight's response.
+        // A change during the flight waited for the save of its response.
         self.save_new_state();
     }
 
@@ -313,7 +313,7 @@ impl Turn<'_> {
         self.effects.publish = true;
         self.emit(EventKind::TokenSet);
         self.changed();
-        self.wake_those_who_wait_for_a_backoff();
+        self.wake_backoff_waiters();
         Ok(())
     }
 
@@ -325,7 +325,7 @@ impl Turn<'_> {
         self.adopt(token);
         self.emit(EventKind::SignedIn);
         self.changed();
-        self.wake_those_who_wait_for_a_backoff();
+        self.wake_backoff_waiters();
     }
 
     /// Returns the session's tokens; the refresh token is the one that it would have presented next.
@@ -338,7 +338,7 @@ impl Turn<'_> {
         if tokens.is_some() {
             self.changed();
         }
-        self.wake_those_who_wait_for_a_backoff();
+        self.wake_backoff_waiters();
         tokens.unwrap_or_default()
     }
 
@@ -364,7 +364,7 @@ impl Turn<'_> {
         }
         self.effects.publish = true;
         self.effects.notify = true;
-        self.wake_those_who_wait_for_a_backoff();
+        self.wake_backoff_waiters();
     }
 
     /// No flight starts from now on.
@@ -372,10 +372,10 @@ impl Turn<'_> {
         self.machine.shutting_down = true;
         self.effects.publish = true;
         self.effects.notify = true;
-        self.wake_those_who_wait_for_a_backoff();
+        self.wake_backoff_waiters();
     }
 
-    /// No flight and no save is running, or a save is past its timeout.
+    /// Whether no flight and no save is running. Gives up a save that is past its timeout.
     pub(crate) fn is_at_rest(&mut self) -> bool {
         self.give_up_overdue_save();
         self.machine.flights.current.is_none() && self.machine.saves.running().is_none()
@@ -458,8 +458,8 @@ impl Turn<'_> {
         }
     }
 
-    /// They wait for the next flight, and are decided again.
-    fn wake_those_who_wait_for_a_backoff(&mut self) {
+    /// Wakes the callers that wait for a backoff. They wait for the next flight, and are now decided again.
+    fn wake_backoff_waiters(&mut self) {
         if self.machine.rules.wait_through_backoff && self.machine.flights.current.is_none() {
             let outcome = self.outcome(FlightResult::Discarded);
             self.effects.ended.push((self.machine.flights.started + 1, Arc::new(outcome)));

@@ -1,5 +1,5 @@
-//! Detects re-entrancy. While a refresher or hook is polled, its session is on a thread-local stack, which is
-//! checked before anything waits.
+//! Detects re-entrancy. While a refresher, a hook or a listener runs, its session is on a thread-local stack,
+//! which is checked before anything waits.
 
 use std::{
     cell::RefCell,

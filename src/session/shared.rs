@@ -49,7 +49,8 @@ pub(super) struct Shared {
 
 pub(super) struct Locked {
     pub(super) machine: Machine,
-    /// That of the flight in progress; briefly also that of one that was just abandoned.
+    /// By the number of the flight: the one in progress, the next one if callers wait for a backoff, and
+    /// briefly one that was just abandoned.
     pub(super) completions: Vec<(u64, Completion)>,
     /// Increases with each change that watchers are notified of.
     pub(super) version: u64,

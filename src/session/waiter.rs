@@ -115,7 +115,7 @@ impl Waiter {
         }
     }
 
-    /// Returns a token, or waits on for `None`.
+    /// Decides again. `None`: it keeps waiting.
     fn demand_again(&mut self) -> Result<Option<AccessToken>, Error> {
         let shared = Arc::clone(&self.count.shared);
         shared.demand_again(self)
@@ -137,7 +137,7 @@ impl fmt::Debug for Waiter {
     }
 }
 
-/// How long to wait before the next decision.
+/// The time until the next decision.
 fn time_of(wait: &Wait, limits: &WaitLimits) -> Nanos {
     match wait.stage {
         WaitStage::Full => limits.timeout,

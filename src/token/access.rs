@@ -35,7 +35,7 @@ struct AccessTokenInner {
 /// Which sign-in, and which token of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Epoch {
-    /// Unique in the process, so that a token of another session is never taken for one of this.
+    /// Unique in the process, so that another session's token is never mistaken for one of this session.
     pub(crate) sign_in: NonZeroU64,
     /// Counts on across sign-ins.
     pub(crate) generation: u64,

@@ -38,7 +38,7 @@ pub struct Token {
     pub(super) expiry: Option<Expiry>,
     pub(super) refresh_at: Option<Expiry>,
     pub(super) received_at: Option<SystemTime>,
-    /// Stands for the receipt until a session has counted a lifetime from it.
+    /// Stands in for the time of receipt until a session sets that.
     pub(super) built_at: SystemTime,
     pub(super) scopes: Option<Arc<[String]>>,
     pub(super) extras: Arc<BTreeMap<String, Secret>>,
@@ -104,7 +104,7 @@ impl Token {
         Self { refresh_token, ..self.clone() }
     }
 
-    /// Takes over the times of an earlier report of this token.
+    /// Keeps the times with which this token was first reported.
     pub(crate) fn keep_times_of(&mut self, earlier: &Self) {
         (self.expiry, self.refresh_at, self.received_at) =
             (earlier.expiry, earlier.refresh_at, earlier.received_at);
@@ -153,7 +153,7 @@ impl Token {
         self.expiry.map(|expiry| expiry.resolve(self.received_at.unwrap_or(self.built_at)))
     }
 
-    /// The token's own time of an early refresh, if it has one.
+    /// When to refresh it early. `None`: the session's window decides.
     pub fn refresh_at(&self) -> Option<SystemTime> {
         self.refresh_at.map(|refresh_at| refresh_at.resolve(self.received_at.unwrap_or(self.built_at)))
     }

@@ -19,20 +19,22 @@ use crate::sync::lock;
 
 /// Buffers a streamed body while it is sent, to replay it frame by frame, trailers included.
 ///
-/// Nothing is copied ([`Bytes`] are shared), and the first attempt isn't delayed. Empty frames are left out.
+/// Nothing is copied ([`Bytes`] are shared), and the first attempt isn't delayed. Empty frames aren't
+/// buffered.
 ///
 /// Above the limit the buffer is discarded, and a rejected request gets the original response. The limit is
-/// one of memory: each frame counts with its own size (about 100 bytes), and so does each trailer.
+/// on memory: each frame counts with an overhead of about 100 bytes, and each trailer with its own.
 ///
 /// # Early rejections
 ///
-/// If a request is rejected while its upload is still running, the upload is stopped. Over HTTP/1, and if the
-/// body has a declared length, its body fails with [`UploadAborted`](super::UploadAborted): the server must
-/// not take a part for the whole, and the client must not use that connection again. Otherwise it just ends.
+/// If a request is rejected while its upload is still running, the upload is stopped. Over HTTP/1, or if the
+/// body has a declared length, the body fails with [`UploadAborted`](super::UploadAborted): the server must
+/// not take a part for the whole, and the client must not reuse that connection. Otherwise the body just
+/// ends.
 ///
-/// So if a request gets that 401 because no newer token was obtained, or because its body exceeded the limit,
-/// the *body* of the 401 may arrive truncated. Its status and headers are complete, and so is the
-/// [`AuthReport`](crate::future::AuthReport), which has the reason.
+/// If the caller then gets that 401, because no newer token was obtained or the request's body exceeded the
+/// limit, the *body* of the 401 may be truncated. Its status and headers are complete, and the
+/// [`AuthReport`](crate::future::AuthReport) has the reason.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffered {
     limit: usize,
@@ -48,7 +50,7 @@ pub struct Retained<B> {
 // === impl Buffered ===
 
 impl Buffered {
-    /// Buffers up to `limit` bytes, of frames and their data. Default: 64 KiB.
+    /// Buffers up to `limit` bytes, counted as in [`Buffered`]. `Buffered::default()` buffers 64 KiB.
     pub fn new(limit: usize) -> Self {
         Self { limit }
     }
@@ -78,8 +80,8 @@ where
     }
 
     fn stop(&self, retained: Retained<B>, version: Version) -> Result<Retained<B>, NotReplayed> {
-        // The response's version is the true one: a request says HTTP/1.1 by default, also over HTTP/2.
-        // There each request has its own stream, and ends it without an effect on the connection.
+        // The response's version is the actual one: a request's is HTTP/1.1 by default, even over HTTP/2.
+        // There each request has its own stream, which can end without an effect on the connection.
         let may_end = version >= Version::HTTP_2 && !retained.has_declared_length;
         let mut state = lock(&retained.state);
         let ends = may_end || state.exhausted;

@@ -156,7 +156,7 @@ impl<B> Drop for BodyGuard<'_, B> {
     }
 }
 
-/// What a frame takes in memory: small frames would otherwise take many times their bytes.
+/// A frame's size in memory. If only its data counted, small frames could take many times the limit.
 fn cost(frame: &Frame<Bytes>) -> usize {
     let trailer = |(name, value): (&HeaderName, &HeaderValue)| {
         size_of::<(HeaderName, HeaderValue)>() + name.as_str().len() + value.len()

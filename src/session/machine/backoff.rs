@@ -24,7 +24,7 @@ pub(super) struct Setback {
     pub(super) retry_after: Option<Nanos>,
     /// The rest of a valid token's lifetime. The backoff ends with it at the latest.
     pub(super) token_end: Option<Timespan>,
-    /// A repeat is unlikely to help, so the delays grow further.
+    /// A retry is unlikely to help, so the delays grow further.
     pub(super) is_persistent: bool,
 }
 
@@ -46,7 +46,8 @@ const FACTOR: f64 = 1.6;
 const JITTER: f64 = 0.2;
 const MAX_IF_PERSISTENT: Nanos = 600 * 1_000_000_000;
 const LONGEST_RETRY_AFTER: Nanos = 3600 * 1_000_000_000;
-/// Added to a `Retry-After`, so that clients that got the same one don't come back in step.
+/// At most this share of a `Retry-After` is added to it, so that clients with the same one don't retry in
+/// step.
 const RETRY_AFTER_JITTER: f64 = 0.1;
 
 // === impl Delays ===

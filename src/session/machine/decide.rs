@@ -20,7 +20,7 @@ use super::{
 /// Whether there is a flight to wait for.
 enum Joined {
     Flight,
-    /// Not before the end of a backoff, in this time.
+    /// None before the backoff ends, in this time.
     Backoff(Nanos, Error),
     None(Error),
 }
@@ -88,7 +88,7 @@ impl Turn<'_> {
 
     /// Joins the flight or starts one, or returns why there is none.
     fn join_or_start(&mut self, demand: Demand, can_start: bool) -> Joined {
-        // In a shutdown one of another sign-in may still be there.
+        // During a shutdown, a flight of another sign-in may still be running.
         let epoch = self.machine.epoch;
         if self
             .machine
@@ -129,7 +129,7 @@ impl Turn<'_> {
             _ if demand == Demand::Requested => RefreshReason::Requested,
             None => RefreshReason::Initial,
             Some(_) if grant.is_rejected() => RefreshReason::Rejected,
-            // A fresh one is refreshed for a caller's minimum lifetime.
+            // A fresh token is refreshed only for a caller's minimum lifetime.
             Some(Phase::Fresh | Phase::Stale) => RefreshReason::Stale,
             Some(_) => RefreshReason::Expired,
         };

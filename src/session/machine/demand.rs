@@ -29,10 +29,10 @@ pub(crate) struct WaitLimits {
     pub(crate) min_lifetime: Nanos,
 }
 
-/// A caller that waits for a flight.
+/// A caller that waits for a flight, or for a backoff and then a flight.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wait {
-    /// The one that runs, or the next one.
+    /// The running flight, or the next one.
     pub(crate) flight: u64,
     pub(super) demand: Demand,
     pub(crate) epoch: Epoch,

@@ -52,8 +52,8 @@ pub(crate) enum Lost {
     Panicked,
     /// Its task was dropped.
     Dropped,
-    /// Its task was dropped before the refresher was called.
-    NeverPolled,
+    /// The refresher was never called: the task was dropped first, or the token was no longer wanted.
+    NeverCalled,
     /// No timer was available.
     NoTimer,
 }
@@ -93,7 +93,7 @@ impl Flights {
         self.current.as_deref_mut().filter(|flight| flight.info.id == info.id)
     }
 
-    /// The current flight will save its response, with any change made in the meantime.
+    /// The current flight will save its response, together with any change made in the meantime.
     pub(super) fn has_response_to_save(&self) -> bool {
         self.current.as_ref().is_some_and(|flight| flight.response.is_some())
     }

@@ -36,15 +36,14 @@ impl Turn<'_> {
         Some((info, cx))
     }
 
-    /// The refresher of a flight is about to be called. An error: it mustn't be.
-    ///
+    /// The refresher of a flight is about to be called. `Err`: it must not be.
     pub(crate) fn begin(&mut self, flight: &FlightInfo) -> Result<FlightInfo, Lost> {
         self.advance();
         if !self.is_wanted(flight) {
-            return Err(Lost::NeverPolled);
+            return Err(Lost::NeverCalled);
         }
         let (now, timeout) = (self.now, self.machine.rules.refresh_timeout);
-        let current = self.machine.flights.current_mut(flight).ok_or(Lost::NeverPolled)?;
+        let current = self.machine.flights.current_mut(flight).ok_or(Lost::NeverCalled)?;
         if current.info.time_left(timeout, now) <= 0 {
             return Err(Lost::TimedOut);
         }
@@ -59,8 +58,7 @@ impl Turn<'_> {
             && self.machine.grant.as_ref().is_some_and(|grant| grant.is_presented_by(flight))
     }
 
-    /// What the session will hold once the flight's response has landed, if that has to be saved, and its
-    /// generation.
+    /// What the session will hold once the flight has landed, and its generation. `None`: that needs no save.
     pub(super) fn response_to_save(&self, flight: &FlightInfo) -> Option<(Token, u64)> {
         let response = self.machine.flights.current.as_ref()?.response.clone()?;
         let response = flight.with_refresh_token(response);
@@ -68,7 +66,7 @@ impl Turn<'_> {
         let generation = self.machine.epoch.generation;
         let current = self.machine.grant.as_ref()?.held.as_ref();
         if let Some(current) = current.filter(|_| self.machine.epoch != flight.epoch) {
-            // A token was set in the meantime: it stays, with the successor.
+            // A token was set in the meantime: it stays, but gets the successor.
             return (current.token.refresh_secret() != refresh_token.as_ref())
                 .then(|| (current.token.with_refresh_secret(refresh_token), generation));
         }

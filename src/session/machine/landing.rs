@@ -41,7 +41,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Takes a flight's token. `saved`: what the hook got in the meantime.
+    /// Takes a flight's token. `saved`: what the hook was called with for it, if it was.
     pub(super) fn take(&mut self, flight: &FlightInfo, token: Token, saved: Option<Token>) -> FlightResult {
         let saved = saved.or_else(|| self.machine.held_token().cloned());
         let result = self.take_token(flight, token);
@@ -109,7 +109,7 @@ impl Turn<'_> {
         held.already_counted = true;
         let backoff = grant.backoff.time_left(now).unwrap_or_default();
         let keeps_current = is_new && grant.prefers_current(&held, backoff, now);
-        // Used past its expiry if that comes before its successor can.
+        // It is used past its expiry if it expires before a successor can arrive.
         held.no_known_end |= !is_unchanged && held.time_left(now) <= backoff;
         if keeps_current {
             grant.pass_on_refresh_token();
@@ -150,7 +150,7 @@ impl Turn<'_> {
             Lost::TimedOut => ErrorKind::OutcomeUnknown,
             Lost::Panicked => ErrorKind::Panicked,
             Lost::Dropped => ErrorKind::TaskDropped,
-            Lost::NeverPolled => return self.never_ran(flight, ErrorKind::TaskDropped),
+            Lost::NeverCalled => return self.never_ran(flight, ErrorKind::TaskDropped),
             Lost::NoTimer => return self.never_ran(flight, ErrorKind::MissingRuntime),
         };
         self.outcome_unknown(flight, kind, None)
@@ -184,7 +184,7 @@ impl Turn<'_> {
         self.failed(&flight.info, error)
     }
 
-    /// Handles a failure that says when to try again, if only by its kind.
+    /// Handles a failure after which the next refresh has to wait for the backoff.
     pub(super) fn back_off_after(&mut self, flight: &FlightInfo, error: RefreshError) -> FlightResult {
         let kind = match error.is_misconfigured() {
             true => ErrorKind::Misconfigured,

@@ -46,7 +46,7 @@ impl Turn<'_> {
                 self.effects.drop_later(Some(error));
                 self.emit(EventKind::RefreshDiscarded);
             }
-            FlightEnd::Responded | FlightEnd::Lost(Lost::NeverPolled) => {
+            FlightEnd::Responded | FlightEnd::Lost(Lost::NeverCalled) => {
                 self.emit(EventKind::RefreshDiscarded);
             }
             FlightEnd::Lost(_) => self.emit_failure(info, &Error::new(ErrorKind::OutcomeUnknown)),

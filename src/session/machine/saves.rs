@@ -21,11 +21,11 @@ pub(super) struct Saves {
 pub(super) struct RunningSave {
     pub(super) id: u64,
     started: Timestamp,
-    /// That of what is being saved.
+    /// The generation of what is being saved.
     pub(super) generation: u64,
-    /// A flight saves its response before it lands.
+    /// `Some`: a flight saves its response before it lands.
     pub(super) flight: Option<FlightSave>,
-    /// The session holds something else by now.
+    /// What the session holds has changed since.
     is_overtaken: bool,
 }
 
@@ -72,13 +72,14 @@ impl Saves {
         is_waiting.then(|| delay.map_or(0, |delay| delay.time_left(now).max(0)))
     }
 
-    /// A new state waits for its first save. One whose save failed waits for a call.
+    /// Whether a state waits for its first save. One whose save failed waits for a call instead.
     pub(super) fn has_new_state(&self) -> bool {
         let has_failed = self.failed.as_ref().is_some_and(|failed| failed.delay.is_some());
         self.is_unsaved && self.running.is_none() && !has_failed
     }
 
-    /// The session holds something else: it is saved at once, or right after the running save.
+    /// Records that what the session holds has changed: it is to be saved at once, or right after the running
+    /// save.
     pub(super) fn overtake(&mut self) {
         self.is_unsaved = true;
         if let Some(failed) = &mut self.failed {

@@ -31,7 +31,7 @@ impl Machine {
 // === impl Turn ===
 
 impl Turn<'_> {
-    /// The session holds something else from now on.
+    /// What the session holds has changed: saves it.
     pub(super) fn changed(&mut self) {
         if self.machine.rules.saves {
             self.machine.saves.overtake();
@@ -72,7 +72,7 @@ impl Turn<'_> {
         Saving::Now(Box::new(SaveOrder { id, token: Some(token) }))
     }
 
-    /// Handles the end of a save. Returns what the flight saved that it belongs to.
+    /// Handles the end of a save. Returns what it saved for a flight, if it belongs to one.
     pub(super) fn end_save(
         &mut self,
         id: u64,
@@ -83,7 +83,7 @@ impl Turn<'_> {
         let failed_at = result.is_err().then_some(ended_at);
         let recovered = self.machine.saves.has_failed();
         let Some(save) = self.machine.saves.end(id, failed_at, &self.machine.rules.delays, random) else {
-            // It had been given up, and may have written after a later one.
+            // It had been given up, and may have written after a later save.
             self.effects.drop_later(result.err());
             self.changed();
             return None;

@@ -406,7 +406,7 @@ impl Model {
             Event::Fail(kind) => self.fail(kind),
             Event::Lose(how) => {
                 let lost =
-                    [Lost::TimedOut, Lost::Panicked, Lost::Dropped, Lost::NeverPolled][usize::from(how)];
+                    [Lost::TimedOut, Lost::Panicked, Lost::Dropped, Lost::NeverCalled][usize::from(how)];
                 self.land(FlightEnd::Lost(lost), false);
             }
             Event::Late(seed) => match seed % 3 {

@@ -395,7 +395,7 @@ const ENDS: [&str; 14] = [
     "timed out",
     "panicked",
     "dropped",
-    "never polled",
+    "never called",
     "no timer",
 ];
 
@@ -414,7 +414,7 @@ fn end(end: &str) -> End {
         "timed out" => End::Lost(Lost::TimedOut),
         "panicked" => End::Lost(Lost::Panicked),
         "dropped" => End::Lost(Lost::Dropped),
-        "never polled" => End::Lost(Lost::NeverPolled),
+        "never called" => End::Lost(Lost::NeverCalled),
         "no timer" => End::Lost(Lost::NoTimer),
         _ => panic!("{end}"),
     }
@@ -424,7 +424,7 @@ fn end(end: &str) -> End {
 fn cell(flight: &str, end: &str) -> &'static str {
     let has_successor = matches!(end, "token" | "unchanged") || end.ends_with(", successor");
     let is_token = matches!(end, "token" | "token without successor" | "unchanged");
-    let is_lost = matches!(end, "timed out" | "panicked" | "dropped" | "never polled" | "no timer");
+    let is_lost = matches!(end, "timed out" | "panicked" | "dropped" | "never called" | "no timer");
     match (flight, end) {
         ("current" | "current, a repeat", "token") => "A2 R2: Refreshed [Refreshed], R1 spent",
         ("current" | "current, a repeat", "token without successor") => "A2 R1: Refreshed [Refreshed]",
@@ -456,14 +456,14 @@ fn cell(flight: &str, end: &str) -> &'static str {
         ("current", "outcome unknown" | "timed out") => "A1 R1: OutcomeUnknown [RefreshFailed], repeat",
         ("current", "panicked") => "A1 R1: Panicked [RefreshFailed], repeat",
         ("current", "dropped") => "A1 R1: TaskDropped [RefreshFailed], repeat",
-        ("current", "never polled") => "A1 R1: TaskDropped [RefreshFailed]",
+        ("current", "never called") => "A1 R1: TaskDropped [RefreshFailed]",
         ("current", "no timer") => "A1 R1: MissingRuntime [RefreshFailed]",
         ("current, a token was set", "outcome unknown" | "timed out") => {
             "A9 R1: OutcomeUnknown [RefreshFailed], repeat"
         }
         ("current, a token was set", "panicked") => "A9 R1: Panicked [RefreshFailed], repeat",
         ("current, a token was set", "dropped") => "A9 R1: TaskDropped [RefreshFailed], repeat",
-        ("current, a token was set", "never polled") => "A9 R1: TaskDropped [RefreshFailed]",
+        ("current, a token was set", "never called") => "A9 R1: TaskDropped [RefreshFailed]",
         ("current, a token was set", "no timer") => "A9 R1: MissingRuntime [RefreshFailed]",
         ("current, a repeat", "outcome unknown" | "timed out") => {
             "A1 R1: OutcomeUnknown [RefreshFailed], backoff"
@@ -471,14 +471,14 @@ fn cell(flight: &str, end: &str) -> &'static str {
         ("current, a repeat", "panicked") => "A1 R1: Panicked [RefreshFailed], backoff",
         ("current, a repeat", "dropped") => "A1 R1: TaskDropped [RefreshFailed], backoff",
         // The next flight is the repeat.
-        ("current, a repeat", "never polled") => "A1 R1: TaskDropped [RefreshFailed], repeat",
+        ("current, a repeat", "never called") => "A1 R1: TaskDropped [RefreshFailed], repeat",
         ("current, a repeat", "no timer") => "A1 R1: MissingRuntime [RefreshFailed], repeat",
 
         ("replaced", "transient") => "A9 Q1: Transient [RefreshFailed], backoff",
         ("replaced", "transient, successor") => "A9 Q1: Transient [RefreshFailed], R1 spent, backoff",
         ("replaced", "misconfigured") => "A9 Q1: Misconfigured [RefreshFailed], backoff",
         ("replaced", _) if has_successor => "A9 Q1: Discarded [RefreshDiscarded], R1 spent",
-        ("replaced", "never polled") => "A9 Q1: Discarded [RefreshDiscarded]",
+        ("replaced", "never called") => "A9 Q1: Discarded [RefreshDiscarded]",
         ("replaced", _) if is_lost => "A9 Q1: Discarded [RefreshFailed]",
         ("replaced", _) => "A9 Q1: Discarded [RefreshDiscarded]",
 
