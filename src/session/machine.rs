@@ -142,8 +142,10 @@ impl Machine {
             Phase::Stale if grant.ended.is_some() || self.shutting_down => (true, held.time_left(now)),
             Phase::Stale => {
                 let timeout = self.rules.refresh_timeout;
-                let until_overdue =
-                    self.flights.current.as_ref().map(|flight| flight.info.time_left(timeout, now));
+                // The next call abandons one of another sign-in.
+                let current = self.flights.current.as_ref();
+                let current = current.filter(|flight| flight.info.epoch.is_same_sign_in(self.epoch));
+                let until_overdue = current.map(|flight| flight.info.time_left(timeout, now));
                 let until_permitted = until_overdue.or_else(|| grant.backoff.time_left(now))?;
                 (true, until_permitted.min(held.time_left(now)))
             }

@@ -3,6 +3,7 @@
 #[path = "../../../tests/support/scenario.rs"]
 mod scenario;
 
+mod orders;
 mod properties;
 mod tables;
 

@@ -1,0 +1,29 @@
+//! Orders of events that the table of scenarios can't express.
+
+use super::{
+    super::*,
+    tables::{self, LIMITS, SECOND, Tester, token},
+};
+use crate::refresh::RefreshError;
+
+fn new_call(tester: &mut Tester) -> Result<Decision, Error> {
+    tester.step(|turn| turn.demand(Demand::New, &LIMITS, true))
+}
+
+/// Sets a token, and returns its save.
+fn set(tester: &mut Tester, spec: &str) -> SaveOrder {
+    tester.step(|turn| turn.set(token(spec))).unwrap();
+    *tester.effects.save.take().expect("a save begins")
+}
+
+#[test]
+fn p10_a_stale_token_of_a_new_sign_in_does_not_hide_the_flight_that_is_in_its_way() {
+    let mut tester = Tester::new();
+    tester.start();
+    let stale = Token::builder("B1").refresh_token("Q1").refresh_in(std::time::Duration::ZERO);
+    tester.step(|turn| turn.sign_in(stale.build().unwrap()));
+    assert!(tester.machine.snapshot(tester.now).is_none(), "the next call has to start a refresh");
+    assert!(matches!(new_call(&mut tester), Ok(Decision::Use(_))));
+    assert!(tester.effects.start.is_some());
+    assert!(tester.machine.snapshot(tester.now).is_some());
+}
