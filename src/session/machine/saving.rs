@@ -85,7 +85,9 @@ impl Turn<'_> {
         let Some(save) = self.machine.saves.end(id, failed_at, &self.machine.rules.delays, random) else {
             // It had been given up, and may have written after a later one.
             self.effects.drop_later(result.err());
-            self.changed();
+            if !self.machine.saves.is_last(id) {
+                self.changed();
+            }
             return None;
         };
         self.effects.publish = true;

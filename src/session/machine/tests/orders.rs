@@ -27,3 +27,22 @@ fn p10_a_stale_token_of_a_new_sign_in_does_not_hide_the_flight_that_is_in_its_wa
     assert!(tester.effects.start.is_some());
     assert!(tester.machine.snapshot(tester.now).is_some());
 }
+
+/// The machine's deadline comes a little before the hook's own timer.
+#[test]
+fn p17_the_end_of_a_save_that_was_given_up_skips_no_delay() {
+    let mut tester = Tester::new();
+    tester.machine.rules.saves = true;
+    let hung = set(&mut tester, "A2 R2 -");
+    tester.pass(10_000);
+    new_call(&mut tester).unwrap();
+    assert!(tester.machine.is_unsaved() && tester.effects.save.is_none());
+    tester.step(|turn| turn.save_ended(hung.id, Err(HookError::TIMED_OUT)));
+    assert!(tester.effects.save.is_none(), "saved again without the delay");
+    tester.pass(4999);
+    new_call(&mut tester).unwrap();
+    assert!(tester.effects.save.is_none());
+    tester.pass(1);
+    new_call(&mut tester).unwrap();
+    assert!(tester.effects.save.is_some());
+}
