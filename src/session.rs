@@ -312,8 +312,7 @@ impl Session {
     pub async fn idle(&self) {
         while !is_entered(self.shared.id()) {
             let changed = self.shared.changed();
-            let now = self.shared.now();
-            let Some(left) = self.shared.lock().machine.next_timeout(now) else { return };
+            let Some(left) = self.shared.turn(|turn| turn.next_timeout()) else { return };
             select(pin!(changed), self.shared.sleep_or_forever(Some(left))).await;
             // What is driven ends by its own timer, which fires at the same time.
             yield_once().await;

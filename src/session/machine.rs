@@ -367,7 +367,10 @@ impl Turn<'_> {
         self.machine.flights.current.is_none() && self.machine.saves.running().is_none()
     }
 
-    pub(crate) fn next_timeout(&self) -> Option<Nanos> {
+    /// When the next timeout elapses; see [`Machine::next_timeout`].
+    pub(crate) fn next_timeout(&mut self) -> Option<Nanos> {
+        // What comes after it is waited for, too.
+        self.give_up_overdue_save();
         self.machine.next_timeout(self.now)
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tower_reauth::{Session, Token, refresh_fn};
 
 use crate::support::{
-    BoxError, clock, endpoint, expired, run_pending_tasks, spawn_refresh, spawn_token, token,
+    BoxError, RecordedTokens, clock, endpoint, expired, run_pending_tasks, spawn_refresh, spawn_token, token,
 };
 
 /// A store whose writes can be delayed. It records the refresh tokens that were written.
@@ -175,4 +175,32 @@ async fn p17_a_shutdown_waits_for_a_save_that_another_caller_has_just_started() 
     clock.on_nth_read(2, move || drop(other.token().now_or_never().unwrap().unwrap()));
     let result = session.shutdown(Duration::from_secs(10)).await;
     assert!(result.is_ok(), "{result:?} after {} saves", saves.load(Ordering::SeqCst));
+}
+
+/// The save's own timer starts when its task is first polled.
+#[tokio::test(start_paused = true)]
+async fn p17_idle_waits_for_the_erase_after_a_save_that_hangs() {
+    let (refresher, _endpoint) = endpoint();
+    let saved = RecordedTokens::default();
+    let hook = saved.clone();
+    let session = Session::builder(refresher)
+        .token(token("A1 R1 60000"))
+        .clock(clock())
+        .save_with(move |token: Option<Token>| {
+            hook.push(token.as_ref());
+            async move {
+                if token.is_some() {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, BoxError>(())
+            }
+        })
+        .build();
+    session.set_token(token("A2 R2 60000")).unwrap();
+    tokio::time::advance(Duration::from_millis(10)).await;
+    run_pending_tasks().await;
+    drop(session.sign_out());
+    session.idle().await;
+    assert_eq!(saved.all(), ["A2 R2", "-"]);
+    assert!(!session.status().is_unsaved());
 }

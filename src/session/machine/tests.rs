@@ -454,10 +454,17 @@ impl Harness {
                 }
             }
         }
-        if self.machine.next_timeout(self.now).is_none() {
+        if self.idle.is_empty() {
+            return;
+        }
+        let mut effects = Effects::default();
+        if self.machine.turn(self.now, 0, &mut effects).next_timeout().is_none() {
             for who in std::mem::take(&mut self.idle) {
                 self.say_of(&who, "done");
             }
+        }
+        if !effects.is_empty() {
+            self.perform_effects(effects);
         }
     }
 
