@@ -448,7 +448,7 @@ impl Turn<'_> {
     }
 
     /// They wait for the next flight, and are decided again.
-    fn wake_those_who_wait_for_a_backoff(&mut self) {
+    pub(super) fn wake_those_who_wait_for_a_backoff(&mut self) {
         if self.machine.rules.wait_through_backoff && self.machine.flights.current.is_none() {
             let outcome = self.outcome(FlightResult::Discarded);
             self.effects.ended.push((self.machine.flights.started + 1, Arc::new(outcome)));

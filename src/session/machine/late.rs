@@ -78,6 +78,7 @@ impl Turn<'_> {
             return;
         }
         self.take(flight, token, None);
+        self.wake_those_who_wait_for_a_backoff();
     }
 
     /// The session still has what the flight presented, and no other flight has a successor for it.

@@ -46,3 +46,23 @@ fn p17_the_end_of_a_save_that_was_given_up_skips_no_delay() {
     new_call(&mut tester).unwrap();
     assert!(tester.effects.save.is_some());
 }
+
+#[test]
+fn p09_a_late_response_wakes_those_who_wait_for_a_backoff() {
+    let mut tester = Tester::new();
+    tester.machine.rules.wait_through_backoff = true;
+    tester.pass(580);
+    let abandoned = tester.start();
+    tester.pass(10_000);
+    let repeat = tester.start();
+    tester.land(&repeat, tables::failed(RefreshError::transient("503")));
+    let limits = WaitLimits { timeout: 6000 * SECOND, ..LIMITS };
+    let decision = tester.step(|turn| turn.demand(Demand::New, &limits, true));
+    let Ok(Decision::Wait(wait)) = decision else { panic!("{decision:?}") };
+    assert!(matches!(wait.stage, WaitStage::Backoff(_)));
+    tester.step(|turn| turn.respond(&abandoned, token("A2 R2 600")));
+    assert_eq!(tester.holds(), "A2 R2");
+    let (flight, outcome) = tester.effects.ended.pop().expect("the wait is over");
+    assert_eq!(flight, wait.flight);
+    assert_eq!(outcome.resume(&wait).unwrap().unwrap().secret(), "A2");
+}
