@@ -374,9 +374,7 @@ impl Session {
 
     /// The token that can be used immediately and has the minimum lifetime.
     fn published_for(&self, limits: &WaitLimits) -> Option<AccessToken> {
-        let now = self.now();
-        let lasts = |token: &AccessToken| token.time_left(now) >= limits.min_lifetime;
-        self.shared.with_published(now, |token| lasts(token).then(|| token.clone())).flatten()
+        self.shared.published_for(self.now(), limits.min_lifetime)
     }
 
     async fn wait_for(&self, demand: Demand, limits: WaitLimits) -> Result<AccessToken, Error> {

@@ -85,8 +85,19 @@ pub(crate) struct Snapshot {
     pub(crate) token: AccessToken,
     pub(crate) taken_at: Timestamp,
     pub(crate) valid_until: Timestamp,
+    /// What was left of the token when it was taken.
+    left: Nanos,
     /// The refresher itself must not use it.
     pub(crate) stale: bool,
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// What is left of the token, by the clock that is ahead.
+    pub(crate) fn time_left(&self, now: Timestamp) -> Nanos {
+        self.left.saturating_sub(now.since(self.taken_at))
+    }
 }
 
 // === impl Machine ===
@@ -164,6 +175,7 @@ impl Machine {
         Some(Snapshot {
             token: grant.access_token(self.token_id())?,
             taken_at: now,
+            left: held.time_left(now),
             valid_until: Timestamp { wall: after(now.wall), monotonic: after(now.monotonic) },
             stale,
         })

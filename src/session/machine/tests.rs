@@ -172,7 +172,7 @@ impl Harness {
                 && now.wall >= snapshot.taken_at.wall
                 && now.wall < snapshot.valid_until.wall
                 && now.monotonic < snapshot.valid_until.monotonic
-                && snapshot.token.time_left(now) >= limits.min_lifetime
+                && snapshot.time_left(now) >= limits.min_lifetime
         };
         let relied = self.published.as_ref().filter(is_valid).map(|snapshot| snapshot.token.generation());
         let waiters = self.waiting();
@@ -622,7 +622,7 @@ impl Driver for Harness {
                 let snapshot = self.machine.snapshot(self.now).filter(|snapshot| {
                     options.is_some()
                         && !snapshot.stale
-                        && snapshot.token.time_left(self.now) >= min.unwrap_or_default()
+                        && snapshot.time_left(self.now) >= min.unwrap_or_default()
                 });
                 match snapshot {
                     Some(snapshot) => self.say_of(&who, &format!("use {}", snapshot.token.secret())),
