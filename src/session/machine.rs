@@ -140,6 +140,12 @@ impl Machine {
         [flight, save, revocation].into_iter().flatten().filter(|left| *left > 0).min()
     }
 
+    /// The flight in progress, unless it is past its timeout: nobody may drive it any more.
+    fn running_flight(&self, now: Timestamp) -> Option<&Flight> {
+        let flight = self.flights.current.as_deref()?;
+        (flight.info.time_left(self.rules.refresh_timeout, now) > 0).then_some(flight)
+    }
+
     pub(crate) fn is_refreshing(&self) -> bool {
         self.flights.current.is_some()
     }
@@ -165,7 +171,10 @@ impl Machine {
         // The next call hands an unsaved state over, and gives up a save that nobody drives.
         let until_save = match self.saves.running() {
             Some(save) => Some(save.time_left(self.rules.save_timeout, now)),
-            None => self.saves.due_in(now).filter(|_| self.flights.current.is_none()),
+            None => self.saves.due_in(now).map(|due| {
+                let flight = self.running_flight(now);
+                flight.map_or(due, |flight| due.max(flight.info.time_left(self.rules.refresh_timeout, now)))
+            }),
         };
         length = length.min(until_save.unwrap_or(Nanos::MAX));
         if length <= 0 {
@@ -196,7 +205,7 @@ impl Turn<'_> {
         self.give_up_overdue_save();
         let decision = self.demand_token(demand, limits, can_start);
         // A running flight saves its own.
-        if demand != Demand::Requested && can_start && self.machine.flights.current.is_none() {
+        if demand != Demand::Requested && can_start && self.machine.running_flight(self.now).is_none() {
             self.save_if_due();
         }
         decision

@@ -66,3 +66,41 @@ fn p09_a_late_response_wakes_those_who_wait_for_a_backoff() {
     assert_eq!(flight, wait.flight);
     assert_eq!(outcome.resume(&wait).unwrap().unwrap().secret(), "A2");
 }
+
+#[test]
+fn p17_a_sign_out_is_saved_though_a_flight_of_the_earlier_sign_in_waits_to_save_its_response() {
+    let mut tester = Tester::new();
+    tester.machine.rules.saves = true;
+    let info = tester.start();
+    let running = set(&mut tester, "A9 - 600");
+    tester.step(|turn| turn.respond(&info, token("A2 R2 600")));
+    // Nobody drives its runtime from here on.
+    assert!(matches!(tester.step(|turn| turn.save_before_landing(&info)), Saving::After));
+    drop(tester.step(|turn| turn.sign_out()));
+    assert!(tester.effects.save.is_none());
+    tester.step(|turn| turn.save_ended(running.id, Ok(())));
+    let erase = tester.effects.save.take().expect("the store still has the token");
+    assert!(erase.token.is_none());
+}
+
+#[test]
+fn p17_a_failed_save_is_retried_though_nobody_drives_a_flight() {
+    for has_response in [false, true] {
+        let mut tester = Tester::new();
+        tester.machine.rules.saves = true;
+        let info = tester.start();
+        let save = set(&mut tester, "A9 - -");
+        if has_response {
+            tester.step(|turn| turn.respond(&info, token("A2 R2 600")));
+            assert!(matches!(tester.step(|turn| turn.save_before_landing(&info)), Saving::After));
+        }
+        tester.step(|turn| turn.save_ended(save.id, Err(HookError::TIMED_OUT)));
+        tester.pass(9_999);
+        new_call(&mut tester).unwrap();
+        assert!(tester.effects.save.is_none());
+        tester.pass(1);
+        assert!(tester.machine.snapshot(tester.now).is_none(), "the next call has to save it");
+        new_call(&mut tester).unwrap();
+        assert!(tester.effects.save.is_some(), "response: {has_response}");
+    }
+}
