@@ -28,8 +28,8 @@ pub(super) struct Held {
     pub(super) rejected: bool,
     /// Expired on arrival, but used because there is no other; stale immediately.
     pub(super) no_known_end: bool,
-    /// What was left when a refresh last returned it.
-    left_at_refresh: Nanos,
+    /// When a refresh last returned it, and what was left then.
+    returned: Option<(Timestamp, Nanos)>,
 }
 
 /// What becomes of the held token when a refresh returns one.
@@ -95,10 +95,10 @@ impl Held {
             already_counted: false,
             rejected: false,
             no_known_end: false,
-            left_at_refresh: Nanos::MAX,
+            returned: None,
         };
         if refreshed {
-            held.left_at_refresh = held.time_left(now);
+            held.returned = Some((now, held.time_left(now)));
         }
         held
     }
@@ -125,8 +125,9 @@ impl Held {
             no_known_end: false,
             ..held
         };
-        held.left_at_refresh = held.time_left(now);
-        held.no_known_end = held.left_at_refresh <= 0;
+        let left = held.time_left(now);
+        held.returned = Some((now, left));
+        held.no_known_end = left <= 0;
         Arrival { held, is_new: false, ineffective }
     }
 
@@ -197,8 +198,8 @@ impl Held {
 
     /// Whether a caller that needs `min_lifetime` should wait for a refresh, as that may help.
     pub(super) fn is_too_short_for(&self, min_lifetime: Nanos, now: Timestamp) -> bool {
-        let may_help = !self.is_on_trial(now) && self.left_at_refresh >= min_lifetime;
-        self.time_left(now) < min_lifetime && may_help
+        let may_help = |(at, left): (Timestamp, Nanos)| now.since(at) >= self.trial() && left >= min_lifetime;
+        self.time_left(now) < min_lifetime && self.returned.is_none_or(may_help)
     }
 
     /// How long a new token must survive unrejected to count as good.

@@ -104,3 +104,21 @@ fn p17_a_failed_save_is_retried_though_nobody_drives_a_flight() {
         assert!(tester.effects.save.is_some(), "response: {has_response}");
     }
 }
+
+#[test]
+fn p05_a_minimum_lifetime_renews_a_lease_at_most_once_per_trial() {
+    let mut tester = Tester::signed_out(false);
+    tester.machine.start_with(token("A1 R1 60"), tester.now);
+    let limits = WaitLimits { min_lifetime: 50 * SECOND, ..LIMITS };
+    tester.pass(10);
+    tester.step(|turn| turn.demand(Demand::New, &limits, true)).unwrap();
+    let info = tester.effects.start.take().expect("44 s are left").0;
+    tester.land(&info, tables::response("A1 R1 60"));
+    // 49 s are left, but it has just been renewed. The trial is 6 s.
+    tester.pass(5);
+    let decision = tester.step(|turn| turn.demand(Demand::New, &limits, true));
+    assert!(matches!(decision, Ok(Decision::Use(_))) && tester.effects.start.is_none());
+    tester.pass(1);
+    tester.step(|turn| turn.demand(Demand::New, &limits, true)).unwrap();
+    assert!(tester.effects.start.is_some());
+}
