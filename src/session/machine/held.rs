@@ -20,6 +20,8 @@ pub(super) struct Held {
     reported_lifetime: Option<Nanos>,
     /// When the session adopted it; its trial counts from here.
     pub(super) adopted_at: Timestamp,
+    /// How long it must survive unrejected to count as good.
+    pub(super) trial: Nanos,
     /// It came from a refresh.
     pub(super) refreshed: bool,
     /// It has counted as an ineffective refresh.
@@ -91,6 +93,7 @@ impl Held {
             stale_at,
             reported_lifetime: reported,
             adopted_at: now,
+            trial: reported.map_or(TRIAL, |reported| TRIAL.min(reported / 10)),
             refreshed,
             already_counted: false,
             rejected: false,
@@ -119,6 +122,7 @@ impl Held {
         };
         let mut held = Self {
             adopted_at: current.adopted_at,
+            trial: current.trial,
             refreshed: current.refreshed,
             already_counted: current.already_counted,
             rejected: current.rejected,
@@ -193,18 +197,13 @@ impl Held {
 
     /// Whether a rejection now would show that the refresh was ineffective.
     pub(super) fn is_on_trial(&self, now: Timestamp) -> bool {
-        self.refreshed && now.since(self.adopted_at) < self.trial()
+        self.refreshed && now.since(self.adopted_at) < self.trial
     }
 
     /// Whether a caller that needs `min_lifetime` should wait for a refresh, as that may help.
     pub(super) fn is_too_short_for(&self, min_lifetime: Nanos, now: Timestamp) -> bool {
-        let may_help = |(at, left): (Timestamp, Nanos)| now.since(at) >= self.trial() && left >= min_lifetime;
+        let may_help = |(at, left): (Timestamp, Nanos)| now.since(at) >= self.trial && left >= min_lifetime;
         self.time_left(now) < min_lifetime && self.returned.is_none_or(may_help)
-    }
-
-    /// How long a new token must survive unrejected to count as good.
-    pub(super) fn trial(&self) -> Nanos {
-        self.reported_lifetime.map_or(TRIAL, |reported| TRIAL.min(reported / 10))
     }
 
     pub(super) fn time_left(&self, now: Timestamp) -> Nanos {

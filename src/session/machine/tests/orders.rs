@@ -122,3 +122,17 @@ fn p05_a_minimum_lifetime_renews_a_lease_at_most_once_per_trial() {
     tester.step(|turn| turn.demand(Demand::New, &limits, true)).unwrap();
     assert!(tester.effects.start.is_some());
 }
+
+#[test]
+fn p05_a_renewal_with_a_longer_lifetime_extends_no_trial() {
+    let mut tester = Tester::new();
+    tester.refresh(tables::response("A2 R2 10"));
+    tester.pass(5);
+    // The trial of A2, 1 s, is over.
+    tester.refresh(tables::response("A2 R2 600"));
+    tester.pass(10);
+    tester.reject();
+    assert_eq!(tester.machine.status(tester.now, 0).consecutive_failures(), 0);
+    let decision = new_call(&mut tester);
+    assert!(matches!(decision, Ok(Decision::Wait(_))), "the last refresh was good: {decision:?}");
+}
