@@ -201,7 +201,7 @@ impl Session {
     /// Replaces the token with one obtained elsewhere for the same credential.
     ///
     /// It is used immediately and isn't overwritten by a refresh in flight. If it has no refresh token, the
-    /// session keeps its own. Revives a session whose grant had ended. Not passed to the save hook.
+    /// session keeps its own. Revives a session whose grant had ended. Its save starts at once.
     ///
     /// # Errors
     ///
@@ -213,8 +213,8 @@ impl Session {
     /// Signs in with a new credential.
     ///
     /// Callers waiting for the old one fail with [`is_signed_out`](Error::is_signed_out) and never get the
-    /// new token; a token still returned for the old one goes to the revoke hook. The save hook isn't called:
-    /// store the token first, or a restart uses the old one.
+    /// new token; a token still returned for the old one goes to the revoke hook. The save of the new one
+    /// starts at once; wait for [`idle`](Self::idle) before the program exits.
     pub fn sign_in(&self, token: Token) {
         self.shared.turn(|turn| turn.sign_in(token));
     }
@@ -222,8 +222,8 @@ impl Session {
     /// Signs out: calls fail until the next sign-in.
     ///
     /// Returns the session's tokens, so that they can be revoked. A token that a refresh in flight still
-    /// returns goes to the revoke hook. To erase a stored token as well, wait for [`idle`](Self::idle) first,
-    /// as a save may be in progress.
+    /// returns goes to the revoke hook. The save hook gets `None`, after a save in progress; wait for
+    /// [`idle`](Self::idle) before the program exits.
     pub fn sign_out(&self) -> RevocableTokens {
         self.shared.turn(|turn| turn.sign_out())
     }
