@@ -325,8 +325,7 @@ impl Session {
     pub async fn idle(&self) {
         while !is_entered(self.shared.id()) {
             let changed = self.shared.changed();
-            let now = self.shared.now();
-            let Some(left) = self.shared.lock().machine.next_timeout(now) else { return };
+            let Some(left) = self.shared.turn(|turn| turn.next_timeout()) else { return };
             select(pin!(changed), self.shared.sleep_or_forever(Some(left))).await;
             // A task that is still driven ends by its own timer, which fires at the same time: let it.
             yield_once().await;
@@ -388,9 +387,7 @@ impl Session {
 
     /// The token that can be used immediately and has the minimum lifetime.
     fn published_for(&self, limits: &WaitLimits) -> Option<AccessToken> {
-        let now = self.now();
-        let lasts = |token: &AccessToken| token.time_left(now) >= limits.min_lifetime;
-        self.shared.with_published(now, |token| lasts(token).then(|| token.clone())).flatten()
+        self.shared.published_for(self.now(), limits.min_lifetime)
     }
 
     async fn wait_for(&self, demand: Demand, limits: WaitLimits) -> Result<AccessToken, Error> {

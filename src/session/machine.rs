@@ -101,8 +101,19 @@ pub(crate) struct Snapshot {
     pub(crate) token: AccessToken,
     pub(crate) taken_at: Timestamp,
     pub(crate) valid_until: Timestamp,
+    /// What was left of the token when it was taken.
+    left: Nanos,
     /// The refresher itself must not use it.
     pub(crate) stale: bool,
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// What is left of the token, by the clock that is ahead.
+    pub(crate) fn time_left(&self, now: Timestamp) -> Nanos {
+        self.left.saturating_sub(now.since(self.taken_at))
+    }
 }
 
 // === impl Machine ===
@@ -145,6 +156,12 @@ impl Machine {
         [flight, save, revocation].into_iter().flatten().filter(|left| *left > 0).min()
     }
 
+    /// The flight in progress, unless it is past its timeout: nobody may drive it any more.
+    fn running_flight(&self, now: Timestamp) -> Option<&Flight> {
+        let flight = self.flights.current.as_deref()?;
+        (flight.info.time_left(self.rules.refresh_timeout, now) > 0).then_some(flight)
+    }
+
     pub(crate) fn is_refreshing(&self) -> bool {
         self.flights.current.is_some()
     }
@@ -158,8 +175,10 @@ impl Machine {
             Phase::Stale if grant.ended.is_some() || self.shutting_down => (true, held.time_left(now)),
             Phase::Stale => {
                 let timeout = self.rules.refresh_timeout;
-                let until_overdue =
-                    self.flights.current.as_ref().map(|flight| flight.info.time_left(timeout, now));
+                // The next call abandons one of another sign-in.
+                let current = self.flights.current.as_ref();
+                let current = current.filter(|flight| flight.info.epoch.is_same_sign_in(self.epoch));
+                let until_overdue = current.map(|flight| flight.info.time_left(timeout, now));
                 let until_permitted = until_overdue.or_else(|| grant.backoff.time_left(now))?;
                 (true, until_permitted.min(held.time_left(now)))
             }
@@ -168,7 +187,10 @@ impl Machine {
         // The next call passes an unsaved state to the hook, and gives up a save that nobody drives.
         let until_save = match self.saves.running() {
             Some(save) => Some(save.time_left(self.rules.save_timeout, now)),
-            None => self.saves.due_in(now).filter(|_| self.flights.current.is_none()),
+            None => self.saves.due_in(now).map(|due| {
+                let flight = self.running_flight(now);
+                flight.map_or(due, |flight| due.max(flight.info.time_left(self.rules.refresh_timeout, now)))
+            }),
         };
         length = length.min(until_save.unwrap_or(Nanos::MAX));
         if length <= 0 {
@@ -178,6 +200,7 @@ impl Machine {
         Some(Snapshot {
             token: grant.access_token(self.token_id())?,
             taken_at: now,
+            left: held.time_left(now),
             valid_until: Timestamp { wall: after(now.wall), monotonic: after(now.monotonic) },
             stale,
         })
@@ -198,7 +221,7 @@ impl Turn<'_> {
         self.give_up_overdue_save();
         let decision = self.demand_token(demand, limits, can_start);
         // A running flight is about to change the state, and saves it then.
-        if demand != Demand::Requested && can_start && self.machine.flights.current.is_none() {
+        if demand != Demand::Requested && can_start && self.machine.running_flight(self.now).is_none() {
             self.save_if_due();
         }
         decision
@@ -381,7 +404,10 @@ impl Turn<'_> {
         self.machine.flights.current.is_none() && self.machine.saves.running().is_none()
     }
 
-    pub(crate) fn next_timeout(&self) -> Option<Nanos> {
+    /// When the next timeout elapses; see [`Machine::next_timeout`].
+    pub(crate) fn next_timeout(&mut self) -> Option<Nanos> {
+        // What comes after it is waited for, too.
+        self.give_up_overdue_save();
         self.machine.next_timeout(self.now)
     }
 
@@ -459,7 +485,7 @@ impl Turn<'_> {
     }
 
     /// Wakes the callers that wait for a backoff. They wait for the next flight, and are now decided again.
-    fn wake_backoff_waiters(&mut self) {
+    pub(super) fn wake_backoff_waiters(&mut self) {
         if self.machine.rules.wait_through_backoff && self.machine.flights.current.is_none() {
             let outcome = self.outcome(FlightResult::Discarded);
             self.effects.ended.push((self.machine.flights.started + 1, Arc::new(outcome)));

@@ -12,14 +12,14 @@ use tokio::sync::{Notify, futures::Notified};
 use crate::{
     event::{Event, HookError},
     refresh::AnyRefresher,
-    rt::{Clock, Spawner, Timestamp},
+    rt::{Clock, Nanos, Spawner, Timestamp},
     sync,
     token::{AccessToken, Token},
 };
 
 use super::{
     completion::Completion,
-    machine::{Machine, WaitLimits},
+    machine::{Machine, Snapshot, WaitLimits},
     published::Published,
     reentrancy::is_entered,
 };
@@ -77,11 +77,23 @@ impl Shared {
         now: Timestamp,
         read: impl FnOnce(&AccessToken) -> T,
     ) -> Option<T> {
+        self.read_snapshot(now, |snapshot| Some(read(&snapshot.token)))
+    }
+
+    /// The token that can be used immediately and has the minimum lifetime, without the lock.
+    pub(super) fn published_for(&self, now: Timestamp, min_lifetime: Nanos) -> Option<AccessToken> {
+        self.read_snapshot(now, |snapshot| {
+            (snapshot.time_left(now) >= min_lifetime).then(|| snapshot.token.clone())
+        })
+    }
+
+    #[inline]
+    fn read_snapshot<T>(&self, now: Timestamp, read: impl FnOnce(&Snapshot) -> Option<T>) -> Option<T> {
         self.published.read(now, |snapshot| {
             if snapshot.stale && is_entered(self.id()) {
                 return None;
             }
-            Some(read(&snapshot.token))
+            read(snapshot)
         })
     }
 

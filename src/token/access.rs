@@ -12,8 +12,6 @@ use std::{
 
 use http::HeaderValue;
 
-use crate::rt::{self, Nanos, Timestamp};
-
 use super::secret::{after_scheme, header_value, scheme};
 
 /// An access token, ready to be sent.
@@ -78,12 +76,6 @@ impl AccessToken {
         expires_at: Option<SystemTime>,
     ) -> Self {
         Self { inner: Arc::new(AccessTokenInner { header, scheme_len, id, expires_at }) }
-    }
-
-    /// Time left until [`expires_at`](Self::expires_at).
-    pub(crate) fn time_left(&self, now: Timestamp) -> Nanos {
-        let expires_at = self.inner.expires_at.map(rt::nanos_since_epoch);
-        expires_at.map_or(Nanos::MAX, |expiry| expiry.saturating_sub(now.wall))
     }
 
     pub(crate) fn id(&self) -> TokenId {

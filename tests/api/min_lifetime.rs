@@ -74,3 +74,24 @@ async fn d83_a_minimum_that_no_token_has_causes_no_storm() {
     }
     assert_eq!(endpoint.call_count(), 1);
 }
+
+/// A wall clock that was set back, but not past the receipt.
+#[tokio::test(start_paused = true)]
+async fn p13_what_is_left_of_a_token_counts_by_the_clock_that_is_ahead() {
+    let (refresher, mut endpoint) = endpoint();
+    let clock = clock();
+    let session =
+        Session::builder(refresher).token(token("A1 R1 600")).jitter(false).clock(clock.clone()).build();
+    assert_eq!(session.token().await.unwrap().secret(), "A1");
+    tokio::time::advance(Duration::from_secs(300)).await;
+    clock.step_back(Duration::from_secs(250));
+    let options = TokenOptions::new().min_lifetime(Duration::from_secs(400));
+    let waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.token_with(options).await }
+    });
+    run_pending_tasks().await;
+    assert_eq!(endpoint.call_count(), 1, "270 s are left");
+    endpoint.next_call().await.succeed("A2 R2 3600");
+    assert_eq!(waiting.await.unwrap().unwrap().secret(), "A2");
+}

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tower_reauth::{Session, Token, refresh_fn};
 
 use crate::support::{
-    BoxError, clock, endpoint, expired, run_pending_tasks, spawn_refresh, spawn_token, token,
+    BoxError, RecordedTokens, clock, endpoint, expired, run_pending_tasks, spawn_refresh, spawn_token, token,
 };
 
 /// A store whose writes can be delayed. It records the refresh tokens that were written.
@@ -208,7 +208,7 @@ async fn d13_a_sign_in_while_a_response_waits_for_a_save_is_saved_right_after_th
 #[tokio::test(start_paused = true)]
 async fn p17_nothing_is_saved_if_a_refresh_changes_nothing() {
     let (refresher, mut endpoint) = endpoint();
-    let saved = crate::support::RecordedTokens::default();
+    let saved = RecordedTokens::default();
     let session = expired(refresher).save_with(saved.hook()).build();
     let waiting = spawn_token(&session);
     let call = endpoint.next_call().await;
@@ -218,6 +218,34 @@ async fn p17_nothing_is_saved_if_a_refresh_changes_nothing() {
     assert_eq!(waiting.await.unwrap().unwrap().secret(), "A9");
     session.idle().await;
     assert_eq!(saved.all(), ["A9 R1"]);
+}
+
+/// The save's own timer starts when its task is first polled.
+#[tokio::test(start_paused = true)]
+async fn p17_idle_waits_for_the_erase_after_a_save_that_hangs() {
+    let (refresher, _endpoint) = endpoint();
+    let saved = RecordedTokens::default();
+    let hook = saved.clone();
+    let session = Session::builder(refresher)
+        .token(token("A1 R1 60000"))
+        .clock(clock())
+        .save_with(move |token: Option<Token>| {
+            hook.push(token.as_ref());
+            async move {
+                if token.is_some() {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, BoxError>(())
+            }
+        })
+        .build();
+    session.set_token(token("A2 R2 60000")).unwrap();
+    tokio::time::advance(Duration::from_millis(10)).await;
+    run_pending_tasks().await;
+    drop(session.sign_out());
+    session.idle().await;
+    assert_eq!(saved.all(), ["A2 R2", "-"]);
+    assert!(!session.status().is_unsaved());
 }
 
 /// One step of a random session.

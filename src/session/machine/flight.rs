@@ -93,11 +93,6 @@ impl Flights {
         self.current.as_deref_mut().filter(|flight| flight.info.id == info.id)
     }
 
-    /// The current flight will save its response, together with any change made in the meantime.
-    pub(super) fn has_response_to_save(&self) -> bool {
-        self.current.as_ref().is_some_and(|flight| flight.response.is_some())
-    }
-
     /// The current flight has a response with a refresh token of its own.
     pub(super) fn has_successor(&self) -> bool {
         self.current.as_ref().is_some_and(|flight| {

@@ -143,7 +143,7 @@ impl Grant {
 
     pub(super) fn begin_trial(&mut self) {
         if let Some(held) = &self.held {
-            self.backoff.begin_trial(held.adopted_at, held.trial());
+            self.backoff.begin_trial(held.adopted_at, held.trial);
         }
     }
 

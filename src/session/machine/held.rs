@@ -20,6 +20,8 @@ pub(super) struct Held {
     reported_lifetime: Option<Nanos>,
     /// When the session adopted it; its trial counts from here.
     pub(super) adopted_at: Timestamp,
+    /// How long it must survive unrejected to count as good.
+    pub(super) trial: Nanos,
     /// It came from a refresh.
     pub(super) refreshed: bool,
     /// It has counted as an ineffective refresh.
@@ -28,8 +30,8 @@ pub(super) struct Held {
     pub(super) rejected: bool,
     /// Expired on arrival, but used because there is no other; stale immediately.
     pub(super) no_known_end: bool,
-    /// What was left when a refresh last returned it.
-    left_at_refresh: Nanos,
+    /// When a refresh last returned it, and what was left then.
+    returned: Option<(Timestamp, Nanos)>,
 }
 
 /// What becomes of the held token when a refresh returns one.
@@ -91,14 +93,15 @@ impl Held {
             stale_at,
             reported_lifetime: reported,
             adopted_at: now,
+            trial: reported.map_or(TRIAL, |reported| TRIAL.min(reported / 10)),
             refreshed,
             already_counted: false,
             rejected: false,
             no_known_end: false,
-            left_at_refresh: Nanos::MAX,
+            returned: None,
         };
         if refreshed {
-            held.left_at_refresh = held.time_left(now);
+            held.returned = Some((now, held.time_left(now)));
         }
         held
     }
@@ -119,14 +122,16 @@ impl Held {
         };
         let mut held = Self {
             adopted_at: current.adopted_at,
+            trial: current.trial,
             refreshed: current.refreshed,
             already_counted: current.already_counted,
             rejected: current.rejected,
             no_known_end: false,
             ..held
         };
-        held.left_at_refresh = held.time_left(now);
-        held.no_known_end = held.left_at_refresh <= 0;
+        let left = held.time_left(now);
+        held.returned = Some((now, left));
+        held.no_known_end = left <= 0;
         Arrival { held, is_new: false, ineffective }
     }
 
@@ -192,18 +197,13 @@ impl Held {
 
     /// Whether a rejection now would show that the refresh was ineffective.
     pub(super) fn is_on_trial(&self, now: Timestamp) -> bool {
-        self.refreshed && now.since(self.adopted_at) < self.trial()
+        self.refreshed && now.since(self.adopted_at) < self.trial
     }
 
     /// Whether a caller that needs `min_lifetime` should wait for a refresh, as that may help.
     pub(super) fn is_too_short_for(&self, min_lifetime: Nanos, now: Timestamp) -> bool {
-        let may_help = !self.is_on_trial(now) && self.left_at_refresh >= min_lifetime;
-        self.time_left(now) < min_lifetime && may_help
-    }
-
-    /// How long a new token must survive unrejected to count as good.
-    pub(super) fn trial(&self) -> Nanos {
-        self.reported_lifetime.map_or(TRIAL, |reported| TRIAL.min(reported / 10))
+        let may_help = |(at, left): (Timestamp, Nanos)| now.since(at) >= self.trial && left >= min_lifetime;
+        self.time_left(now) < min_lifetime && self.returned.is_none_or(may_help)
     }
 
     pub(super) fn time_left(&self, now: Timestamp) -> Nanos {

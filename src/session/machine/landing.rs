@@ -92,7 +92,7 @@ impl Turn<'_> {
     fn renew(&mut self, held: Held) {
         let Some(grant) = &mut self.machine.grant else { return };
         if !grant.backoff.is_on_trial() {
-            grant.backoff.begin_trial(self.now, held.trial());
+            grant.backoff.begin_trial(self.now, held.trial);
         }
         grant.held = Some(held);
     }

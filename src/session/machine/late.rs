@@ -78,6 +78,7 @@ impl Turn<'_> {
             return;
         }
         self.take(flight, token, None);
+        self.wake_backoff_waiters();
     }
 
     /// The session still has what the flight presented, and no other flight has a successor for it.

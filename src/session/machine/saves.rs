@@ -99,6 +99,11 @@ impl Saves {
         self.begun
     }
 
+    /// Whether no other save has begun since this one.
+    pub(super) fn is_last(&self, id: u64) -> bool {
+        self.begun == id
+    }
+
     /// Records the end of the running save. `failed_at`: when it failed, if it did.
     pub(super) fn end(
         &mut self,

@@ -55,7 +55,7 @@ impl Turn<'_> {
 
     /// Passes an unsaved state to the hook, unless a save is running. Returns whether it did.
     pub(super) fn save(&mut self) -> bool {
-        if self.machine.saves.due_in(self.now).is_none() || self.machine.flights.has_response_to_save() {
+        if self.machine.saves.due_in(self.now).is_none() || self.is_saved_by_a_flight() {
             return false;
         }
         let Some(token) = self.machine.state_to_save() else { return false };
@@ -63,6 +63,12 @@ impl Turn<'_> {
         self.effects.save = Some(Box::new(SaveOrder { id, token }));
         self.effects.publish = true;
         true
+    }
+
+    /// The current flight will save its response, with any change made in the meantime.
+    fn is_saved_by_a_flight(&self) -> bool {
+        let current = self.machine.running_flight(self.now);
+        current.is_some_and(|flight| flight.response.is_some() && self.is_wanted(&flight.info))
     }
 
     /// Begins the save of a flight's response, which the session doesn't hold yet.
@@ -85,7 +91,9 @@ impl Turn<'_> {
         let Some(save) = self.machine.saves.end(id, failed_at, &self.machine.rules.delays, random) else {
             // It had been given up, and may have written after a later save.
             self.effects.drop_later(result.err());
-            self.changed();
+            if !self.machine.saves.is_last(id) {
+                self.changed();
+            }
             return None;
         };
         self.effects.publish = true;

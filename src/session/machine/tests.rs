@@ -3,6 +3,7 @@
 #[path = "../../../tests/support/scenario.rs"]
 mod scenario;
 
+mod orders;
 mod properties;
 mod tables;
 
@@ -171,7 +172,7 @@ impl Harness {
                 && now.wall >= snapshot.taken_at.wall
                 && now.wall < snapshot.valid_until.wall
                 && now.monotonic < snapshot.valid_until.monotonic
-                && snapshot.token.time_left(now) >= limits.min_lifetime
+                && snapshot.time_left(now) >= limits.min_lifetime
         };
         let relied = self.published.as_ref().filter(is_valid).map(|snapshot| snapshot.token.generation());
         let waiters = self.waiting();
@@ -453,10 +454,17 @@ impl Harness {
                 }
             }
         }
-        if self.machine.next_timeout(self.now).is_none() {
+        if self.idle.is_empty() {
+            return;
+        }
+        let mut effects = Effects::default();
+        if self.machine.turn(self.now, 0, &mut effects).next_timeout().is_none() {
             for who in std::mem::take(&mut self.idle) {
                 self.say_of(&who, "done");
             }
+        }
+        if !effects.is_empty() {
+            self.perform_effects(effects);
         }
     }
 
@@ -614,7 +622,7 @@ impl Driver for Harness {
                 let snapshot = self.machine.snapshot(self.now).filter(|snapshot| {
                     options.is_some()
                         && !snapshot.stale
-                        && snapshot.token.time_left(self.now) >= min.unwrap_or_default()
+                        && snapshot.time_left(self.now) >= min.unwrap_or_default()
                 });
                 match snapshot {
                     Some(snapshot) => self.say_of(&who, &format!("use {}", snapshot.token.secret())),

@@ -8,9 +8,9 @@ use super::{
 };
 use crate::refresh::RefreshError;
 
-const SECOND: Nanos = 1_000_000_000;
+pub(super) const SECOND: Nanos = 1_000_000_000;
 
-const LIMITS: WaitLimits = WaitLimits {
+pub(super) const LIMITS: WaitLimits = WaitLimits {
     timeout: 30 * SECOND,
     until_deadline: false,
     rejection_wait: 2 * SECOND,
@@ -55,14 +55,14 @@ const DEMANDS: &[(&str, [&str; 4])] = &[
     ("other sign-in", ["SignedOut", "SignedOut", "SignedOut", "SignedOut"]),
 ];
 
-struct Tester {
-    machine: Machine,
-    now: Timestamp,
-    effects: Effects,
+pub(super) struct Tester {
+    pub(super) machine: Machine,
+    pub(super) now: Timestamp,
+    pub(super) effects: Effects,
 }
 
 impl Tester {
-    fn signed_out(saves: bool) -> Self {
+    pub(super) fn signed_out(saves: bool) -> Self {
         let delays = Delays { initial: 5000 * SECOND, max: 5000 * SECOND, jitter: false };
         let rules = Rules {
             early: true,
@@ -80,7 +80,7 @@ impl Tester {
     }
 
     /// Holds A1 and R1.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut tester = Self::signed_out(false);
         tester.machine.start_with(token("A1 R1 600"), tester.now);
         tester
@@ -93,22 +93,22 @@ impl Tester {
     }
 
     /// Takes a step; `effects` is then what came of it.
-    fn step<T>(&mut self, step: impl FnOnce(&mut Turn<'_>) -> T) -> T {
+    pub(super) fn step<T>(&mut self, step: impl FnOnce(&mut Turn<'_>) -> T) -> T {
         self.effects = Effects::default();
         step(&mut self.machine.turn(self.now, 0, &mut self.effects))
     }
 
-    fn pass(&mut self, seconds: Nanos) {
+    pub(super) fn pass(&mut self, seconds: Nanos) {
         self.now.wall += seconds * SECOND;
         self.now.monotonic += seconds * SECOND;
     }
 
-    fn start(&mut self) -> FlightInfo {
+    pub(super) fn start(&mut self) -> FlightInfo {
         self.step(|turn| turn.demand(Demand::Requested, &LIMITS, true)).unwrap();
         self.effects.start.take().expect("a flight starts").0
     }
 
-    fn land(&mut self, info: &FlightInfo, end: End) {
+    pub(super) fn land(&mut self, info: &FlightInfo, end: End) {
         self.step(|turn| match end {
             End::Token(token) => {
                 turn.respond(info, token);
@@ -119,18 +119,18 @@ impl Tester {
         });
     }
 
-    fn refresh(&mut self, end: End) {
+    pub(super) fn refresh(&mut self, end: End) {
         let info = self.start();
         self.land(&info, end);
     }
 
-    fn reject(&mut self) {
+    pub(super) fn reject(&mut self) {
         let id = self.machine.token_id();
         self.step(|turn| turn.mark_rejected(id));
     }
 
     /// The access and the refresh token.
-    fn holds(&self) -> String {
+    pub(super) fn holds(&self) -> String {
         let Some(grant) = &self.machine.grant else { return "nothing".to_owned() };
         let access = grant.held.as_ref().map_or("-", |held| held.token.access_token());
         let refresh = grant.refresh_token.as_ref().map_or("-", Secret::expose);
@@ -142,7 +142,7 @@ impl Tester {
 }
 
 /// A token, written `A1 R1 600`; `-` stands for none or unknown.
-fn token(spec: &str) -> Token {
+pub(super) fn token(spec: &str) -> Token {
     let words: Vec<_> = spec.split(' ').collect();
     let mut builder = Token::builder(words[0]);
     if words[1] != "-" {
@@ -155,17 +155,17 @@ fn token(spec: &str) -> Token {
 }
 
 /// How a refresh ends.
-enum End {
+pub(super) enum End {
     Token(Token),
     Failed(RefreshError),
     Lost(Lost),
 }
 
-fn response(spec: &str) -> End {
+pub(super) fn response(spec: &str) -> End {
     End::Token(token(spec))
 }
 
-fn failed(error: RefreshError) -> End {
+pub(super) fn failed(error: RefreshError) -> End {
     End::Failed(error)
 }
 
@@ -694,8 +694,8 @@ fn d13_a_sign_in_between_a_response_and_its_save_is_saved() {
     let info = tester.start();
     tester.step(|turn| turn.respond(&info, token("A2 R2 600")));
     tester.step(|turn| turn.sign_in(token("B1 Q1 600")));
-    let saving = tester.step(|turn| turn.save_before_landing(&info));
-    assert!(matches!(saving, Saving::Done));
     let save = tester.effects.save.take().expect("the sign-in is saved");
     assert_eq!(save.token.unwrap().access_token(), "B1");
+    assert!(matches!(tester.step(|turn| turn.save_before_landing(&info)), Saving::Done));
+    assert!(tester.effects.save.is_none());
 }
