@@ -200,8 +200,8 @@ impl Shared {
             let guard = FlightGuard::new(Arc::clone(self), completion, info);
             flight::run(guard, cx)
         });
-        for event in effects.events.drain(..) {
-            self.emit(&event, now);
+        for event in &effects.events {
+            self.emit(event, now);
         }
         for (completion, outcome) in resolved.completed {
             hooks::catch_panic(|| completion.complete(outcome));
@@ -217,6 +217,13 @@ impl Shared {
         }
         if resolved.notifies {
             hooks::catch_panic(|| self.changed.notify_waiters());
+        }
+        // Last, as the destructor of a user's error may panic.
+        for event in effects.events.drain(..) {
+            hooks::catch_panic(|| drop(event));
+        }
+        for dropped in effects.dropped() {
+            hooks::catch_panic(|| drop(dropped));
         }
     }
 

@@ -416,3 +416,14 @@ async fn d07_effects_are_carried_out_though_a_waker_panics() {
     assert_eq!(saved.all(), ["A9 R1", "A9 R2"]);
     assert!(!session.status().is_unsaved() && !session.status().is_refreshing());
 }
+
+/// The event of the failed save has the last copy of its error.
+#[tokio::test(start_paused = true)]
+async fn p09_a_save_whose_error_has_a_destructor_that_panics_takes_no_token_away() {
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher).save_with(|_| async { Err::<(), _>(OnDrop::panicking()) }).build();
+    let waiting = spawn_token(&session);
+    endpoint.next_call().await.succeed("A2 R2 600");
+    assert_eq!(waiting.await.unwrap().unwrap().secret(), "A2");
+    assert!(session.status().is_unsaved());
+}

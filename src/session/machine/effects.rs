@@ -50,6 +50,11 @@ impl Effects {
             && self.dropped.is_empty()
     }
 
+    /// What is to be dropped outside the lock.
+    pub(crate) fn dropped(&mut self) -> impl Iterator<Item = impl Sized> {
+        self.dropped.drain(..)
+    }
+
     /// Drops something outside the lock.
     pub(super) fn drop_later<T: Into<Dropped>>(&mut self, dropped: Option<T>) {
         self.dropped.extend(dropped.map(Into::into));

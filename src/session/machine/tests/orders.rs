@@ -136,3 +136,18 @@ fn p05_a_renewal_with_a_longer_lifetime_extends_no_trial() {
     let decision = new_call(&mut tester);
     assert!(matches!(decision, Ok(Decision::Wait(_))), "the last refresh was good: {decision:?}");
 }
+
+#[test]
+#[ignore = "a response that waits for another save is saved only if its own task is polled again"]
+fn p17_a_response_that_waits_for_another_save_is_saved_though_nobody_drives_its_flight() {
+    let mut tester = Tester::new();
+    tester.machine.rules.saves = true;
+    let info = tester.start();
+    let running = set(&mut tester, "A9 - 600");
+    tester.step(|turn| turn.respond(&info, token("A2 R2 600")));
+    assert!(matches!(tester.step(|turn| turn.save_before_landing(&info)), Saving::After));
+    tester.step(|turn| turn.save_ended(running.id, Ok(())));
+    let save = tester.effects.save.take().expect("R2 is the only valid refresh token");
+    let saved = save.token.expect("a token");
+    assert_eq!((saved.access_token(), saved.refresh_token()), ("A9", Some("R2")));
+}
