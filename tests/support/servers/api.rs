@@ -136,7 +136,7 @@ impl Server {
         tally
     }
 
-    /// Returns once the server has granted so many refreshes, though the responses may be held.
+    /// Returns once the server has granted this many refreshes; their responses may still be held.
     #[allow(dead_code, reason = "not all who use the servers hold responses")]
     pub(crate) async fn granted(&self, refreshes: u64) {
         while self.refreshes().await.0 < refreshes {
@@ -149,7 +149,7 @@ impl Server {
         self.control("/_hold", Bytes::new()).await;
     }
 
-    /// Sends the response that is held, and holds none.
+    /// Sends the held response, and stops holding responses.
     pub(crate) async fn release(&self) {
         self.control("/_release", Bytes::new()).await;
     }
