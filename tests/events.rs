@@ -220,7 +220,7 @@ async fn d69_at_info_the_first_token_and_each_recovery_are_seen() {
     session.set_token(token("B1 Q1 600")).unwrap();
     assert_eq!(log.take_info(), ["INFO token set"]);
     assert_eq!(refresh(Ok("B2 Q2 600")).await, ["INFO token refreshed"]);
-    // What failed before a sign-in is no concern of what follows it.
+    // After a failure and a sign-in, the first refresh isn't a recovery.
     assert_eq!(refresh(Err(RefreshError::transient("down"))).await, ["WARN token refresh failed"]);
     session.sign_in(token("C1 S1 600"));
     assert_eq!(log.take_info(), ["INFO signed in"]);
@@ -237,7 +237,7 @@ async fn d69_a_session_without_a_name_logs_no_empty_name() {
     assert!(log.contains("signed in generation=1"), "{log}");
 }
 
-/// The second save fails, and its repetition is still running when a newer token is set.
+/// The second save fails, and its retry is still running when a newer token is set.
 #[tokio::test(start_paused = true)]
 async fn d69_a_save_is_reported_with_the_generation_that_was_saved() {
     Log::start();

@@ -29,7 +29,7 @@ impl Client for Naive {
             *self.grant() = None;
             return false;
         };
-        // Whoever was signed out meanwhile stays so.
+        // A client that was signed out meanwhile stays signed out.
         if let Some(grant) = &mut *self.grant() {
             *grant = new.clone();
         }

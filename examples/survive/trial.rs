@@ -51,7 +51,7 @@ pub(crate) async fn run<C: Client>(server: &Arc<Server>, expiries: u32) -> Survi
     survival
 }
 
-/// Makes all calls, and cancels a third of them while they wait: each call is among these at one expiry of
+/// Makes all calls, and cancels a third of them while they wait: each call is cancelled at one expiry in
 /// three.
 ///
 /// All steps are events, so the result doesn't depend on the speed of client and server.
@@ -68,7 +68,7 @@ async fn make_calls<C: Client>(server: &Server, client: &Arc<C>, expiry: u32) {
     for (call, number) in calls.into_iter().zip(expiry..) {
         if number % 3 == 0 {
             call.abort();
-            // Returns once the call was dropped.
+            // Returns once the call has been dropped.
             let _ = call.await;
         } else {
             remaining.push(call);

@@ -151,9 +151,9 @@ fn a_stored_token_with_its_receipt_keeps_its_lifetime() {
     );
 }
 
-/// So it can be stored as it is, before a session has it.
+/// Such a token can be stored before a session has received it.
 #[test]
-fn d15_a_token_that_no_session_has_counted_yet_is_complete() {
+fn d15_a_token_that_no_session_has_received_is_complete() {
     let before = SystemClock.now().wall();
     let builder = Token::builder("A1").expires_in(Duration::from_secs(600));
     let token = builder.refresh_in(Duration::from_secs(300)).build().unwrap();
@@ -177,7 +177,7 @@ fn d15_a_token_that_no_session_has_counted_yet_is_complete() {
 }
 
 #[test]
-fn d15_a_token_without_a_lifetime_claims_none() {
+fn d15_only_a_relative_lifetime_counts_from_the_build() {
     let token = Token::try_new("A1").unwrap();
     assert_eq!((token.expires_at(), token.refresh_at(), token.received_at()), (None, None, None));
     let token = Token::builder("A1").expires_at(at(600).wall()).build().unwrap();

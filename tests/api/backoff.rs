@@ -197,9 +197,9 @@ async fn p05_setting_tokens_that_are_rejected_does_not_end_the_backoff() {
     assert!(calls <= 2, "{calls} failed refreshes within 0 s");
 }
 
-/// Clients that were told the same time don't come back in step.
+/// Clients that got the same `Retry-After` don't retry in step.
 #[tokio::test(start_paused = true)]
-async fn d23_a_retry_after_is_spread_over_the_following_tenth_of_it() {
+async fn d23_up_to_a_tenth_of_a_retry_after_is_added_to_it() {
     let returns = async |jitter: bool| {
         let mut returns = Vec::new();
         for seed in 0..20 {

@@ -64,7 +64,7 @@ async fn a_refresher_can_be_tested_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn d18_without_a_stored_token_the_session_says_at_once_that_a_sign_in_is_needed() {
+async fn d18_without_a_stored_token_the_status_asks_for_a_sign_in_at_once() {
     let (refresher, endpoint) = endpoint();
     let session = Session::builder(refresher).token_or_signed_out(None).build();
     assert!(session.status().needs_sign_in());

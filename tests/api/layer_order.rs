@@ -172,7 +172,7 @@ async fn d64_a_token_in_another_header_follows_redirects_unless_it_is_inside_and
 
 /// The proxy's token is in the request itself only for `http`; for `https` it is in the connector's `CONNECT`.
 #[tokio::test]
-async fn d80_a_forward_proxys_token_is_judged_by_the_requests_uri() {
+async fn d80_a_forward_proxys_token_is_checked_against_the_requests_uri() {
     let layer = || auth().header_name(PROXY_AUTHORIZATION);
     let request = || Request::get("http://b.example/").body(Body::default()).unwrap();
     let (server, log) = hosts(StatusCode::OK);

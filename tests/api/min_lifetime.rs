@@ -1,4 +1,4 @@
-//! Tokens that last for a request or a job.
+//! Minimum lifetimes of requests and calls.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn lasting(lifetime: Duration) -> http::Request<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn d83_a_request_waits_for_a_token_that_lasts_and_others_do_not() {
+async fn d83_a_request_with_a_minimum_lifetime_waits_and_others_do_not() {
     let (refresher, mut endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 600")).jitter(false).clock(clock()).build();
     let client = AuthLayer::from_session(session.clone()).layer(service_fn(echo));
@@ -37,7 +37,7 @@ async fn d83_a_request_waits_for_a_token_that_lasts_and_others_do_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn d83_without_the_layer_a_token_that_lasts_has_options() {
+async fn d83_without_the_layer_options_set_a_minimum_lifetime() {
     let (refresher, mut endpoint) = endpoint();
     let session = Session::builder(refresher).token(token("A1 R1 600")).jitter(false).clock(clock()).build();
     let options = TokenOptions::new().min_lifetime(Duration::from_secs(20 * 60));
@@ -46,7 +46,7 @@ async fn d83_without_the_layer_a_token_that_lasts_has_options() {
         async move { session.token_with(options.wait_timeout(Duration::from_secs(5))).await }
     });
     let call = endpoint.next_call().await;
-    // The wait ends with what there is; the refresh goes on.
+    // At its timeout, the wait ends with the current token; the refresh continues.
     assert_eq!(waiting.await.unwrap().unwrap().secret(), "A1");
     call.succeed("A2 R2 3600");
     run_pending_tasks().await;
@@ -56,7 +56,7 @@ async fn d83_without_the_layer_a_token_that_lasts_has_options() {
 
 /// A refresh can't do better, so one is enough.
 #[tokio::test(start_paused = true)]
-async fn d83_a_minimum_that_no_token_has_causes_no_storm() {
+async fn d83_a_minimum_lifetime_that_no_token_has_causes_no_storm() {
     let (refresher, mut endpoint) = endpoint();
     let clock = clock();
     let session =

@@ -366,7 +366,7 @@ impl Clock for Panicking {
 }
 
 #[tokio::test(start_paused = true)]
-async fn d04_a_flight_lands_though_the_clock_panics() {
+async fn d04_a_flight_ends_even_if_the_clock_panics() {
     let (refresher, mut endpoint) = endpoint();
     let panics = Arc::<AtomicBool>::default();
     let clock = Panicking(clock(), Arc::clone(&panics));
@@ -392,7 +392,7 @@ async fn d04_a_flight_survives_a_listener_that_panics_at_its_start() {
 
 /// What a flight's end causes, besides waking its waiters.
 #[tokio::test(start_paused = true)]
-async fn d07_effects_are_carried_out_though_a_waker_panics() {
+async fn d07_effects_are_carried_out_even_if_a_waker_panics() {
     struct Panics;
 
     impl std::task::Wake for Panics {

@@ -218,14 +218,14 @@ async fn p12_idle_inside_the_refresher_does_not_hang() {
     assert!(start.elapsed() < Duration::from_secs(1), "{result:?} after {:?}", start.elapsed());
 }
 
-/// Whatever the refresher makes of the error: a repeat won't help.
+/// Whatever the refresher makes of the error, a retry won't help.
 #[tokio::test(start_paused = true)]
-async fn d26_a_refresher_that_needs_itself_is_misconfigured_and_says_so() {
+async fn d26_a_refresher_that_waits_for_its_own_session_is_misconfigured_and_says_so() {
     let own = Arc::<OnceLock<Session>>::default();
     let inside = Arc::clone(&own);
     let refresher = refresh_fn(move |_| {
         let session = inside.get().unwrap().clone();
-        // As a transport's error looks that reached the refresher's own client.
+        // Like a transport's error, with the session's error as its source.
         async move { Err(RefreshError::transient(session.token().await.unwrap_err())) }
     });
     let session = expired(refresher).build();

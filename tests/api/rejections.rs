@@ -324,7 +324,7 @@ mod bodies {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn d32_a_layer_that_reads_bodies_passes_a_longer_response_whole() {
+    async fn d32_a_layer_that_reads_bodies_passes_on_a_longer_response_whole() {
         const LONG: usize = 200 * 1024;
         let (refresher, mut endpoint) = endpoint();
         let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();

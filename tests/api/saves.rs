@@ -264,7 +264,7 @@ enum Step {
     SignOut,
     /// Later saves succeed, fail, or don't end.
     Save(Saving),
-    /// The saves that don't end do so now.
+    /// The saves that were left running end now.
     Release,
     Pass(u64),
     Call,

@@ -1,4 +1,4 @@
-//! How often an endpoint that keeps failing is asked: one growing delay, whose ceiling depends on the failure.
+//! How often a failing endpoint is called: one growing delay, whose maximum depends on the failure.
 
 use std::time::Duration;
 
@@ -22,7 +22,8 @@ fn session(refresher: impl Refresher) -> (Session, TestClock) {
     (builder.build(), clock)
 }
 
-/// The wait after each of so many refreshes that fail, in milliseconds. Each begins when the one before permits it.
+/// The delay after each of `count` failed refreshes, in milliseconds. Each refresh begins as soon as the
+/// delay before it ends.
 async fn waits((session, clock): &(Session, TestClock), count: usize) -> Vec<u128> {
     let mut waits = Vec::new();
     for _ in 0..count {
@@ -34,7 +35,7 @@ async fn waits((session, clock): &(Session, TestClock), count: usize) -> Vec<u12
     waits
 }
 
-/// How often the endpoint is asked in an hour of one call a second.
+/// The number of requests to the endpoint in an hour of one call a second.
 async fn requests_in_an_hour(response: Reply) -> usize {
     let server = Server::in_memory([response]);
     let (session, clock) = session(server.client().refresh_token_grant());
@@ -47,7 +48,7 @@ async fn requests_in_an_hour(response: Reply) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn d24_c50_a_failure_that_a_repeat_is_unlikely_to_cure_is_repeated_18_times_in_an_hour() {
+async fn d24_c50_a_failure_that_a_retry_is_unlikely_to_fix_is_retried_18_times_in_an_hour() {
     let responses = [
         error(400, "server_has_a_bad_day"),
         error(401, "token_inactive"),
@@ -67,12 +68,12 @@ async fn d24_c50_a_failure_that_a_repeat_is_unlikely_to_cure_is_repeated_18_time
 }
 
 #[tokio::test(start_paused = true)]
-async fn d24_an_outage_is_retried_every_two_minutes_at_least() {
+async fn d24_an_outage_is_retried_at_least_every_two_minutes() {
     assert_eq!(requests_in_an_hour(reply(503, "")).await, 39);
 }
 
 #[tokio::test(start_paused = true)]
-async fn d24_a_hiccup_of_eight_seconds_locks_nobody_out() {
+async fn d24_after_eight_seconds_of_refusals_calls_succeed_within_eight_more() {
     let server = Server::in_memory([refused()]);
     let (session, clock) = session(server.client().refresh_token_grant());
     for _ in 0..8 {

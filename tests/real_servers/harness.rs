@@ -54,7 +54,7 @@ async fn django_oauth_toolkit_rotates_and_refuses_spent_refresh_tokens() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_held_response_is_made_before_it_is_held() {
+async fn a_response_is_made_before_it_is_held() {
     for kind in [Kind::SimpleJwt, Kind::Oidc, Kind::Dot] {
         let Some(server) = Server::start(kind, &[]) else { continue };
         let first = server.sign_in().await;

@@ -159,7 +159,7 @@ fn upload(server: &Server, http: &Http, refresher: impl tower_reauth::Refresher)
     let client = session(refresher).layer().with_replay(replay).layer(inner);
     let (more, chunks) = mpsc::unbounded_channel();
     more.send(Bytes::from_static(b"first half,")).unwrap();
-    // The request has the default version, as most have, whatever it is sent over.
+    // The request has the default version, as most requests do, whatever it is sent over.
     let request = Request::post(&server.url).body(Chunks { chunks, trailers: None }).unwrap();
     Upload { more: Some(more), response: tokio::spawn(client.oneshot(request)), ends }
 }

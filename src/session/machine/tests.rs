@@ -427,7 +427,7 @@ impl Harness {
         }
     }
 
-    /// A save ends, be it a flight's or another.
+    /// A save ends, of a flight or not.
     fn save_ends(&mut self, ok: bool) {
         if let Some((save, _)) = self.saves.first() {
             return self.end_save(*save, ok);

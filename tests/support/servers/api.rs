@@ -136,7 +136,7 @@ impl Server {
         tally
     }
 
-    /// Returns once the server has granted so many refreshes, though the responses may be held.
+    /// Returns once the server has granted this many refreshes; their responses may still be held.
     pub(crate) async fn granted(&self, refreshes: u64) {
         while self.refreshes().await.0 < refreshes {
             tokio::task::yield_now().await;
@@ -148,7 +148,7 @@ impl Server {
         self.control("/_hold", Bytes::new()).await;
     }
 
-    /// Sends the response that is held, and holds none.
+    /// Sends the held response, and stops holding responses.
     pub(crate) async fn release(&self) {
         self.control("/_release", Bytes::new()).await;
     }

@@ -337,7 +337,7 @@ impl Model {
             left.map(|left| Timestamp { wall: self.now.wall + left, monotonic: self.now.monotonic + left });
     }
 
-    /// Everything that runs ends well, and all that is unsaved is handed over.
+    /// Everything that runs succeeds, and everything unsaved is saved.
     fn settle(&mut self) {
         for _ in 0..10 {
             self.land(FlightEnd::Failed(RefreshError::transient("t")), false);
