@@ -258,7 +258,7 @@ impl fmt::Display for Error {
             }
             ErrorKind::TaskDropped => "the refresh task was dropped before it finished",
             ErrorKind::Panicked => "the refresher panicked",
-            ErrorKind::Misconfigured => "the token refresh is misconfigured",
+            ErrorKind::Misconfigured => "the token refresh is misconfigured; the cause says what to fix",
             ErrorKind::GrantEnded => "the grant is no longer valid: sign in again",
             ErrorKind::Backoff => "refreshed tokens keep being rejected: waiting before the next refresh",
             ErrorKind::Timeout => "timed out waiting for the token refresh",

@@ -93,13 +93,13 @@ pub enum EventKind {
     TokenRejected,
     /// A token, or a sign-out, was saved.
     #[non_exhaustive]
-    TokenSaved {
+    Saved {
         /// Whether the save before it failed.
         recovered: bool,
     },
     /// Saving a token, or a sign-out, failed; it will be passed to the hook again.
     #[non_exhaustive]
-    TokenSaveFailed {
+    SaveFailed {
         /// Why.
         error: HookError,
     },

@@ -116,17 +116,17 @@ async fn b63_each_log_line_has_its_message_and_generation() {
         (1, "waiting for token refresh"),
         (1, "token refresh failed"),
         (1, "token refresh started"),
-        (2, "failed to save token, will retry"),
+        (2, "failed to save session, will retry"),
         (2, "token refreshed"),
         (3, "token set"),
-        (3, "failed to save token, will retry"),
+        (3, "failed to save session, will retry"),
         (3, "token refresh started refresh.reason=Requested"),
         (3, "grant no longer valid, user must sign in again"),
         (4, "signed in"),
         (4, "access token rejected"),
         (4, "signed out"),
-        (4, "failed to save token, will retry"),
-        (4, "failed to save token, will retry"),
+        (4, "failed to save session, will retry"),
+        (4, "failed to save session, will retry"),
     ] {
         let line = lines.next().unwrap_or_else(|| panic!("no line for {words:?} in\n{log}"));
         let (message, reason) = words.split_once(" refresh.").unwrap_or((words, ""));
@@ -210,9 +210,9 @@ async fn d69_at_info_the_first_token_and_each_recovery_are_seen() {
     assert_eq!(refresh(Ok("A6 R6 600")).await, [""; 0]);
 
     saves_fail.store(true, Ordering::Relaxed);
-    assert_eq!(refresh(Ok("A7 R7 600")).await, ["WARN failed to save token, will retry"]);
+    assert_eq!(refresh(Ok("A7 R7 600")).await, ["WARN failed to save session, will retry"]);
     saves_fail.store(false, Ordering::Relaxed);
-    assert_eq!(refresh(Ok("A8 R8 600")).await, ["INFO token saved"]);
+    assert_eq!(refresh(Ok("A8 R8 600")).await, ["INFO session saved"]);
     assert_eq!(refresh(Ok("A9 R9 600")).await, [""; 0]);
 
     let ended = "WARN grant no longer valid, user must sign in again";
@@ -258,8 +258,8 @@ async fn d69_a_save_is_reported_with_the_generation_that_was_saved() {
             let kind = match event.kind {
                 EventKind::Refreshed { .. } => "refreshed",
                 EventKind::TokenSet => "set",
-                EventKind::TokenSaved { .. } => "saved",
-                EventKind::TokenSaveFailed { .. } => "not saved",
+                EventKind::Saved { .. } => "saved",
+                EventKind::SaveFailed { .. } => "not saved",
                 _ => return,
             };
             listener.lock().unwrap().push(format!("{kind} {}", event.generation));

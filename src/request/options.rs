@@ -46,7 +46,9 @@ pub struct WaitTimeout {
 /// For a long upload, a job that passes the token on, or a stream that the server closes when the token
 /// expires. A token with less time left is refreshed first, and the request waits for that. If the refresh
 /// fails, is in a backoff, or returns a token that doesn't last that long either, the request is sent with
-/// the current token, if that is still valid. Time left is measured to
+/// the current token, if that is still valid. No refresh starts within the trial of a token that has just been
+/// refreshed (a tenth of its lifetime, at most 30 s), or if the last refresh returned it with less time left
+/// than that. Time left is measured to
 /// [`AccessToken::expires_at`](crate::AccessToken::expires_at).
 ///
 /// # Examples

@@ -52,16 +52,16 @@ pub(super) fn log(event: &Event, session: Option<&str>, now: SystemTime) {
             debug!(target: TARGET, session, generation, "token refresh result discarded");
         }
         EventKind::TokenRejected => debug!(target: TARGET, session, generation, "access token rejected"),
-        EventKind::TokenSaved { recovered: true } => {
-            info!(target: TARGET, session, generation, "token saved");
+        EventKind::Saved { recovered: true } => {
+            info!(target: TARGET, session, generation, "session saved");
         }
-        EventKind::TokenSaved { .. } => debug!(target: TARGET, session, generation, "token saved"),
+        EventKind::Saved { .. } => debug!(target: TARGET, session, generation, "session saved"),
         // Not a hook's own error either.
         EventKind::TokenRevokeFailed { .. } => {
             warn!(target: TARGET, session, generation, "failed to revoke token");
         }
-        EventKind::TokenSaveFailed { .. } => {
-            warn!(target: TARGET, session, generation, "failed to save token, will retry");
+        EventKind::SaveFailed { .. } => {
+            warn!(target: TARGET, session, generation, "failed to save session, will retry");
         }
         EventKind::TokenSet => info!(target: TARGET, session, generation, "token set"),
         EventKind::SignedIn => info!(target: TARGET, session, generation, "signed in"),

@@ -199,7 +199,7 @@ async fn p17_the_event_of_a_failed_hook_has_the_cause() {
         .revoke_with(|_| async { Err(BoxError::from("503")) })
         .on_event(move |event| {
             let (what, error) = match &event.kind {
-                EventKind::TokenSaveFailed { error, .. } => ("save", error),
+                EventKind::SaveFailed { error, .. } => ("save", error),
                 EventKind::TokenRevokeFailed { error, .. } => ("revoke", error),
                 _ => return,
             };

@@ -98,8 +98,8 @@ impl Turn<'_> {
         };
         self.effects.publish = true;
         let kind = match result {
-            Ok(()) => EventKind::TokenSaved { recovered },
-            Err(error) => EventKind::TokenSaveFailed { error },
+            Ok(()) => EventKind::Saved { recovered },
+            Err(error) => EventKind::SaveFailed { error },
         };
         self.effects.events.push(Event { generation: save.generation, kind });
         save.flight
