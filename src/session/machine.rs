@@ -54,6 +54,7 @@ mod backoff;
 mod decide;
 mod demand;
 mod effects;
+mod ends;
 mod flight;
 mod grant;
 mod held;
@@ -64,24 +65,21 @@ mod outcome;
 mod rules;
 mod saves;
 mod saving;
+mod snapshot;
 mod status;
 mod turn;
-
-use std::sync::Arc;
 
 use crate::{
     challenge::Challenges,
     error::{Error, ErrorKind},
     event::{EventKind, HookError},
     rt::{Nanos, Timestamp},
-    token::{AccessToken, Epoch, RevocableTokens, Secret, Token, TokenId},
+    token::{Epoch, RevocableTokens, Secret, Token, TokenId},
 };
 
-use flight::{Flight, Flights};
+use flight::Flights;
 use grant::Grant;
-use held::Phase;
-use outcome::FlightResult;
-use saves::{FlightSave, Saves};
+use saves::Saves;
 use turn::Revocations;
 
 pub use status::Status;
@@ -93,28 +91,9 @@ pub(crate) use {
     outcome::Outcome,
     rules::Rules,
     saves::SaveOrder,
+    snapshot::Snapshot,
     turn::{Machine, Turn},
 };
-
-/// A token, and until when it can be used without asking the machine again.
-pub(crate) struct Snapshot {
-    pub(crate) token: AccessToken,
-    pub(crate) taken_at: Timestamp,
-    pub(crate) valid_until: Timestamp,
-    /// What was left of the token when it was taken.
-    left: Nanos,
-    /// The refresher itself must not use it.
-    pub(crate) stale: bool,
-}
-
-// === impl Snapshot ===
-
-impl Snapshot {
-    /// What is left of the token, by the clock that is ahead.
-    pub(crate) fn time_left(&self, now: Timestamp) -> Nanos {
-        self.left.saturating_sub(now.since(self.taken_at))
-    }
-}
 
 // === impl Machine ===
 
@@ -156,54 +135,8 @@ impl Machine {
         [flight, save, revocation].into_iter().flatten().filter(|left| *left > 0).min()
     }
 
-    /// The flight in progress, unless it is past its timeout: nobody may drive it any more.
-    fn running_flight(&self, now: Timestamp) -> Option<&Flight> {
-        let flight = self.flights.current.as_deref()?;
-        (flight.info.time_left(self.rules.refresh_timeout, now) > 0).then_some(flight)
-    }
-
     pub(crate) fn is_refreshing(&self) -> bool {
         self.flights.current.is_some()
-    }
-
-    /// The token that callers may use without the lock, and for how long.
-    pub(crate) fn snapshot(&self, now: Timestamp) -> Option<Snapshot> {
-        let grant = self.grant.as_ref()?;
-        let held = grant.held.as_ref()?;
-        let (stale, mut length) = match held.phase(now) {
-            Phase::Fresh => (false, held.time_until_stale(now)),
-            Phase::Stale if grant.ended.is_some() || self.shutting_down => (true, held.time_left(now)),
-            Phase::Stale => {
-                let timeout = self.rules.refresh_timeout;
-                // The next call abandons one of another sign-in.
-                let current = self.flights.current.as_ref();
-                let current = current.filter(|flight| flight.info.epoch.is_same_sign_in(self.epoch));
-                let until_overdue = current.map(|flight| flight.info.time_left(timeout, now));
-                let until_permitted = until_overdue.or_else(|| grant.backoff.time_left(now))?;
-                (true, until_permitted.min(held.time_left(now)))
-            }
-            Phase::Rejected | Phase::Expired => return None,
-        };
-        // The next call passes an unsaved state to the hook, and gives up a save that nobody drives.
-        let until_save = match self.saves.running() {
-            Some(save) => Some(save.time_left(self.rules.save_timeout, now)),
-            None => self.saves.due_in(now).map(|due| {
-                let flight = self.running_flight(now);
-                flight.map_or(due, |flight| due.max(flight.info.time_left(self.rules.refresh_timeout, now)))
-            }),
-        };
-        length = length.min(until_save.unwrap_or(Nanos::MAX));
-        if length <= 0 {
-            return None;
-        }
-        let after = |from: Nanos| from.saturating_add(length);
-        Some(Snapshot {
-            token: grant.access_token(self.token_id())?,
-            taken_at: now,
-            left: held.time_left(now),
-            valid_until: Timestamp { wall: after(now.wall), monotonic: after(now.monotonic) },
-            stale,
-        })
     }
 }
 
@@ -255,61 +188,6 @@ impl Turn<'_> {
         // It is counted as a waiter already, and has waited for a longer lifetime once.
         let limits = WaitLimits { max_waiters: None, min_lifetime: 0, ..*limits };
         self.demand(wait.demand, &limits, can_start)
-    }
-
-    /// The refresher of a flight returned a token.
-    pub(crate) fn respond(&mut self, flight: &FlightInfo, token: Token) {
-        self.advance();
-        match self.machine.flights.current_mut(flight) {
-            Some(current) => current.response = Some(token),
-            None => self.respond_late(flight, token),
-        }
-    }
-
-    /// Saves the response of a flight before it is used, or lands the flight if there is nothing to save.
-    pub(crate) fn save_before_landing(&mut self, flight: &FlightInfo) -> Saving {
-        self.give_up_overdue_save();
-        if self.machine.rules.saves && self.is_wanted(flight) {
-            if self.machine.saves.running().is_some() {
-                return Saving::After;
-            }
-            if let Some((token, generation)) = self.response_to_save(flight) {
-                return self.save_response(flight, token, generation);
-            }
-        }
-        self.land(flight, FlightEnd::Responded);
-        Saving::Done
-    }
-
-    /// Handles the end of a flight.
-    pub(crate) fn land(&mut self, info: &FlightInfo, end: FlightEnd) {
-        self.advance();
-        match self.machine.flights.current.take_if(|flight| flight.info.id == info.id) {
-            Some(flight) => self.land_flight(&flight, end, None),
-            None => self.land_late(info, end),
-        }
-    }
-
-    /// `saved`: what the hook was called with for its response, if it was.
-    fn land_flight(&mut self, flight: &Flight, end: FlightEnd, saved: Option<Token>) {
-        self.machine.flights.ended += 1;
-        self.effects.publish = true;
-        let is_presented =
-            self.machine.grant.as_ref().is_some_and(|grant| grant.is_presented_by(&flight.info));
-        let result = if !self.machine.epoch.is_same_sign_in(flight.info.epoch) {
-            self.land_foreign(flight, end)
-        } else if !is_presented {
-            self.land_replaced(flight, end)
-        } else {
-            self.land_current(flight, end, saved)
-        };
-        if let FlightResult::Failed(error) = &result {
-            self.remember_batch_failure(error);
-        }
-        let outcome = self.outcome(result);
-        self.effects.ended.push((flight.info.id, Arc::new(outcome)));
-        // A change during the flight waited for the save of its response.
-        self.save_new_state();
     }
 
     /// Replaces the token with a newer one of the same credential.
@@ -420,32 +298,6 @@ impl Turn<'_> {
         self.save()
     }
 
-    /// Handles the end of a save.
-    pub(crate) fn save_ended(&mut self, id: u64, result: Result<(), HookError>) {
-        self.end_save_at(id, result, self.now);
-    }
-
-    fn end_save_at(&mut self, id: u64, result: Result<(), HookError>, ended_at: Timestamp) {
-        if let Some(FlightSave { flight, token }) = self.end_save(id, result, ended_at) {
-            self.advance();
-            if let Some(flight) = self.machine.flights.current.take_if(|current| current.info.id == flight) {
-                self.land_flight(&flight, FlightEnd::Responded, Some(token));
-            }
-        }
-        self.save_new_state();
-    }
-
-    /// Gives up a save that is past its timeout but hasn't ended by itself: its runtime may no longer be
-    /// driven.
-    fn give_up_overdue_save(&mut self) {
-        let timeout = self.machine.rules.save_timeout;
-        let Some(save) = self.machine.saves.running() else { return };
-        if save.time_left(timeout, self.now) <= 0 {
-            let (id, deadline) = (save.id, save.deadline(timeout));
-            self.end_save_at(id, Err(HookError::TIMED_OUT), deadline);
-        }
-    }
-
     /// Handles the end of a revocation.
     pub(crate) fn revocation_ended(&mut self, result: Result<(), HookError>) {
         self.machine.end_revocation();
@@ -463,53 +315,6 @@ impl Turn<'_> {
         self.machine.epoch = self.machine.epoch.next_sign_in();
         self.effects.drop_later(self.machine.grant.take());
         self.effects.publish = true;
-    }
-
-    /// Abandons a flight that is in the way of a demand: one past its timeout that hasn't ended by itself,
-    /// as its runtime may no longer be driven, or one of another sign-in.
-    fn abandon_unwanted_flight(&mut self) {
-        let timeout = self.machine.rules.refresh_timeout;
-        let Some(flight) = &self.machine.flights.current else { return };
-        let is_foreign = !self.machine.epoch.is_same_sign_in(flight.info.epoch);
-        let is_in_the_way = is_foreign && !self.machine.shutting_down;
-        if !is_in_the_way && flight.info.time_left(timeout, self.now) > 0 {
-            return;
-        }
-        let (info, has_response) = (flight.info.clone(), flight.response.is_some());
-        let save = self.machine.saves.running().filter(|save| save.is_of(info.id)).map(|save| save.id);
-        match save.filter(|_| !is_foreign) {
-            Some(save) => self.end_save_at(save, Err(HookError::TIMED_OUT), self.now),
-            None if has_response => self.land(&info, FlightEnd::Responded),
-            None => self.land(&info, FlightEnd::Lost(Lost::TimedOut)),
-        }
-    }
-
-    /// Wakes the callers that wait for a backoff. They wait for the next flight, and are now decided again.
-    pub(super) fn wake_backoff_waiters(&mut self) {
-        if self.machine.rules.wait_through_backoff && self.machine.flights.current.is_none() {
-            let outcome = self.outcome(FlightResult::Discarded);
-            self.effects.ended.push((self.machine.flights.started + 1, Arc::new(outcome)));
-        }
-    }
-
-    /// Late members of the batch whose token was rejected share this error.
-    fn remember_batch_failure(&mut self, error: &Error) {
-        self.forget_batch_failure();
-        let flight = self.machine.flights.ended;
-        if let Some(grant) = self.machine.grant.as_mut().filter(|grant| grant.is_rejected()) {
-            grant.batch_failure = Some((flight, error.clone()));
-        }
-    }
-
-    fn outcome(&self, result: FlightResult) -> Outcome {
-        let (now, id) = (self.now, self.machine.token_id());
-        let grant = self.machine.grant.as_ref();
-        Outcome {
-            epoch: self.machine.epoch,
-            token: grant.and_then(|grant| grant.sendable(now, id)),
-            usable: grant.is_some_and(|grant| grant.usable(now, id).is_some()),
-            result,
-        }
     }
 }
 

@@ -48,7 +48,8 @@ const SESSION: &[&[&str]] = &[
 /// The files of `session/machine/`.
 const MACHINE: &[&[&str]] = &[
     &["machine"],
-    &["late", "status"],
+    &["ends"],
+    &["late", "snapshot", "status"],
     &["in_flight", "landing"],
     &["decide", "saving"],
     &["turn"],

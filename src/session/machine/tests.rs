@@ -18,6 +18,7 @@ use crate::{
     event::Ineffective,
     refresh::{RefreshContext, RefreshError, RefreshReason},
     rt,
+    token::AccessToken,
 };
 
 struct Harness {
@@ -719,10 +720,10 @@ impl Driver for Harness {
             state: match grant.and_then(|grant| grant.phase(self.now)) {
                 _ if status.is_signed_out() => "signed_out",
                 None => "empty",
-                Some(super::Phase::Fresh) => "fresh",
-                Some(super::Phase::Stale) => "stale",
-                Some(super::Phase::Rejected) => "rejected",
-                Some(super::Phase::Expired) => "expired",
+                Some(held::Phase::Fresh) => "fresh",
+                Some(held::Phase::Stale) => "stale",
+                Some(held::Phase::Rejected) => "rejected",
+                Some(held::Phase::Expired) => "expired",
             },
             generation: status.generation(),
             running: status.is_refreshing(),

@@ -1,6 +1,6 @@
 //! The machine's state, and one step of it.
 
-use std::mem;
+use std::{mem, sync::Arc};
 
 use crate::{
     challenge::Challenges,
@@ -13,9 +13,10 @@ use crate::{
 use super::{
     backoff::Setback,
     effects::Effects,
-    flight::{FlightInfo, Flights},
+    flight::{Flight, FlightInfo, Flights},
     grant::{Grant, LastRefresh},
     held::{Arrival, Held},
+    outcome::{FlightResult, Outcome},
     rules::Rules,
     saves::Saves,
 };
@@ -76,6 +77,12 @@ impl Machine {
     pub(super) fn arrival(&self, flight: &FlightInfo, token: Token, now: Timestamp, random: f64) -> Arrival {
         let held = Held::new(token, flight.called, now, true, &self.rules, random);
         held.replacing(self.grant.as_ref().and_then(|grant| grant.held.as_ref()), now)
+    }
+
+    /// The flight in progress, unless it is past its timeout: nobody may drive it any more.
+    pub(super) fn running_flight(&self, now: Timestamp) -> Option<&Flight> {
+        let flight = self.flights.current.as_deref()?;
+        (flight.info.time_left(self.rules.refresh_timeout, now) > 0).then_some(flight)
     }
 
     pub(super) fn token_id(&self) -> TokenId {
@@ -183,6 +190,25 @@ impl Turn<'_> {
         if counts {
             self.back_off(Setback { from, retry_after: None, token_end: None, is_persistent: false });
             self.set_last(LastRefresh::Ineffective);
+        }
+    }
+
+    /// Wakes the callers that wait for a backoff. They wait for the next flight, and are now decided again.
+    pub(super) fn wake_backoff_waiters(&mut self) {
+        if self.machine.rules.wait_through_backoff && self.machine.flights.current.is_none() {
+            let outcome = self.outcome(FlightResult::Discarded);
+            self.effects.ended.push((self.machine.flights.started + 1, Arc::new(outcome)));
+        }
+    }
+
+    pub(super) fn outcome(&self, result: FlightResult) -> Outcome {
+        let (now, id) = (self.now, self.machine.token_id());
+        let grant = self.machine.grant.as_ref();
+        Outcome {
+            epoch: self.machine.epoch,
+            token: grant.and_then(|grant| grant.sendable(now, id)),
+            usable: grant.is_some_and(|grant| grant.usable(now, id).is_some()),
+            result,
         }
     }
 }

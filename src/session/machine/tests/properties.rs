@@ -5,13 +5,17 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 
 use super::{
-    super::{held::Held, *},
+    super::{
+        held::{Held, Phase},
+        *,
+    },
     Harness, WALL, result,
 };
 use crate::{
     refresh::{RefreshError, RefreshReason},
     rt,
     session::machine::tests::scenario::{Given, Scenario, scenarios},
+    token::AccessToken,
 };
 
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    super::{flight::Flight, grant::LastRefresh, *},
+    super::{flight::Flight, grant::LastRefresh, outcome::FlightResult, *},
     WALL,
 };
 use crate::refresh::RefreshError;
