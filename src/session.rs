@@ -348,6 +348,11 @@ impl Session {
         self.shared.lock().machine.check(epoch)
     }
 
+    pub(crate) fn has_expired(&self, token: &AccessToken) -> bool {
+        let now = self.now();
+        self.shared.lock().machine.has_expired(token, now)
+    }
+
     /// Demands a token for a new request.
     pub(crate) fn demand_new(&self, limits: WaitLimits) -> Result<Demanded, Error> {
         // Without a minimum lifetime, the caller has already tried the published token.

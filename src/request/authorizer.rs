@@ -152,8 +152,7 @@ impl<P> Authorizer<P> {
             };
         }
         self.session.check(epoch)?;
-        let has_expired = token.expires_at().is_some_and(|expiry| self.session.now().wall() >= expiry);
-        if !has_expired || attempt.expired_while_readying == MAX_EXPIRED_WHILE_READYING {
+        if !self.session.has_expired(token) || attempt.expired_while_readying == MAX_EXPIRED_WHILE_READYING {
             return Ok(Recheck::Send(token.clone()));
         }
         attempt.expired_while_readying += 1;

@@ -286,3 +286,22 @@ async fn p10_a_request_that_demands_again_during_a_sign_in_is_not_sent_with_anot
 async fn is_signed_out_or_sent(request: Request) -> bool {
     request.await.unwrap().is_err_and(|error| Error::find(&*error).is_some_and(Error::is_signed_out))
 }
+
+/// A wall clock that was set back, but not past the receipt.
+#[tokio::test(start_paused = true)]
+async fn p13_a_token_that_expired_while_its_request_waited_is_not_sent_though_the_wall_clock_was_set_back() {
+    let (refresher, mut endpoint) = endpoint();
+    let clock = clock();
+    let session = expired(refresher).clock(clock.clone()).build();
+    let gated = Gated::new();
+    let request = waiting_with_a2(&session, &mut endpoint, &gated).await;
+    tokio::time::advance(Duration::from_secs(580)).await;
+    clock.step_back(Duration::from_secs(500));
+    assert!(session.status().is_expired());
+    gated.open();
+    run_pending_tasks().await;
+    assert_eq!(gated.received(), [""; 0], "A2 has expired by the monotonic clock");
+    endpoint.next_call().await.succeed("A3 R3 600");
+    request.await.unwrap().unwrap();
+    assert_eq!(gated.received(), ["Bearer A3"]);
+}

@@ -7,7 +7,7 @@ use crate::{
     error::{Error, ErrorKind},
     event::{Event, EventKind},
     rt::Timestamp,
-    token::{Epoch, Token, TokenId},
+    token::{AccessToken, Epoch, Token, TokenId},
 };
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
     effects::Effects,
     flight::{Flight, FlightInfo, Flights},
     grant::{Grant, LastRefresh},
-    held::{Arrival, Held},
+    held::{Arrival, Held, Phase},
     outcome::{FlightResult, Outcome},
     rules::Rules,
     saves::Saves,
@@ -95,6 +95,14 @@ impl Machine {
             return Ok(());
         }
         Err(Error::new(ErrorKind::SignedOut))
+    }
+
+    /// Whether a token of this sign-in has expired. If it is the current one, by the clock that is ahead.
+    pub(crate) fn has_expired(&self, token: &AccessToken, now: Timestamp) -> bool {
+        match self.grant.as_ref().filter(|_| token.id().epoch == self.epoch) {
+            Some(grant) => grant.phase(now) == Some(Phase::Expired),
+            None => token.expires_at().is_some_and(|expiry| now.wall() >= expiry),
+        }
     }
 
     pub(super) fn random(&mut self) -> f64 {
