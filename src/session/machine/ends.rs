@@ -82,7 +82,18 @@ impl Turn<'_> {
                 self.land_flight(&flight, FlightEnd::Responded, Some(token));
             }
         }
+        self.save_waiting_response();
         self.save_new_state();
+    }
+
+    /// Saves a response that waited for another save. Its flight's task may no longer be driven.
+    fn save_waiting_response(&mut self) {
+        let flight = self.machine.flights.current.as_ref().filter(|flight| flight.response.is_some());
+        let Some(flight) = flight.map(|flight| flight.info.clone()) else { return };
+        if let Saving::Now(order) = self.save_before_landing(&flight) {
+            self.effects.save = Some(order);
+            self.effects.publish = true;
+        }
     }
 
     /// Gives up a save that is past its timeout but hasn't ended by itself: its runtime may no longer be
