@@ -26,3 +26,6 @@
 //!
 //! Waiters are woken while `Shared` of [`futures`](https://docs.rs/futures) holds its lock. Never poll or
 //! drop a session's future from inside a `Waker`. The wakers of async runtimes don't.
+//!
+//! If a waker panics, the session completes its work all the same, but callers that wait for the same refresh may
+//! stay asleep until their wait timeouts expire.
