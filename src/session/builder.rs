@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::{
     error::BoxError,
-    event::{Event, HookError},
+    event::Event,
     refresh::{AnyRefresher, Refresher},
     rt::{Clock, Nanos, Spawner, SystemClock, Timestamp, TokioSpawner, nanos},
     token::{Secret, Token},
@@ -21,7 +21,7 @@ use super::{
     Session,
     machine::{Delays, Machine, Rules, WaitLimits},
     published::Published,
-    shared::{Hook, Listener, Locked, Shared},
+    shared::{Hook, Listener, Locked, Shared, hook},
 };
 
 /// Builds a [`Session`].
@@ -397,16 +397,4 @@ impl fmt::Debug for SessionBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionBuilder").field("rules", &self.rules).finish_non_exhaustive()
     }
-}
-
-fn hook<T, F, Fut, E>(hook: F) -> Hook<T>
-where
-    F: Fn(T) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<(), E>> + Send + 'static,
-    E: Into<BoxError>,
-{
-    Arc::new(move |input| {
-        let call = hook(input);
-        Box::pin(async move { call.await.map_err(|error| HookError::failed(error.into())) })
-    })
 }

@@ -10,6 +10,7 @@ use std::{
 use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
+    error::BoxError,
     event::{Event, HookError},
     refresh::AnyRefresher,
     rt::{Clock, Nanos, Spawner, Timestamp},
@@ -107,4 +108,17 @@ impl Drop for Shared {
         // Wakes the watches, which then return `Closed`.
         self.changed.notify_waiters();
     }
+}
+
+/// Erases the types of a user's hook.
+pub(super) fn hook<T, F, Fut, E>(hook: F) -> Hook<T>
+where
+    F: Fn(T) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), E>> + Send + 'static,
+    E: Into<BoxError>,
+{
+    Arc::new(move |input| {
+        let call = hook(input);
+        Box::pin(async move { call.await.map_err(|error| HookError::failed(error.into())) })
+    })
 }
