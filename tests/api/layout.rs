@@ -32,7 +32,7 @@ const CRATE: &[&[&str]] = &[
 
 /// The files of `session/`. `builder` makes a `Session`, whose methods are in `session`.
 const SESSION: &[&[&str]] = &[
-    &["builder"],
+    &["builder", "shutdown"],
     &["session"],
     &["options"],
     &["watch"],
