@@ -53,14 +53,16 @@
 //!
 //! A transport that follows redirects may send the refresh token elsewhere.
 //!
-//! Feature `https-ring` provides a built-in transport.
+//! Feature `https` provides a built-in transport, which uses the environment's proxies; its connector is public,
+//! see the module `https`. Connecting has a timeout of its own (3 s), so a host that can't be reached is known not to
+//! have got the request.
 
 mod body;
 mod classifier;
 mod error;
 mod exchange;
 mod fields;
-#[cfg(feature = "https-ring")]
+#[cfg(feature = "https")]
 mod https;
 mod jwt;
 mod lifetime;
