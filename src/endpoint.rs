@@ -53,9 +53,9 @@
 //!
 //! A transport that follows redirects may send the refresh token elsewhere.
 //!
-//! Feature `https` provides a built-in transport, which uses the environment's proxies; its connector is public,
-//! see the module `https`. Connecting has a timeout of its own (3 s), so a host that can't be reached is known not to
-//! have got the request.
+//! Feature `https` provides a built-in transport, which uses the environment's proxies. Its connector is
+//! public and has a connect timeout (3 s by default), see the module `https`. A request that fails because of
+//! that timeout wasn't sent, so its outcome is known.
 
 mod body;
 mod classifier;

@@ -1,4 +1,5 @@
-//! The built-in HTTPS client: hyper and rustls, with the platform's root certificates. Requires feature `https`.
+//! The built-in HTTPS client: hyper and rustls, with the platform's root certificates and the environment's
+//! proxies. Requires feature `https`.
 //!
 //! The `try_new` functions of the modules `oauth2` and `json` send token requests with it. [`HttpsConnector`]
 //! is public, as your API client needs TLS, too.
@@ -64,10 +65,10 @@
 //!
 //! # Proxies
 //!
-//! Requests to `https` URLs go through the HTTP proxy named by `HTTPS_PROXY` or `ALL_PROXY`, in upper or lower
-//! case, unless `NO_PROXY` lists the host. The proxy gets a `CONNECT` request, with its own credentials if its
-//! URL has some. It learns the host, but sees neither tokens nor anything else of the requests. SOCKS proxies
-//! aren't supported: connecting fails.
+//! Requests to `https` URLs go through the HTTP proxy named by `HTTPS_PROXY` or `ALL_PROXY`, in upper or
+//! lower case, unless `NO_PROXY` lists the host. The proxy gets a `CONNECT` request, with its own credentials
+//! if its URL has some. It learns the host and port, but can't read the requests. SOCKS proxies aren't
+//! supported: connecting fails.
 //!
 //! Requests to `http` URLs never go through a proxy, because it would see their tokens.
 

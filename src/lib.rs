@@ -128,9 +128,10 @@
 //!
 //! - `oauth2`: refreshers for OAuth 2.0 token endpoints, and token revocation. See the module `oauth2`.
 //! - `json`: refreshers for JSON endpoints. See the module `json`.
-//! - `https`: an HTTPS client (hyper, rustls, the platform's root certificates, the environment's proxies), so that
-//!   these two need only a URL, and your API client no TLS setup. It uses the crypto provider that the program
-//!   installed as rustls's default. Without this feature, use any tower service. See the module `https`.
+//! - `https`: a built-in HTTPS client (hyper, rustls, the platform's root certificates, the environment's
+//!   proxies), so that these two need only a URL, and your API client no TLS setup. It uses the crypto provider
+//!   that the program installed as rustls's default. Without this feature, use any tower service. See the
+//!   module `https`.
 //! - `https-ring`, `https-aws-lc`: the same, with a crypto provider for programs that install none.
 //! - `grpc`: [tonic](https://docs.rs/tonic) channels and generated clients. See the module `grpc`.
 //! - `tracing`: session events for the [`tracing`](https://docs.rs/tracing) crate, with the target

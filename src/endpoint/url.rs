@@ -150,7 +150,7 @@ impl TryFrom<String> for EndpointUrl {
 // === impl InvalidEndpointUrl ===
 
 impl InvalidEndpointUrl {
-    /// What the built-in client for an `https` URL lacks, if that is the reason.
+    /// What the built-in client needs for an `https` URL and is missing, if that is the reason.
     #[cfg(feature = "https")]
     #[cfg_attr(docsrs, doc(cfg(feature = "https")))]
     pub fn tls_error(&self) -> Option<TlsError> {

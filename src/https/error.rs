@@ -62,8 +62,8 @@ impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.missing {
             Missing::Provider => {
-                "no usable crypto provider: install one by rustls's `CryptoProvider::install_default`, or enable \
-                 feature `https-ring` or `https-aws-lc` of tower-reauth"
+                "no usable crypto provider: install one by rustls's `CryptoProvider::install_default`, or \
+                 enable feature `https-ring` or `https-aws-lc` of tower-reauth"
             }
             Missing::Roots => "no root certificates found: install them, or use your own transport",
         })
@@ -100,7 +100,8 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             ConnectErrorKind::UnsupportedProxy => f.write_str(
-                "unsupported kind of proxy: use an HTTP proxy, or turn it off by `HttpsConnector::proxy_from_env`",
+                "unsupported kind of proxy: use an HTTP proxy, or set \
+                 `HttpsConnector::proxy_from_env` to `false`",
             )?,
             ConnectErrorKind::NoTimer(_) | ConnectErrorKind::Failed(_) => f.write_str("failed to connect")?,
             ConnectErrorKind::Timeout(timeout) => write!(f, "failed to connect within {timeout:?}")?,

@@ -39,8 +39,8 @@ impl JsonEndpoint {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpointUrl`] if the URL is invalid or insecure, or if the client lacks a crypto provider or root
-    /// certificates, see [`tls_error`](InvalidEndpointUrl::tls_error).
+    /// [`InvalidEndpointUrl`] if the URL is invalid or insecure, or if there is no crypto provider or no root
+    /// certificate, see [`tls_error`](InvalidEndpointUrl::tls_error).
     #[cfg(feature = "https")]
     #[cfg_attr(docsrs, doc(cfg(feature = "https")))]
     pub fn try_new<U>(url: U) -> Result<Self, InvalidEndpointUrl>

@@ -41,8 +41,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpointUrl`] if the URL is invalid or insecure, or if the client lacks a crypto provider or root
-    /// certificates, see [`tls_error`](InvalidEndpointUrl::tls_error).
+    /// [`InvalidEndpointUrl`] if the URL is invalid or insecure, or if there is no crypto provider or no root
+    /// certificate, see [`tls_error`](InvalidEndpointUrl::tls_error).
     #[cfg(feature = "https")]
     #[cfg_attr(docsrs, doc(cfg(feature = "https")))]
     pub fn try_new<U>(token_endpoint: U, client_id: impl Into<Arc<str>>) -> Result<Self, InvalidEndpointUrl>
