@@ -15,13 +15,12 @@ use std::{env, process::ExitCode};
 use bytes::Bytes;
 use http::{Request, Uri};
 use http_body_util::{BodyExt, Empty};
-use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_reauth::{
     Session,
     endpoint::EndpointError,
     event::{Event, EventKind},
+    https::HttpsConnector,
     oauth2,
 };
 
@@ -80,9 +79,6 @@ async fn run(options: Options) -> Result<(), BoxError> {
 
 /// Makes a call through the layer.
 async fn call(session: &Session, url: Uri) -> Result<(), BoxError> {
-    let provider = rustls::crypto::ring::default_provider();
-    let https =
-        HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?.https_or_http().enable_http1();
     let origin = format!(
         "{}://{}",
         url.scheme_str().unwrap_or("https"),
@@ -90,7 +86,7 @@ async fn call(session: &Session, url: Uri) -> Result<(), BoxError> {
     );
     let client = ServiceBuilder::new()
         .layer(session.layer().restrict_to_origin(origin.parse()?))
-        .service(Client::builder(TokioExecutor::new()).build(https.build()));
+        .service(HttpsConnector::try_new()?.into_client());
     let response = client.oneshot(Request::get(url).body(Empty::<Bytes>::new())?).await?;
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();

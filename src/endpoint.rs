@@ -53,14 +53,16 @@
 //!
 //! A transport that follows redirects may send the refresh token elsewhere.
 //!
-//! Feature `https-ring` provides a built-in transport.
+//! Feature `https` provides a built-in transport, which uses the environment's proxies. Its connector is
+//! public and has a connect timeout (3 s by default), see the module `https`. A request that fails because of
+//! that timeout wasn't sent, so its outcome is known.
 
 mod body;
 mod classifier;
 mod error;
 mod exchange;
 mod fields;
-#[cfg(feature = "https-ring")]
+#[cfg(feature = "https")]
 mod https;
 mod jwt;
 mod lifetime;

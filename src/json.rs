@@ -5,10 +5,10 @@
 //!
 //! # Examples
 //!
-//! Django REST framework's simplejwt, with feature `https-ring`:
+//! Django REST framework's simplejwt, with feature `https`:
 //!
 //! ```no_run
-//! # #[cfg(feature = "https-ring")]
+//! # #[cfg(feature = "https")]
 //! # fn example() -> Result<(), tower_reauth::endpoint::InvalidEndpointUrl> {
 //! use tower_reauth::{Session, json::JsonEndpoint};
 //!

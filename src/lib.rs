@@ -65,10 +65,10 @@
 //! | a JSON backend, such as simplejwt | the module `json` (feature `json`) |
 //! | anything else | your own [`Refresher`], or a closure: [`refresh_fn`] |
 //!
-//! For a typical provider this is one line (features `oauth2` and `https-ring`):
+//! For a typical provider this is one line (features `oauth2` and `https`):
 //!
 //! ```
-//! # #[cfg(all(feature = "oauth2", feature = "https-ring"))]
+//! # #[cfg(all(feature = "oauth2", feature = "https"))]
 //! # fn example() -> Result<(), tower_reauth::endpoint::InvalidEndpointUrl> {
 //! # use tower_reauth::oauth2;
 //! let refresher = oauth2::Client::try_new("https://id.example.com/token", "my-client")?.refresh_token_grant();
@@ -128,13 +128,16 @@
 //!
 //! - `oauth2`: refreshers for OAuth 2.0 token endpoints, and token revocation. See the module `oauth2`.
 //! - `json`: refreshers for JSON endpoints. See the module `json`.
-//! - `https-ring`: a built-in HTTPS client for these two (hyper, rustls with ring, the platform's root
-//!   certificates), so that they need only a URL. Without it, use any tower service.
+//! - `https`: a built-in HTTPS client (hyper, rustls, the platform's root certificates, the environment's
+//!   proxies), so that these two need only a URL, and your API client no TLS setup. It uses the crypto provider
+//!   that the program installed as rustls's default. Without this feature, use any tower service. See the
+//!   module `https`.
+//! - `https-ring`, `https-aws-lc`: the same, with a crypto provider for programs that install none.
 //! - `grpc`: [tonic](https://docs.rs/tonic) channels and generated clients. See the module `grpc`.
 //! - `tracing`: session events for the [`tracing`](https://docs.rs/tracing) crate, with the target
 //!   `tower_reauth`.
 //! - `test-util`: `TestClock`, for tests with tokio's paused time.
-//! - `full`: all but `test-util`.
+//! - `full`: all but `test-util`, `https-ring` and `https-aws-lc`.
 //!
 //! [tower]: https://docs.rs/tower
 #![forbid(unsafe_code)]
@@ -149,6 +152,8 @@ pub mod event;
 pub mod future;
 #[cfg(feature = "grpc")]
 pub mod grpc;
+#[cfg(feature = "https")]
+pub mod https;
 #[cfg(feature = "json")]
 pub mod json;
 mod layer;
@@ -182,6 +187,6 @@ pub use session::{Session, SessionBuilder, Status, TokenOptions, Watch};
 pub use token::{access::AccessToken, builder::TokenBuilder, value::Token};
 
 // The README's examples need these features.
-#[cfg(all(doctest, feature = "https-ring", feature = "grpc", feature = "json", feature = "oauth2"))]
+#[cfg(all(doctest, feature = "https", feature = "grpc", feature = "json", feature = "oauth2"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

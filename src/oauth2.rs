@@ -10,10 +10,10 @@
 //!
 //! # Examples
 //!
-//! With feature `https-ring` and its built-in HTTPS client:
+//! With feature `https` and its built-in HTTPS client:
 //!
 //! ```no_run
-//! # #[cfg(feature = "https-ring")]
+//! # #[cfg(feature = "https")]
 //! # fn example() -> Result<(), tower_reauth::endpoint::InvalidEndpointUrl> {
 //! use tower_reauth::{AuthLayer, Session, oauth2};
 //!

@@ -82,8 +82,9 @@
 //!
 //! # Proxies
 //!
-//! The built-in HTTPS client (feature `https-ring`) ignores `HTTPS_PROXY` and the like. Use a client of your
-//! own with `try_with_transport`.
+//! The built-in HTTPS client (feature `https`) uses the HTTP proxy that the environment names
+//! (`HTTPS_PROXY`, `NO_PROXY`), for `https` URLs only. It supports neither SOCKS proxies nor the proxy settings
+//! of the operating system. For these, use a client of your own with `try_with_transport`.
 //!
 //! A token for a forward proxy (`Proxy-Authorization`, status 407) is checked against the request's URI, not
 //! against the proxy's. For `http` requests through a proxy, this needs

@@ -4,6 +4,8 @@ use std::{convert::Infallible, fmt, str::FromStr};
 
 use http::{Uri, uri::Scheme};
 
+#[cfg(feature = "https")]
+use crate::https::TlsError;
 use crate::origin::Origin;
 
 /// The URL of a token endpoint: `https`, or loopback.
@@ -41,7 +43,8 @@ enum UrlFlaw {
     Cleartext,
     Fragment,
     Credentials,
-    MissingRoots,
+    #[cfg(feature = "https")]
+    Tls(TlsError),
 }
 
 // === impl EndpointUrl ===
@@ -77,7 +80,7 @@ impl EndpointUrl {
         &self.uri
     }
 
-    #[cfg(feature = "https-ring")]
+    #[cfg(feature = "https")]
     pub(super) fn is_https(&self) -> bool {
         self.uri.scheme() == Some(&Scheme::HTTPS)
     }
@@ -147,21 +150,26 @@ impl TryFrom<String> for EndpointUrl {
 // === impl InvalidEndpointUrl ===
 
 impl InvalidEndpointUrl {
-    #[cfg(feature = "https-ring")]
-    pub(super) fn missing_roots() -> Self {
-        Self { flaw: UrlFlaw::MissingRoots }
-    }
-
-    /// Whether no root certificates were found.
-    ///
-    /// Install them (package `ca-certificates`), or use your own transport.
-    pub fn is_missing_root_certificates(&self) -> bool {
-        self.flaw == UrlFlaw::MissingRoots
+    /// What the built-in client needs for an `https` URL and is missing, if that is the reason.
+    #[cfg(feature = "https")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "https")))]
+    pub fn tls_error(&self) -> Option<TlsError> {
+        match self.flaw {
+            UrlFlaw::Tls(error) => Some(error),
+            _ => None,
+        }
     }
 
     /// Whether the refresh token would be sent in cleartext to a non-loopback host.
     pub fn is_cleartext(&self) -> bool {
         self.flaw == UrlFlaw::Cleartext
+    }
+}
+
+#[cfg(feature = "https")]
+impl From<TlsError> for InvalidEndpointUrl {
+    fn from(error: TlsError) -> Self {
+        Self { flaw: UrlFlaw::Tls(error) }
     }
 }
 
@@ -183,7 +191,8 @@ impl fmt::Display for InvalidEndpointUrl {
                 "cleartext endpoint URL: use https, or `EndpointUrl::dangerous_allow_cleartext`"
             }
             UrlFlaw::Fragment => "an endpoint URL must not have a fragment (RFC 6749 §3.2)",
-            UrlFlaw::MissingRoots => "no root certificates found: install them, or use your own transport",
+            #[cfg(feature = "https")]
+            UrlFlaw::Tls(error) => return error.fmt(f),
             UrlFlaw::Credentials => "an endpoint URL must not contain credentials: set them on the client",
         })
     }

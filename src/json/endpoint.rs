@@ -35,14 +35,14 @@ pub struct JsonEndpoint {
 // === impl JsonEndpoint ===
 
 impl JsonEndpoint {
-    /// Creates a refresher for `url`, with a built-in HTTPS client (HTTP/1.1, rustls, the platform's root
-    /// certificates).
+    /// Creates a refresher for `url`, with the built-in HTTPS client, see the module [`https`](crate::https).
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpointUrl`] if the URL is invalid or insecure, or if no root certificates were found.
-    #[cfg(feature = "https-ring")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "https-ring")))]
+    /// [`InvalidEndpointUrl`] if the URL is invalid or insecure, or if there is no crypto provider or no root
+    /// certificate, see [`tls_error`](InvalidEndpointUrl::tls_error).
+    #[cfg(feature = "https")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "https")))]
     pub fn try_new<U>(url: U) -> Result<Self, InvalidEndpointUrl>
     where
         U: TryInto<EndpointUrl>,
