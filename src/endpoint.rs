@@ -64,6 +64,7 @@ mod fields;
 mod https;
 mod jwt;
 mod lifetime;
+mod per_call;
 mod raw_response;
 mod response;
 mod retry_after;
@@ -80,5 +81,6 @@ pub use revoke::{RevokeFuture, RevokeHook};
 pub use url::{EndpointUrl, InvalidEndpointUrl};
 
 pub(crate) use exchange::Exchange;
+pub(crate) use per_call::PerCall;
 pub(crate) use response::ResponseFormat;
 pub(crate) use transport::Transport;

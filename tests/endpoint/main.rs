@@ -14,6 +14,7 @@ mod codes;
 mod content_types;
 mod field_reports;
 mod grant_ended;
+mod grants;
 mod json;
 mod lifetimes;
 mod limits;
