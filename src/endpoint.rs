@@ -66,6 +66,7 @@ mod jwt;
 mod lifetime;
 mod per_call;
 mod raw_response;
+mod request;
 mod response;
 mod retry_after;
 mod revoke;
@@ -82,5 +83,8 @@ pub use url::{EndpointUrl, InvalidEndpointUrl};
 
 pub(crate) use exchange::Exchange;
 pub(crate) use per_call::PerCall;
+pub(crate) use request::HeadersPerCall;
+#[cfg(feature = "json")]
+pub(crate) use request::{secret_header, with_query};
 pub(crate) use response::ResponseFormat;
 pub(crate) use transport::Transport;

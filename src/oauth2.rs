@@ -84,6 +84,7 @@ mod grant;
 mod grant_params;
 mod jwt_bearer;
 mod refresh_token;
+mod request;
 mod revocation;
 mod token_exchange;
 

@@ -54,16 +54,3 @@ impl Grant {
         self.run(&cx, params).await
     }
 }
-
-// === impl Client ===
-
-impl Client {
-    /// Sends one token request with a grant's parameters, then the client's own.
-    pub(super) async fn run(
-        &self,
-        cx: &RefreshContext,
-        grant: &[(&str, &str)],
-    ) -> Result<Token, RefreshError> {
-        self.exchange.run(cx, &|url| self.token_request(url, grant, cx)).await
-    }
-}

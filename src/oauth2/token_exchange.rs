@@ -24,7 +24,8 @@ pub struct TokenExchangeGrant {
 
 impl Client {
     /// Creates a refresher that exchanges another token, the subject token (RFC 8693), as workload identities and
-    /// services that act for a user do. A closure obtains it for each call.
+    /// services that act for a user do. A closure obtains it for each call;
+    /// surrounding whitespace is trimmed.
     ///
     /// If the closure fails, no request is sent, and its error is that of the refresh: if the user has to sign in
     /// for a new subject token, return [`grant_ended`](RefreshError::grant_ended).
@@ -65,7 +66,7 @@ impl Client {
     {
         TokenExchangeGrant {
             grant: Grant::new(self, false),
-            subject_token: PerCall::new(subject_token, Secret::new),
+            subject_token: PerCall::new(subject_token, Secret::trimmed),
             subject_token_type: ACCESS_TOKEN.into(),
             actor_token: None,
             requested_token_type: None,
@@ -90,7 +91,7 @@ impl TokenExchangeGrant {
         F: Fn(RefreshContext) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<String, RefreshError>> + Send + 'static,
     {
-        self.actor_token = Some((PerCall::new(actor_token, Secret::new), uri.into()));
+        self.actor_token = Some((PerCall::new(actor_token, Secret::trimmed), uri.into()));
         self
     }
 
@@ -109,26 +110,18 @@ impl Refresher for TokenExchangeGrant {
             return result;
         }
         let cx = cx.without_refresh_token();
-        // A token read from a file ends with a newline.
-        let subject_token = trimmed(self.subject_token.make(&cx).await?);
+        let subject_token = self.subject_token.make(&cx).await?;
         let mut params = GrantParams::new(GRANT_TYPE)
             .secret("subject_token", subject_token)
             .param("subject_token_type", &*self.subject_token_type);
         if let Some((actor_token, uri)) = &self.actor_token {
-            let actor_token = trimmed(actor_token.make(&cx).await?);
+            let actor_token = actor_token.make(&cx).await?;
             params = params.secret("actor_token", actor_token).param("actor_token_type", &**uri);
         }
         if let Some(uri) = &self.requested_token_type {
             params = params.param("requested_token_type", &**uri);
         }
         self.grant.run(&cx, params).await
-    }
-}
-
-fn trimmed(token: Secret) -> Secret {
-    match token.expose().trim() {
-        trimmed if trimmed.len() == token.expose().len() => token,
-        trimmed => Secret::new(trimmed.to_owned()),
     }
 }
 

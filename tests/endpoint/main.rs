@@ -22,6 +22,7 @@ mod pacing;
 mod redirects;
 mod refresher_contract;
 mod request_params;
+mod request_parts;
 mod retry_after;
 mod revocation;
 mod schemes;
