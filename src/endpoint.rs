@@ -66,7 +66,6 @@ mod jwt;
 mod lifetime;
 mod per_call;
 mod raw_response;
-mod request;
 mod response;
 mod retry_after;
 mod revoke;
@@ -82,9 +81,6 @@ pub use revoke::{RevokeFuture, RevokeHook};
 pub use url::{EndpointUrl, InvalidEndpointUrl};
 
 pub(crate) use exchange::Exchange;
-pub(crate) use per_call::PerCall;
-pub(crate) use request::HeadersPerCall;
-#[cfg(feature = "json")]
-pub(crate) use request::{secret_header, with_query};
+pub(crate) use per_call::{HeadersPerCall, PerCall};
 pub(crate) use response::ResponseFormat;
 pub(crate) use transport::Transport;

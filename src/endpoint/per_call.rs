@@ -2,11 +2,19 @@
 
 use std::{fmt, pin::Pin, sync::Arc};
 
+use http::{HeaderMap, HeaderName, HeaderValue};
+
 use crate::refresh::{RefreshContext, RefreshError};
 
 /// Makes a value for each call.
 pub(crate) struct PerCall<T> {
     make: Arc<dyn Fn(RefreshContext) -> MakeFuture<T> + Send + Sync>,
+}
+
+/// Headers whose values are made for each call.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HeadersPerCall {
+    makers: Vec<(HeaderName, PerCall<HeaderValue>)>,
 }
 
 type MakeFuture<T> = Pin<Box<dyn Future<Output = Result<T, RefreshError>> + Send>>;
@@ -49,4 +57,33 @@ impl<T> fmt::Debug for PerCall<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PerCall").finish_non_exhaustive()
     }
+}
+
+// === impl HeadersPerCall ===
+
+impl HeadersPerCall {
+    pub(crate) fn add<F, Fut>(&mut self, name: HeaderName, make: F)
+    where
+        F: Fn(RefreshContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<HeaderValue, RefreshError>> + Send + 'static,
+    {
+        self.makers.push((name, PerCall::new(make, sensitive)));
+    }
+
+    /// Adds the headers of a call to `headers`.
+    pub(crate) async fn make(
+        &self,
+        cx: &RefreshContext,
+        headers: &mut HeaderMap,
+    ) -> Result<(), RefreshError> {
+        for (name, maker) in &self.makers {
+            headers.append(name, maker.make(cx).await?);
+        }
+        Ok(())
+    }
+}
+
+fn sensitive(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
 }

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, header};
+use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use super::endpoint::JsonEndpoint;
 use crate::{
-    endpoint::{EndpointUrl, PerCall, secret_header, with_query},
+    endpoint::{EndpointUrl, PerCall},
     error::BoxError,
     refresh::{RefreshContext, RefreshError},
     token::Secret,
@@ -29,10 +29,12 @@ enum PlaceKind {
     Bearer,
 }
 
-/// A part of a JSON object, in the order in which it is sent.
-enum Node<'a> {
-    Leaf(&'a str),
-    Object(Vec<(String, Node<'a>)>),
+/// A value in a JSON object: a string, or an object with fields in the order in which they are sent.
+#[derive(Default)]
+struct Node<'a> {
+    /// `None`: an object.
+    string: Option<&'a str>,
+    fields: Vec<(String, Node<'a>)>,
 }
 
 // === impl TokenPlace ===
@@ -205,8 +207,60 @@ impl JsonEndpoint {
     }
 }
 
+// === impl Node ===
+
+impl<'a> Node<'a> {
+    /// Sets the string at a path. It replaces what is there, and a string at a part of the path.
+    fn insert(&mut self, path: impl IntoIterator<Item = String>, string: &'a str) {
+        let mut node = self;
+        for name in path {
+            node.string = None;
+            let at = node.fields.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
+                node.fields.push((name, Node::default()));
+                node.fields.len() - 1
+            });
+            node = &mut node.fields[at].1;
+        }
+        *node = Self { string: Some(string), fields: Vec::new() };
+    }
+}
+
+impl Serialize for Node<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.string {
+            Some(string) => serializer.serialize_str(string),
+            None => serializer.collect_map(self.fields.iter().map(|(name, node)| (name, node))),
+        }
+    }
+}
+
+/// A header value from a secret.
+fn secret_header(value: String) -> Result<HeaderValue, BoxError> {
+    let bytes = Bytes::from_owner(Zeroizing::new(value));
+    let mut value = HeaderValue::from_maybe_shared(bytes)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Adds parameters to a URI's query, except those that it has: a redirect's target may have them already.
+fn with_query<'a>(uri: &Uri, params: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Uri, BoxError> {
+    let query = uri.query().unwrap_or_default();
+    let has = |name: &str| form_urlencoded::parse(query.as_bytes()).any(|(known, _)| known == name);
+    let mut added = form_urlencoded::Serializer::new(String::new());
+    added.extend_pairs(params.filter(|(name, _)| !has(name)));
+    let added = Zeroizing::new(added.finish());
+    if added.is_empty() {
+        return Ok(uri.clone());
+    }
+    let separator = if query.is_empty() { "" } else { "&" };
+    let path_and_query = Zeroizing::new(format!("{}?{query}{separator}{}", uri.path(), *added));
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(path_and_query.parse()?);
+    Ok(Uri::from_parts(parts)?)
+}
+
 fn body(fields: &[(&str, &str)]) -> Result<Zeroizing<Vec<u8>>, BoxError> {
-    let mut object = Node::Object(Vec::new());
+    let mut object = Node::default();
     for (name, value) in fields {
         match name.strip_prefix('/') {
             // RFC 6901 §4
@@ -221,34 +275,4 @@ fn body(fields: &[(&str, &str)]) -> Result<Zeroizing<Vec<u8>>, BoxError> {
 
 fn unescape(name: &str) -> String {
     name.replace("~1", "/").replace("~0", "~")
-}
-
-// === impl Node ===
-
-impl<'a> Node<'a> {
-    /// Sets the value at a path. It replaces a value at a part of the path, or at the path itself.
-    fn insert(&mut self, path: impl IntoIterator<Item = String>, value: &'a str) {
-        let mut node = self;
-        for name in path {
-            if let Node::Leaf(_) = node {
-                *node = Node::Object(Vec::new());
-            }
-            let Node::Object(fields) = node else { return };
-            let at = fields.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
-                fields.push((name, Node::Leaf("")));
-                fields.len() - 1
-            });
-            node = &mut fields[at].1;
-        }
-        *node = Node::Leaf(value);
-    }
-}
-
-impl Serialize for Node<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Leaf(value) => serializer.serialize_str(value),
-            Self::Object(fields) => serializer.collect_map(fields.iter().map(|(name, node)| (name, node))),
-        }
-    }
 }
