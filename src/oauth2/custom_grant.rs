@@ -31,7 +31,10 @@ impl Client {
     ///
     /// An `invalid_grant` in response to the closure's parameters ends the session: they aren't sent again until a
     /// token is set. A request without a response is repeated once, with new parameters; the context's reason is
-    /// then [`Repeated`](crate::refresh::RefreshReason::Repeated).
+    /// then [`Repeated`](crate::refresh::RefreshReason::Repeated). So that no user is prompted twice, pass a grant
+    /// whose closure prompts to [`or_else`](crate::RefresherExt::or_else) of a
+    /// [`refresh_token_grant`](Self::refresh_token_grant): that repeats nothing, and its docs name the timeouts to
+    /// raise.
     ///
     /// # Examples
     ///
