@@ -66,6 +66,7 @@ mod fields;
 mod https;
 mod jwt;
 mod lifetime;
+mod per_call;
 mod raw_response;
 mod response;
 mod retry_after;
@@ -82,5 +83,6 @@ pub use revoke::{RevokeFuture, RevokeHook};
 pub use url::{EndpointUrl, InvalidEndpointUrl};
 
 pub(crate) use exchange::Exchange;
+pub(crate) use per_call::{HeadersPerCall, PerCall};
 pub(crate) use response::ResponseFormat;
 pub(crate) use transport::Transport;

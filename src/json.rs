@@ -1,7 +1,9 @@
 //! JSON endpoints: a refresher for JSON backends other than OAuth. Requires the feature `json`.
 //!
 //! A [`JsonEndpoint`] posts the refresh token in a field of a JSON object and reads the new token from the
-//! response's fields. For parsing and error classification see [`endpoint`](crate::endpoint).
+//! response's fields. It can also send the refresh token or the access token elsewhere, see [`TokenPlace`], by
+//! [`GET`](JsonEndpoint::get), and with fields and headers that are made for each call. For parsing and error
+//! classification see [`endpoint`](crate::endpoint).
 //!
 //! # Examples
 //!
@@ -57,7 +59,9 @@
 //! The error code is the first known one in `error` and `code`, see [`JsonEndpoint::error_code_path`].
 
 mod endpoint;
+mod request;
 mod revocation;
 
 pub use endpoint::JsonEndpoint;
+pub use request::TokenPlace;
 pub use revocation::Revocation;

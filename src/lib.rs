@@ -77,7 +77,8 @@
 //! # }
 //! ```
 //!
-//! [`RefresherExt`] wraps any of them with a timeout or an error mapping.
+//! [`RefresherExt`] wraps any of them: with retries, a fallback that logs in again, a timeout, or a mapping of
+//! tokens or errors.
 //!
 //! # Rejected tokens
 //!

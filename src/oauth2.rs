@@ -5,6 +5,9 @@
 //!
 //! - [`Client::refresh_token_grant`]: a user has signed in, and the session has a refresh token (RFC 6749 §6);
 //! - [`Client::client_credentials_grant`]: the application acts on its own behalf (RFC 6749 §4.4);
+//! - [`Client::jwt_bearer_grant`]: it has a signed assertion (RFC 7523 §2.1);
+//! - [`Client::token_exchange_grant`]: it has another token (RFC 8693);
+//! - [`Client::custom_grant`]: anything else;
 //!
 //! and a [`Revocation`]. For parsing and error classification see [`endpoint`](crate::endpoint).
 //!
@@ -70,17 +73,26 @@
 //!
 //! # Limitations
 //!
-//! No interactive grants (RFC 6749 §4.1). DPoP (RFC 9449) and assertion grants (RFC 7523, RFC 8693) aren't
-//! supported yet.
+//! No interactive grants (RFC 6749 §4.1). DPoP (RFC 9449) isn't supported yet.
 
 mod claims;
 mod client;
 mod client_auth;
 mod client_credentials;
+mod custom_grant;
+mod grant;
+mod grant_params;
+mod jwt_bearer;
 mod refresh_token;
+mod request;
 mod revocation;
+mod token_exchange;
 
 pub use client::Client;
 pub use client_credentials::ClientCredentialsGrant;
+pub use custom_grant::CustomGrant;
+pub use grant_params::GrantParams;
+pub use jwt_bearer::JwtBearerGrant;
 pub use refresh_token::RefreshTokenGrant;
 pub use revocation::Revocation;
+pub use token_exchange::TokenExchangeGrant;

@@ -235,6 +235,16 @@ impl Session {
         self.shared.turn(|turn| turn.sign_out())
     }
 
+    /// Another field of the response that the current token came from, such as `instance_url`. `None` if the
+    /// response lacked it, or without a token.
+    ///
+    /// It is a copy, which isn't zeroed when it is dropped. A refresh whose response lacks the field removes it,
+    /// unless [`keep_extras`](crate::RefresherExt::keep_extras) keeps it. After a [`sign_in`](Self::sign_in) it is
+    /// the new user's.
+    pub fn extra(&self, name: &str) -> Option<String> {
+        self.shared.lock().machine.extra(name).map(str::to_owned)
+    }
+
     /// The current status.
     pub fn status(&self) -> Status {
         self.shared.status().0

@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use http::StatusCode;
 
-use crate::{error::find_source, origin::Origin, token::InvalidToken};
+use crate::{error::find_source, origin::Origin, refresh::RefreshError, token::InvalidToken};
 
 /// A failed token request.
 ///
@@ -60,6 +60,11 @@ pub(super) struct BodySummary {
 impl EndpointError {
     pub(super) fn new(kind: EndpointErrorKind) -> Self {
         Self { kind }
+    }
+
+    /// What a request needs couldn't be made.
+    pub(crate) fn unprepared(error: RefreshError) -> Self {
+        Self::new(EndpointErrorKind::BuildRequest(Arc::new(error)))
     }
 
     pub(crate) fn missing_refresh_token() -> Self {

@@ -2,17 +2,15 @@
 
 use std::{borrow::Cow, fmt, time::Duration};
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use http_body::Body;
-use serde::Serializer as _;
 use tower_service::Service;
-use zeroize::Zeroizing;
 
+use super::request::TokenPlace;
 use crate::{
     endpoint::{
-        EndpointError, EndpointUrl, ErrorClassifier, Exchange, FailureKind, InvalidEndpointUrl, Lifetime,
-        RequestBody, ResponseFormat, Transport,
+        EndpointError, EndpointUrl, ErrorClassifier, Exchange, FailureKind, HeadersPerCall,
+        InvalidEndpointUrl, Lifetime, PerCall, RequestBody, ResponseFormat, Transport,
     },
     error::BoxError,
     refresh::{RefreshContext, RefreshError, Refresher},
@@ -27,9 +25,13 @@ use crate::{
 pub struct JsonEndpoint {
     pub(super) exchange: Exchange,
     /// In the order in which they are sent.
-    extra_fields: Vec<(Cow<'static, str>, Secret)>,
-    refresh_token_field: Option<Cow<'static, str>>,
-    headers: HeaderMap,
+    pub(super) extra_fields: Vec<(Cow<'static, str>, Secret)>,
+    pub(super) fields_per_call: Vec<(Cow<'static, str>, PerCall<Secret>)>,
+    pub(super) refresh_token: Option<TokenPlace>,
+    pub(super) access_token: Option<TokenPlace>,
+    pub(super) method: Method,
+    pub(super) headers: HeaderMap,
+    pub(super) headers_per_call: HeadersPerCall,
 }
 
 // === impl JsonEndpoint ===
@@ -86,8 +88,12 @@ impl JsonEndpoint {
         Self {
             exchange: Exchange::new(url, transport, format),
             extra_fields: Vec::new(),
-            refresh_token_field: Some("refresh_token".into()),
+            fields_per_call: Vec::new(),
+            refresh_token: Some(TokenPlace::field("refresh_token")),
+            access_token: None,
+            method: Method::POST,
             headers: HeaderMap::new(),
+            headers_per_call: HeadersPerCall::default(),
         }
     }
 
@@ -108,23 +114,16 @@ impl JsonEndpoint {
 
     /// Sets the field for the refresh token.
     ///
-    /// Default: `refresh_token`.
-    pub fn refresh_token_field(mut self, name: impl Into<Cow<'static, str>>) -> Self {
-        self.refresh_token_field = Some(name.into());
-        self.exchange.has_no_grant = false;
-        self
-    }
-
-    /// Sends no refresh token, for endpoints that identify the caller otherwise.
+    /// Default: `refresh_token`. For other places see [`send_refresh_token`](Self::send_refresh_token).
     ///
-    /// Errors then never end a grant: they count as misconfiguration.
-    pub fn without_refresh_token(mut self) -> Self {
-        self.refresh_token_field = None;
-        self.exchange.has_no_grant = true;
-        self
+    /// A leading slash makes it a JSON pointer: `/auth/token`.
+    pub fn refresh_token_field(self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.send_refresh_token(TokenPlace::field(name))
     }
 
     /// Adds a field to each request.
+    ///
+    /// A leading slash makes it a JSON pointer: `/device/id`.
     pub fn extra_field(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
         self.extra_fields.push((name.into(), Secret::new(value.into())));
         self
@@ -206,31 +205,20 @@ impl JsonEndpoint {
         self.exchange.max_response_size = bytes;
         self
     }
-
-    pub(super) fn request(
-        &self,
-        url: &EndpointUrl,
-        refresh_token: Option<&str>,
-    ) -> Result<Request<Bytes>, BoxError> {
-        let refresh_token = self.refresh_token_field.as_deref().zip(refresh_token);
-        let fields = self.extra_fields.iter().map(|(name, value)| (&**name, value.expose()));
-        let mut body = Zeroizing::new(Vec::new());
-        serde_json::Serializer::new(&mut *body).collect_map(refresh_token.into_iter().chain(fields))?;
-        let mut request = Request::post(url.uri().clone()).body(Bytes::from_owner(body))?;
-        *request.headers_mut() = self.headers.clone();
-        let json = || HeaderValue::from_static("application/json");
-        request.headers_mut().insert(header::CONTENT_TYPE, json());
-        request.headers_mut().entry(header::ACCEPT).or_insert_with(json);
-        Ok(request)
-    }
 }
 
 impl Refresher for JsonEndpoint {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
-        if self.refresh_token_field.is_some() && cx.presentable().is_none() {
+        let access_token = cx.token().map(Token::access_token);
+        if self.refresh_token.is_some() && cx.presentable().is_none() {
             return Err(RefreshError::grant_ended(EndpointError::missing_refresh_token()));
         }
-        self.exchange.run(&cx, &|url| self.request(url, cx.presentable())).await
+        if self.refresh_token.is_none() && self.access_token.is_some() && access_token.is_none() {
+            return Err(RefreshError::grant_ended("no access token to refresh: sign in"));
+        }
+        let endpoint = self.prepared(&cx).await?;
+        let make = |url: &_| endpoint.request(url, cx.presentable(), access_token);
+        endpoint.exchange.run(&cx, &make).await
     }
 }
 

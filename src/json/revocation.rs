@@ -3,6 +3,7 @@
 use super::endpoint::JsonEndpoint;
 use crate::{
     endpoint::{EndpointError, EndpointUrl, InvalidEndpointUrl, RevokeFuture, RevokeHook},
+    refresh::RefreshContext,
     rt::SystemClock,
     token::RevocableTokens,
 };
@@ -47,7 +48,7 @@ impl JsonEndpoint {
 // === impl Revocation ===
 
 impl Revocation {
-    /// Revokes the refresh token, if there is one.
+    /// Revokes the refresh token, if there is one, or the access token, if the endpoint takes only that.
     ///
     /// # Errors
     ///
@@ -59,9 +60,18 @@ impl Revocation {
     /// After a drop the token may or may not be revoked.
     pub async fn revoke(&self, tokens: impl Into<RevocableTokens>) -> Result<(), EndpointError> {
         let tokens = tokens.into();
-        let Some(refresh_token) = tokens.refresh_token() else { return Ok(()) };
-        let make = |url: &_| self.endpoint.request(url, Some(refresh_token));
-        self.endpoint.exchange.run_for_status(&SystemClock, refresh_token, &make).await
+        let (refresh_token, access_token) = (tokens.refresh_token(), tokens.access_token());
+        let revoked = match (&self.endpoint.refresh_token, &self.endpoint.access_token) {
+            (Some(_), _) => refresh_token,
+            (None, Some(_)) => access_token,
+            (None, None) => None,
+        };
+        let Some(revoked) = revoked else { return Ok(()) };
+        // No refresh runs: the closures see an empty context.
+        let endpoint = self.endpoint.prepared(&RefreshContext::default()).await;
+        let endpoint = endpoint.map_err(EndpointError::unprepared)?;
+        let make = |url: &_| endpoint.request(url, refresh_token, access_token);
+        endpoint.exchange.run_for_status(&SystemClock, revoked, &make).await
     }
 
     /// Converts it into a hook for [`SessionBuilder::revoke_with`](crate::SessionBuilder::revoke_with).

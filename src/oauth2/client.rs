@@ -3,16 +3,16 @@
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Body;
 use tower_service::Service;
 use zeroize::Zeroizing;
 
-use super::{claims, client_auth::ClientAuth};
+use super::{claims, client_auth::ClientAuth, request::SecretPerCall};
 use crate::{
     endpoint::{
-        EndpointUrl, ErrorClassifier, Exchange, InvalidEndpointUrl, Lifetime, RequestBody, ResponseFormat,
-        Transport,
+        EndpointUrl, ErrorClassifier, Exchange, HeadersPerCall, InvalidEndpointUrl, Lifetime, RequestBody,
+        ResponseFormat, Transport,
     },
     error::BoxError,
     refresh::RefreshContext,
@@ -27,7 +27,11 @@ use crate::{
 pub struct Client {
     pub(super) exchange: Exchange,
     client_id: Arc<str>,
-    auth: ClientAuth,
+    pub(super) auth: ClientAuth,
+    pub(super) secret_per_call: Option<SecretPerCall>,
+    pub(super) headers_per_call: HeadersPerCall,
+    /// Those of the call, once they are made.
+    pub(super) headers: HeaderMap,
     /// In the order in which they are sent.
     extra_params: Vec<(Cow<'static, str>, Secret)>,
     requests_missing_claims: bool,
@@ -94,6 +98,9 @@ impl Client {
             exchange,
             client_id,
             auth: ClientAuth::None,
+            secret_per_call: None,
+            headers_per_call: HeadersPerCall::default(),
+            headers: HeaderMap::new(),
             extra_params: Vec::new(),
             requests_missing_claims: false,
         }
@@ -227,6 +234,7 @@ impl Client {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.extend_pairs(params);
         let headers = request.headers_mut();
+        headers.clone_from(&self.headers);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         // Some servers return a form unless JSON is requested.
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));

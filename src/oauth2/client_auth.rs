@@ -30,6 +30,8 @@ impl ClientAuth {
         form: &mut Serializer<'_, String>,
     ) -> Result<(), BoxError> {
         match self {
+            // The grant's own assertion may identify the client (RFC 7521 §4.1).
+            Self::None if client_id.is_empty() => {}
             Self::None => {
                 form.append_pair("client_id", client_id);
             }

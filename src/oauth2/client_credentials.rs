@@ -30,6 +30,6 @@ impl Client {
 impl Refresher for ClientCredentialsGrant {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
         let grant = [("grant_type", "client_credentials")];
-        self.client.exchange.run(&cx, &|url| self.client.token_request(url, &grant, &cx)).await
+        self.client.run(&cx, &grant).await
     }
 }

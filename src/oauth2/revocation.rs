@@ -3,6 +3,7 @@
 use super::client::Client;
 use crate::{
     endpoint::{EndpointError, EndpointUrl, InvalidEndpointUrl, RevokeFuture, RevokeHook},
+    refresh::RefreshContext,
     rt::SystemClock,
     token::RevocableTokens,
 };
@@ -88,7 +89,9 @@ impl Revocation {
 
     async fn revoke_one(&self, token: &str, hint: &str) -> Result<(), EndpointError> {
         let params = [("token", token), ("token_type_hint", hint)];
-        let client = &self.client;
+        // No refresh runs: the closures see an empty context.
+        let client = self.client.prepared(&RefreshContext::default()).await;
+        let client = client.map_err(EndpointError::unprepared)?;
         client
             .exchange
             .run_for_status(&SystemClock, token, &|url| client.request(url, params.into_iter()))

@@ -24,7 +24,8 @@ impl<R> ConfirmGrantEnded<R> {
 impl<R: Refresher> Refresher for ConfirmGrantEnded<R> {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
         let error = match self.inner.refresh(cx.clone()).await {
-            Err(error) if error.is_grant_ended() => error,
+            // With a successor, the refresh token must not be presented again.
+            Err(error) if error.is_grant_ended() && !error.has_successor() => error,
             result => return result,
         };
         cx.clock().sleep(self.pause).map_err(RefreshError::misconfigured)?.await;

@@ -110,6 +110,12 @@ impl RefreshContext {
         self
     }
 
+    /// For another grant, after this refresh token was refused.
+    pub(crate) fn without_refresh_token(mut self) -> Self {
+        self.refresh_token = None;
+        self
+    }
+
     /// The refresh token to send, if the session has one.
     pub fn refresh_token(&self) -> Option<&str> {
         self.refresh_token.as_ref().map(Secret::expose)

@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use crate::error::{BoxError, Error, find_source};
-use crate::token::{InvalidToken, Secret};
+use crate::token::{InvalidToken, OptionalString, Secret};
 
 /// A failed refresh.
 ///
@@ -112,9 +112,19 @@ impl RefreshError {
     ///
     /// It replaces the session's, which may be used up. Turns an unknown outcome into a transient one. An empty
     /// or blank one counts as none.
-    pub fn with_refresh_token(mut self, refresh_token: impl Into<String>) -> Self {
-        let Some(successor) = Secret::refresh_token(refresh_token.into()) else { return self };
-        self.successor = Some(successor);
+    ///
+    /// A refresher that calls another one and then fails passes on the token's
+    /// [`refresh_token`](crate::Token::refresh_token); [`map_token`](crate::RefresherExt::map_token) does so
+    /// itself.
+    pub fn with_refresh_token(self, refresh_token: impl OptionalString) -> Self {
+        self.with_successor(refresh_token.into_option().and_then(Secret::refresh_token))
+    }
+
+    pub(crate) fn with_successor(mut self, successor: Option<Secret>) -> Self {
+        if successor.is_none() {
+            return self;
+        }
+        self.successor = successor;
         if self.kind == FailureKind::OutcomeUnknown {
             self.kind = FailureKind::Transient;
         }

@@ -55,6 +55,8 @@ pub struct TokenBuilder {
     expiry: Option<Expiry>,
     refresh_at: Option<Expiry>,
     received_at: Option<SystemTime>,
+    /// Of the token that it was made from.
+    built_at: Option<SystemTime>,
     scopes: Option<Arc<[String]>>,
     extras: BTreeMap<String, Secret>,
     warnings: Vec<Warning>,
@@ -84,10 +86,17 @@ impl TokenBuilder {
             expiry: None,
             refresh_at: None,
             received_at: None,
+            built_at: None,
             scopes: None,
             extras: BTreeMap::new(),
             warnings: Vec::new(),
         }
+    }
+
+    /// Replaces the access token, for a builder made by [`Token::into_builder`].
+    pub fn access_token(mut self, access_token: impl Into<String>) -> Self {
+        self.access_token = Zeroizing::new(access_token.into());
+        self
     }
 
     /// Sets the authentication scheme: the `token_type` of RFC 6749 §5.1. Default: `Bearer`.
@@ -190,11 +199,43 @@ impl TokenBuilder {
             expiry: self.expiry,
             refresh_at: self.refresh_at,
             received_at: self.received_at,
-            built_at: SystemClock.now().wall(),
+            built_at: self.built_at.unwrap_or_else(|| SystemClock.now().wall()),
             scopes: self.scopes,
             extras: Arc::new(self.extras),
             warnings: self.warnings.into(),
         })
+    }
+}
+
+impl From<Token> for TokenBuilder {
+    fn from(token: Token) -> Self {
+        let access_token = Zeroizing::new(token.access_token().to_owned());
+        let scheme = Some(token.scheme().to_owned());
+        // Every field is named, so that none can be forgotten.
+        let Token {
+            header: _,
+            scheme_len: _,
+            refresh_token,
+            expiry,
+            refresh_at,
+            received_at,
+            built_at,
+            scopes,
+            extras,
+            warnings,
+        } = token;
+        Self {
+            access_token,
+            scheme,
+            refresh_token,
+            expiry,
+            refresh_at,
+            received_at,
+            built_at: Some(built_at),
+            scopes,
+            extras: Arc::unwrap_or_clone(extras),
+            warnings: warnings.to_vec(),
+        }
     }
 }
 

@@ -24,6 +24,13 @@ impl Secret {
         (!string.trim().is_empty()).then(|| Self::new(string))
     }
 
+    /// Without surrounding whitespace: one that was read from a file ends with a newline.
+    #[cfg(feature = "__endpoint")]
+    pub(crate) fn trimmed(string: String) -> Self {
+        let string = Zeroizing::new(string);
+        Self::new(string.trim().to_owned())
+    }
+
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }

@@ -82,6 +82,30 @@ impl Token {
         TokenBuilder::new(access_token.into())
     }
 
+    /// Takes the token apart, to change a part of it and build it again. Everything else is kept: its expiry and
+    /// receipt, refresh token, scopes, extras and warnings.
+    ///
+    /// # Examples
+    ///
+    /// Another member of the response as the access token:
+    ///
+    /// ```
+    /// use tower_reauth::{Token, token::InvalidToken};
+    ///
+    /// fn with_id_token(token: Token) -> Result<Token, InvalidToken> {
+    ///     let Some(id_token) = token.extra("id_token").map(str::to_owned) else { return Ok(token) };
+    ///     token.into_builder().access_token(id_token).build()
+    /// }
+    ///
+    /// let token = Token::builder("A1").refresh_token("R1").extra("id_token", "I1").build()?;
+    /// let token = with_id_token(token)?;
+    /// assert_eq!((token.access_token(), token.refresh_token()), ("I1", Some("R1")));
+    /// # Ok::<(), InvalidToken>(())
+    /// ```
+    pub fn into_builder(self) -> TokenBuilder {
+        self.into()
+    }
+
     /// Keeps the refresh token of `previous` if this token has none (RFC 6749 §6).
     ///
     /// The session does this for each response; use it if you call a refresher yourself.
@@ -93,6 +117,13 @@ impl Token {
     pub(crate) fn inherit_refresh_token(&mut self, refresh_token: Option<&Secret>) {
         if self.refresh_token.is_none() {
             self.refresh_token = refresh_token.cloned();
+        }
+    }
+
+    /// Takes over a field of an earlier response that this one lacks.
+    pub(crate) fn inherit_extra(&mut self, name: &str, earlier: &Self) {
+        if let Some(value) = earlier.extras.get(name).filter(|_| !self.extras.contains_key(name)) {
+            Arc::make_mut(&mut self.extras).insert(name.to_owned(), value.clone());
         }
     }
 

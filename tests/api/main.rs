@@ -11,6 +11,7 @@ mod buffered;
 mod builder;
 mod cancellation;
 mod clocks;
+mod combinators;
 mod flight_ends;
 mod gated;
 mod hooked_clock;

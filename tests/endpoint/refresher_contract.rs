@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
-use tower_reauth::{RefreshContext, Refresher, RefresherExt, Session, refresh::AnyRefresher, refresh_fn};
+use tower_reauth::{
+    RefreshContext, Refresher, RefresherExt, Session, oauth2::GrantParams, refresh::AnyRefresher, refresh_fn,
+};
 
 use crate::{
     support::clock,
@@ -118,6 +120,9 @@ async fn the_oauth2_grants_are_refreshers() {
     suite(|server| server.client().refresh_token_grant()).await;
     suite(|server| server.client().client_secret_basic("s").refresh_token_grant().clone()).await;
     suite(|server| server.client().client_secret_post("s").client_credentials_grant()).await;
+    suite(|server| server.client().token_exchange_grant(|_| async { Ok("S1".to_owned()) })).await;
+    suite(|server| server.client().jwt_bearer_grant(|_| async { Ok("S1".to_owned()) })).await;
+    suite(|server| server.client().custom_grant(|_| async { Ok(GrantParams::new("password")) })).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -136,6 +141,10 @@ async fn json_endpoints_are_refreshers() {
 async fn the_combinators_are_refreshers() {
     suite(|server| server.client().refresh_token_grant().timeout(Duration::from_secs(5))).await;
     suite(|server| server.client().refresh_token_grant().map_err(|error| error)).await;
+    suite(|server| server.client().refresh_token_grant().map_token(Ok)).await;
+    suite(|server| server.client().refresh_token_grant().keep_extras(["instance_url"])).await;
+    suite(|server| server.client().refresh_token_grant().retry([])).await;
+    suite(|server| server.client().refresh_token_grant().or_else(server.json())).await;
     suite(|server| server.client().refresh_token_grant().confirm_grant_ended(Duration::from_secs(1))).await;
     suite(|server| {
         let inner = server.json().map_err(|error| error).confirm_grant_ended(Duration::from_secs(1));

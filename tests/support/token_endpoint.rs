@@ -86,7 +86,7 @@ impl Server {
                 let http = Client::builder(TokioExecutor::new()).build_http::<RequestBody>();
                 oauth2::Client::try_with_transport(url, "app", http)
             }
-            None => oauth2::Client::try_with_transport(url, "app", self.wire()),
+            None => oauth2::Client::try_with_transport(url, "app", self.transport()),
         }
         .unwrap()
     }
@@ -98,7 +98,7 @@ impl Server {
                 let http = Client::builder(TokioExecutor::new()).build_http::<RequestBody>();
                 JsonEndpoint::try_with_transport(url, http)
             }
-            None => JsonEndpoint::try_with_transport(url, self.wire()),
+            None => JsonEndpoint::try_with_transport(url, self.transport()),
         }
         .unwrap()
     }
@@ -122,7 +122,7 @@ impl Server {
     }
 
     /// A transport with a connection per request.
-    fn wire(
+    pub(crate) fn transport(
         &self,
     ) -> impl tower::Service<
         Request<RequestBody>,

@@ -120,6 +120,10 @@ impl Status {
 // === impl Machine ===
 
 impl Machine {
+    pub(crate) fn extra(&self, name: &str) -> Option<&str> {
+        self.held_token()?.extra(name)
+    }
+
     /// Reads the status without changing the machine.
     pub(crate) fn status(&self, now: Timestamp, waiters: usize) -> Status {
         let grant = self.grant.as_ref();
