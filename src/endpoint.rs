@@ -68,6 +68,7 @@ mod raw_response;
 mod response;
 mod retry_after;
 mod revoke;
+mod settings;
 mod transport;
 mod url;
 
@@ -76,9 +77,9 @@ pub use body::RequestBody;
 pub use classifier::ErrorClassifier;
 pub use error::EndpointError;
 pub use lifetime::Lifetime;
-pub use revoke::{RevokeFuture, RevokeHook};
+pub use revoke::{Revocation, RevokeFuture, RevokeHook};
+pub use settings::Endpoint;
 pub use url::{EndpointUrl, InvalidEndpointUrl};
 
-pub(crate) use exchange::Exchange;
-pub(crate) use response::ResponseFormat;
-pub(crate) use transport::Transport;
+pub(crate) use revoke::TokenHint;
+pub(crate) use settings::endpoint_settings;

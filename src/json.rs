@@ -60,4 +60,3 @@ mod endpoint;
 mod revocation;
 
 pub use endpoint::JsonEndpoint;
-pub use revocation::Revocation;

@@ -6,7 +6,7 @@
 //! - [`Client::refresh_token_grant`]: a user has signed in, and the session has a refresh token (RFC 6749 §6);
 //! - [`Client::client_credentials_grant`]: the application acts on its own behalf (RFC 6749 §4.4);
 //!
-//! and a [`Revocation`]. For parsing and error classification see [`endpoint`](crate::endpoint).
+//! and a [`Revocation`](crate::endpoint::Revocation). For parsing and error classification see [`endpoint`](crate::endpoint).
 //!
 //! # Examples
 //!
@@ -65,7 +65,7 @@
 //!
 //! # Signing out
 //!
-//! [`Revocation::into_hook`] revokes a token that arrives after sign-out;
+//! [`Revocation::into_hook`](crate::endpoint::Revocation::into_hook) revokes a token that arrives after sign-out;
 //! [`Session::sign_out`](crate::Session::sign_out) returns the session's own tokens for revocation.
 //!
 //! # Limitations
@@ -83,4 +83,3 @@ mod revocation;
 pub use client::Client;
 pub use client_credentials::ClientCredentialsGrant;
 pub use refresh_token::RefreshTokenGrant;
-pub use revocation::Revocation;

@@ -1,6 +1,6 @@
 //! One token request.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures_util::future::{Either, select};
 use http::{HeaderMap, StatusCode, header};
@@ -13,28 +13,14 @@ use crate::{
 
 use super::{
     body::SentFlag,
-    classifier::ErrorClassifier,
     error::{BodySummary, EndpointError, EndpointErrorKind, printable},
     fields::Malformed,
     raw_response::{BodyEnd, RawResponse},
-    response::{ParsedResponse, ResponseFormat, TokenFlaw},
+    response::{ParsedResponse, TokenFlaw},
     retry_after::retry_after,
-    transport::{MakeRequest, Transport},
-    url::EndpointUrl,
+    settings::Endpoint,
+    transport::MakeRequest,
 };
-
-/// How to talk to a token endpoint, and how to interpret its responses.
-#[derive(Clone)]
-pub(crate) struct Exchange {
-    pub(crate) url: EndpointUrl,
-    pub(crate) transport: Transport,
-    pub(crate) format: ResponseFormat,
-    pub(crate) errors: ErrorClassifier,
-    /// No grant exists, so "ended" means misconfiguration.
-    pub(crate) has_no_grant: bool,
-    pub(crate) timeout: Duration,
-    pub(crate) max_response_size: usize,
-}
 
 /// A request without a response.
 struct SendFailure {
@@ -42,21 +28,9 @@ struct SendFailure {
     sent: bool,
 }
 
-// === impl Exchange ===
+// === impl Endpoint ===
 
-impl Exchange {
-    pub(crate) fn new(url: EndpointUrl, transport: Transport, format: ResponseFormat) -> Self {
-        Self {
-            url,
-            transport,
-            format,
-            errors: ErrorClassifier::new(),
-            has_no_grant: false,
-            timeout: DEFAULT_TIMEOUT,
-            max_response_size: DEFAULT_MAX_RESPONSE_SIZE,
-        }
-    }
-
+impl Endpoint {
     /// Sends a request; returns a token or a classified error.
     pub(crate) async fn run(
         &self,
@@ -110,7 +84,8 @@ impl Exchange {
         let Ok(timeout) = clock.sleep(self.timeout) else {
             return Err(failure(EndpointErrorKind::BuildRequest(Arc::new(NoTimer))));
         };
-        let call = Box::pin(self.transport.send(&self.url, make, self.max_response_size, &sent));
+        let make = |url: &_| make(url).map(|request| self.add_headers(request));
+        let call = Box::pin(self.transport.send(&self.url, &make, self.max_response_size, &sent));
         match select(call, timeout).await {
             Either::Left((Ok(response), _)) => Ok(response),
             // The endpoint did nothing with what was sent.
@@ -199,16 +174,6 @@ impl Exchange {
     }
 }
 
-impl fmt::Debug for Exchange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exchange")
-            .field("url", &self.url)
-            .field("timeout", &self.timeout)
-            .field("max_response_size", &self.max_response_size)
-            .finish_non_exhaustive()
-    }
-}
-
 fn failed(kind: FailureKind, reason: EndpointErrorKind) -> RefreshError {
     let error = EndpointError::new(reason);
     let message = error.to_string();
@@ -231,8 +196,3 @@ fn summary(response: &RawResponse, truncated: bool) -> BodySummary {
     let content_type = content_type.map(printable).filter(|name| !name.is_empty());
     BodySummary { content_type, length: response.body.len(), truncated }
 }
-
-/// Short enough that rotating servers still tolerate a repeat.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-
-const DEFAULT_MAX_RESPONSE_SIZE: usize = 256 * 1024;

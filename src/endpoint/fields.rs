@@ -4,7 +4,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use serde::de::{DeserializeSeed, Deserializer as _, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
@@ -43,6 +43,11 @@ struct EachField<F> {
     visit: F,
 }
 
+/// Finds the item of a list at an index.
+struct Nth {
+    index: usize,
+}
+
 /// Reads a field's name into a reusable buffer.
 struct FieldName<'b> {
     buffer: &'b mut String,
@@ -69,16 +74,19 @@ impl<'a> Fields<'a> {
 
     /// The value of a field; the last one if it is repeated. `null` counts as missing.
     ///
-    /// A name with a leading slash is a JSON pointer (RFC 6901).
+    /// A name with a leading slash is a JSON pointer (RFC 6901), which can index into lists.
     pub(super) fn get(self, name: &str) -> Option<Value<'a>> {
         let Some(path) = name.strip_prefix('/') else { return self.top_level(name) };
         let mut names = path.split('/').map(|name| name.replace("~1", "/").replace("~0", "~"));
-        let mut value = self.top_level(&names.next()?);
+        let mut value = self.top_level(&names.next()?)?;
         for name in names {
-            let Some(Value::Object(text)) = value else { return None };
-            value = Fields::Json(text).top_level(&name);
+            value = match value {
+                Value::Object(text) => Fields::Json(text).top_level(&name)?,
+                Value::Array(text) => item(text, &name)?,
+                _ => return None,
+            };
         }
-        value
+        Some(value)
     }
 
     fn top_level(self, name: &str) -> Option<Value<'a>> {
@@ -160,6 +168,13 @@ impl<'a> Value<'a> {
     }
 }
 
+/// An item of a list, by its index as RFC 6901 §4 writes it.
+fn item<'a>(array: &'a str, index: &str) -> Option<Value<'a>> {
+    let is_index = index == "0" || !index.starts_with(['0', '+']);
+    let index = index.parse().ok().filter(|_| is_index)?;
+    serde_json::Deserializer::from_str(array).deserialize_seq(Nth { index }).ok()?.and_then(Value::parse)
+}
+
 fn for_each<'a>(text: &'a str, visit: impl FnMut(&str, &'a RawValue)) -> Result<(), Malformed> {
     // Trailing text is ignored: the tokens are valid, and the old refresh token may be used up.
     let mut deserializer = serde_json::Deserializer::from_str(text);
@@ -192,6 +207,28 @@ impl<'de, F: FnMut(&str, &'de RawValue)> Visitor<'de> for EachField<F> {
             (self.visit)(&name, map.next_value()?);
         }
         Ok(())
+    }
+}
+
+// === impl Nth ===
+
+impl<'de> Visitor<'de> for Nth {
+    type Value = Option<&'de str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut at = 0;
+        let mut found = None;
+        while let Some(item) = items.next_element::<&RawValue>()? {
+            if at == self.index {
+                found = Some(item.get());
+            }
+            at += 1;
+        }
+        Ok(found)
     }
 }
 

@@ -1,9 +1,9 @@
 //! [`JsonEndpoint`].
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, fmt};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
 use serde::Serializer as _;
 use tower_service::Service;
@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     endpoint::{
-        EndpointError, EndpointUrl, ErrorClassifier, Exchange, FailureKind, InvalidEndpointUrl, Lifetime,
-        RequestBody, ResponseFormat, Transport,
+        Endpoint, EndpointError, EndpointUrl, ErrorClassifier, FailureKind, InvalidEndpointUrl, Lifetime,
+        RequestBody, endpoint_settings,
     },
     error::BoxError,
     refresh::{RefreshContext, RefreshError, Refresher},
@@ -25,16 +25,23 @@ use crate::{
 #[derive(Clone)]
 #[must_use]
 pub struct JsonEndpoint {
-    pub(super) exchange: Exchange,
+    pub(super) endpoint: Endpoint,
     /// In the order in which they are sent.
     extra_fields: Vec<(Cow<'static, str>, Secret)>,
     refresh_token_field: Option<Cow<'static, str>>,
-    headers: HeaderMap,
 }
 
 // === impl JsonEndpoint ===
 
 impl JsonEndpoint {
+    /// Creates a refresher for an endpoint.
+    ///
+    /// Its `token_type` isn't checked: the scheme is `Bearer` unless one was set.
+    pub fn new(mut endpoint: Endpoint) -> Self {
+        endpoint.format.scheme.get_or_insert("Bearer".into());
+        Self { endpoint, extra_fields: Vec::new(), refresh_token_field: Some("refresh_token".into()) }
+    }
+
     /// Creates a refresher for `url`, with a built-in HTTPS client (HTTP/1.1, rustls, the platform's root
     /// certificates).
     ///
@@ -48,9 +55,7 @@ impl JsonEndpoint {
         U: TryInto<EndpointUrl>,
         U::Error: Into<InvalidEndpointUrl>,
     {
-        let url = url.try_into().map_err(Into::into)?;
-        let transport = Transport::built_in(&url)?;
-        Ok(Self::with(url, transport))
+        Ok(Self::new(Endpoint::try_new(url)?))
     }
 
     /// Creates a refresher for `url`; a tower service sends its requests.
@@ -70,25 +75,11 @@ impl JsonEndpoint {
         B: Body + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let url = url.try_into().map_err(Into::into)?;
-        Ok(Self::with(url, Transport::new(transport)))
+        Ok(Self::new(Endpoint::try_with_transport(url, transport)?))
     }
 
-    fn with(url: EndpointUrl, transport: Transport) -> Self {
-        let format = ResponseFormat {
-            access_token: "access_token".into(),
-            refresh_token: "refresh_token".into(),
-            lifetime: Lifetime::seconds("expires_in"),
-            scheme: Some("Bearer".into()),
-            codes: vec!["error".into(), "code".into()],
-            scopes: Vec::new(),
-        };
-        Self {
-            exchange: Exchange::new(url, transport, format),
-            extra_fields: Vec::new(),
-            refresh_token_field: Some("refresh_token".into()),
-            headers: HeaderMap::new(),
-        }
+    fn endpoint_mut(&mut self) -> &mut Endpoint {
+        &mut self.endpoint
     }
 
     /// Configures it for Django REST framework's simplejwt: sends `refresh`, reads `access` and `refresh`,
@@ -111,7 +102,7 @@ impl JsonEndpoint {
     /// Default: `refresh_token`.
     pub fn refresh_token_field(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.refresh_token_field = Some(name.into());
-        self.exchange.has_no_grant = false;
+        self.endpoint.has_no_grant = false;
         self
     }
 
@@ -120,90 +111,13 @@ impl JsonEndpoint {
     /// Errors then never end a grant: they count as misconfiguration.
     pub fn without_refresh_token(mut self) -> Self {
         self.refresh_token_field = None;
-        self.exchange.has_no_grant = true;
+        self.endpoint.has_no_grant = true;
         self
     }
 
     /// Adds a field to each request.
     pub fn extra_field(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
         self.extra_fields.push((name.into(), Secret::new(value.into())));
-        self
-    }
-
-    /// Adds a header to each request. It is treated as a secret.
-    pub fn header(mut self, name: HeaderName, mut value: HeaderValue) -> Self {
-        value.set_sensitive(true);
-        self.headers.append(name, value);
-        self
-    }
-
-    /// Sets the field with the access token.
-    ///
-    /// Default: `access_token`.
-    ///
-    /// A leading slash makes it a JSON pointer: `/data/jwt`.
-    pub fn access_token_path(mut self, path: impl Into<Cow<'static, str>>) -> Self {
-        self.exchange.format.access_token = path.into();
-        self
-    }
-
-    /// Sets the field with the new refresh token.
-    ///
-    /// Default: `refresh_token`. If missing, the current one is kept.
-    ///
-    /// A leading slash makes it a JSON pointer.
-    pub fn new_refresh_token_path(mut self, path: impl Into<Cow<'static, str>>) -> Self {
-        self.exchange.format.refresh_token = path.into();
-        self
-    }
-
-    /// Sets where a response states the token's lifetime.
-    ///
-    /// Default: `expires_in`, in seconds.
-    pub fn lifetime(mut self, lifetime: Lifetime) -> Self {
-        self.exchange.format.lifetime = lifetime;
-        self
-    }
-
-    /// Sets the scheme of the tokens.
-    ///
-    /// Default: `Bearer`.
-    pub fn scheme(mut self, scheme: impl Into<Cow<'static, str>>) -> Self {
-        self.exchange.format.scheme = Some(scheme.into());
-        self
-    }
-
-    /// Sets the field with the error code.
-    ///
-    /// Default: `error` and `code`; the first known code is used, including your own.
-    ///
-    /// A leading slash makes it a JSON pointer.
-    pub fn error_code_path(mut self, path: impl Into<Cow<'static, str>>) -> Self {
-        self.exchange.format.codes = vec![path.into()];
-        self
-    }
-
-    /// Adds backend-specific error codes and statuses.
-    ///
-    /// By default, unknown 4xx errors are retried slowly and never end the grant.
-    pub fn error_classifier(mut self, errors: ErrorClassifier) -> Self {
-        self.exchange.errors.add(errors);
-        self
-    }
-
-    /// Sets the timeout of an exchange.
-    ///
-    /// Default: 10 s, so that a repeated exchange is still tolerated by rotating servers.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.exchange.timeout = timeout;
-        self
-    }
-
-    /// Sets the maximum response size in bytes.
-    ///
-    /// Default: 256 KiB.
-    pub fn max_response_size(mut self, bytes: usize) -> Self {
-        self.exchange.max_response_size = bytes;
         self
     }
 
@@ -217,25 +131,26 @@ impl JsonEndpoint {
         let mut body = Zeroizing::new(Vec::new());
         serde_json::Serializer::new(&mut *body).collect_map(refresh_token.into_iter().chain(fields))?;
         let mut request = Request::post(url.uri().clone()).body(Bytes::from_owner(body))?;
-        *request.headers_mut() = self.headers.clone();
-        let json = || HeaderValue::from_static("application/json");
-        request.headers_mut().insert(header::CONTENT_TYPE, json());
-        request.headers_mut().entry(header::ACCEPT).or_insert_with(json);
+        for name in [header::CONTENT_TYPE, header::ACCEPT] {
+            request.headers_mut().insert(name, HeaderValue::from_static("application/json"));
+        }
         Ok(request)
     }
 }
+
+endpoint_settings!(JsonEndpoint);
 
 impl Refresher for JsonEndpoint {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
         if self.refresh_token_field.is_some() && cx.presentable().is_none() {
             return Err(RefreshError::grant_ended(EndpointError::missing_refresh_token()));
         }
-        self.exchange.run(&cx, &|url| self.request(url, cx.presentable())).await
+        self.endpoint.run(&cx, &|url| self.request(url, cx.presentable())).await
     }
 }
 
 impl fmt::Debug for JsonEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JsonEndpoint").field("exchange", &self.exchange).finish_non_exhaustive()
+        f.debug_struct("JsonEndpoint").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }
 }

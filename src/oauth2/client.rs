@@ -1,6 +1,6 @@
 //! [`Client`].
 
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
@@ -10,10 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{claims, client_auth::ClientAuth};
 use crate::{
-    endpoint::{
-        EndpointUrl, ErrorClassifier, Exchange, InvalidEndpointUrl, Lifetime, RequestBody, ResponseFormat,
-        Transport,
-    },
+    endpoint::{Endpoint, EndpointUrl, InvalidEndpointUrl, RequestBody, endpoint_settings},
     error::BoxError,
     refresh::RefreshContext,
     token::Secret,
@@ -25,7 +22,7 @@ use crate::{
 #[derive(Clone)]
 #[must_use]
 pub struct Client {
-    pub(super) exchange: Exchange,
+    pub(super) endpoint: Endpoint,
     client_id: Arc<str>,
     auth: ClientAuth,
     /// In the order in which they are sent.
@@ -36,7 +33,18 @@ pub struct Client {
 // === impl Client ===
 
 impl Client {
-    /// Creates a public client for a token endpoint, with a built-in HTTPS client (HTTP/1.1, rustls, the
+    /// Creates a public client for a token endpoint.
+    pub fn new(token_endpoint: Endpoint, client_id: impl Into<Arc<str>>) -> Self {
+        Self {
+            endpoint: token_endpoint,
+            client_id: client_id.into(),
+            auth: ClientAuth::None,
+            extra_params: Vec::new(),
+            requests_missing_claims: false,
+        }
+    }
+
+    /// Creates a public client for the URL of a token endpoint, with a built-in HTTPS client (HTTP/1.1, rustls, the
     /// platform's root certificates).
     ///
     /// # Errors
@@ -49,12 +57,10 @@ impl Client {
         U: TryInto<EndpointUrl>,
         U::Error: Into<InvalidEndpointUrl>,
     {
-        let url = token_endpoint.try_into().map_err(Into::into)?;
-        let transport = Transport::built_in(&url)?;
-        Ok(Self::with(url, client_id.into(), transport))
+        Ok(Self::new(Endpoint::try_new(token_endpoint)?, client_id))
     }
 
-    /// Creates a public client for a token endpoint; a tower service sends its requests.
+    /// Creates a public client for the URL of a token endpoint; a tower service sends its requests.
     ///
     /// Don't pass a service that carries the layer itself.
     ///
@@ -75,27 +81,11 @@ impl Client {
         B: Body + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let url = token_endpoint.try_into().map_err(Into::into)?;
-        Ok(Self::with(url, client_id.into(), Transport::new(transport)))
+        Ok(Self::new(Endpoint::try_with_transport(token_endpoint, transport)?, client_id))
     }
 
-    fn with(url: EndpointUrl, client_id: Arc<str>, transport: Transport) -> Self {
-        let format = ResponseFormat {
-            access_token: "access_token".into(),
-            refresh_token: "refresh_token".into(),
-            lifetime: Lifetime::seconds("expires_in"),
-            scheme: None,
-            codes: vec!["error".into()],
-            scopes: Vec::new(),
-        };
-        let exchange = Exchange::new(url, transport, format);
-        Self {
-            exchange,
-            client_id,
-            auth: ClientAuth::None,
-            extra_params: Vec::new(),
-            requests_missing_claims: false,
-        }
+    fn endpoint_mut(&mut self) -> &mut Endpoint {
+        &mut self.endpoint
     }
 
     /// Sets the client secret and sends it in the `Authorization` header: `client_secret_basic` (RFC 6749
@@ -134,7 +124,7 @@ impl Client {
         I: IntoIterator,
         I::Item: Into<String>,
     {
-        self.exchange.format.scopes = scopes.into_iter().map(Into::into).collect();
+        self.endpoint.format.scopes = scopes.into_iter().map(Into::into).collect();
         self
     }
 
@@ -163,44 +153,6 @@ impl Client {
         self
     }
 
-    /// Sets where a response states the token's lifetime.
-    ///
-    /// Default: `expires_in`, in seconds (RFC 6749 §5.1).
-    pub fn lifetime(mut self, lifetime: Lifetime) -> Self {
-        self.exchange.format.lifetime = lifetime;
-        self
-    }
-
-    /// Sets the scheme of the tokens, whatever their `token_type`.
-    ///
-    /// Default: `Bearer`, and any other type is an error.
-    pub fn scheme(mut self, scheme: impl Into<Cow<'static, str>>) -> Self {
-        self.exchange.format.scheme = Some(scheme.into());
-        self
-    }
-
-    /// Adds provider-specific error codes and statuses.
-    pub fn error_classifier(mut self, errors: ErrorClassifier) -> Self {
-        self.exchange.errors.add(errors);
-        self
-    }
-
-    /// Sets the timeout of an exchange.
-    ///
-    /// Default: 10 s, so that a repeated exchange is still tolerated by rotating servers.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.exchange.timeout = timeout;
-        self
-    }
-
-    /// Sets the maximum response size in bytes.
-    ///
-    /// Default: 256 KiB.
-    pub fn max_response_size(mut self, bytes: usize) -> Self {
-        self.exchange.max_response_size = bytes;
-        self
-    }
-
     /// Builds a token request. Called again for each attempt.
     pub(super) fn token_request(
         &self,
@@ -208,7 +160,7 @@ impl Client {
         grant: &[(&str, &str)],
         cx: &RefreshContext,
     ) -> Result<Request<Bytes>, BoxError> {
-        let scopes = self.exchange.format.scopes.join(" ");
+        let scopes = self.endpoint.format.scopes.join(" ");
         let scope = (!scopes.is_empty()).then_some(("scope", scopes.as_str()));
         let extra = self.extra_params.iter().map(|(name, value)| (&**name, value.expose()));
         let claims = self.requests_missing_claims.then(|| claims::missing_claims(cx.challenges())).flatten();
@@ -235,12 +187,14 @@ impl Client {
     }
 }
 
+endpoint_settings!(Client);
+
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("client_id", &self.client_id)
             .field("auth", &self.auth)
-            .field("exchange", &self.exchange)
+            .field("endpoint", &self.endpoint)
             .finish_non_exhaustive()
     }
 }

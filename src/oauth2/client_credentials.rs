@@ -20,7 +20,7 @@ impl Client {
     /// Creates a refresher for an application that acts on its own behalf (RFC 6749 §4.4).
     pub fn client_credentials_grant(&self) -> ClientCredentialsGrant {
         let mut client = self.clone();
-        client.exchange.has_no_grant = true;
+        client.endpoint.has_no_grant = true;
         ClientCredentialsGrant { client }
     }
 }
@@ -30,6 +30,6 @@ impl Client {
 impl Refresher for ClientCredentialsGrant {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
         let grant = [("grant_type", "client_credentials")];
-        self.client.exchange.run(&cx, &|url| self.client.token_request(url, &grant, &cx)).await
+        self.client.endpoint.run(&cx, &|url| self.client.token_request(url, &grant, &cx)).await
     }
 }

@@ -32,6 +32,6 @@ impl Refresher for RefreshTokenGrant {
             return Err(RefreshError::grant_ended(EndpointError::missing_refresh_token()));
         };
         let grant = [("grant_type", "refresh_token"), ("refresh_token", refresh_token)];
-        self.client.exchange.run(&cx, &|url| self.client.token_request(url, &grant, &cx)).await
+        self.client.endpoint.run(&cx, &|url| self.client.token_request(url, &grant, &cx)).await
     }
 }

@@ -87,7 +87,7 @@ fn a_leading_slash_makes_a_name_a_json_pointer() {
         ("a/b", None),
         ("/a/b", None),
         ("/a/b/c/d", None),
-        ("/l/0", None),
+        ("/l/0", Some("1")),
         ("/x", None),
         ("/", None),
     ] {
@@ -95,6 +95,27 @@ fn a_leading_slash_makes_a_name_a_json_pointer() {
     }
     assert_eq!(text("a=1", "/a").unwrap(), "1");
     assert_eq!(text("a=1", "/a/b"), None);
+}
+
+#[test]
+fn d51_a_path_indexes_into_lists() {
+    let body = r#"{"l":[{"a":"0"},["1",["2"]],null],"o":{"0":"3"}}"#;
+    for (name, expected) in [
+        ("/l/0/a", Some("0")),
+        ("/l/1/0", Some("1")),
+        ("/l/1/1/0", Some("2")),
+        ("/o/0", Some("3")),
+        ("/l/2", None),
+        ("/l/3", None),
+        ("/l/-", None),
+        ("/l/00/a", None),
+        ("/l/+0/a", None),
+        ("/l/a", None),
+        ("/l", None),
+        ("/l/99999999999999999999999", None),
+    ] {
+        assert_eq!(text(body, name).as_deref(), expected, "{name}");
+    }
 }
 
 #[test]
