@@ -58,6 +58,7 @@
 mod body;
 mod classifier;
 mod error;
+mod error_codes;
 mod exchange;
 mod fields;
 #[cfg(feature = "https-ring")]
@@ -68,7 +69,9 @@ mod raw_response;
 mod response;
 mod retry_after;
 mod revoke;
+mod scopes;
 mod settings;
+mod shown;
 mod transport;
 mod url;
 

@@ -6,7 +6,6 @@ use std::{borrow::Cow, fmt};
 
 use serde::de::{DeserializeSeed, Deserializer as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use zeroize::Zeroizing;
 
 /// A body whose syntax is known.
 #[derive(Clone, Copy)]
@@ -26,9 +25,10 @@ pub(super) enum Malformed {
 
 /// The value of a field.
 pub(super) enum Value<'a> {
-    String(Zeroizing<String>),
+    /// Borrowed from the body, unless it has escapes.
+    String(Cow<'a, str>),
     /// As written.
-    Number(Cow<'a, str>),
+    Number(&'a str),
     Bool(bool),
     /// A JSON object, unparsed.
     Object(&'a str),
@@ -43,9 +43,9 @@ struct EachField<F> {
     visit: F,
 }
 
-/// Finds the item of a list at an index.
-struct Nth {
-    index: usize,
+/// Calls a function for each item of a list.
+struct EachItem<F> {
+    visit: F,
 }
 
 /// Reads a field's name into a reusable buffer.
@@ -103,7 +103,7 @@ impl<'a> Fields<'a> {
             Self::Form(text) => {
                 let pairs = form_urlencoded::parse(text.as_bytes());
                 let last = pairs.filter(|(field, _)| field == name).last();
-                last.map(|(_, value)| Value::String(Zeroizing::new(value.into_owned())))
+                last.map(|(_, value)| Value::String(value))
             }
         }
     }
@@ -113,8 +113,8 @@ impl<'a> Fields<'a> {
         match self {
             Self::Json(text) => {
                 let _ = for_each(text, |name, raw| match Value::parse(raw.get()) {
-                    Some(Value::String(text)) => visit(name, Cow::Borrowed(text.as_str())),
-                    Some(Value::Number(text)) => visit(name, text),
+                    Some(Value::String(text)) => visit(name, text),
+                    Some(Value::Number(text)) => visit(name, Cow::Borrowed(text)),
                     Some(Value::Bool(value)) => {
                         visit(name, Cow::Borrowed(if value { "true" } else { "false" }))
                     }
@@ -138,20 +138,41 @@ impl<'a> Value<'a> {
             b'f' => Self::Bool(false),
             b'{' => Self::Object(raw),
             b'[' => Self::Array(raw),
-            b'"' => serde_json::from_str::<String>(raw).map_or(Self::Other, |text| Self::String(text.into())),
-            b'-' | b'0'..=b'9' => Self::Number(Cow::Borrowed(raw)),
+            b'"' => match serde_json::from_str(raw) {
+                Ok(text) => Self::String(Cow::Borrowed(text)),
+                Err(_) => {
+                    serde_json::from_str(raw).map_or(Self::Other, |text| Self::String(Cow::Owned(text)))
+                }
+            },
+            b'-' | b'0'..=b'9' => Self::Number(raw),
             _ => Self::Other,
         })
     }
 
-    /// A string, or a number as written, unless it is empty.
-    pub(super) fn into_string(self) -> Option<Zeroizing<String>> {
+    /// A string, or a number as written, unless it is blank.
+    pub(super) fn into_text(self) -> Option<Cow<'a, str>> {
         let text = match self {
             Self::String(text) => text,
-            Self::Number(text) => Zeroizing::new(text.into_owned()),
+            Self::Number(text) => Cow::Borrowed(text),
             _ => return None,
         };
         (!text.trim_ascii().is_empty()).then_some(text)
+    }
+
+    /// Calls `visit` with each string and number of a list, or with this one.
+    pub(super) fn texts(self, mut visit: impl FnMut(&str)) {
+        match self {
+            Self::Array(array) => for_each_item(array, |raw| {
+                if let Some(text) = Value::parse(raw.get()).and_then(Value::into_text) {
+                    visit(&text);
+                }
+            }),
+            value => {
+                if let Some(text) = value.into_text() {
+                    visit(&text);
+                }
+            }
+        }
     }
 
     /// A number, even in a string (`"3599"`) and beyond the range of integers.
@@ -171,8 +192,21 @@ impl<'a> Value<'a> {
 /// An item of a list, by its index as RFC 6901 §4 writes it.
 fn item<'a>(array: &'a str, index: &str) -> Option<Value<'a>> {
     let is_index = index == "0" || !index.starts_with(['0', '+']);
-    let index = index.parse().ok().filter(|_| is_index)?;
-    serde_json::Deserializer::from_str(array).deserialize_seq(Nth { index }).ok()?.and_then(Value::parse)
+    let index: usize = index.parse().ok().filter(|_| is_index)?;
+    let (mut at, mut found) = (0, None);
+    for_each_item(array, |raw| {
+        if at == index {
+            found = Some(raw);
+        }
+        at += 1;
+    });
+    found.and_then(|raw| Value::parse(raw.get()))
+}
+
+/// Calls a function for each item of a list.
+fn for_each_item<'a>(array: &'a str, visit: impl FnMut(&'a RawValue)) {
+    // Its syntax was checked with the body's.
+    let _ = serde_json::Deserializer::from_str(array).deserialize_seq(EachItem { visit });
 }
 
 fn for_each<'a>(text: &'a str, visit: impl FnMut(&str, &'a RawValue)) -> Result<(), Malformed> {
@@ -210,25 +244,20 @@ impl<'de, F: FnMut(&str, &'de RawValue)> Visitor<'de> for EachField<F> {
     }
 }
 
-// === impl Nth ===
+// === impl EachItem ===
 
-impl<'de> Visitor<'de> for Nth {
-    type Value = Option<&'de str>;
+impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for EachItem<F> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let mut at = 0;
-        let mut found = None;
-        while let Some(item) = items.next_element::<&RawValue>()? {
-            if at == self.index {
-                found = Some(item.get());
-            }
-            at += 1;
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+        while let Some(item) = items.next_element()? {
+            (self.visit)(item);
         }
-        Ok(found)
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! [`Endpoint`].
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use http::{HeaderMap, Request, Response, header};
 use http_body::Body;
@@ -128,13 +128,17 @@ macro_rules! endpoint_settings {
                 self
             }
 
-            /// Sets the field with the error code.
+            /// Sets the field with the error code. It is read whatever the status, before `error`.
             ///
-            /// Default: `error` and `code`; the first known code is used, including your own.
+            /// Default: `error`, `code` and `/errors/0/errorType`; the first known code is used, including your
+            /// own. Beside a token an unknown `code` is ignored.
+            ///
+            /// A code that means success is none, see
+            /// [`success_code`](crate::endpoint::ErrorClassifier::success_code).
             ///
             /// A leading slash makes it a JSON pointer, which can index into lists: `/errors/0/code`.
             pub fn error_code_path(mut self, path: impl Into<std::borrow::Cow<'static, str>>) -> Self {
-                self.endpoint_mut().format.codes = vec![path.into()];
+                self.endpoint_mut().format.code = Some(path.into());
                 self
             }
 
@@ -203,7 +207,7 @@ impl Endpoint {
                 refresh_token: "refresh_token".into(),
                 lifetime: Lifetime::seconds("expires_in"),
                 scheme: None,
-                codes: DEFAULT_CODES.map(Cow::Borrowed).into(),
+                code: None,
                 scopes: Vec::new(),
             },
             errors: ErrorClassifier::new(),
@@ -244,5 +248,3 @@ impl fmt::Debug for Endpoint {
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 const DEFAULT_MAX_RESPONSE_SIZE: usize = 256 * 1024;
-
-const DEFAULT_CODES: [&str; 2] = ["error", "code"];

@@ -198,6 +198,15 @@ impl TokenBuilder {
     }
 }
 
+#[cfg(feature = "__endpoint")]
+impl TokenBuilder {
+    /// As [`build`](Self::build). The error comes with the refresh token, which is valid anyway.
+    pub(crate) fn build_or_refresh_token(self) -> Result<Token, (InvalidToken, Option<Secret>)> {
+        let refresh_token = self.refresh_token.clone();
+        self.build().map_err(|error| (error, refresh_token))
+    }
+}
+
 impl fmt::Debug for TokenBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = self.scheme.as_deref().map(shown_scheme);

@@ -21,6 +21,7 @@ mod pacing;
 mod redirects;
 mod refresher_contract;
 mod request_params;
+mod retries;
 mod retry_after;
 mod revocation;
 mod schemes;

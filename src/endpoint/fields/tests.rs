@@ -5,7 +5,7 @@ fn fields(body: &str) -> Fields<'_> {
 }
 
 fn text(body: &str, name: &str) -> Option<String> {
-    fields(body).get(name)?.into_string().map(|text| text.to_string())
+    fields(body).get(name)?.into_text().map(|text| text.to_string())
 }
 
 fn scalars(body: &str) -> Vec<(String, String)> {
