@@ -101,28 +101,31 @@ impl<'a> Fields<'a> {
                 found.and_then(|raw| Value::parse(raw.get()))
             }
             Self::Form(text) => {
-                let pairs = form_urlencoded::parse(text.as_bytes());
-                let last = pairs.filter(|(field, _)| field == name).last();
-                last.map(|(_, value)| Value::String(value))
+                let last = form_pairs(text).filter(|(field, _)| decoded(field) == name).last();
+                last.map(|(_, value)| Value::String(decoded(value)))
             }
         }
     }
 
-    /// Calls `visit` with each string, number and boolean, in order.
-    pub(super) fn scalars(self, mut visit: impl FnMut(&str, Cow<'_, str>)) {
+    /// Calls `visit` with each string, number and boolean of a wanted name, in order.
+    pub(super) fn scalars(self, is_wanted: impl Fn(&str) -> bool, mut visit: impl FnMut(&str, Cow<'_, str>)) {
         match self {
             Self::Json(text) => {
-                let _ = for_each(text, |name, raw| match Value::parse(raw.get()) {
+                let value = |name: &str, raw: &'a RawValue| {
+                    // Not even decoded otherwise, as it may be large.
+                    is_wanted(name).then(|| Value::parse(raw.get())).flatten()
+                };
+                let _ = for_each(text, |name, raw| match value(name, raw) {
                     Some(Value::String(text)) => visit(name, text),
                     Some(Value::Number(text)) => visit(name, Cow::Borrowed(text)),
-                    Some(Value::Bool(value)) => {
-                        visit(name, Cow::Borrowed(if value { "true" } else { "false" }))
-                    }
+                    Some(Value::Bool(true)) => visit(name, Cow::Borrowed("true")),
+                    Some(Value::Bool(false)) => visit(name, Cow::Borrowed("false")),
                     _ => {}
                 });
             }
             Self::Form(text) => {
-                form_urlencoded::parse(text.as_bytes()).for_each(|(name, value)| visit(&name, value));
+                let wanted = form_pairs(text).filter(|(name, _)| is_wanted(&decoded(name)));
+                wanted.for_each(|(name, value)| visit(&decoded(name), decoded(value)));
             }
         }
     }
@@ -138,12 +141,7 @@ impl<'a> Value<'a> {
             b'f' => Self::Bool(false),
             b'{' => Self::Object(raw),
             b'[' => Self::Array(raw),
-            b'"' => match serde_json::from_str(raw) {
-                Ok(text) => Self::String(Cow::Borrowed(text)),
-                Err(_) => {
-                    serde_json::from_str(raw).map_or(Self::Other, |text| Self::String(Cow::Owned(text)))
-                }
-            },
+            b'"' => unescaped(raw.get(1..raw.len() - 1)?).map_or(Self::Other, Self::String),
             b'-' | b'0'..=b'9' => Self::Number(raw),
             _ => Self::Other,
         })
@@ -224,6 +222,78 @@ fn is_truncated_number(text: &str, error: &serde_json::Error) -> bool {
     let last = text.rsplit('\n').next().unwrap_or(text);
     let is_at_end = error.line() == text.split('\n').count() && error.column() >= last.len();
     is_at_end && last.ends_with(['-', '+', '.', 'e', 'E'])
+}
+
+/// The text of a JSON string whose syntax was checked. `None`: it has an unpaired surrogate.
+fn unescaped(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('\\') {
+        return Some(Cow::Borrowed(text));
+    }
+    // Sized in advance: a buffer that grows takes thrice the memory, and leaves copies behind.
+    let mut unescaped = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, escape)) = rest.split_once('\\') {
+        unescaped.push_str(before);
+        let kind = escape.chars().next()?;
+        rest = &escape[kind.len_utf8()..];
+        unescaped.push(match kind {
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            'u' => {
+                let (decoded, after) = unicode(rest)?;
+                rest = after;
+                decoded
+            }
+            // A quote, a slash or a backslash.
+            same => same,
+        });
+    }
+    unescaped.push_str(rest);
+    Some(Cow::Owned(unescaped))
+}
+
+/// The character after `\u`, which may need another such escape, and what follows it.
+fn unicode(text: &str) -> Option<(char, &str)> {
+    let unit = |text: &str| u16::from_str_radix(text.get(..4)?, 16).ok();
+    let (first, rest) = (unit(text)?, &text[4..]);
+    if let Some(decoded) = char::from_u32(first.into()) {
+        return Some((decoded, rest));
+    }
+    let low = rest.strip_prefix("\\u")?;
+    let decoded = char::decode_utf16([first, unit(low)?]).next()?.ok()?;
+    Some((decoded, &low[4..]))
+}
+
+/// The names and values of a form, in order, as written.
+fn form_pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let pairs = text.split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// The text of a form's name or value.
+fn decoded(text: &str) -> Cow<'_, str> {
+    if !text.contains(['+', '%']) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(percent_decoded(text, |b| if b == b'+' { b' ' } else { b }))
+}
+
+/// Decodes percent escapes, and maps the other bytes.
+pub(super) fn percent_decoded(text: &str, other: impl Fn(u8) -> u8) -> String {
+    // Sized in advance, as above.
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let digit = |at: usize| char::from(*after.get(at)?).to_digit(16);
+        let digits = digit(0).zip(digit(1)).filter(|_| first == b'%');
+        let byte = digits.and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
+        bytes.push(byte.unwrap_or_else(|| other(first)));
+        rest = if byte.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 // === impl EachField ===

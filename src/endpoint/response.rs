@@ -1,6 +1,9 @@
 //! Parsing of responses. Any input yields a token or a typed reason.
 
-use std::{borrow::Cow, time::SystemTime};
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
 
 use http::StatusCode;
 
@@ -20,6 +23,8 @@ pub(crate) struct ResponseFormat {
     pub(crate) access_token: Cow<'static, str>,
     pub(crate) refresh_token: Cow<'static, str>,
     pub(crate) lifetime: Lifetime,
+    /// The refresh token's own. `None`: the usual fields.
+    pub(crate) refresh_token_lifetime: Option<Lifetime>,
     /// The scheme to use, whatever `token_type` says. `None`: Bearer, and another `token_type` is an error.
     pub(crate) scheme: Option<Cow<'static, str>>,
     /// The field with the error code. `None`: the usual ones.
@@ -120,6 +125,7 @@ impl ResponseFormat {
         now: SystemTime,
     ) -> TokenBuilder {
         let (expiry, warning) = self.lifetime.read(fields, &access_token);
+        let refresh_token_expiry = self.refresh_token_expiry(fields, &access_token);
         let mut token = Token::builder(access_token).refresh_token(refresh_token);
         if let Some(scheme) = &self.scheme {
             token = token.scheme(scheme.clone());
@@ -139,9 +145,23 @@ impl ResponseFormat {
         if let Some(refresh_in) = refresh_in.filter(|delay| *delay > 0.0) {
             token = token.refresh_in(seconds(refresh_in));
         }
-        let _ = now;
+        token = match refresh_token_expiry {
+            Some(StatedExpiry::In(lifetime)) => token.refresh_token_expires_at(now.checked_add(lifetime)),
+            Some(StatedExpiry::At(time)) => token.refresh_token_expires_at(time),
+            None => token,
+        };
         token = self.add_scopes(token, fields);
         self.add_extras(token, fields)
+    }
+
+    fn refresh_token_expiry(&self, fields: Fields<'_>, access_token: &str) -> Option<StatedExpiry> {
+        let read = |lifetime: &Lifetime| lifetime.read(fields, access_token).0;
+        let stated = match &self.refresh_token_lifetime {
+            Some(lifetime) => read(lifetime),
+            None => REFRESH_TOKEN_LIFETIMES.iter().find_map(|name| read(&Lifetime::seconds(*name))),
+        };
+        // Keycloak and Apigee write 0 for "never".
+        stated.filter(|expiry| *expiry != StatedExpiry::In(Duration::ZERO))
     }
 
     /// RFC 6749 §5.1: a response without a scope grants what was requested.
@@ -154,11 +174,11 @@ impl ResponseFormat {
 
     fn add_extras(&self, token: TokenBuilder, fields: Fields<'_>) -> TokenBuilder {
         let known = [&*self.access_token, &*self.refresh_token, "token_type", "scope"];
-        let lifetime = self.lifetime.field_name();
+        let is_extra = |name: &str| !known.contains(&name) && self.lifetime.field_name() != Some(name);
         let mut token = Some(token);
         let mut remaining = MAX_EXTRAS;
-        fields.scalars(|name, value| {
-            if remaining > 0 && !known.contains(&name) && lifetime != Some(name) {
+        fields.scalars(is_extra, |name, value| {
+            if remaining > 0 {
                 remaining -= 1;
                 token = token.take().map(|token| token.extra(name, value));
             }
@@ -187,6 +207,10 @@ fn make_utf8(body: &mut [u8]) -> &str {
     }
     std::str::from_utf8(body).expect("invalid bytes have been overwritten")
 }
+
+/// Keycloak's, Microsoft's and Google's, Intuit's.
+const REFRESH_TOKEN_LIFETIMES: [&str; 3] =
+    ["refresh_expires_in", "refresh_token_expires_in", "x_refresh_token_expires_in"];
 
 /// Bounds the memory that a response with many tiny fields takes.
 pub(super) const MAX_EXTRAS: usize = 32;

@@ -120,6 +120,15 @@ macro_rules! endpoint_settings {
                 self
             }
 
+            /// Sets where a response states the refresh token's own lifetime. 0 means unlimited.
+            ///
+            /// Default: `refresh_expires_in`, `refresh_token_expires_in` or `x_refresh_token_expires_in`, in
+            /// seconds.
+            pub fn refresh_token_lifetime(mut self, lifetime: crate::endpoint::Lifetime) -> Self {
+                self.endpoint_mut().format.refresh_token_lifetime = Some(lifetime);
+                self
+            }
+
             /// Sets the scheme of the tokens, whatever their `token_type`.
             ///
             /// Default: `Bearer`. For OAuth, another `token_type` is then an error.
@@ -206,6 +215,7 @@ impl Endpoint {
                 access_token: "access_token".into(),
                 refresh_token: "refresh_token".into(),
                 lifetime: Lifetime::seconds("expires_in"),
+                refresh_token_lifetime: None,
                 scheme: None,
                 code: None,
                 scopes: Vec::new(),

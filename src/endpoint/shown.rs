@@ -10,6 +10,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{Request, header};
 
+use super::fields::percent_decoded;
+
 /// The secrets of an exchange: nothing that has a part of one is shown.
 #[derive(Default)]
 pub(super) struct Secrets<'a> {
@@ -83,26 +85,11 @@ fn to_run(window: &[u8]) -> Option<[u8; RUN]> {
 
 /// A text without blanks and upper case, raw and percent-decoded.
 fn spellings(text: &str) -> [String; 2] {
-    let decoded = percent_decoded(text);
+    let decoded = percent_decoded(text, |b| b);
     [text, &decoded].map(|text| {
         let is_kept = |c: &char| !c.is_whitespace() && !c.is_control();
         text.chars().filter(is_kept).map(|c| c.to_ascii_lowercase()).collect()
     })
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let digit = |at: usize| after.get(at).and_then(|digit| char::from(*digit).to_digit(16));
-        let byte = digit(0)
-            .zip(digit(1))
-            .filter(|_| first == b'%')
-            .and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
-        bytes.push(byte.unwrap_or(first));
-        rest = if byte.is_some() { &after[2..] } else { after };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Calls `visit` with each value of a request that may be a secret: in its form or JSON object, its query, and

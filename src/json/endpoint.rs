@@ -115,9 +115,11 @@ impl JsonEndpoint {
         self
     }
 
-    /// Adds a field to each request.
+    /// Adds a field to each request. It replaces one of that name, even the one for the refresh token.
     pub fn extra_field(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
-        self.extra_fields.push((name.into(), Secret::new(value.into())));
+        let name = name.into();
+        self.extra_fields.retain(|(known, _)| *known != name);
+        self.extra_fields.push((name, Secret::new(value.into())));
         self
     }
 
@@ -126,7 +128,9 @@ impl JsonEndpoint {
         url: &EndpointUrl,
         refresh_token: Option<&str>,
     ) -> Result<Request<Bytes>, BoxError> {
-        let refresh_token = self.refresh_token_field.as_deref().zip(refresh_token);
+        let is_replaced = |name: &&str| self.extra_fields.iter().any(|(extra, _)| extra == name);
+        let field = self.refresh_token_field.as_deref().filter(|name| !is_replaced(name));
+        let refresh_token = field.zip(refresh_token);
         let fields = self.extra_fields.iter().map(|(name, value)| (&**name, value.expose()));
         let mut body = Zeroizing::new(Vec::new());
         serde_json::Serializer::new(&mut *body).collect_map(refresh_token.into_iter().chain(fields))?;

@@ -138,7 +138,8 @@ impl Client {
         self.extra_param("audience", audience)
     }
 
-    /// Adds a parameter to each token request.
+    /// Adds a parameter to each token request. It replaces a parameter of that name which the request would have,
+    /// such as `grant_type`.
     pub fn extra_param(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
         self.extra_params.push((name.into(), Secret::new(value.into())));
         self
@@ -165,13 +166,20 @@ impl Client {
         let extra = self.extra_params.iter().map(|(name, value)| (&**name, value.expose()));
         let claims = self.requests_missing_claims.then(|| claims::missing_claims(cx.challenges())).flatten();
         let claims = claims.as_deref().map(|claims| ("claims", claims));
-        self.request(url, grant.iter().copied().chain(scope).chain(extra).chain(claims))
+        let ours = grant.iter().copied().chain(scope).chain(claims).filter(|(name, _)| !self.has_extra(name));
+        self.request(url, ours.chain(extra), |name| self.has_extra(name))
     }
 
+    fn has_extra(&self, name: &str) -> bool {
+        self.extra_params.iter().any(|(extra, _)| extra == name)
+    }
+
+    /// `is_replaced`: a parameter of the client's authentication is among `params` already.
     pub(super) fn request<'a>(
         &self,
         url: &EndpointUrl,
         params: impl Iterator<Item = (&'a str, &'a str)>,
+        is_replaced: impl Fn(&str) -> bool,
     ) -> Result<Request<Bytes>, BoxError> {
         let mut request = Request::post(url.uri().clone()).body(Bytes::new())?;
         // RFC 6749 appendix B
@@ -181,7 +189,12 @@ impl Client {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         // Some servers return a form unless JSON is requested.
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        self.auth.authenticate(&self.client_id, headers, &mut form)?;
+        let add = |name: &str, value: &str| {
+            if !is_replaced(name) {
+                form.append_pair(name, value);
+            }
+        };
+        self.auth.authenticate(&self.client_id, headers, add)?;
         *request.body_mut() = Bytes::from_owner(Zeroizing::new(form.finish()));
         Ok(request)
     }

@@ -19,7 +19,8 @@ impl Client {
         let client = self.clone();
         let hints = &[TokenHint::RefreshToken, TokenHint::AccessToken];
         Revocation::try_new(self.endpoint.clone(), revocation_endpoint, hints, move |url, token, hint| {
-            client.request(url, [("token", token), ("token_type_hint", hint.as_str())].into_iter())
+            let params = [("token", token), ("token_type_hint", hint.as_str())];
+            client.request(url, params.into_iter(), |_| false)
         })
     }
 }

@@ -30,6 +30,8 @@ mod sent_or_not;
 mod settings;
 mod successors;
 mod without_refresh_token;
+mod zoo;
+mod zoo_cost;
 
 #[path = "../support/mod.rs"]
 mod support;

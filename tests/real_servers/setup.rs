@@ -68,7 +68,6 @@ impl Setup {
     }
 
     /// The session holds the tokens of a sign-in, which doesn't report when they expire.
-
     pub(crate) fn of(
         server: &Server,
         refresher: impl Refresher,

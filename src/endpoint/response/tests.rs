@@ -10,6 +10,7 @@ fn format() -> ResponseFormat {
         access_token: "access_token".into(),
         refresh_token: "refresh_token".into(),
         lifetime: Lifetime::seconds("expires_in"),
+        refresh_token_lifetime: None,
         scheme: None,
         code: None,
         scopes: vec!["read".into(), "write".into()],
