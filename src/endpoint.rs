@@ -5,8 +5,14 @@
 //! # Parsing responses
 //!
 //! The body is parsed as JSON (with or without a byte order mark) or as a form, whatever its content type.
-//! Numbers may be strings. An `error` next to a token is an error, even with status 200. Only the error code,
-//! sanitised and truncated, is ever shown in an error or log.
+//! Numbers may be strings. An `error` next to a token is an error, even with status 200; a refresh token next to
+//! it is the next one, as with an unusable access token. An empty code, 0, `ok`, `success`, the response's own 2xx
+//! status and a [`success_code`](ErrorClassifier::success_code) aren't errors. `null`, `undefined`, `none` and
+//! `N/A` stand for no token. Scopes may be a list, or separated by commas.
+//!
+//! Only the error code is ever shown in an error or log, and only if it has nothing in common with a secret: see
+//! [`EndpointError`]. Reading a response takes at most twice its size limit in memory. The tokens that are kept
+//! are wiped when they are dropped; transient buffers are wiped on a best-effort basis.
 //!
 //! # Classifying failures
 //!
@@ -14,19 +20,27 @@
 //!
 //! | response | classification | consequence |
 //! |---|---|---|
-//! | `invalid_grant`, `bad_refresh_token`, `refresh_token_reused`, `interaction_required`, `login_required`, `consent_required` | grant ended | user must sign in |
+//! | `invalid_grant`, `invalid_token` (Cloud Foundry UAA, SAP XSUAA), `invalid_refresh_token` (Slack, Databricks), `token_expired` and `token_revoked` (Slack), `bad_refresh_token` (GitHub), `refresh_token_reused` (OpenAI), `interaction_required`, `login_required`, `consent_required` | grant ended | user must sign in |
 //! | `invalid_client`, `incorrect_client_credentials`, `unauthorized_client`, `unsupported_grant_type`, `invalid_scope`, `invalid_target`, a DPoP code; status 411, 413, 415, 422 | misconfigured | backoff; nobody is signed out |
-//! | `temporarily_unavailable`, `slow_down`; status 408, 425, 429, 501 to 503 and similar, or any with a `Retry-After` | transient | retried later |
+//! | `server_error`, `temporarily_unavailable`, `slow_down`, `too_many_requests`, `AADSTS50196` (Entra's loop throttling, an `invalid_grant`); status 408, 425, 429, 501 to 503 and similar, or any with a `Retry-After` | transient | retried at once, then later |
 //! | status 499, 500, 504, 524 | outcome unknown | repeated once immediately, as it may have been processed |
-//! | any other 4xx, or another code with a success | transient | three retries with normal backoff, then every ten minutes and when the token expires |
-//! | a redirect, except a 307 or 308 within the origin | transient | the error names the target |
-//! | a token of another type, a token that isn't a valid header value, response too large | misconfigured | |
-//! | success without a token, or unparsable | transient | |
+//! | any other 4xx, or another code with a success | unexplained | retried with a backoff that grows to ten minutes, and when the token expires |
+//! | a redirect, except a 307 or 308 within the origin | unexplained | the error names the target |
+//! | a token of another type, one with spaces or that isn't a valid header value, response too large | misconfigured | |
+//! | success without a token, or unparsable | unexplained | |
 //! | truncated response; request sent but no response | outcome unknown | |
-//! | request not sent | transient | retried once if a pooled connection was dead |
+//! | request not sent | transient | retried at once, then later |
 //!
-//! Provider-specific codes and statuses can be configured and take precedence, see [`ErrorClassifier`]. A
-//! refresh token next to an unusable access token replaces the session's.
+//! A code may be the first word of a message (EVE Online's `invalid_grant: Token is expired`). It is read from
+//! `error`, `code` and `/errors/0/errorType` (Fitbit), whatever the status. Provider-specific codes, sub-codes and
+//! statuses can be configured and take precedence, see [`ErrorClassifier`].
+//!
+//! # Retries
+//!
+//! A request that certainly wasn't sent, or got a transient response, is retried after about 0.2 and 0.6 s, within
+//! the timeout, so that one 503 fails no caller. A `Retry-After` of more than a second ends these retries; then, as
+//! after the last one, the session's backoff decides. A request whose outcome is unknown isn't retried here: the
+//! session repeats it once. If a pooled connection was dead, another is tried at once.
 //!
 //! If a request was sent, but there is no response within the timeout (10 s by default), the outcome is
 //! unknown. With any transport it is known whether the request was sent, because sending consumes its body,
@@ -60,6 +74,7 @@
 mod body;
 mod classifier;
 mod error;
+mod error_codes;
 mod exchange;
 mod fields;
 #[cfg(feature = "https")]
@@ -71,6 +86,9 @@ mod raw_response;
 mod response;
 mod retry_after;
 mod revoke;
+mod scopes;
+mod settings;
+mod shown;
 mod transport;
 mod url;
 
@@ -79,10 +97,10 @@ pub use body::RequestBody;
 pub use classifier::ErrorClassifier;
 pub use error::EndpointError;
 pub use lifetime::Lifetime;
-pub use revoke::{RevokeFuture, RevokeHook};
+pub use revoke::{Revocation, RevokeFuture, RevokeHook};
+pub use settings::Endpoint;
 pub use url::{EndpointUrl, InvalidEndpointUrl};
 
-pub(crate) use exchange::Exchange;
 pub(crate) use per_call::{HeadersPerCall, PerCall};
-pub(crate) use response::ResponseFormat;
-pub(crate) use transport::Transport;
+pub(crate) use revoke::{PreparedRevocation, TokenHint};
+pub(crate) use settings::endpoint_settings;

@@ -64,4 +64,3 @@ mod revocation;
 
 pub use endpoint::JsonEndpoint;
 pub use request::TokenPlace;
-pub use revocation::Revocation;

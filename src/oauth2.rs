@@ -9,7 +9,7 @@
 //! - [`Client::token_exchange_grant`]: it has another token (RFC 8693);
 //! - [`Client::custom_grant`]: anything else;
 //!
-//! and a [`Revocation`]. For parsing and error classification see [`endpoint`](crate::endpoint).
+//! and a [`Revocation`](crate::endpoint::Revocation). For parsing and error classification see [`endpoint`](crate::endpoint).
 //!
 //! # Examples
 //!
@@ -68,7 +68,7 @@
 //!
 //! # Signing out
 //!
-//! [`Revocation::into_hook`] revokes a token that arrives after sign-out;
+//! [`Revocation::into_hook`](crate::endpoint::Revocation::into_hook) revokes a token that arrives after sign-out;
 //! [`Session::sign_out`](crate::Session::sign_out) returns the session's own tokens for revocation.
 //!
 //! # Limitations
@@ -94,5 +94,4 @@ pub use custom_grant::CustomGrant;
 pub use grant_params::GrantParams;
 pub use jwt_bearer::JwtBearerGrant;
 pub use refresh_token::RefreshTokenGrant;
-pub use revocation::Revocation;
 pub use token_exchange::TokenExchangeGrant;

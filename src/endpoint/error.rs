@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode, header};
 
 use crate::{error::find_source, origin::Origin, refresh::RefreshError, token::InvalidToken};
 
@@ -11,9 +11,11 @@ use crate::{error::find_source, origin::Origin, refresh::RefreshError, token::In
 /// It is the source of the [`RefreshError`](crate::RefreshError) that a refresher returns, and so in the
 /// source chain of every waiter's [`Error`](crate::Error): [`find`](Self::find) extracts it.
 ///
-/// It contains nothing of the response body except the error code or token type, without control characters,
-/// and never one that contains a token. The transport's own error, if any, is its source and is passed on as
-/// it is: a server may have put text into it, such as the debug data of an HTTP/2 `GOAWAY`.
+/// It contains nothing of the response except the error code or token type, the content type and a redirect's
+/// origin: characters of a code (RFC 6749 §5.2), at most 64. None of these is shown if it has eight characters in
+/// a row in common with a secret of the exchange, whether escaped, split or in another case. The transport's own
+/// error, if any, is its source and is passed on as it is: a server may have put text into it, such as the debug
+/// data of an HTTP/2 `GOAWAY`.
 ///
 /// # Examples
 ///
@@ -43,6 +45,7 @@ pub(super) enum EndpointErrorKind {
     MissingAccessToken { status: StatusCode, field: String },
     UnsupportedTokenType(String),
     InvalidToken(InvalidToken),
+    TokenWithSpaces,
 }
 
 type SharedError = Arc<dyn StdError + Send + Sync>;
@@ -76,7 +79,8 @@ impl EndpointError {
         find_source(error)
     }
 
-    /// The endpoint's error code, such as `invalid_grant` (RFC 6749 §5.2); at most 64 visible characters.
+    /// The endpoint's error code, such as `invalid_grant` (RFC 6749 §5.2); at most 64 characters, as
+    /// written.
     pub fn code(&self) -> Option<&str> {
         match &self.kind {
             EndpointErrorKind::Refused { code, .. } => code.as_deref(),
@@ -169,6 +173,9 @@ impl fmt::Display for EndpointError {
             EndpointErrorKind::InvalidToken(_) => {
                 f.write_str("token endpoint returned a token that isn't a valid header value")
             }
+            EndpointErrorKind::TokenWithSpaces => {
+                f.write_str("token endpoint returned an access token with spaces, probably an error message")
+            }
         }
     }
 }
@@ -187,6 +194,19 @@ impl StdError for EndpointError {
 
 // === impl BodySummary ===
 
+impl BodySummary {
+    /// `shown` is the part of a server's text that may be shown.
+    pub(super) fn new(
+        headers: &HeaderMap,
+        length: usize,
+        truncated: bool,
+        shown: impl FnOnce(&str) -> Option<String>,
+    ) -> Self {
+        let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        Self { content_type: content_type.and_then(shown), length, truncated }
+    }
+}
+
 impl fmt::Display for BodySummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.length == 0 {
@@ -197,10 +217,3 @@ impl fmt::Display for BodySummary {
         f.write_str(if self.truncated { ", truncated" } else { "" })
     }
 }
-
-/// The visible ASCII of a server's text, up to a limit.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().filter(char::is_ascii_graphic).take(MAX_PRINTED).collect()
-}
-
-const MAX_PRINTED: usize = 64;

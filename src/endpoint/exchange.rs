@@ -1,40 +1,25 @@
 //! One token request.
 
-use std::{fmt, sync::Arc, time::Duration};
-
-use futures_util::future::{Either, select};
-use http::{HeaderMap, StatusCode, header};
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     refresh::{FailureKind, RefreshContext, RefreshError},
-    rt::{Clock, NoTimer},
+    rt::{Clock, NoTimer, Sleep},
     token::Token,
 };
+use futures_util::future::{Either, select};
 
 use super::{
     body::SentFlag,
-    classifier::ErrorClassifier,
-    error::{BodySummary, EndpointError, EndpointErrorKind, printable},
+    error::{BodySummary, EndpointError, EndpointErrorKind},
     fields::Malformed,
     raw_response::{BodyEnd, RawResponse},
-    response::{ParsedResponse, ResponseFormat, TokenFlaw},
+    response::{Meaning, ParsedResponse, TokenFlaw},
     retry_after::retry_after,
-    transport::{MakeRequest, Transport},
-    url::EndpointUrl,
+    settings::Endpoint,
+    shown::Secrets,
+    transport::MakeRequest,
 };
-
-/// How to talk to a token endpoint, and how to interpret its responses.
-#[derive(Clone)]
-pub(crate) struct Exchange {
-    pub(crate) url: EndpointUrl,
-    pub(crate) transport: Transport,
-    pub(crate) format: ResponseFormat,
-    pub(crate) errors: ErrorClassifier,
-    /// No grant exists, so "ended" means misconfiguration.
-    pub(crate) has_no_grant: bool,
-    pub(crate) timeout: Duration,
-    pub(crate) max_response_size: usize,
-}
 
 /// A request without a response.
 struct SendFailure {
@@ -42,38 +27,44 @@ struct SendFailure {
     sent: bool,
 }
 
-// === impl Exchange ===
+// === impl Endpoint ===
 
-impl Exchange {
-    pub(crate) fn new(url: EndpointUrl, transport: Transport, format: ResponseFormat) -> Self {
-        Self {
-            url,
-            transport,
-            format,
-            errors: ErrorClassifier::new(),
-            has_no_grant: false,
-            timeout: DEFAULT_TIMEOUT,
-            max_response_size: DEFAULT_MAX_RESPONSE_SIZE,
-        }
-    }
-
+impl Endpoint {
     /// Sends a request; returns a token or a classified error.
+    ///
+    /// A request that certainly wasn't sent, or got a transient response, is retried twice.
     pub(crate) async fn run(
         &self,
         cx: &RefreshContext,
         make: &MakeRequest<'_>,
     ) -> Result<Token, RefreshError> {
-        match self.send(cx.clock(), make).await {
-            Ok(response) => self.interpret(response, cx),
-            Err(SendFailure { kind, sent }) => {
-                let failure = match kind {
-                    EndpointErrorKind::BuildRequest(_) => FailureKind::Misconfigured,
-                    // By a proxy, or a moved endpoint: a retry is unlikely to help.
-                    EndpointErrorKind::Redirected { .. } => FailureKind::Unexplained,
-                    _ if sent => FailureKind::OutcomeUnknown,
-                    _ => FailureKind::Transient,
-                };
-                Err(failed(failure, kind))
+        let clock = cx.clock();
+        let Ok(mut timer) = clock.sleep(self.timeout) else {
+            return Err(SendFailure::no_timer().into_refresh_error(&Secrets::default()));
+        };
+        let mut delays = RETRY_DELAYS.into_iter();
+        loop {
+            let secrets =
+                Secrets::new([cx.refresh_token(), cx.token().map(Token::access_token)].into_iter().flatten());
+            let error = match self.send(&mut timer, &secrets, make).await {
+                Ok(response) => match self.interpret(response, &secrets, cx) {
+                    Ok(token) => return Ok(token),
+                    Err(error) => error,
+                },
+                Err(failure) if failure.is_timeout() => return Err(failure.into_refresh_error(&secrets)),
+                Err(failure) => failure.into_refresh_error(&secrets),
+            };
+            // A successor isn't presented by this exchange: the session has to save it first.
+            let may_retry = error.kind() == FailureKind::Transient && !error.has_successor();
+            let wait = error.retry_after().unwrap_or_default();
+            let may_retry = may_retry && wait <= LONGEST_RETRY_AFTER;
+            let Some(delay) = delays.next().filter(|_| may_retry) else { return Err(error) };
+            let Ok(pause) = clock.sleep(jittered(delay).max(wait)) else { return Err(error) };
+            if let Either::Right(_) = select(pause, &mut timer).await {
+                return Err(error);
+            }
+            if !cx.is_wanted() {
+                return Err(error);
             }
         }
     }
@@ -85,33 +76,45 @@ impl Exchange {
         token: &str,
         make: &MakeRequest<'_>,
     ) -> Result<(), EndpointError> {
-        let mut response =
-            self.send(clock, make).await.map_err(|failure| EndpointError::new(failure.kind))?;
+        let secrets = Secrets::new([token]);
+        let sent = match clock.sleep(self.timeout) {
+            Ok(mut timer) => self.send(&mut timer, &secrets, make).await,
+            Err(NoTimer) => Err(SendFailure::no_timer()),
+        };
+        let mut response = sent.map_err(|failure| EndpointError::new(failure.shown(&secrets).kind))?;
         let status = response.status;
         if status.is_success() {
             return Ok(());
         }
-        let body = summary(&response, false);
-        let codes = match self.format.parse(status, &mut response.body) {
-            ParsedResponse::Error(codes) => codes,
-            _ => Vec::new(),
+        let body =
+            BodySummary::new(&response.headers, response.body.len(), false, |text| secrets.shown(text, &[]));
+        let now = clock.now().wall();
+        let Meaning::Error(found) = self.format.parse(status, &mut response.body, &self.errors, now).meaning
+        else {
+            unreachable!("another status than success is an error")
         };
-        let code = self.errors.best_code(&codes);
-        if self.errors.classify(status, code, false) == FailureKind::GrantEnded {
+        if self.errors.classify(status, &found, false) == FailureKind::GrantEnded {
             return Ok(());
         }
-        let code = code.and_then(|code| printable_unless_secret(code, [token]));
+        let code = self.errors.best_code(&found).and_then(|code| secrets.shown(code, &[]));
         Err(EndpointError::new(EndpointErrorKind::Refused { status, code, body }))
     }
 
-    async fn send(&self, clock: &dyn Clock, make: &MakeRequest<'_>) -> Result<RawResponse, SendFailure> {
+    async fn send(
+        &self,
+        timer: &mut Sleep,
+        secrets: &Secrets<'_>,
+        make: &MakeRequest<'_>,
+    ) -> Result<RawResponse, SendFailure> {
         let sent = SentFlag::default();
         let failure = |kind| SendFailure { kind, sent: sent.cancel() };
-        let Ok(timeout) = clock.sleep(self.timeout) else {
-            return Err(failure(EndpointErrorKind::BuildRequest(Arc::new(NoTimer))));
+        let make = |url: &_| {
+            let request = self.add_headers(make(url)?);
+            secrets.sent(&request);
+            Ok(request)
         };
-        let call = Box::pin(self.transport.send(&self.url, make, self.max_response_size, &sent));
-        match select(call, timeout).await {
+        let call = Box::pin(self.transport.send(&self.url, &make, self.max_response_size, &sent));
+        match select(call, timer).await {
             Either::Left((Ok(response), _)) => Ok(response),
             // The endpoint did nothing with what was sent.
             Either::Left((Err(kind @ EndpointErrorKind::Redirected { .. }), _)) => {
@@ -125,13 +128,18 @@ impl Exchange {
         }
     }
 
-    fn interpret(&self, mut response: RawResponse, cx: &RefreshContext) -> Result<Token, RefreshError> {
-        let status = response.status;
+    fn interpret(
+        &self,
+        response: RawResponse,
+        secrets: &Secrets<'_>,
+        cx: &RefreshContext,
+    ) -> Result<Token, RefreshError> {
+        let RawResponse { status, headers, mut body, end } = response;
         let is_success = status.is_success();
-        match std::mem::replace(&mut response.end, BodyEnd::Complete) {
+        match end {
             BodyEnd::Complete => {}
             // For an error response the status suffices.
-            _ if !is_success => response.body.clear(),
+            _ if !is_success => body.clear(),
             // A token was issued and is lost, as if there had been no response.
             BodyEnd::Failed(error) => {
                 return Err(failed(FailureKind::OutcomeUnknown, EndpointErrorKind::NoResponse(error.into())));
@@ -141,71 +149,94 @@ impl Exchange {
                 return Err(failed(FailureKind::Misconfigured, kind));
             }
         }
-        let body = summary(&response, false);
-        match self.format.parse(status, &mut response.body) {
-            ParsedResponse::Token(token) => Ok(token),
-            ParsedResponse::Error(codes) => {
-                Err(self.refusal(&response.headers, status, self.errors.best_code(&codes), body, cx))
+        let now = cx.clock().now().wall();
+        let retry_after = retry_after(&headers, now);
+        let length = body.len();
+        let ParsedResponse { access_token, refresh_token, meaning } =
+            self.format.parse(status, &mut body, &self.errors, now);
+        let received: Vec<_> =
+            [&access_token, &refresh_token].into_iter().flatten().map(|token| &**token).collect();
+        let shown = |text: &str| secrets.shown(text, &received);
+        let summary = |truncated| BodySummary::new(&headers, length, truncated, shown);
+        let error = match meaning {
+            Meaning::Token(builder) => {
+                // Before the header value is made, so that the body isn't held beside both of its copies.
+                drop(body);
+                return builder.build_or_refresh_token().map_err(|(error, refresh_token)| {
+                    let error = failed(FailureKind::Misconfigured, EndpointErrorKind::InvalidToken(error));
+                    match refresh_token {
+                        Some(refresh_token) => error.with_refresh_token(refresh_token.expose()),
+                        None => error,
+                    }
+                });
             }
-            ParsedResponse::Unusable(flaw, refresh_token) => {
-                let error = self.unusable(status, flaw, cx);
-                // The presented refresh token may be used up.
-                Err(match refresh_token {
-                    Some(refresh_token) => error.with_refresh_token(refresh_token.as_str()),
-                    None => error,
-                })
+            Meaning::Error(found) => {
+                let kind = match self.errors.classify(status, &found, retry_after.is_some()) {
+                    FailureKind::GrantEnded if self.has_no_grant => FailureKind::Misconfigured,
+                    kind => kind,
+                };
+                let code = self.errors.best_code(&found).and_then(shown);
+                failed(kind, EndpointErrorKind::Refused { status, code, body: summary(false) })
+                    .with_retry_after(retry_after)
             }
-            ParsedResponse::Malformed(Malformed::Truncated) => {
-                let kind = EndpointErrorKind::UnexpectedBody { status, body: summary(&response, true) };
-                Err(failed(FailureKind::OutcomeUnknown, kind))
-            }
-            ParsedResponse::Malformed(Malformed::Other) => {
-                Err(failed(FailureKind::Unexplained, EndpointErrorKind::UnexpectedBody { status, body }))
-            }
-        }
-    }
-
-    fn refusal(
-        &self,
-        headers: &HeaderMap,
-        status: StatusCode,
-        code: Option<&str>,
-        body: BodySummary,
-        cx: &RefreshContext,
-    ) -> RefreshError {
-        let wait = retry_after(headers, cx.clock().now().wall());
-        let kind = match self.errors.classify(status, code, wait.is_some()) {
-            FailureKind::GrantEnded if self.has_no_grant => FailureKind::Misconfigured,
-            kind => kind,
-        };
-        let code = code.and_then(|code| printable_unless_secret(code, secrets(cx)));
-        failed(kind, EndpointErrorKind::Refused { status, code, body }).with_retry_after(wait)
-    }
-
-    fn unusable(&self, status: StatusCode, flaw: TokenFlaw, cx: &RefreshContext) -> RefreshError {
-        match flaw {
-            TokenFlaw::Missing => {
+            Meaning::Unusable(TokenFlaw::Missing) => {
                 let field = self.format.access_token.clone().into_owned();
                 failed(FailureKind::Unexplained, EndpointErrorKind::MissingAccessToken { status, field })
             }
-            TokenFlaw::UnsupportedType(name) => {
-                let name = printable_unless_secret(&name, secrets(cx)).unwrap_or_default();
+            Meaning::Unusable(TokenFlaw::UnsupportedType(name)) => {
+                let name = shown(&name).unwrap_or_default();
                 failed(FailureKind::Misconfigured, EndpointErrorKind::UnsupportedTokenType(name))
             }
-            TokenFlaw::Invalid(error) => {
-                failed(FailureKind::Misconfigured, EndpointErrorKind::InvalidToken(error))
+            Meaning::Unusable(TokenFlaw::HasSpaces) => {
+                failed(FailureKind::Misconfigured, EndpointErrorKind::TokenWithSpaces)
             }
-        }
+            Meaning::Malformed(Malformed::Truncated) => {
+                let kind = EndpointErrorKind::UnexpectedBody { status, body: summary(true) };
+                failed(FailureKind::OutcomeUnknown, kind)
+            }
+            Meaning::Malformed(Malformed::Other) => {
+                let kind = EndpointErrorKind::UnexpectedBody { status, body: summary(false) };
+                failed(FailureKind::Unexplained, kind)
+            }
+        };
+        // The presented refresh token may be used up. What a refusal repeats isn't a successor.
+        let successor = refresh_token.filter(|token| is_success && Some(&**token) != cx.presentable());
+        Err(match successor {
+            Some(successor) => error.with_refresh_token(successor),
+            None => error,
+        })
     }
 }
 
-impl fmt::Debug for Exchange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exchange")
-            .field("url", &self.url)
-            .field("timeout", &self.timeout)
-            .field("max_response_size", &self.max_response_size)
-            .finish_non_exhaustive()
+// === impl SendFailure ===
+
+impl SendFailure {
+    fn no_timer() -> Self {
+        Self { kind: EndpointErrorKind::BuildRequest(Arc::new(NoTimer)), sent: false }
+    }
+
+    fn is_timeout(&self) -> bool {
+        matches!(self.kind, EndpointErrorKind::Timeout { .. })
+    }
+
+    /// Without a redirect's target, if that contains a secret.
+    fn shown(mut self, secrets: &Secrets<'_>) -> Self {
+        if let EndpointErrorKind::Redirected { target, .. } = &mut self.kind {
+            *target = target.take().filter(|target| secrets.shown(&target.to_string(), &[]).is_some());
+        }
+        self
+    }
+
+    fn into_refresh_error(self, secrets: &Secrets<'_>) -> RefreshError {
+        let Self { kind, sent } = self.shown(secrets);
+        let failure = match kind {
+            EndpointErrorKind::BuildRequest(_) => FailureKind::Misconfigured,
+            // A proxy's or a moved endpoint's: unlikely to be cured by a repeat.
+            EndpointErrorKind::Redirected { .. } => FailureKind::Unexplained,
+            _ if sent => FailureKind::OutcomeUnknown,
+            _ => FailureKind::Transient,
+        };
+        failed(failure, kind)
     }
 }
 
@@ -215,24 +246,13 @@ fn failed(kind: FailureKind, reason: EndpointErrorKind) -> RefreshError {
     RefreshError::new(kind, error.into()).with_log_message(message)
 }
 
-/// Secrets that must never be shown.
-fn secrets(cx: &RefreshContext) -> impl Iterator<Item = &str> {
-    [cx.refresh_token(), cx.token().map(Token::access_token)].into_iter().flatten()
+/// Spread by a fifth, so that many processes don't retry at the same time.
+fn jittered(delay: Duration) -> Duration {
+    delay.mul_f64(0.8 + 0.4 * fastrand::f64())
 }
 
-/// The printable part of a code, unless it contains a secret.
-fn printable_unless_secret<'a>(code: &str, secrets: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let has_secret = secrets.into_iter().any(|secret| !secret.is_empty() && code.contains(secret));
-    (!has_secret).then(|| printable(code))
-}
+/// Short enough for callers that wait. An outage that lasts longer is up to the session's backoff.
+const RETRY_DELAYS: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(600)];
 
-fn summary(response: &RawResponse, truncated: bool) -> BodySummary {
-    let content_type = response.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let content_type = content_type.map(printable).filter(|name| !name.is_empty());
-    BodySummary { content_type, length: response.body.len(), truncated }
-}
-
-/// Short enough that rotating servers still tolerate a repeat.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-
-const DEFAULT_MAX_RESPONSE_SIZE: usize = 256 * 1024;
+/// A server that asks for more gets it from the session's backoff.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -4,9 +4,8 @@
 
 use std::{borrow::Cow, fmt};
 
-use serde::de::{DeserializeSeed, Deserializer as _, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use zeroize::Zeroizing;
 
 /// A body whose syntax is known.
 #[derive(Clone, Copy)]
@@ -26,9 +25,10 @@ pub(super) enum Malformed {
 
 /// The value of a field.
 pub(super) enum Value<'a> {
-    String(Zeroizing<String>),
+    /// Borrowed from the body, unless it has escapes.
+    String(Cow<'a, str>),
     /// As written.
-    Number(Cow<'a, str>),
+    Number(&'a str),
     Bool(bool),
     /// A JSON object, unparsed.
     Object(&'a str),
@@ -40,6 +40,11 @@ pub(super) enum Value<'a> {
 
 /// Calls a function for each field.
 struct EachField<F> {
+    visit: F,
+}
+
+/// Calls a function for each item of a list.
+struct EachItem<F> {
     visit: F,
 }
 
@@ -69,16 +74,19 @@ impl<'a> Fields<'a> {
 
     /// The value of a field; the last one if it is repeated. `null` counts as missing.
     ///
-    /// A name with a leading slash is a JSON pointer (RFC 6901).
+    /// A name with a leading slash is a JSON pointer (RFC 6901), which can index into lists.
     pub(super) fn get(self, name: &str) -> Option<Value<'a>> {
         let Some(path) = name.strip_prefix('/') else { return self.top_level(name) };
         let mut names = path.split('/').map(|name| name.replace("~1", "/").replace("~0", "~"));
-        let mut value = self.top_level(&names.next()?);
+        let mut value = self.top_level(&names.next()?)?;
         for name in names {
-            let Some(Value::Object(text)) = value else { return None };
-            value = Fields::Json(text).top_level(&name);
+            value = match value {
+                Value::Object(text) => Fields::Json(text).top_level(&name)?,
+                Value::Array(text) => item(text, &name)?,
+                _ => return None,
+            };
         }
-        value
+        Some(value)
     }
 
     fn top_level(self, name: &str) -> Option<Value<'a>> {
@@ -93,28 +101,31 @@ impl<'a> Fields<'a> {
                 found.and_then(|raw| Value::parse(raw.get()))
             }
             Self::Form(text) => {
-                let pairs = form_urlencoded::parse(text.as_bytes());
-                let last = pairs.filter(|(field, _)| field == name).last();
-                last.map(|(_, value)| Value::String(Zeroizing::new(value.into_owned())))
+                let last = form_pairs(text).filter(|(field, _)| decoded(field) == name).last();
+                last.map(|(_, value)| Value::String(decoded(value)))
             }
         }
     }
 
-    /// Calls `visit` with each string, number and boolean, in order.
-    pub(super) fn scalars(self, mut visit: impl FnMut(&str, Cow<'_, str>)) {
+    /// Calls `visit` with each string, number and boolean of a wanted name, in order.
+    pub(super) fn scalars(self, is_wanted: impl Fn(&str) -> bool, mut visit: impl FnMut(&str, Cow<'_, str>)) {
         match self {
             Self::Json(text) => {
-                let _ = for_each(text, |name, raw| match Value::parse(raw.get()) {
-                    Some(Value::String(text)) => visit(name, Cow::Borrowed(text.as_str())),
-                    Some(Value::Number(text)) => visit(name, text),
-                    Some(Value::Bool(value)) => {
-                        visit(name, Cow::Borrowed(if value { "true" } else { "false" }))
-                    }
+                let value = |name: &str, raw: &'a RawValue| {
+                    // Not even decoded otherwise, as it may be large.
+                    is_wanted(name).then(|| Value::parse(raw.get())).flatten()
+                };
+                let _ = for_each(text, |name, raw| match value(name, raw) {
+                    Some(Value::String(text)) => visit(name, text),
+                    Some(Value::Number(text)) => visit(name, Cow::Borrowed(text)),
+                    Some(Value::Bool(true)) => visit(name, Cow::Borrowed("true")),
+                    Some(Value::Bool(false)) => visit(name, Cow::Borrowed("false")),
                     _ => {}
                 });
             }
             Self::Form(text) => {
-                form_urlencoded::parse(text.as_bytes()).for_each(|(name, value)| visit(&name, value));
+                let wanted = form_pairs(text).filter(|(name, _)| is_wanted(&decoded(name)));
+                wanted.for_each(|(name, value)| visit(&decoded(name), decoded(value)));
             }
         }
     }
@@ -130,20 +141,36 @@ impl<'a> Value<'a> {
             b'f' => Self::Bool(false),
             b'{' => Self::Object(raw),
             b'[' => Self::Array(raw),
-            b'"' => serde_json::from_str::<String>(raw).map_or(Self::Other, |text| Self::String(text.into())),
-            b'-' | b'0'..=b'9' => Self::Number(Cow::Borrowed(raw)),
+            b'"' => unescaped(raw.get(1..raw.len() - 1)?).map_or(Self::Other, Self::String),
+            b'-' | b'0'..=b'9' => Self::Number(raw),
             _ => Self::Other,
         })
     }
 
-    /// A string, or a number as written, unless it is empty.
-    pub(super) fn into_string(self) -> Option<Zeroizing<String>> {
+    /// A string, or a number as written, unless it is blank.
+    pub(super) fn into_text(self) -> Option<Cow<'a, str>> {
         let text = match self {
             Self::String(text) => text,
-            Self::Number(text) => Zeroizing::new(text.into_owned()),
+            Self::Number(text) => Cow::Borrowed(text),
             _ => return None,
         };
         (!text.trim_ascii().is_empty()).then_some(text)
+    }
+
+    /// Calls `visit` with each string and number of a list, or with this one.
+    pub(super) fn texts(self, mut visit: impl FnMut(&str)) {
+        match self {
+            Self::Array(array) => for_each_item(array, |raw| {
+                if let Some(text) = Value::parse(raw.get()).and_then(Value::into_text) {
+                    visit(&text);
+                }
+            }),
+            value => {
+                if let Some(text) = value.into_text() {
+                    visit(&text);
+                }
+            }
+        }
     }
 
     /// A number, even in a string (`"3599"`) and beyond the range of integers.
@@ -158,6 +185,26 @@ impl<'a> Value<'a> {
         let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
         text.parse().ok().filter(|_| is_numeric(unsigned))
     }
+}
+
+/// An item of a list, by its index as RFC 6901 §4 writes it.
+fn item<'a>(array: &'a str, index: &str) -> Option<Value<'a>> {
+    let is_index = index == "0" || !index.starts_with(['0', '+']);
+    let index: usize = index.parse().ok().filter(|_| is_index)?;
+    let (mut at, mut found) = (0, None);
+    for_each_item(array, |raw| {
+        if at == index {
+            found = Some(raw);
+        }
+        at += 1;
+    });
+    found.and_then(|raw| Value::parse(raw.get()))
+}
+
+/// Calls a function for each item of a list.
+fn for_each_item<'a>(array: &'a str, visit: impl FnMut(&'a RawValue)) {
+    // Its syntax was checked with the body's.
+    let _ = serde_json::Deserializer::from_str(array).deserialize_seq(EachItem { visit });
 }
 
 fn for_each<'a>(text: &'a str, visit: impl FnMut(&str, &'a RawValue)) -> Result<(), Malformed> {
@@ -177,6 +224,78 @@ fn is_truncated_number(text: &str, error: &serde_json::Error) -> bool {
     is_at_end && last.ends_with(['-', '+', '.', 'e', 'E'])
 }
 
+/// The text of a JSON string whose syntax was checked. `None`: it has an unpaired surrogate.
+fn unescaped(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('\\') {
+        return Some(Cow::Borrowed(text));
+    }
+    // Sized in advance: a buffer that grows takes thrice the memory, and leaves copies behind.
+    let mut unescaped = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, escape)) = rest.split_once('\\') {
+        unescaped.push_str(before);
+        let kind = escape.chars().next()?;
+        rest = &escape[kind.len_utf8()..];
+        unescaped.push(match kind {
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            'u' => {
+                let (decoded, after) = unicode(rest)?;
+                rest = after;
+                decoded
+            }
+            // A quote, a slash or a backslash.
+            same => same,
+        });
+    }
+    unescaped.push_str(rest);
+    Some(Cow::Owned(unescaped))
+}
+
+/// The character after `\u`, which may need another such escape, and what follows it.
+fn unicode(text: &str) -> Option<(char, &str)> {
+    let unit = |text: &str| u16::from_str_radix(text.get(..4)?, 16).ok();
+    let (first, rest) = (unit(text)?, &text[4..]);
+    if let Some(decoded) = char::from_u32(first.into()) {
+        return Some((decoded, rest));
+    }
+    let low = rest.strip_prefix("\\u")?;
+    let decoded = char::decode_utf16([first, unit(low)?]).next()?.ok()?;
+    Some((decoded, &low[4..]))
+}
+
+/// The names and values of a form, in order, as written.
+fn form_pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let pairs = text.split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// The text of a form's name or value.
+fn decoded(text: &str) -> Cow<'_, str> {
+    if !text.contains(['+', '%']) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(percent_decoded(text, |b| if b == b'+' { b' ' } else { b }))
+}
+
+/// Decodes percent escapes, and maps the other bytes.
+pub(super) fn percent_decoded(text: &str, other: impl Fn(u8) -> u8) -> String {
+    // Sized in advance, as above.
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let digit = |at: usize| char::from(*after.get(at)?).to_digit(16);
+        let digits = digit(0).zip(digit(1)).filter(|_| first == b'%');
+        let byte = digits.and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
+        bytes.push(byte.unwrap_or_else(|| other(first)));
+        rest = if byte.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
 // === impl EachField ===
 
 impl<'de, F: FnMut(&str, &'de RawValue)> Visitor<'de> for EachField<F> {
@@ -190,6 +309,23 @@ impl<'de, F: FnMut(&str, &'de RawValue)> Visitor<'de> for EachField<F> {
         let mut name = String::new();
         while map.next_key_seed(FieldName { buffer: &mut name })?.is_some() {
             (self.visit)(&name, map.next_value()?);
+        }
+        Ok(())
+    }
+}
+
+// === impl EachItem ===
+
+impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for EachItem<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+        while let Some(item) = items.next_element()? {
+            (self.visit)(item);
         }
         Ok(())
     }

@@ -1,16 +1,20 @@
 //! Parsing of responses. Any input yields a token or a typed reason.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
 
 use http::StatusCode;
-use zeroize::Zeroizing;
 
-use crate::token::{InvalidToken, Token, TokenBuilder, Warning};
+use crate::token::{Token, TokenBuilder, Warning};
 
 use super::{
-    error::printable,
+    classifier::ErrorClassifier,
+    error_codes::ErrorCodes,
     fields::{Fields, Malformed, Value},
-    lifetime::{Lifetime, StatedExpiry},
+    lifetime::{Lifetime, StatedExpiry, seconds},
+    scopes::Granted,
 };
 
 /// Which fields of a response hold what.
@@ -19,119 +23,162 @@ pub(crate) struct ResponseFormat {
     pub(crate) access_token: Cow<'static, str>,
     pub(crate) refresh_token: Cow<'static, str>,
     pub(crate) lifetime: Lifetime,
+    /// The refresh token's own. `None`: the usual fields.
+    pub(crate) refresh_token_lifetime: Option<Lifetime>,
     /// The scheme to use, whatever `token_type` says. `None`: Bearer, and another `token_type` is an error.
     pub(crate) scheme: Option<Cow<'static, str>>,
-    /// The fields that may hold the error code of an error response.
-    pub(crate) codes: Vec<Cow<'static, str>>,
+    /// The field with the error code. `None`: the usual ones.
+    pub(crate) code: Option<Cow<'static, str>>,
     /// The requested scopes.
     pub(crate) scopes: Vec<String>,
 }
 
-/// What a response means.
+/// A response: the tokens in it, and what it means.
 #[derive(Debug)]
-pub(super) enum ParsedResponse {
-    Token(Token),
-    /// An error, with its codes as written, in the order of the fields that were searched.
-    Error(Vec<Zeroizing<String>>),
-    /// No usable access token; the refresh token, if there is one.
-    Unusable(TokenFlaw, Option<Zeroizing<String>>),
+pub(super) struct ParsedResponse<'a> {
+    /// `None` if there is none, or if it is in the builder.
+    pub(super) access_token: Option<Cow<'a, str>>,
+    pub(super) refresh_token: Option<Cow<'a, str>>,
+    pub(super) meaning: Meaning<'a>,
+}
+
+#[derive(Debug)]
+pub(super) enum Meaning<'a> {
+    Token(Box<TokenBuilder>),
+    Error(ErrorCodes<'a>),
+    /// No usable access token.
+    Unusable(TokenFlaw<'a>),
     Malformed(Malformed),
 }
 
 /// Why an access token can't be used.
 #[derive(Debug)]
-pub(super) enum TokenFlaw {
+pub(super) enum TokenFlaw<'a> {
     Missing,
-    UnsupportedType(Zeroizing<String>),
-    Invalid(InvalidToken),
+    UnsupportedType(Cow<'a, str>),
+    /// Probably a message.
+    HasSpaces,
 }
 
 // === impl ResponseFormat ===
 
 impl ResponseFormat {
     /// Parses a body. Bytes that aren't UTF-8 are overwritten.
-    pub(super) fn parse(&self, status: StatusCode, body: &mut [u8]) -> ParsedResponse {
+    ///
+    /// `now` is when a lifetime begins that is counted here.
+    pub(super) fn parse<'a>(
+        &self,
+        status: StatusCode,
+        body: &'a mut [u8],
+        errors: &ErrorClassifier,
+        now: SystemTime,
+    ) -> ParsedResponse<'a> {
+        let without_tokens = |meaning| ParsedResponse { access_token: None, refresh_token: None, meaning };
         let fields = match Fields::try_new(make_utf8(body)) {
             Ok(fields) => fields,
-            Err(_) if !status.is_success() => return ParsedResponse::Error(Vec::new()),
-            Err(malformed) => return ParsedResponse::Malformed(malformed),
+            Err(_) if !status.is_success() => return without_tokens(Meaning::Error(ErrorCodes::default())),
+            Err(malformed) => return without_tokens(Meaning::Malformed(malformed)),
         };
-        if status.is_success() {
-            // Some servers report errors with status 200. An error next to a token is an error, too.
-            match fields.get("error") {
-                Some(error) if is_set(&error) => ParsedResponse::Error(code(error).into_iter().collect()),
-                _ => self.token(fields),
+        let found = ErrorCodes::read(fields, self.code.as_deref(), status, errors);
+        let mut response = ParsedResponse {
+            access_token: token(fields, &self.access_token),
+            refresh_token: token(fields, &self.refresh_token),
+            meaning: Meaning::Unusable(TokenFlaw::Missing),
+        };
+        // Some servers report errors with status 200. An error next to a token is an error, too.
+        let is_refusal = !status.is_success() || found.is_error;
+        response.meaning = match response.access_token.take() {
+            access_token if is_refusal => {
+                response.access_token = access_token;
+                Meaning::Error(found)
             }
-        } else {
-            ParsedResponse::Error(self.codes.iter().filter_map(|name| code(fields.get(name)?)).collect())
-        }
+            None if !found.codes.is_empty() => Meaning::Error(found),
+            None => Meaning::Unusable(TokenFlaw::Missing),
+            Some(access_token) => match self.flaw(fields, &access_token) {
+                Some(flaw) => {
+                    response.access_token = Some(access_token);
+                    Meaning::Unusable(flaw)
+                }
+                None => {
+                    let builder = self.builder(fields, access_token, response.refresh_token.take(), now);
+                    Meaning::Token(Box::new(builder))
+                }
+            },
+        };
+        response
     }
 
-    fn token(&self, fields: Fields<'_>) -> ParsedResponse {
-        let refresh_token = fields.get(&self.refresh_token).and_then(Value::into_string);
-        match self.access_token(fields, refresh_token.as_ref().map(|text| text.as_str())) {
-            Ok(token) => ParsedResponse::Token(token),
-            Err(flaw) => ParsedResponse::Unusable(flaw, refresh_token),
+    fn flaw<'a>(&self, fields: Fields<'a>, access_token: &str) -> Option<TokenFlaw<'a>> {
+        if access_token.trim().contains(char::is_whitespace) {
+            return Some(TokenFlaw::HasSpaces);
         }
+        let token_type = fields.get("token_type").and_then(Value::into_text)?;
+        let is_fine = self.scheme.is_some() || token_type.trim().eq_ignore_ascii_case("bearer");
+        (!is_fine).then_some(TokenFlaw::UnsupportedType(token_type))
     }
 
-    fn access_token(&self, fields: Fields<'_>, refresh_token: Option<&str>) -> Result<Token, TokenFlaw> {
-        let access_token =
-            fields.get(&self.access_token).and_then(Value::into_string).ok_or(TokenFlaw::Missing)?;
-        let token_type = fields.get("token_type").and_then(Value::into_string);
-        let is_bearer = |name: &str| name.trim().eq_ignore_ascii_case("bearer");
-        if let (None, Some(name)) = (&self.scheme, token_type.as_ref().filter(|name| !is_bearer(name))) {
-            return Err(TokenFlaw::UnsupportedType(name.clone()));
-        }
-        let expiry = self.lifetime.read(fields, &access_token);
-        let mut token = Token::builder(access_token.as_str());
+    fn builder(
+        &self,
+        fields: Fields<'_>,
+        access_token: Cow<'_, str>,
+        refresh_token: Option<Cow<'_, str>>,
+        now: SystemTime,
+    ) -> TokenBuilder {
+        let (expiry, warning) = self.lifetime.read(fields, &access_token);
+        let refresh_token_expiry = self.refresh_token_expiry(fields, &access_token);
+        let mut token = Token::builder(access_token).refresh_token(refresh_token);
         if let Some(scheme) = &self.scheme {
             token = token.scheme(scheme.clone());
-        } else if token_type.is_none() {
+        } else if fields.get("token_type").and_then(Value::into_text).is_none() {
             token = token.warning(Warning::MissingTokenType);
         }
         token = match expiry {
-            StatedExpiry::In(lifetime) => token.expires_in(lifetime),
-            StatedExpiry::At(time) => token.expires_at(time),
-            StatedExpiry::Unknown if self.lifetime.is_expected() => token.warning(Warning::MissingLifetime),
-            StatedExpiry::Unknown => token,
-            StatedExpiry::Malformed(default) => {
-                let token = token.warning(Warning::InvalidLifetime);
-                if let Some(lifetime) = default { token.expires_in(lifetime) } else { token }
-            }
+            Some(StatedExpiry::In(lifetime)) => token.expires_in(lifetime),
+            Some(StatedExpiry::At(time)) => token.expires_at(time),
+            None => token,
         };
-        if let Some(refresh_token) = refresh_token {
-            token = token.refresh_token(refresh_token);
+        if let Some(warning) = warning {
+            token = token.warning(warning);
         }
+        // Microsoft's.
+        let refresh_in = fields.get("refresh_in").and_then(|value| value.number());
+        if let Some(refresh_in) = refresh_in.filter(|delay| *delay > 0.0) {
+            token = token.refresh_in(seconds(refresh_in));
+        }
+        token = match refresh_token_expiry {
+            Some(StatedExpiry::In(lifetime)) => token.refresh_token_expires_at(now.checked_add(lifetime)),
+            Some(StatedExpiry::At(time)) => token.refresh_token_expires_at(time),
+            None => token,
+        };
         token = self.add_scopes(token, fields);
-        token = self.add_extras(token, fields);
-        token.build().map_err(TokenFlaw::Invalid)
+        self.add_extras(token, fields)
+    }
+
+    fn refresh_token_expiry(&self, fields: Fields<'_>, access_token: &str) -> Option<StatedExpiry> {
+        let read = |lifetime: &Lifetime| lifetime.read(fields, access_token).0;
+        let stated = match &self.refresh_token_lifetime {
+            Some(lifetime) => read(lifetime),
+            None => REFRESH_TOKEN_LIFETIMES.iter().find_map(|name| read(&Lifetime::seconds(*name))),
+        };
+        // Keycloak and Apigee write 0 for "never".
+        stated.filter(|expiry| *expiry != StatedExpiry::In(Duration::ZERO))
     }
 
     /// RFC 6749 §5.1: a response without a scope grants what was requested.
     fn add_scopes(&self, token: TokenBuilder, fields: Fields<'_>) -> TokenBuilder {
-        let Some(scope) = fields.get("scope").and_then(Value::into_string) else { return token };
-        // Separated by spaces (RFC 6749 §3.3). Some servers use commas, which a scope may also contain.
-        let by_spaces: Vec<&str> = scope.split_ascii_whitespace().collect();
-        let has = |scopes: &[&str], requested: &String| scopes.contains(&requested.as_str());
-        let by_commas: Vec<&str> =
-            scope.split([',', ' ']).map(str::trim).filter(|scope| !scope.is_empty()).collect();
-        let is_by_commas =
-            self.scopes.iter().any(|requested| !has(&by_spaces, requested) && has(&by_commas, requested));
-        let granted = if is_by_commas { by_commas } else { by_spaces };
-        let missing: Vec<String> =
-            self.scopes.iter().filter(|requested| !has(&granted, requested)).cloned().collect();
-        let token = token.scopes(granted);
+        let granted = fields.get("scope").and_then(|scope| Granted::read(scope, &self.scopes));
+        let Some(Granted { kept, missing }) = granted else { return token };
+        let token = token.scopes(kept);
         if missing.is_empty() { token } else { token.warning(Warning::missing_scopes(missing)) }
     }
 
     fn add_extras(&self, token: TokenBuilder, fields: Fields<'_>) -> TokenBuilder {
         let known = [&*self.access_token, &*self.refresh_token, "token_type", "scope"];
-        let lifetime = self.lifetime.field_name();
+        let is_extra = |name: &str| !known.contains(&name) && self.lifetime.field_name() != Some(name);
         let mut token = Some(token);
         let mut remaining = MAX_EXTRAS;
-        fields.scalars(|name, value| {
-            if remaining > 0 && !known.contains(&name) && lifetime != Some(name) {
+        fields.scalars(is_extra, |name, value| {
+            if remaining > 0 {
                 remaining -= 1;
                 token = token.take().map(|token| token.extra(name, value));
             }
@@ -140,28 +187,12 @@ impl ResponseFormat {
     }
 }
 
-/// Whether there is an error: some servers always send the field.
-fn is_set(error: &Value<'_>) -> bool {
-    match error {
-        Value::String(text) => !text.trim().is_empty(),
-        Value::Number(_) => error.number() != Some(0.0),
-        Value::Bool(is_error) => *is_error,
-        // Some languages serialise "none" as an empty object or array.
-        Value::Object(text) | Value::Array(text) => !text[1..text.len() - 1].trim().is_empty(),
-        Value::Other => true,
-    }
-}
-
-/// The code of an error, which may be an object that contains it.
-fn code(error: Value<'_>) -> Option<Zeroizing<String>> {
-    let text = match error {
-        Value::Object(text) => {
-            let fields = Fields::Json(text);
-            ["code", "error", "type"].iter().find_map(|name| fields.get(name)?.into_string())?
-        }
-        error => error.into_string()?,
-    };
-    (!printable(&text).is_empty()).then_some(text)
+/// A token, unless it is one of the words that some servers send instead of none.
+fn token<'a>(fields: Fields<'a>, path: &str) -> Option<Cow<'a, str>> {
+    let token = fields.get(path).and_then(Value::into_text)?;
+    let is_none =
+        ["null", "undefined", "none", "N/A"].iter().any(|word| word.eq_ignore_ascii_case(token.trim()));
+    (!is_none).then_some(token)
 }
 
 /// Overwrites invalid UTF-8, so that a bad byte in a message doesn't hide the code or the token next to it.
@@ -177,8 +208,12 @@ fn make_utf8(body: &mut [u8]) -> &str {
     std::str::from_utf8(body).expect("invalid bytes have been overwritten")
 }
 
+/// Keycloak's, Microsoft's and Google's, Intuit's.
+const REFRESH_TOKEN_LIFETIMES: [&str; 3] =
+    ["refresh_expires_in", "refresh_token_expires_in", "x_refresh_token_expires_in"];
+
 /// Bounds the memory that a response with many tiny fields takes.
-const MAX_EXTRAS: usize = 32;
+pub(super) const MAX_EXTRAS: usize = 32;
 
 #[cfg(test)]
 mod tests;

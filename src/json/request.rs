@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
@@ -81,7 +81,7 @@ impl JsonEndpoint {
     /// ```
     pub fn send_refresh_token(mut self, place: TokenPlace) -> Self {
         self.refresh_token = Some(place);
-        self.exchange.has_no_grant = false;
+        self.endpoint.has_no_grant = false;
         self
     }
 
@@ -101,7 +101,7 @@ impl JsonEndpoint {
     /// ```
     pub fn send_access_token(mut self, place: TokenPlace) -> Self {
         self.access_token = Some(place);
-        self.exchange.has_no_grant = false;
+        self.endpoint.has_no_grant = false;
         self
     }
 
@@ -111,7 +111,7 @@ impl JsonEndpoint {
     /// [access token is sent](Self::send_access_token).
     pub fn without_refresh_token(mut self) -> Self {
         self.refresh_token = None;
-        self.exchange.has_no_grant = self.access_token.is_none();
+        self.endpoint.has_no_grant = self.access_token.is_none();
         self
     }
 
@@ -166,7 +166,7 @@ impl JsonEndpoint {
         for (name, value) in &self.fields_per_call {
             endpoint.extra_fields.push((name.clone(), value.make(cx).await?));
         }
-        self.headers_per_call.make(cx, &mut endpoint.headers).await?;
+        self.headers_per_call.make(cx, &mut endpoint.endpoint.headers).await?;
         Ok(endpoint)
     }
 
@@ -176,11 +176,12 @@ impl JsonEndpoint {
         refresh_token: Option<&str>,
         access_token: Option<&str>,
     ) -> Result<Request<Bytes>, BoxError> {
-        let mut headers = self.headers.clone();
+        let mut headers = HeaderMap::new();
         let (mut fields, mut query) = (Vec::new(), Vec::new());
         for (place, token) in [(&self.refresh_token, refresh_token), (&self.access_token, access_token)] {
             let Some((place, token)) = place.as_ref().zip(token) else { continue };
             match &place.kind {
+                PlaceKind::Field(name) if self.extra_fields.iter().any(|(extra, _)| extra == name) => {}
                 PlaceKind::Field(name) => fields.push((&**name, token)),
                 PlaceKind::Query(name) => query.push((&**name, token)),
                 PlaceKind::Header(name) => drop(headers.insert(name, secret_header(token.to_owned())?)),

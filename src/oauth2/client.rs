@@ -1,19 +1,16 @@
 //! [`Client`].
 
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
 use tower_service::Service;
 use zeroize::Zeroizing;
 
 use super::{claims, client_auth::ClientAuth, request::SecretPerCall};
 use crate::{
-    endpoint::{
-        EndpointUrl, ErrorClassifier, Exchange, HeadersPerCall, InvalidEndpointUrl, Lifetime, RequestBody,
-        ResponseFormat, Transport,
-    },
+    endpoint::{Endpoint, EndpointUrl, HeadersPerCall, InvalidEndpointUrl, RequestBody, endpoint_settings},
     error::BoxError,
     refresh::RefreshContext,
     token::Secret,
@@ -25,13 +22,11 @@ use crate::{
 #[derive(Clone)]
 #[must_use]
 pub struct Client {
-    pub(super) exchange: Exchange,
+    pub(super) endpoint: Endpoint,
     client_id: Arc<str>,
     pub(super) auth: ClientAuth,
     pub(super) secret_per_call: Option<SecretPerCall>,
     pub(super) headers_per_call: HeadersPerCall,
-    /// Those of the call, once they are made.
-    pub(super) headers: HeaderMap,
     /// In the order in which they are sent.
     extra_params: Vec<(Cow<'static, str>, Secret)>,
     requests_missing_claims: bool,
@@ -40,7 +35,20 @@ pub struct Client {
 // === impl Client ===
 
 impl Client {
-    /// Creates a public client for a token endpoint, with the built-in HTTPS client, see the module
+    /// Creates a public client for a token endpoint.
+    pub fn new(token_endpoint: Endpoint, client_id: impl Into<Arc<str>>) -> Self {
+        Self {
+            endpoint: token_endpoint,
+            client_id: client_id.into(),
+            auth: ClientAuth::None,
+            secret_per_call: None,
+            headers_per_call: HeadersPerCall::default(),
+            extra_params: Vec::new(),
+            requests_missing_claims: false,
+        }
+    }
+
+    /// Creates a public client for the URL of a token endpoint, with the built-in HTTPS client, see the module
     /// [`https`](crate::https).
     ///
     /// # Errors
@@ -54,12 +62,10 @@ impl Client {
         U: TryInto<EndpointUrl>,
         U::Error: Into<InvalidEndpointUrl>,
     {
-        let url = token_endpoint.try_into().map_err(Into::into)?;
-        let transport = Transport::built_in(&url)?;
-        Ok(Self::with(url, client_id.into(), transport))
+        Ok(Self::new(Endpoint::try_new(token_endpoint)?, client_id))
     }
 
-    /// Creates a public client for a token endpoint; a tower service sends its requests.
+    /// Creates a public client for the URL of a token endpoint; a tower service sends its requests.
     ///
     /// Don't pass a service that carries the layer itself.
     ///
@@ -80,30 +86,11 @@ impl Client {
         B: Body + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let url = token_endpoint.try_into().map_err(Into::into)?;
-        Ok(Self::with(url, client_id.into(), Transport::new(transport)))
+        Ok(Self::new(Endpoint::try_with_transport(token_endpoint, transport)?, client_id))
     }
 
-    fn with(url: EndpointUrl, client_id: Arc<str>, transport: Transport) -> Self {
-        let format = ResponseFormat {
-            access_token: "access_token".into(),
-            refresh_token: "refresh_token".into(),
-            lifetime: Lifetime::seconds("expires_in"),
-            scheme: None,
-            codes: vec!["error".into()],
-            scopes: Vec::new(),
-        };
-        let exchange = Exchange::new(url, transport, format);
-        Self {
-            exchange,
-            client_id,
-            auth: ClientAuth::None,
-            secret_per_call: None,
-            headers_per_call: HeadersPerCall::default(),
-            headers: HeaderMap::new(),
-            extra_params: Vec::new(),
-            requests_missing_claims: false,
-        }
+    fn endpoint_mut(&mut self) -> &mut Endpoint {
+        &mut self.endpoint
     }
 
     /// Sets the client secret and sends it in the `Authorization` header: `client_secret_basic` (RFC 6749
@@ -142,7 +129,7 @@ impl Client {
         I: IntoIterator,
         I::Item: Into<String>,
     {
-        self.exchange.format.scopes = scopes.into_iter().map(Into::into).collect();
+        self.endpoint.format.scopes = scopes.into_iter().map(Into::into).collect();
         self
     }
 
@@ -156,7 +143,8 @@ impl Client {
         self.extra_param("audience", audience)
     }
 
-    /// Adds a parameter to each token request.
+    /// Adds a parameter to each token request. It replaces a parameter of that name which the request would have,
+    /// such as `grant_type`.
     pub fn extra_param(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
         self.extra_params.push((name.into(), Secret::new(value.into())));
         self
@@ -171,44 +159,6 @@ impl Client {
         self
     }
 
-    /// Sets where a response states the token's lifetime.
-    ///
-    /// Default: `expires_in`, in seconds (RFC 6749 §5.1).
-    pub fn lifetime(mut self, lifetime: Lifetime) -> Self {
-        self.exchange.format.lifetime = lifetime;
-        self
-    }
-
-    /// Sets the scheme of the tokens, whatever their `token_type`.
-    ///
-    /// Default: `Bearer`, and any other type is an error.
-    pub fn scheme(mut self, scheme: impl Into<Cow<'static, str>>) -> Self {
-        self.exchange.format.scheme = Some(scheme.into());
-        self
-    }
-
-    /// Adds provider-specific error codes and statuses.
-    pub fn error_classifier(mut self, errors: ErrorClassifier) -> Self {
-        self.exchange.errors.add(errors);
-        self
-    }
-
-    /// Sets the timeout of an exchange.
-    ///
-    /// Default: 10 s, so that a repeated exchange is still tolerated by rotating servers.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.exchange.timeout = timeout;
-        self
-    }
-
-    /// Sets the maximum response size in bytes.
-    ///
-    /// Default: 256 KiB.
-    pub fn max_response_size(mut self, bytes: usize) -> Self {
-        self.exchange.max_response_size = bytes;
-        self
-    }
-
     /// Builds a token request. Called again for each attempt.
     pub(super) fn token_request(
         &self,
@@ -216,40 +166,53 @@ impl Client {
         grant: &[(&str, &str)],
         cx: &RefreshContext,
     ) -> Result<Request<Bytes>, BoxError> {
-        let scopes = self.exchange.format.scopes.join(" ");
+        let scopes = self.endpoint.format.scopes.join(" ");
         let scope = (!scopes.is_empty()).then_some(("scope", scopes.as_str()));
         let extra = self.extra_params.iter().map(|(name, value)| (&**name, value.expose()));
         let claims = self.requests_missing_claims.then(|| claims::missing_claims(cx.challenges())).flatten();
         let claims = claims.as_deref().map(|claims| ("claims", claims));
-        self.request(url, grant.iter().copied().chain(scope).chain(extra).chain(claims))
+        let ours = grant.iter().copied().chain(scope).chain(claims).filter(|(name, _)| !self.has_extra(name));
+        self.request(url, ours.chain(extra), |name| self.has_extra(name))
     }
 
+    fn has_extra(&self, name: &str) -> bool {
+        self.extra_params.iter().any(|(extra, _)| extra == name)
+    }
+
+    /// `is_replaced`: a parameter of the client's authentication is among `params` already.
     pub(super) fn request<'a>(
         &self,
         url: &EndpointUrl,
         params: impl Iterator<Item = (&'a str, &'a str)>,
+        is_replaced: impl Fn(&str) -> bool,
     ) -> Result<Request<Bytes>, BoxError> {
         let mut request = Request::post(url.uri().clone()).body(Bytes::new())?;
         // RFC 6749 appendix B
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.extend_pairs(params);
         let headers = request.headers_mut();
-        headers.clone_from(&self.headers);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         // Some servers return a form unless JSON is requested.
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        self.auth.authenticate(&self.client_id, headers, &mut form)?;
+        let add = |name: &str, value: &str| {
+            if !is_replaced(name) {
+                form.append_pair(name, value);
+            }
+        };
+        self.auth.authenticate(&self.client_id, headers, add)?;
         *request.body_mut() = Bytes::from_owner(Zeroizing::new(form.finish()));
         Ok(request)
     }
 }
+
+endpoint_settings!(Client);
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("client_id", &self.client_id)
             .field("auth", &self.auth)
-            .field("exchange", &self.exchange)
+            .field("endpoint", &self.endpoint)
             .finish_non_exhaustive()
     }
 }

@@ -3,7 +3,6 @@
 use std::{fmt, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use form_urlencoded::Serializer;
 use http::{HeaderMap, HeaderValue, header};
 use zeroize::Zeroizing;
 
@@ -22,29 +21,28 @@ pub(super) enum ClientAuth {
 // === impl ClientAuth ===
 
 impl ClientAuth {
-    /// Adds the client's credentials to a request. Called again for each attempt.
+    /// Adds the client's credentials to a request, parameters by `add`. Called again for each attempt.
     pub(super) fn authenticate(
         &self,
         client_id: &str,
         headers: &mut HeaderMap,
-        form: &mut Serializer<'_, String>,
+        mut add: impl FnMut(&str, &str),
     ) -> Result<(), BoxError> {
         match self {
             // The grant's own assertion may identify the client (RFC 7521 §4.1).
             Self::None if client_id.is_empty() => {}
-            Self::None => {
-                form.append_pair("client_id", client_id);
-            }
+            Self::None => add("client_id", client_id),
             Self::SecretBasic(secret) => {
                 headers.insert(header::AUTHORIZATION, basic(client_id, secret.expose())?);
             }
             Self::SecretPost(secret) => {
-                form.append_pair("client_id", client_id).append_pair("client_secret", secret.expose());
+                add("client_id", client_id);
+                add("client_secret", secret.expose());
             }
             Self::Assertion(make) => {
-                form.append_pair("client_id", client_id)
-                    .append_pair("client_assertion_type", ASSERTION_TYPE)
-                    .append_pair("client_assertion", &Zeroizing::new(make()?));
+                add("client_id", client_id);
+                add("client_assertion_type", ASSERTION_TYPE);
+                add("client_assertion", &Zeroizing::new(make()?));
             }
         }
         Ok(())

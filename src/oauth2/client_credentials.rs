@@ -20,7 +20,7 @@ impl Client {
     /// Creates a refresher for an application that acts on its own behalf (RFC 6749 §4.4).
     pub fn client_credentials_grant(&self) -> ClientCredentialsGrant {
         let mut client = self.clone();
-        client.exchange.has_no_grant = true;
+        client.endpoint.has_no_grant = true;
         ClientCredentialsGrant { client }
     }
 }

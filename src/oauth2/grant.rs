@@ -36,7 +36,7 @@ impl Grant {
 
     pub(super) async fn run(&self, cx: &RefreshContext, params: GrantParams) -> Result<Token, RefreshError> {
         let mut client = self.client.clone();
-        client.exchange.has_no_grant = !self.ends;
+        client.endpoint.has_no_grant = !self.ends;
         client.run(cx, &params.pairs()).await
     }
 

@@ -97,7 +97,7 @@ impl Client {
         grant: &[(&str, &str)],
     ) -> Result<Token, RefreshError> {
         let client = self.prepared(cx).await?;
-        client.exchange.run(cx, &|url| client.token_request(url, grant, cx)).await
+        client.endpoint.run(cx, &|url| client.token_request(url, grant, cx)).await
     }
 
     /// A client with the secret and the headers of one call.
@@ -106,7 +106,7 @@ impl Client {
         if let Some(SecretPerCall { secret, auth }) = &self.secret_per_call {
             client.auth = auth(secret.make(cx).await?);
         }
-        self.headers_per_call.make(cx, &mut client.headers).await?;
+        self.headers_per_call.make(cx, &mut client.endpoint.headers).await?;
         Ok(client)
     }
 }

@@ -52,6 +52,7 @@ pub struct TokenBuilder {
     access_token: Zeroizing<String>,
     scheme: Option<String>,
     refresh_token: Option<Secret>,
+    refresh_token_expiry: Option<Expiry>,
     expiry: Option<Expiry>,
     refresh_at: Option<Expiry>,
     received_at: Option<SystemTime>,
@@ -83,6 +84,7 @@ impl TokenBuilder {
             access_token: Zeroizing::new(access_token),
             scheme: None,
             refresh_token: None,
+            refresh_token_expiry: None,
             expiry: None,
             refresh_at: None,
             received_at: None,
@@ -152,6 +154,22 @@ impl TokenBuilder {
         self
     }
 
+    /// Sets the lifetime of the refresh token, counted from [`build`](Self::build).
+    ///
+    /// Without a refresh token it applies to the one that is kept.
+    pub fn refresh_token_expires_in(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
+        self.refresh_token_expiry = after(lifetime.into());
+        self
+    }
+
+    /// Sets the expiry time of the refresh token.
+    ///
+    /// Without a refresh token it applies to the one that is kept.
+    pub fn refresh_token_expires_at(mut self, instant: impl Into<Option<SystemTime>>) -> Self {
+        self.refresh_token_expiry = instant.into().map(Expiry::At);
+        self
+    }
+
     /// Sets the granted scopes.
     pub fn scopes<I>(mut self, scopes: I) -> Self
     where
@@ -192,14 +210,17 @@ impl TokenBuilder {
         check_scheme(scheme).map_err(|kind| InvalidToken { part: Part::Scheme, kind })?;
         let known = KNOWN_SCHEMES.iter().find(|known| known.eq_ignore_ascii_case(scheme));
         let scheme = known.copied().unwrap_or(scheme);
+        let built_at = self.built_at.unwrap_or_else(|| SystemClock.now().wall());
+        let refresh_token_expiry = self.refresh_token_expiry.map(|expiry| expiry.resolve(built_at));
         Ok(Token {
             header: header_value(scheme, access_token),
             scheme_len: scheme.len(),
-            refresh_token: self.refresh_token,
+            refresh_token: self.refresh_token.map(|token| token.with_expiry(refresh_token_expiry)),
+            refresh_token_expiry,
             expiry: self.expiry,
             refresh_at: self.refresh_at,
             received_at: self.received_at,
-            built_at: self.built_at.unwrap_or_else(|| SystemClock.now().wall()),
+            built_at,
             scopes: self.scopes,
             extras: Arc::new(self.extras),
             warnings: self.warnings.into(),
@@ -216,6 +237,7 @@ impl From<Token> for TokenBuilder {
             header: _,
             scheme_len: _,
             refresh_token,
+            refresh_token_expiry,
             expiry,
             refresh_at,
             received_at,
@@ -228,6 +250,7 @@ impl From<Token> for TokenBuilder {
             access_token,
             scheme,
             refresh_token,
+            refresh_token_expiry: refresh_token_expiry.map(Expiry::At),
             expiry,
             refresh_at,
             received_at,
@@ -236,6 +259,15 @@ impl From<Token> for TokenBuilder {
             extras: Arc::unwrap_or_clone(extras),
             warnings: warnings.to_vec(),
         }
+    }
+}
+
+#[cfg(feature = "__endpoint")]
+impl TokenBuilder {
+    /// As [`build`](Self::build). The error comes with the refresh token, which is valid anyway.
+    pub(crate) fn build_or_refresh_token(self) -> Result<Token, (InvalidToken, Option<Secret>)> {
+        let refresh_token = self.refresh_token.clone();
+        self.build().map_err(|error| (error, refresh_token))
     }
 }
 

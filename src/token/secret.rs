@@ -1,6 +1,6 @@
 //! Strings and header values whose memory is zeroed when the last reference is dropped.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -8,7 +8,13 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// A string that is zeroed when its last clone is dropped.
 #[derive(Clone)]
-pub(crate) struct Secret(Arc<Zeroizing<String>>);
+pub(crate) struct Secret(Arc<Inner>);
+
+struct Inner {
+    string: Zeroizing<String>,
+    /// A refresh token's, wherever it is carried over to.
+    expires_at: Option<SystemTime>,
+}
 
 struct ZeroizingBuffer(Vec<u8>);
 
@@ -16,7 +22,7 @@ struct ZeroizingBuffer(Vec<u8>);
 
 impl Secret {
     pub(crate) fn new(string: String) -> Self {
-        Self(Arc::new(Zeroizing::new(string)))
+        Self(Arc::new(Inner { string: Zeroizing::new(string), expires_at: None }))
     }
 
     /// A refresh token; an empty or blank one counts as none.
@@ -32,13 +38,25 @@ impl Secret {
     }
 
     pub(crate) fn expose(&self) -> &str {
-        &self.0
+        &self.0.string
+    }
+
+    pub(crate) fn expires_at(&self) -> Option<SystemTime> {
+        self.0.expires_at
+    }
+
+    /// Sets the expiry, if there is one.
+    pub(crate) fn with_expiry(self, expires_at: Option<SystemTime>) -> Self {
+        match expires_at {
+            None => self,
+            Some(_) => Self(Arc::new(Inner { string: self.0.string.clone(), expires_at })),
+        }
     }
 }
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+        Arc::ptr_eq(&self.0, &other.0) || self.0.string == other.0.string
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Token {
     pub(super) header: HeaderValue,
     pub(super) scheme_len: usize,
     pub(super) refresh_token: Option<Secret>,
+    /// For the refresh token that is kept, if there is no other. A refresh token has its own.
+    pub(super) refresh_token_expiry: Option<SystemTime>,
     pub(super) expiry: Option<Expiry>,
     pub(super) refresh_at: Option<Expiry>,
     pub(super) received_at: Option<SystemTime>,
@@ -116,7 +118,8 @@ impl Token {
 
     pub(crate) fn inherit_refresh_token(&mut self, refresh_token: Option<&Secret>) {
         if self.refresh_token.is_none() {
-            self.refresh_token = refresh_token.cloned();
+            self.refresh_token =
+                refresh_token.map(|token| token.clone().with_expiry(self.refresh_token_expiry));
         }
     }
 
@@ -145,6 +148,7 @@ impl Token {
     pub(crate) fn is_same_record(&self, other: &Self) -> bool {
         self.header == other.header
             && self.refresh_token == other.refresh_token
+            && self.refresh_token_expires_at() == other.refresh_token_expires_at()
             && (self.expiry, self.refresh_at) == (other.expiry, other.refresh_at)
             && self.scopes == other.scopes
             && self.extras == other.extras
@@ -171,6 +175,13 @@ impl Token {
     /// The refresh token.
     pub fn refresh_token(&self) -> Option<&str> {
         self.refresh_token.as_ref().map(Secret::expose)
+    }
+
+    /// The reported expiry of the refresh token. `None`: unknown, or there is no refresh token.
+    ///
+    /// It belongs to the refresh token, and is kept with it by a response that has neither.
+    pub fn refresh_token_expires_at(&self) -> Option<SystemTime> {
+        self.refresh_token.as_ref()?.expires_at()
     }
 
     pub(crate) fn refresh_secret(&self) -> Option<&Secret> {
@@ -254,6 +265,7 @@ impl fmt::Debug for Token {
             .field("refresh_at", &self.refresh_at)
             .field("received_at", &self.received_at)
             .field("has_refresh_token", &self.refresh_token.is_some())
+            .field("refresh_token_expires_at", &self.refresh_token_expires_at())
             // Counted, as a server chooses their names.
             .field("scopes", &self.scopes.as_ref().map(|scopes| scopes.len()))
             .field("extras", &self.extras.len())
@@ -264,7 +276,7 @@ impl fmt::Debug for Token {
 // === impl Expiry ===
 
 impl Expiry {
-    fn resolve(self, received: SystemTime) -> SystemTime {
+    pub(super) fn resolve(self, received: SystemTime) -> SystemTime {
         match self {
             Self::After(nanos) => rt::system_time(rt::nanos_since_epoch(received).saturating_add(nanos)),
             Self::At(instant) => instant,

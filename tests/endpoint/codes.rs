@@ -40,6 +40,71 @@ async fn c46_b81_an_error_with_status_200_is_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn d43_a_code_is_read_whatever_the_status() {
+    let ended = || {
+        let codes = ["40030", "20037", "expired"].into_iter();
+        codes.fold(ErrorClassifier::new(), |errors, code| errors.code(code, FailureKind::GrantEnded))
+    };
+    for (path, body, expected) in [
+        (Some("errcode"), r#"{"errcode":40030,"errmsg":"invalid refresh_token"}"#, "40030"),
+        (None, r#"{"code":20037}"#, "20037"),
+        (None, r#"{"code":20037,"access_token":"A2","token_type":"Bearer"}"#, "20037"),
+        (Some("/data/code"), r#"{"data":{"code":"expired"},"access_token":"A2"}"#, "expired"),
+        // The configured place takes precedence over `error`.
+        (Some("code"), r#"{"error":"invalid_client","code":"expired"}"#, "expired"),
+    ] {
+        for status in [200, 201, 400, 401, 503] {
+            let server = Server::in_memory([reply(status, body)]);
+            let (client, json) = match path {
+                Some(path) => (server.client().error_code_path(path), server.json().error_code_path(path)),
+                None => (server.client(), server.json()),
+            };
+            let grant = client.error_classifier(ended()).refresh_token_grant();
+            for error in [
+                grant.refresh(r1()).await.unwrap_err(),
+                json.error_classifier(ended()).refresh(r1()).await.unwrap_err(),
+            ] {
+                assert!(error.is_grant_ended(), "{status} {body}: {error:?}");
+                assert_eq!(code(&error), Some(expected));
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn d43_a_code_that_means_success_is_none() {
+    let token = r#""access_token":"A2","token_type":"Bearer""#;
+    for (success, response) in [
+        (None, r#""code":0"#),
+        (None, r#""code":"200""#),
+        (None, r#""code":"OK""#),
+        (Some("0000"), r#""code":"0000""#),
+        (Some("done"), r#""code":"Done""#),
+    ] {
+        let server = Server::in_memory([reply(200, format!("{{{response},{token}}}"))]);
+        let errors = success.map_or(ErrorClassifier::new(), |code| ErrorClassifier::new().success_code(code));
+        let grant = server.client().error_code_path("code").error_classifier(errors).refresh_token_grant();
+        assert_eq!(grant.refresh(r1()).await.unwrap().access_token(), "A2", "{response}");
+    }
+    for response in [r#""code":"0000""#, r#""code":201"#] {
+        let server = Server::in_memory([reply(200, format!("{{{response},{token}}}"))]);
+        let grant = server.client().error_code_path("code").refresh_token_grant();
+        assert!(grant.refresh(r1()).await.unwrap_err().is_unexplained(), "{response}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn d48_an_access_token_with_spaces_is_an_error() {
+    let body = r#"{"access_token":"error: token is expired by 23m58s","expires_in":0}"#;
+    let refused = failure(reply(200, body)).await;
+    assert!(refused.is_misconfigured(), "{refused:?}");
+    assert!(!format!("{refused:?} {}", EndpointError::find(&refused).unwrap()).contains("expired"));
+    // A token from a file ends with a newline.
+    let server = Server::in_memory([reply(200, r#"{"access_token":" A2\n"}"#)]);
+    assert_eq!(server.json().refresh(r1()).await.unwrap().access_token(), "A2");
+}
+
+#[tokio::test(start_paused = true)]
 async fn c46_an_empty_error_is_ignored() {
     for nothing in ["null", r#""""#, r#"" ""#, "false", "0", "[]", "{ }"] {
         let response = format!(r#"{{"error":{nothing},"access_token":"A2","token_type":"Bearer"}}"#);
@@ -82,11 +147,18 @@ async fn c46_b83_b84_a_success_without_a_token_is_transient_and_keeps_r1() {
 #[tokio::test(start_paused = true)]
 async fn c48_an_outage_does_not_end_the_grant() {
     let server = Server::in_memory([
+        // A transient failure is retried twice.
+        Reply::refused(),
+        Reply::refused(),
         Reply::refused(),
         reply(500, "<html>oops</html>").header("content-type", "text/html"),
         // The outcome of the first is unknown, so it is repeated.
         reply(500, "<html>oops</html>").header("content-type", "text/html"),
         reply(502, ""),
+        reply(502, ""),
+        reply(502, ""),
+        reply(429, ""),
+        reply(429, ""),
         reply(429, ""),
         reply(401, r#"{"error":""}"#),
         reply(200, TOKEN),
@@ -100,7 +172,7 @@ async fn c48_an_outage_does_not_end_the_grant() {
         advance(Duration::from_secs(120)).await;
     }
     assert_eq!(session.token().await.unwrap().secret(), "A2");
-    assert_eq!((*ends.lock().unwrap(), server.count()), (0, 6));
+    assert_eq!((*ends.lock().unwrap(), server.count()), (0, 10));
     assert!(server.requests().iter().all(|request| request.param("refresh_token").unwrap() == "R1"));
 }
 

@@ -101,7 +101,7 @@ async fn c57_an_error_about_another_body_names_only_its_type_and_length() {
     for (response, words) in [
         (
             reply(200, page).header("content-type", "text/html; charset=utf-8"),
-            "21 bytes of text/html;charset=utf-8",
+            "21 bytes of text/html; charset=utf-8",
         ),
         (reply(200, page).header("content-type", ""), "21 bytes of unknown type"),
         (reply(200, "").header("content-type", ""), "empty body"),

@@ -207,3 +207,72 @@ async fn c37_a_lifetime_missing_from_its_configured_place_is_a_warning() {
     assert_eq!(warnings(Lifetime::milliseconds("ttl").or_default(Duration::from_secs(60))).await, []);
     assert_eq!(warnings(Lifetime::unknown()).await, []);
 }
+
+#[tokio::test(start_paused = true)]
+async fn d78_refresh_in_sets_when_a_token_is_due() {
+    let body = r#"{"access_token":"A2","token_type":"Bearer","expires_in":3600,"refresh_in":1000}"#;
+    let server = Server::in_memory([reply(200, body)]);
+    for grant in [Session::builder(server.client().refresh_token_grant()), Session::builder(server.json())] {
+        let session = grant.refresh_token("R1").clock(clock()).jitter(false).build();
+        session.token().await.unwrap();
+        advance(Duration::from_secs(999)).await;
+        assert!(session.status().is_fresh());
+        advance(Duration::from_secs(2)).await;
+        assert!(!session.status().is_fresh(), "due");
+        assert!(session.try_token().is_some());
+    }
+    for none in ["0", "-5", r#""soon""#, "null", "{}"] {
+        let body =
+            format!(r#"{{"access_token":"A2","token_type":"Bearer","expires_in":3600,"refresh_in":{none}}}"#);
+        let token = Server::in_memory([reply(200, body)]).json().refresh(r1()).await.unwrap();
+        assert_eq!(token.refresh_at(), None, "{none}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_tokens_own_lifetime_is_kept_with_it() {
+    use tower_reauth::rt::Clock;
+
+    let saved = Arc::<std::sync::Mutex<Vec<tower_reauth::Token>>>::default();
+    let expiries = [
+        (r#","refresh_expires_in":100"#, Some(100)),
+        // Neither a refresh token nor a lifetime of it: as before.
+        ("", Some(100)),
+        (r#","refresh_token_expires_in":"200""#, Some(200)),
+        (r#","x_refresh_token_expires_in":300"#, Some(300)),
+        (r#","refresh_token":"R9""#, None),
+        (r#","refresh_token":"R10","refresh_expires_in":0"#, None),
+        (r#","refresh_token":"R11","refresh_expires_in":1900000000"#, Some(1_900_000_000 - 1_000_000)),
+    ];
+    let replies = expiries.iter().enumerate().map(|(n, (fields, _))| {
+        reply(200, format!(r#"{{"access_token":"A{n}","token_type":"Bearer","expires_in":3600{fields}}}"#))
+    });
+    let server = Server::in_memory(replies);
+    let (clock, save) = (clock(), Arc::clone(&saved));
+    let session = Session::builder(server.client().refresh_token_grant())
+        .refresh_token("R1")
+        .clock(clock.clone())
+        .save_with(move |token| {
+            save.lock().unwrap().extend(token);
+            std::future::ready(Ok::<_, std::convert::Infallible>(()))
+        })
+        .build();
+    for (n, (fields, expected)) in expiries.iter().enumerate() {
+        session.refresh().await.unwrap();
+        let token = saved.lock().unwrap()[n].clone();
+        let left = token.refresh_token_expires_at().map(|at| at.duration_since(clock.now().wall()).unwrap());
+        assert_eq!(left.map(|left| left.as_secs()), *expected, "{fields}");
+    }
+    // Set otherwise, and by hand.
+    let server = Server::in_memory([reply(
+        200,
+        r#"{"access_token":"A2","ends":"2099-01-01T00:00:00Z","refresh_token":"R2"}"#,
+    )]);
+    let endpoint = server.json().refresh_token_lifetime(Lifetime::unix_time("ends"));
+    let token = endpoint.refresh(r1()).await.unwrap();
+    let ends = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(4_070_908_800);
+    assert_eq!(token.refresh_token_expires_at(), Some(ends));
+    let restored =
+        tower_reauth::Token::builder("A2").refresh_token("R2").refresh_token_expires_at(ends).build();
+    assert_eq!(restored.unwrap().refresh_token_expires_at(), Some(ends));
+}

@@ -23,6 +23,7 @@ mod redirects;
 mod refresher_contract;
 mod request_params;
 mod request_parts;
+mod retries;
 mod retry_after;
 mod revocation;
 mod schemes;
@@ -31,6 +32,8 @@ mod sent_or_not;
 mod settings;
 mod successors;
 mod without_refresh_token;
+mod zoo;
+mod zoo_cost;
 
 #[path = "../support/mod.rs"]
 mod support;

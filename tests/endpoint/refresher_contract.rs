@@ -48,10 +48,15 @@ async fn can_be_called_concurrently<R: Refresher>(make: impl Fn(&Server) -> R) {
 }
 
 async fn can_be_called_again_after_a_failure<R: Refresher>(make: impl Fn(&Server) -> R) {
-    for failure in
-        [Reply::refused(), reply(200, "").closed(), reply(503, ""), error(400, "x"), reply(200, "{")]
-    {
-        let server = Server::in_memory([failure, reply(200, TOKEN)]);
+    let failures = [
+        vec![Reply::refused(); 3],
+        vec![reply(503, ""); 3],
+        vec![reply(200, "").closed()],
+        vec![error(400, "x")],
+        vec![reply(200, "{")],
+    ];
+    for failure in failures {
+        let server = Server::in_memory(failure.into_iter().chain([reply(200, TOKEN)]));
         let refresher = make(&server);
         refresher.refresh(r1()).await.unwrap_err();
         assert_eq!(refresher.refresh(r1()).await.unwrap().access_token(), "A2");

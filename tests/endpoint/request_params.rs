@@ -88,16 +88,15 @@ async fn c86_extra_fields_and_scopes_are_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c86_scopes_separated_by_commas_are_split_if_scopes_were_requested() {
+async fn c86_d53_scopes_separated_by_commas_are_split() {
     let response = r#"{"access_token":"A2","token_type":"Bearer","scope":"repo,gist"}"#;
     let server = Server::in_memory([reply(200, response)]);
     let requests =
         server.client().scopes(["gist", "user"]).refresh_token_grant().refresh(r1()).await.unwrap();
     assert_eq!(requests.scopes().unwrap(), ["repo", "gist"]);
     assert_eq!(requests.warnings(), [Warning::missing_scopes(["user".to_owned()])]);
-    // By RFC 6749 it is one scope.
     let unasked = server.client().refresh_token_grant().refresh(r1()).await.unwrap();
-    assert_eq!(unasked.scopes().unwrap(), ["repo,gist"]);
+    assert_eq!(unasked.scopes().unwrap(), ["repo", "gist"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,4 +108,39 @@ async fn the_refreshers_of_a_client_are_independent() {
     scoped.refresh(r1()).await.unwrap();
     let requests = server.requests();
     assert_eq!((requests[0].param("scope"), requests[1].param("scope").as_deref()), (None, Some("x")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn d56_a_parameter_replaces_one_that_the_request_would_have() {
+    let server = Server::in_memory([reply(200, TOKEN)]);
+    let client = server.client().client_secret_post("s").scopes(["a"]);
+    let client = client
+        .extra_param("grant_type", "urn:example:grant")
+        .extra_param("scope", "b")
+        .extra_param("client_id", "other")
+        .resource("https://a.example.com")
+        .resource("https://b.example.com");
+    client.refresh_token_grant().refresh(r1()).await.unwrap();
+    let form = server.requests()[0].form();
+    let sent: Vec<_> = form.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(
+        sent,
+        [
+            "refresh_token=R1",
+            "grant_type=urn:example:grant",
+            "scope=b",
+            "client_id=other",
+            "resource=https://a.example.com",
+            "resource=https://b.example.com",
+            "client_secret=s"
+        ]
+    );
+    let json = server.json().extra_field("device", "d1").extra_field("device", "d2");
+    json.clone().refresh(r1()).await.unwrap();
+    json.extra_field("refresh_token", "own").refresh(r1()).await.unwrap();
+    let bodies: Vec<_> = server.requests()[1..].iter().map(|request| request.body.clone()).collect();
+    assert_eq!(
+        bodies,
+        [r#"{"refresh_token":"R1","device":"d2"}"#, r#"{"device":"d2","refresh_token":"own"}"#]
+    );
 }

@@ -111,11 +111,11 @@ async fn d73_a_servers_text_in_a_transports_error_is_a_source_alone_and_not_logg
 }
 
 #[tokio::test(start_paused = true)]
-async fn t21_a_code_has_no_control_characters_and_is_truncated() {
+async fn d54_t21_a_code_is_shown_as_written_but_has_no_control_characters_and_is_truncated() {
     let long = "x".repeat(1000);
     for (code, shown) in [
         ("inva\\r\\nlid\\u001b[31m_\\u202egrant\\u0000", "invalid[31m_grant"),
-        ("invalid grant", "invalidgrant"),
+        ("invalid grant", "invalid grant"),
         (" invalid_grant\\n", "invalid_grant"),
         (&long, &long[..64]),
         ("d\\u00e9j\\u00e0", "dj"),
@@ -195,6 +195,69 @@ async fn p14_a_token_echoed_as_an_error_code_is_not_shown() {
         let shown = format!("{:?}", revocation.revoke(&token).await.unwrap_err());
         assert!(!shown.contains(&secret[..4]), "{shown}");
     }
+}
+
+/// Everything that is printed about a failed refresh with these secrets.
+async fn printed(status: u16, content_type: &str, location: &str, body: &'static str) -> String {
+    let response = reply(status, body).header("content-type", content_type).header("location", location);
+    let server = Server::in_memory([response]);
+    let token = Token::builder("A1-opaque-and-secret").refresh_token("R1-opaque-and-secret").build().unwrap();
+    let cx = || RefreshContext::builder().token(token.clone()).build();
+    let client = || server.client().extra_param("pin", "pin-of-the-user");
+    let basic = client().client_secret_basic("client+secret/opaque").refresh_token_grant();
+    let post = client().client_secret_post("client+secret/opaque").refresh_token_grant();
+    let json = server
+        .json()
+        .extra_field("pin", "pin-of-the-user")
+        .header(HeaderName::from_static("x-api-key"), HeaderValue::from_static("client+secret/opaque"));
+    let errors = [basic.refresh(cx()).await, post.refresh(cx()).await, json.refresh(cx()).await]
+        .map(Result::unwrap_err);
+    let printed: Vec<_> = errors
+        .iter()
+        .map(|error| {
+            let found = EndpointError::find(error).unwrap();
+            format!("{found} {error:?} {:?}", found.code())
+        })
+        .collect();
+    printed.join("\n").to_lowercase()
+}
+
+#[tokio::test(start_paused = true)]
+async fn d58_no_secret_of_the_exchange_is_shown_in_any_spelling() {
+    for (status, body) in [
+        (400, r#"{"error":"R1-opaque-and-secret"}"#),
+        (400, r#"{"error":"R1-opaque -and-secret"}"#),
+        (400, r#"{"error":"R1-opa\nque-and-\r\nsecret"}"#),
+        (400, r#"{"error":"%52%31%2Dopaque%2Dand%2Dsecret"}"#),
+        (400, r#"{"error":"unknown: opaque-and"}"#),
+        (400, r#"{"error":"r1-OPAQUE-and-secret"}"#),
+        (400, r#"{"error":"A1-opaque-and-secret"}"#),
+        (400, r#"{"error":"bad secret client+secret/opaque"}"#),
+        (400, r#"{"error":"client%2Bsecret%2Fopaque"}"#),
+        (400, r#"{"error":"pin-of-the-user"}"#),
+        (200, r#"{"error":"new-opaque-token","access_token":"new-opaque-token"}"#),
+        (200, r#"{"error":"new-opaque-token","access_token":"A2","refresh_token":"new-opaque-token"}"#),
+    ] {
+        let printed = printed(status, "application/json", "", body).await;
+        for part in ["opaque", "pin-of"] {
+            assert!(!printed.contains(part), "{body}: {printed}");
+        }
+    }
+    // What has nothing in common with a secret is shown.
+    let shown = printed(400, "application/json", "", r#"{"error":"bad_refresh_token_value"}"#).await;
+    assert_eq!(shown.matches("`bad_refresh_token_value`").count(), 3, "{shown}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn d58_a_content_type_a_token_type_and_a_redirect_show_no_secret() {
+    let content_type = printed(400, "text/R1-opaque-and-secret", "", "<html>").await;
+    assert!(content_type.contains("6 bytes of unknown type"), "{content_type}");
+    let redirect = printed(302, "", "https://r1-opaque-and-secret.example.com/", "").await;
+    assert!(redirect.contains("redirects") && !redirect.contains("opaque"), "{redirect}");
+    let body = r#"{"access_token":"new-opaque-token","token_type":"New-Opaque-Token"}"#;
+    let error = canned::client(200, body).refresh_token_grant().refresh(canned::r1()).await.unwrap_err();
+    let found = EndpointError::find(&error).unwrap();
+    assert_eq!(found.token_type(), Some(""));
 }
 
 #[tokio::test]

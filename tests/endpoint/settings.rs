@@ -15,7 +15,7 @@ use http_body_util::Full;
 use tower::service_fn;
 use tower_reauth::{
     RefreshError, Refresher, RefresherExt, Session, Token,
-    endpoint::{EndpointError, ErrorClassifier, FailureKind, RequestBody},
+    endpoint::{Endpoint, EndpointError, ErrorClassifier, FailureKind, Lifetime, RequestBody},
     json::JsonEndpoint,
     oauth2::Client,
     refresh_fn,
@@ -143,6 +143,63 @@ async fn p08_a_confirmation_that_outlasts_the_flight_still_ends_the_grant() {
     assert!(session.status().is_grant_ended(), "{:?}", session.status());
 }
 
+/// An endpoint with every shared setting, whose response needs most of them.
+fn with_settings(body: &'static str, status: u16) -> (Client, JsonEndpoint) {
+    let transport = service_fn(move |request: Request<RequestBody>| async move {
+        assert_eq!(request.headers()["x-api-key"], "k");
+        assert!(request.headers()["content-type"].to_str().unwrap().starts_with("application/"));
+        let _ = request.into_body().into_bytes();
+        Ok::<_, Infallible>(respond(status, body))
+    });
+    let endpoint = Endpoint::try_with_transport(URL, transport)
+        .unwrap()
+        .header(http::HeaderName::from_static("x-api-key"), http::HeaderValue::from_static("k"))
+        .access_token_path("/data/0/jwt")
+        .new_refresh_token_path("/data/0/next")
+        .lifetime(Lifetime::milliseconds("/data/0/ttl"))
+        .scheme("Own")
+        .error_code_path("/errors/0/code")
+        .error_classifier(ErrorClassifier::new().code("ACCOUNT_DISABLED", FailureKind::GrantEnded))
+        .timeout(Duration::from_secs(5))
+        .max_response_size(1000);
+    (Client::new(endpoint.clone(), "web"), JsonEndpoint::new(endpoint))
+}
+
+#[tokio::test]
+async fn d51_oauth2_and_json_have_the_same_settings() {
+    let body = r#"{"data":[{"jwt":"A2","next":"R2","ttl":60000}]}"#;
+    let (client, json) = with_settings(body, 200);
+    let tokens =
+        [client.refresh_token_grant().refresh(r1()).await.unwrap(), json.refresh(r1()).await.unwrap()];
+    for token in tokens {
+        assert_eq!((token.scheme(), token.access_token(), token.refresh_token()), ("Own", "A2", Some("R2")));
+        let lifetime = token.expires_at().unwrap().duration_since(token.received_at().unwrap());
+        assert_eq!(lifetime.unwrap(), Duration::from_secs(60));
+    }
+    let (client, json) = with_settings(r#"{"errors":[{"code":"ACCOUNT_DISABLED"}]}"#, 403);
+    for error in
+        [client.refresh_token_grant().refresh(r1()).await.unwrap_err(), json.refresh(r1()).await.unwrap_err()]
+    {
+        assert!(error.is_grant_ended(), "{error:?}");
+        assert_eq!(EndpointError::find(&error).unwrap().code(), Some("ACCOUNT_DISABLED"));
+    }
+    let (client, json) = with_settings(" ".repeat(1001).leak(), 200);
+    for error in
+        [client.refresh_token_grant().refresh(r1()).await.unwrap_err(), json.refresh(r1()).await.unwrap_err()]
+    {
+        assert_eq!(EndpointError::find(&error).unwrap().response_limit(), Some(1000));
+    }
+}
+
+#[tokio::test]
+async fn d51_without_a_configured_path_oauth2_finds_a_code_beside_the_standard_one() {
+    let client = client(403, r#"{"code":"ACCOUNT_DISABLED"}"#)
+        .error_classifier(ErrorClassifier::new().code("account_disabled", FailureKind::GrantEnded));
+    let error = client.refresh_token_grant().refresh(r1()).await.unwrap_err();
+    assert!(error.is_grant_ended(), "{error:?}");
+    assert_eq!(EndpointError::find(&error).unwrap().code(), Some("ACCOUNT_DISABLED"));
+}
+
 #[test]
 fn public_types_are_send_sync_and_clone() {
     fn shared<T: Send + Sync + Clone + std::fmt::Debug + 'static>() {}
@@ -151,8 +208,8 @@ fn public_types_are_send_sync_and_clone() {
     shared::<JsonEndpoint>();
     shared::<tower_reauth::oauth2::RefreshTokenGrant>();
     shared::<tower_reauth::oauth2::ClientCredentialsGrant>();
-    shared::<tower_reauth::oauth2::Revocation>();
-    shared::<tower_reauth::json::Revocation>();
+    shared::<Endpoint>();
+    shared::<tower_reauth::endpoint::Revocation>();
     shared::<ErrorClassifier>();
     shared::<RefreshError>();
     sent::<EndpointError>();

@@ -61,6 +61,38 @@ async fn p02_the_successor_in_an_unusable_response_replaces_the_refresh_token() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn d44_p02_the_successor_beside_an_error_replaces_the_refresh_token() {
+    let partial = &[
+        r#"{"error":"partial_failure","access_token":"A2","refresh_token":"R2"}"#,
+        r#"{"access_token":"A2","token_type":"Bearer","refresh_token":"R3"}"#,
+    ];
+    assert_eq!(presented(partial).await, ["R1", "R2"]);
+    // Not if it only repeats what was presented.
+    let repeated = &[
+        r#"{"error":"partial_failure","refresh_token":"R1"}"#,
+        r#"{"access_token":"A2","token_type":"Bearer","refresh_token":"R3"}"#,
+    ];
+    assert_eq!(presented(repeated).await, ["R1", "R1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn d47_p02_a_word_for_no_refresh_token_is_none() {
+    for body in [
+        r#"{"access_token":"A2","token_type":"Bearer","expires_in":0,"refresh_token":"N/A"}"#,
+        r#"{"access_token":"A3","token_type":"Bearer","expires_in":0,"refresh_token":"null"}"#,
+        r#"{"access_token":"A4","token_type":"Bearer","expires_in":0,"refresh_token":"undefined"}"#,
+        r#"{"access_token":"A5","token_type":"Bearer","expires_in":0,"refresh_token":" None "}"#,
+        r#"{"access_token":"A6","token_type":"Bearer","expires_in":0,"refresh_token":""}"#,
+        r#"{"error":"x","refresh_token":"null"}"#,
+    ] {
+        let client = client(200, body);
+        let session = support::expired(client.refresh_token_grant()).build();
+        let _ = session.token().await;
+        assert_eq!(session.sign_out().refresh_token(), Some("R1"), "{body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn p02_a_successor_without_an_access_token_is_saved() {
     let given = support::RecordedTokens::default();
     let client = client(200, r#"{"access_token":"A2","token_type":"mac","refresh_token":"R2"}"#);

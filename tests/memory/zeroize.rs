@@ -59,7 +59,7 @@ fn clients() {
 }
 
 #[test]
-fn p14_tokens_and_secrets_that_are_held_are_wiped() {
+fn p14_d61_tokens_and_secrets_that_are_held_are_wiped() {
     assert_eq!(found_in_freed(|| drop(secret("plain"))), 1, "a leak is found");
     for (name, run) in [("token", (|| drop(token())) as fn()), ("requests", requests), ("clients", clients)] {
         assert_eq!(found_in_freed(run), 0, "{name}");

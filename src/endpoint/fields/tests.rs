@@ -5,12 +5,12 @@ fn fields(body: &str) -> Fields<'_> {
 }
 
 fn text(body: &str, name: &str) -> Option<String> {
-    fields(body).get(name)?.into_string().map(|text| text.to_string())
+    fields(body).get(name)?.into_text().map(|text| text.to_string())
 }
 
 fn scalars(body: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    fields(body).scalars(|name, value| found.push((name.to_owned(), value.into_owned())));
+    fields(body).scalars(|_| true, |name, value| found.push((name.to_owned(), value.into_owned())));
     found
 }
 
@@ -87,7 +87,7 @@ fn a_leading_slash_makes_a_name_a_json_pointer() {
         ("a/b", None),
         ("/a/b", None),
         ("/a/b/c/d", None),
-        ("/l/0", None),
+        ("/l/0", Some("1")),
         ("/x", None),
         ("/", None),
     ] {
@@ -95,6 +95,61 @@ fn a_leading_slash_makes_a_name_a_json_pointer() {
     }
     assert_eq!(text("a=1", "/a").unwrap(), "1");
     assert_eq!(text("a=1", "/a/b"), None);
+}
+
+#[test]
+fn d51_a_path_indexes_into_lists() {
+    let body = r#"{"l":[{"a":"0"},["1",["2"]],null],"o":{"0":"3"}}"#;
+    for (name, expected) in [
+        ("/l/0/a", Some("0")),
+        ("/l/1/0", Some("1")),
+        ("/l/1/1/0", Some("2")),
+        ("/o/0", Some("3")),
+        ("/l/2", None),
+        ("/l/3", None),
+        ("/l/-", None),
+        ("/l/00/a", None),
+        ("/l/+0/a", None),
+        ("/l/a", None),
+        ("/l", None),
+        ("/l/99999999999999999999999", None),
+    ] {
+        assert_eq!(text(body, name).as_deref(), expected, "{name}");
+    }
+}
+
+#[test]
+fn escapes_are_decoded() {
+    let value = |raw: &str| text(&format!(r#"{{"a":"{raw}"}}"#), "a");
+    for (raw, expected) in [
+        (r#"\"\\\/\b\f\n\r\t|"#, "\"\\/\u{8}\u{c}\n\r\t|"),
+        (r"\u0041\u00e9é\u20AC", "Aéé€"),
+        (r"a\ud83d\ude00b", "a\u{1f600}b"),
+    ] {
+        assert_eq!(value(raw).as_deref(), Some(expected), "{raw}");
+    }
+    for unpaired in [r"\ud83d", r"\ud83dx", r"\ud83d\n", r"\ude00\ud83d", r"\ud83d\ud83d", r"\ud83d\u0041"] {
+        assert_eq!(value(unpaired), None, "{unpaired}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_string_is_read_as_it_was_written(string in ".*\\S", escaped in proptest::prelude::any::<bool>()) {
+        let mut json = serde_json::to_string(&string).unwrap();
+        if escaped {
+            let units = string.encode_utf16().map(|unit| format!("\\u{unit:04x}"));
+            json = format!("\"{}\"", units.collect::<String>());
+        }
+        proptest::prop_assert_eq!(text(&format!(r#"{{"a":{json}}}"#), "a"), Some(string.clone()));
+    }
+
+    #[test]
+    fn any_form_is_read_as_by_the_url_standard(pairs in "([a-z%+=&]|%[0-9a-fA-F]{2}){0,20}") {
+        let expected: Vec<_> = form_urlencoded::parse(pairs.as_bytes()).into_owned().collect();
+        let found: Vec<_> = form_pairs(&pairs).map(|(name, value)| (decoded(name).into_owned(), decoded(value).into_owned())).collect();
+        proptest::prop_assert_eq!(found, expected);
+    }
 }
 
 #[test]

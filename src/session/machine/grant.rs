@@ -126,6 +126,9 @@ impl Grant {
         if refresh_token != flight.presented {
             self.previous_refresh_token = flight.presented.clone();
             self.refresh_token = refresh_token;
+        } else if refresh_token == self.refresh_token {
+            // The same one, perhaps with another expiry.
+            self.refresh_token = refresh_token;
         }
     }
 
