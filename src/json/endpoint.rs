@@ -120,9 +120,11 @@ impl JsonEndpoint {
     ///
     /// A leading slash makes it a JSON pointer: `/device/id`.
     pub fn extra_field(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
-        let name = name.into();
-        self.extra_fields.retain(|(known, _)| *known != name);
-        self.extra_fields.push((name, Secret::new(value.into())));
+        let (name, value) = (name.into(), Secret::new(value.into()));
+        match self.extra_fields.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => *known = value,
+            None => self.extra_fields.push((name, value)),
+        }
         self
     }
 }

@@ -14,6 +14,7 @@ const CRATE: &[&[&str]] = &[
     &["grpc"],
     &["oauth2", "json"],
     &["endpoint"],
+    &["https"],
     &["layer"],
     &["service"],
     &["future"],
