@@ -130,18 +130,6 @@ impl fmt::Debug for Revocation {
     }
 }
 
-// === impl TokenHint ===
-
-impl TokenHint {
-    /// As in RFC 7009 §2.1.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::RefreshToken => "refresh_token",
-            Self::AccessToken => "access_token",
-        }
-    }
-}
-
 // === impl RevokeFuture ===
 
 impl RevokeFuture {

@@ -19,7 +19,11 @@ impl Client {
         let client = self.clone();
         let hints = &[TokenHint::RefreshToken, TokenHint::AccessToken];
         Revocation::try_new(self.endpoint.clone(), revocation_endpoint, hints, move |url, token, hint| {
-            let params = [("token", token), ("token_type_hint", hint.as_str())];
+            let hint = match hint {
+                TokenHint::RefreshToken => "refresh_token",
+                TokenHint::AccessToken => "access_token",
+            };
+            let params = [("token", token), ("token_type_hint", hint)];
             client.request(url, params.into_iter(), |_| false)
         })
     }
