@@ -19,10 +19,16 @@ pub(super) fn exp(token: &str) -> Option<f64> {
     let mut parts = token.split('.');
     let (_header, payload) = (parts.next()?, parts.next()?);
     parts.next()?;
+    if payload.len() > MAX_PAYLOAD {
+        return None;
+    }
     let claims = Zeroizing::new(BASE64.decode(payload).ok()?);
     let claims = std::str::from_utf8(&claims).ok()?;
     Fields::try_new(claims).ok()?.get("exp")?.number()
 }
+
+/// More than any header carries. Bounds the memory of the decoded claims.
+const MAX_PAYLOAD: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -58,5 +64,7 @@ mod tests {
         }
         assert_eq!(exp_of(b"\xff\xfe"), None);
         assert_eq!(exp("e30.eyJleHAiOjV9"), None, "a JWT has three parts");
+        let padded = |length: usize| exp_of(format!("{}{}", r#"{"exp":5}"#, " ".repeat(length)));
+        assert_eq!((padded(48_000), padded(50_000)), (Some(5.0), None));
     }
 }

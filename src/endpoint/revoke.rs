@@ -167,14 +167,6 @@ impl TokenHint {
             Self::AccessToken => tokens.access_token(),
         }
     }
-
-    /// As in RFC 7009 §2.1.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::RefreshToken => "refresh_token",
-            Self::AccessToken => "access_token",
-        }
-    }
 }
 
 // === impl RevokeFuture ===

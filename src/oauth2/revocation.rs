@@ -28,7 +28,12 @@ impl Client {
                 let client = client.prepared(&RefreshContext::default()).await?;
                 Ok(PreparedRevocation::new(client.endpoint.clone(), move |url, tokens, hint| {
                     let token = hint.of(tokens).unwrap_or_default();
-                    let params = [("token", token), ("token_type_hint", hint.as_str())];
+                    // RFC 7009 §2.1
+                    let hint = match hint {
+                        TokenHint::RefreshToken => "refresh_token",
+                        TokenHint::AccessToken => "access_token",
+                    };
+                    let params = [("token", token), ("token_type_hint", hint)];
                     client.request(url, params.into_iter(), |_| false)
                 }))
             }
