@@ -15,6 +15,8 @@ from django.http import HttpResponse, JsonResponse
 # Outlasts any test, however slow the machine: tests expire a token with /_expire.
 DAY = 86_400
 
+STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+
 
 def add_arguments(parser):
     parser.add_argument("port", type=int)
@@ -135,9 +137,6 @@ def exit_at_end_of_stdin():
 def serve_threads(args, application):
     from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
 
-    stop = threading.Event()
-    for sig in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(sig, lambda *_: stop.set())
     # Headers and body are two writes: the second would wait for an acknowledgement.
     WSGIRequestHandler.disable_nagle_algorithm = True
     server = ThreadedWSGIServer(("127.0.0.1", args.port), WSGIRequestHandler)
@@ -145,7 +144,7 @@ def serve_threads(args, application):
     server.set_app(application)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     print(f"ready http://127.0.0.1:{server.server_port}", flush=True)
-    stop.wait()
+    signal.sigwait(STOP_SIGNALS)
     server.shutdown()
     server.server_close()
 
@@ -174,9 +173,13 @@ def run(args, home, prepare):
     parent = os.getpid()
     try:
         prepare()
+        serve = serve_gunicorn if args.mode == "gunicorn" else serve_threads
+        if serve is serve_threads:
+            # Blocked in all threads, and waited for. A handler runs between any two steps of the main thread: it could
+            # need a lock that the main thread holds.
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         if args.until_stdin_closes:
             exit_at_end_of_stdin()
-        serve = serve_gunicorn if args.mode == "gunicorn" else serve_threads
         serve(args, get_wsgi_application())
     finally:
         if os.getpid() == parent:

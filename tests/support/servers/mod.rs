@@ -63,7 +63,7 @@ impl Server {
 
     /// Stops it and keeps its state.
     pub(crate) fn stop(&mut self) {
-        assert!(self.process.stop(), "{:?} did not end well", self.kind);
+        self.process.stop().unwrap_or_else(|why| panic!("{:?} did not end well: {why}", self.kind));
     }
 
     /// Starts it again on the same port with the same state.
@@ -82,7 +82,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.process.stop();
+        let _ = self.process.stop();
         let _ = std::fs::remove_dir_all(&self.state);
     }
 }

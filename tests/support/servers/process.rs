@@ -5,13 +5,15 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc,
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 pub(super) struct Process {
     child: Child,
     url: String,
+    /// Its stderr, until it is shown.
+    errors: Option<JoinHandle<String>>,
 }
 
 /// Longer than a start or a stop takes on any machine.
@@ -43,7 +45,7 @@ impl Process {
                 panic!("{command:?} did not start:\n{}", errors.join().unwrap_or_default());
             };
             if let Some(url) = line.strip_prefix("ready ") {
-                return Self { child, url: url.to_owned() };
+                return Self { child, url: url.to_owned(), errors: Some(errors) };
             }
         }
     }
@@ -56,24 +58,33 @@ impl Process {
         self.child.id()
     }
 
-    /// Stops it. Returns whether it exited by itself, with success.
-    pub(super) fn stop(&mut self) -> bool {
+    /// Stops it.
+    ///
+    /// # Errors
+    ///
+    /// How it ended, with its stderr, unless it exited by itself and with success.
+    pub(super) fn stop(&mut self) -> Result<(), String> {
         drop(self.child.stdin.take());
         let deadline = Instant::now() + LIMIT;
         while Instant::now() < deadline {
             if let Ok(Some(status)) = self.child.try_wait() {
-                return status.success();
+                return if status.success() { Ok(()) } else { Err(self.with_errors(&status.to_string())) };
             }
             thread::sleep(Duration::from_millis(5));
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
-        false
+        Err(self.with_errors("it did not exit when its stdin was closed"))
+    }
+
+    fn with_errors(&mut self, end: &str) -> String {
+        let errors = self.errors.take().and_then(|errors| errors.join().ok());
+        format!("{end}\n{}", errors.unwrap_or_default())
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.stop();
+        let _ = self.stop();
     }
 }
