@@ -57,6 +57,8 @@ pub enum EventKind {
         /// Whether this token is the first one, or ends a series of failed or ineffective refreshes.
         recovered: bool,
     },
+    /// A token that another process obtained was taken from the store.
+    TokenAdopted,
     /// A refresh succeeded, but its token doesn't help.
     #[non_exhaustive]
     RefreshIneffective {
@@ -103,6 +105,14 @@ pub enum EventKind {
         /// Why.
         error: HookError,
     },
+    /// The store couldn't be used. The error's chain of sources has the `StoreError`.
+    #[non_exhaustive]
+    StoreFailed {
+        /// The error.
+        error: Error,
+    },
+    /// A refresh of a shared session took so long that another process could take over; then its response came.
+    ClaimLost,
     /// Revoking a discarded token failed; it isn't retried.
     #[non_exhaustive]
     TokenRevokeFailed {

@@ -167,6 +167,8 @@ pub mod rt;
 mod service;
 mod session;
 mod shard;
+#[cfg(feature = "store")]
+pub mod store;
 mod sync;
 pub mod token;
 

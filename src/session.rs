@@ -13,6 +13,8 @@ mod published;
 mod reentrancy;
 mod shared;
 mod shutdown;
+#[cfg(feature = "store")]
+mod stored;
 mod waiter;
 mod watch;
 
@@ -35,6 +37,13 @@ pub use builder::SessionBuilder;
 pub use machine::Status;
 pub use options::TokenOptions;
 pub use watch::Watch;
+#[cfg(feature = "store")]
+pub(crate) use {
+    builder::InitialToken,
+    machine::{ChangeKind, SaveOrder},
+    shared::Hook,
+    stored::{SessionLink, StoreParts},
+};
 pub(crate) use {
     driver::Demanded,
     machine::{Demand, WaitLimits},

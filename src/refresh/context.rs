@@ -23,6 +23,8 @@ pub struct RefreshContext {
     deadline: Option<Nanos>,
     /// `None`: always.
     is_wanted: Option<IsWanted>,
+    /// The backoff was reset since the refresh before.
+    was_reset: bool,
 }
 
 pub(crate) type IsWanted = Arc<dyn Fn() -> bool + Send + Sync>;
@@ -73,6 +75,7 @@ impl RefreshContext {
             clock: Arc::new(SystemClock),
             deadline: None,
             is_wanted: None,
+            was_reset: false,
         }
     }
 
@@ -108,6 +111,38 @@ impl RefreshContext {
         self.deadline = Some(deadline);
         self.is_wanted = Some(is_wanted);
         self
+    }
+
+    /// Whether the backoff was reset since the refresh before.
+    pub(crate) fn after_reset(mut self, was_reset: bool) -> Self {
+        self.was_reset = was_reset;
+        self
+    }
+
+    #[cfg(feature = "store")]
+    pub(crate) fn was_reset(&self) -> bool {
+        self.was_reset
+    }
+
+    /// For the exchange of a refresh token that a store has.
+    #[cfg(feature = "store")]
+    pub(crate) fn for_exchange(
+        &self,
+        token: Option<Token>,
+        refresh_token: Option<Secret>,
+        reason: RefreshReason,
+        deadline: Nanos,
+        is_wanted: IsWanted,
+    ) -> Self {
+        let deadline = self.deadline.map_or(deadline, |own| own.min(deadline));
+        Self {
+            token: token.or_else(|| self.token.clone()),
+            refresh_token,
+            reason,
+            deadline: Some(deadline),
+            is_wanted: Some(is_wanted),
+            ..self.clone()
+        }
     }
 
     /// For another grant, after this refresh token was refused.

@@ -31,6 +31,10 @@ pub struct RefreshError {
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
+/// Nobody is signed in.
+#[derive(Debug)]
+struct NotSignedIn;
+
 /// The kinds of failed refresh; see [`RefreshError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -144,7 +148,7 @@ impl RefreshError {
         self
     }
 
-    #[cfg(feature = "tracing")]
+    #[cfg(any(feature = "store", feature = "tracing"))]
     pub(crate) fn log_message(&self) -> Option<&str> {
         self.log_message.as_deref()
     }
@@ -184,12 +188,27 @@ impl RefreshError {
         matches!(self.kind, FailureKind::Unexplained | FailureKind::Misconfigured)
     }
 
+    /// The store has no sign-in.
+    #[cfg(feature = "store")]
+    pub(crate) fn signed_out() -> Self {
+        Self::grant_ended(NotSignedIn)
+    }
+
+    pub(crate) fn is_signed_out(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.is::<NotSignedIn>())
+    }
+
     pub(crate) fn kind(&self) -> FailureKind {
         self.kind
     }
 
     pub(crate) fn has_successor(&self) -> bool {
         self.successor.is_some()
+    }
+
+    #[cfg(feature = "store")]
+    pub(crate) fn successor(&self) -> Option<&Secret> {
+        self.successor.as_ref()
     }
 
     pub(crate) fn take_successor(&mut self) -> Option<Secret> {
@@ -239,3 +258,13 @@ fn waited_for_itself(error: &(dyn StdError + 'static)) -> bool {
 
 const WAITED_FOR_ITSELF: &str = "the refresher waited for its own session: mark its requests with SkipAuth, or send \
                             them around the layer";
+
+// === impl NotSignedIn ===
+
+impl fmt::Display for NotSignedIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nobody is signed in")
+    }
+}
+
+impl StdError for NotSignedIn {}

@@ -19,7 +19,7 @@ use crate::{
 
 use super::{
     Session,
-    machine::{Delays, Machine, Rules, WaitLimits},
+    machine::{Delays, Machine, Rules, SaveOrder, WaitLimits},
     published::Published,
     shared::{Hook, Listener, Locked, Shared, hook},
 };
@@ -30,22 +30,22 @@ use super::{
 /// lifetime, a timeout at least 1 ms.
 #[must_use]
 pub struct SessionBuilder {
-    refresher: AnyRefresher,
-    initial: InitialToken,
-    rules: Rules,
+    pub(super) refresher: AnyRefresher,
+    pub(super) initial: InitialToken,
+    pub(super) rules: Rules,
     seed: Option<u64>,
     limits: WaitLimits,
-    refresh_timeout: Duration,
-    save_timeout: Duration,
-    name: Option<Arc<str>>,
-    clock: Arc<dyn Clock>,
+    pub(super) refresh_timeout: Duration,
+    pub(super) save_timeout: Duration,
+    pub(super) name: Option<Arc<str>>,
+    pub(super) clock: Arc<dyn Clock>,
     spawner: Arc<dyn Spawner>,
-    save_hook: Option<Hook<Option<Token>>>,
+    pub(super) save_hook: Option<Hook<SaveOrder>>,
     revoke_hook: Option<Hook<Token>>,
     listeners: Vec<Listener>,
 }
 
-enum InitialToken {
+pub(crate) enum InitialToken {
     None,
     Token(Token),
     RefreshToken(Secret),
@@ -97,6 +97,7 @@ impl Session {
                 save_timeout: 5 * SECOND,
                 delays: Delays { initial: SECOND, max: 120 * SECOND, jitter: true },
                 saves: false,
+                is_shared: false,
                 wait_through_backoff: false,
             },
             seed: None,
@@ -201,7 +202,8 @@ impl SessionBuilder {
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        self.save_hook = Some(hook(save));
+        let save = hook(save);
+        self.save_hook = Some(Arc::new(move |order| save(order.token)));
         self.rules.saves = true;
         self
     }

@@ -49,7 +49,7 @@ pub(super) fn save(
         else {
             return;
         };
-        let run = run_hook(&shared, hook, order.token, &mut timeout);
+        let run = run_hook(&shared, hook, order, &mut timeout);
         guard.result = match flight_timeout {
             None => run.await,
             Some(flight_timeout) => match select(Box::pin(run), flight_timeout).await {

@@ -57,6 +57,15 @@ pub(super) fn log(event: &Event, session: Option<&str>, now: SystemTime) {
         }
         EventKind::Saved { .. } => debug!(target: TARGET, session, generation, "session saved"),
         // Not a hook's own error either.
+        EventKind::TokenAdopted => {
+            debug!(target: TARGET, session, generation, "took the token that another process obtained");
+        }
+        EventKind::StoreFailed { error } => {
+            warn!(target: TARGET, session, generation, %error, "token store failed");
+        }
+        EventKind::ClaimLost => {
+            warn!(target: TARGET, session, generation, "another process may have taken over a slow refresh");
+        }
         EventKind::TokenRevokeFailed { .. } => {
             warn!(target: TARGET, session, generation, "failed to revoke token");
         }

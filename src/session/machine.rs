@@ -67,6 +67,8 @@ mod saves;
 mod saving;
 mod snapshot;
 mod status;
+#[cfg(feature = "store")]
+mod stored;
 mod turn;
 
 use crate::{
@@ -90,7 +92,7 @@ pub(crate) use {
     flight::{FlightEnd, FlightInfo, Lost, Saving},
     outcome::Outcome,
     rules::Rules,
-    saves::SaveOrder,
+    saves::{Change, ChangeKind, SaveOrder},
     snapshot::Snapshot,
     turn::{Machine, Turn},
 };
@@ -193,11 +195,15 @@ impl Turn<'_> {
     /// Replaces the token with a newer one of the same credential.
     pub(crate) fn set(&mut self, mut token: Token) -> Result<(), Error> {
         self.advance();
-        let Some(grant) = &mut self.machine.grant else { return Err(Error::new(ErrorKind::SignedOut)) };
+        let Some(grant) = self.machine.grant.as_mut().filter(|grant| !grant.is_signed_out()) else {
+            return Err(Error::new(ErrorKind::SignedOut));
+        };
+        let mut other_refresh_token = None;
         if grant.keeps_refresh_token(&token) {
             token.replace_refresh_token(grant.refresh_token.clone());
         } else {
-            grant.refresh_token = token.refresh_secret().cloned();
+            other_refresh_token = token.refresh_secret().cloned();
+            grant.refresh_token.clone_from(&other_refresh_token);
             grant.outcome_unknown = false;
         }
         self.adopt(token);
@@ -213,7 +219,7 @@ impl Turn<'_> {
         }
         self.effects.publish = true;
         self.emit(EventKind::TokenSet);
-        self.changed();
+        self.changed_by_user(ChangeKind::Set { refresh_token: other_refresh_token });
         self.wake_backoff_waiters();
         Ok(())
     }
@@ -225,19 +231,20 @@ impl Turn<'_> {
         self.machine.grant = Some(Grant { refresh_token, ..Grant::default() });
         self.adopt(token);
         self.emit(EventKind::SignedIn);
-        self.changed();
+        self.changed_by_user(ChangeKind::SignedIn);
         self.wake_backoff_waiters();
     }
 
     /// Returns the session's tokens; the refresh token is the one that it would have presented next.
     pub(crate) fn sign_out(&mut self) -> RevocableTokens {
+        let was_signed_out = self.machine.is_signed_out();
         let tokens = self.machine.grant.as_ref().map(|grant| {
             RevocableTokens::new(grant.held.as_ref().map(|held| &held.token), grant.refresh_token.clone())
         });
         self.end_sign_in();
         self.emit(EventKind::SignedOut);
-        if tokens.is_some() {
-            self.changed();
+        if tokens.is_some() && !was_signed_out {
+            self.changed_by_user(ChangeKind::SignedOut);
         }
         self.wake_backoff_waiters();
         tokens.unwrap_or_default()
@@ -262,6 +269,7 @@ impl Turn<'_> {
         self.advance();
         if let Some(grant) = &mut self.machine.grant {
             grant.backoff.reset();
+            grant.was_reset = true;
         }
         self.effects.publish = true;
         self.effects.notify = true;

@@ -20,13 +20,13 @@ use crate::{
 
 use super::{
     completion::Completion,
-    machine::{Machine, Snapshot, WaitLimits},
+    machine::{Machine, SaveOrder, Snapshot, WaitLimits},
     published::Published,
     reentrancy::is_entered,
 };
 
-pub(super) type Hook<T> = Arc<dyn Fn(T) -> HookFuture + Send + Sync>;
-pub(super) type HookFuture = Pin<Box<dyn Future<Output = Result<(), HookError>> + Send>>;
+pub(crate) type Hook<T> = Arc<dyn Fn(T) -> HookFuture + Send + Sync>;
+pub(crate) type HookFuture = Pin<Box<dyn Future<Output = Result<(), HookError>> + Send>>;
 pub(super) type Listener = Box<dyn Fn(&Event) + Send + Sync>;
 
 /// What all clones of a session share.
@@ -35,7 +35,7 @@ pub(super) struct Shared {
     pub(super) refresher: AnyRefresher,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) spawner: Arc<dyn Spawner>,
-    pub(super) save_hook: Option<Hook<Option<Token>>>,
+    pub(super) save_hook: Option<Hook<SaveOrder>>,
     pub(super) revoke_hook: Option<Hook<Token>>,
     pub(super) listeners: Vec<Listener>,
     pub(super) limits: WaitLimits,

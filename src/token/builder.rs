@@ -224,6 +224,7 @@ impl TokenBuilder {
             scopes: self.scopes,
             extras: Arc::new(self.extras),
             warnings: self.warnings.into(),
+            is_adopted: false,
         })
     }
 }
@@ -245,6 +246,8 @@ impl From<Token> for TokenBuilder {
             scopes,
             extras,
             warnings,
+            // A token that the user builds is the user's.
+            is_adopted: _,
         } = token;
         Self {
             access_token,

@@ -23,6 +23,11 @@ impl RevocableTokens {
         Self { access_token, refresh_token }
     }
 
+    #[cfg(feature = "store")]
+    pub(crate) fn of_secrets(access_token: Option<Secret>, refresh_token: Option<Secret>) -> Self {
+        Self { access_token, refresh_token }
+    }
+
     /// The access token.
     pub fn access_token(&self) -> Option<&str> {
         self.access_token.as_ref().map(Secret::expose)

@@ -45,6 +45,8 @@ pub struct Token {
     pub(super) scopes: Option<Arc<[String]>>,
     pub(super) extras: Arc<BTreeMap<String, Secret>>,
     pub(super) warnings: Arc<[Warning]>,
+    /// Another process obtained it.
+    pub(super) is_adopted: bool,
 }
 
 /// When a token expires or is due.
@@ -142,6 +144,37 @@ impl Token {
     pub(crate) fn keep_times_of(&mut self, earlier: &Self) {
         (self.expiry, self.refresh_at, self.received_at) =
             (earlier.expiry, earlier.refresh_at, earlier.received_at);
+    }
+
+    pub(crate) fn is_adopted(&self) -> bool {
+        self.is_adopted
+    }
+
+    /// Marks it as obtained by another process.
+    #[cfg(feature = "store")]
+    pub(crate) fn adopted(self) -> Self {
+        Self { is_adopted: true, ..self }
+    }
+
+    /// With the parts of a stored token that its builder doesn't take.
+    #[cfg(feature = "store")]
+    pub(crate) fn with_stored_parts(
+        self,
+        refresh_token: Option<Secret>,
+        scopes: Option<Arc<[String]>>,
+        extras: Arc<BTreeMap<String, Secret>>,
+    ) -> Self {
+        Self { refresh_token, scopes, extras, ..self }
+    }
+
+    #[cfg(feature = "store")]
+    pub(crate) fn shared_scopes(&self) -> Option<Arc<[String]>> {
+        self.scopes.clone()
+    }
+
+    #[cfg(feature = "store")]
+    pub(crate) fn shared_extras(&self) -> Arc<BTreeMap<String, Secret>> {
+        Arc::clone(&self.extras)
     }
 
     /// Whether storing this token instead of `other` would change nothing.

@@ -107,13 +107,18 @@ impl Turn<'_> {
                 return Joined::None(error.clone());
             }
         }
-        if let Some(error) = &grant.ended {
+        let is_shared = self.machine.rules.is_shared;
+        if let Some(error) = grant.ended.as_ref().filter(|_| !is_shared) {
             return Joined::None(error.clone());
         }
         if self.machine.shutting_down {
             return Joined::None(Error::new(ErrorKind::ShutDown));
         }
         if let Some(left) = grant.backoff.time_left(self.now) {
+            // Another process may sign in, so it is looked for at the pace of the backoff.
+            if let Some(error) = &grant.ended {
+                return Joined::None(error.clone());
+            }
             let retry_at = grant.retry_at(self.now);
             let error = match &grant.last {
                 LastRefresh::Failed(error) => error.at(retry_at),
@@ -135,7 +140,7 @@ impl Turn<'_> {
         };
         let repeat = mem::take(&mut grant.outcome_unknown);
         let presented = grant.refresh_token.clone();
-        let cx = grant.context(reason);
+        let cx = grant.context(reason).after_reset(mem::take(&mut grant.was_reset));
         let info = self.machine.flights.start(self.machine.epoch, presented, repeat, self.now);
         self.effects.start = Some(Box::new((info, cx)));
         self.effects.publish = true;
@@ -180,7 +185,7 @@ impl Turn<'_> {
             Phase::Fresh | Phase::Stale => grant.access_token(id),
             Phase::Rejected => {
                 let may_start = can_start
-                    && grant.ended.is_none()
+                    && (grant.ended.is_none() || self.machine.rules.is_shared)
                     && !self.machine.shutting_down
                     && grant.backoff.time_left(now).is_none();
                 let would_wait =

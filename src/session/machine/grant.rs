@@ -29,6 +29,8 @@ pub(super) struct Grant {
     /// The challenges of the response that rejected the current token.
     pub(super) challenges: Challenges,
     pub(super) backoff: Backoff,
+    /// The backoff was reset since the last refresh.
+    pub(super) was_reset: bool,
 }
 
 /// The result of the last refresh.
@@ -44,6 +46,11 @@ pub(super) enum LastRefresh {
 // === impl Grant ===
 
 impl Grant {
+    /// The store has a sign-out, or no sign-in. A refresh looks whether that has changed.
+    pub(super) fn is_signed_out(&self) -> bool {
+        self.ended.as_ref().is_some_and(Error::is_signed_out)
+    }
+
     /// Applies the passing of time. Returns whether the token was re-anchored, as the wall clock was set
     /// back.
     pub(super) fn advance_to(&mut self, now: Timestamp) -> bool {

@@ -74,8 +74,10 @@ impl Turn<'_> {
             return FlightResult::Discarded;
         }
         let random = self.machine.random();
+        let is_adopted = token.is_adopted();
         let arrival = self.machine.arrival(flight, token, self.now, random);
-        if arrival.ineffective.is_some() {
+        // The refresh that brought an adopted token was another process's.
+        if arrival.ineffective.is_some_and(|reason| !is_adopted || reason == Ineffective::Unchanged) {
             return self.take_ineffective(flight, arrival);
         }
         if arrival.is_new {
@@ -84,7 +86,10 @@ impl Turn<'_> {
         } else {
             self.renew(arrival.held);
         }
-        self.emit_refreshed(flight, recovered);
+        match is_adopted {
+            true => self.emit(EventKind::TokenAdopted),
+            false => self.emit_refreshed(flight, recovered),
+        }
         FlightResult::Refreshed
     }
 
@@ -221,14 +226,27 @@ impl Turn<'_> {
     }
 
     fn end_grant(&mut self, source: RefreshError) -> FlightResult {
-        let error = Error::with_details(ErrorKind::GrantEnded, None, Some(Arc::new(source)));
+        let is_signed_out = source.is_signed_out();
+        let kind = if is_signed_out { ErrorKind::SignedOut } else { ErrorKind::GrantEnded };
+        let error = Error::with_details(kind, None, Some(Arc::new(source)));
         self.set_last(LastRefresh::Failed(error.clone()));
+        let had_ended = self.machine.grant.as_ref().is_some_and(|grant| grant.ended.is_some());
         self.forget_end();
+        if self.machine.rules.is_shared {
+            // The store is looked at again after a delay.
+            let now = self.now;
+            self.back_off(Setback { from: now, retry_after: None, token_end: None, is_persistent: false });
+        }
         if let Some(grant) = &mut self.machine.grant {
-            grant.backoff.record_grant_end();
+            match self.machine.rules.is_shared {
+                true => grant.backoff.cancel_trial(),
+                false => grant.backoff.record_grant_end(),
+            }
             grant.ended = Some(error.clone());
         }
-        self.emit(EventKind::GrantEnded { error: error.clone() });
+        if !had_ended && !is_signed_out {
+            self.emit(EventKind::GrantEnded { error: error.clone() });
+        }
         FlightResult::Failed(error)
     }
 

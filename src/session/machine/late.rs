@@ -89,8 +89,13 @@ impl Turn<'_> {
     }
 
     fn revoke(&mut self, flight: &FlightInfo, token: Token) {
+        self.revoke_token(flight.with_refresh_token(token));
+    }
+
+    /// Passes a token to the revoke hook.
+    pub(crate) fn revoke_token(&mut self, token: Token) {
         self.machine.revocations.running += 1;
         self.machine.revocations.last = Some(self.now);
-        self.effects.revoke.push(flight.with_refresh_token(token));
+        self.effects.revoke.push(token);
     }
 }

@@ -15,6 +15,8 @@ pub(crate) struct Rules {
     pub(crate) delays: Delays,
     /// There is a save hook.
     pub(crate) saves: bool,
+    /// The token is in a store, from which other processes may take it and to which they may bring another.
+    pub(crate) is_shared: bool,
     /// Callers without a usable token wait for a backoff that ends within their timeout.
     pub(crate) wait_through_backoff: bool,
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     rt::{Nanos, Timestamp},
-    token::Token,
+    token::{Secret, Token},
 };
 
 use super::backoff::{Delays, Timespan};
@@ -12,6 +12,9 @@ use super::backoff::{Delays, Timespan};
 pub(super) struct Saves {
     /// The session holds something that the hook hasn't saved.
     is_unsaved: bool,
+    /// What the user's calls have changed since the last save. A store needs to know; a hook doesn't.
+    change: Option<Box<Change>>,
+    changes: u64,
     running: Option<Box<RunningSave>>,
     begun: u64,
     failed: Option<Box<FailedSave>>,
@@ -27,6 +30,7 @@ pub(super) struct RunningSave {
     pub(super) flight: Option<FlightSave>,
     /// What the session holds has changed since.
     is_overtaken: bool,
+    change: Option<Box<Change>>,
 }
 
 /// What a flight saves.
@@ -47,6 +51,27 @@ pub(crate) struct SaveOrder {
     pub(crate) id: u64,
     /// `None`: erase.
     pub(crate) token: Option<Token>,
+    /// `None`: it came from a refresh, or from the store.
+    #[cfg_attr(not(feature = "store"), expect(dead_code, reason = "for stores"))]
+    pub(crate) change: Option<Box<Change>>,
+}
+
+/// What the user's calls have changed, all together.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    /// Increases with each change.
+    pub(crate) number: u64,
+    pub(crate) kind: ChangeKind,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum ChangeKind {
+    SignedIn,
+    SignedOut,
+    /// A token was set, perhaps with another refresh token.
+    Set {
+        refresh_token: Option<Secret>,
+    },
 }
 
 // === impl Saves ===
@@ -90,13 +115,47 @@ impl Saves {
         }
     }
 
-    /// Records the beginning of a save, and returns its number.
-    pub(super) fn begin(&mut self, generation: u64, flight: Option<FlightSave>, now: Timestamp) -> u64 {
+    /// Records what the user has changed.
+    pub(super) fn note(&mut self, kind: ChangeKind) {
+        self.changes += 1;
+        let change = Box::new(Change { number: self.changes, kind });
+        self.change = Some(change.after(self.change.take()));
+    }
+
+    /// Forgets what the user has changed, as the store has a later sign-in.
+    #[cfg(feature = "store")]
+    pub(super) fn forget_changes(&mut self) {
+        self.change = None;
+        if let Some(running) = &mut self.running {
+            running.change = None;
+        }
+    }
+
+    /// What the user has changed and no save has written yet.
+    #[cfg(feature = "store")]
+    pub(super) fn unsaved_change(&self) -> Option<Box<Change>> {
+        let running = self.running.as_ref().and_then(|running| running.change.clone());
+        match self.change.clone() {
+            Some(change) => Some(change.after(running)),
+            None => running,
+        }
+    }
+
+    /// Records the beginning of a save.
+    pub(super) fn begin(
+        &mut self,
+        generation: u64,
+        token: Option<Token>,
+        flight: Option<FlightSave>,
+        now: Timestamp,
+    ) -> Box<SaveOrder> {
         self.begun += 1;
         self.is_unsaved = true;
-        let save = RunningSave { id: self.begun, started: now, generation, flight, is_overtaken: false };
-        self.running = Some(Box::new(save));
-        self.begun
+        let (id, change) = (self.begun, self.change.take());
+        let order = SaveOrder { id, token, change: change.clone() };
+        self.running =
+            Some(Box::new(RunningSave { id, started: now, generation, flight, is_overtaken: false, change }));
+        Box::new(order)
     }
 
     /// Whether no other save has begun since this one.
@@ -114,6 +173,12 @@ impl Saves {
     ) -> Option<RunningSave> {
         let running = *self.running.take_if(|running| running.id == id)?;
         self.is_unsaved = running.is_overtaken || failed_at.is_some();
+        if failed_at.is_some() {
+            self.change = match self.change.take() {
+                Some(newer) => Some(newer.after(running.change.clone())),
+                None => running.change.clone(),
+            };
+        }
         self.failed = failed_at.map(|from| {
             let in_a_row = self.failed.as_ref().map_or(0, |failed| failed.in_a_row).saturating_add(1);
             let delay = Timespan { from, length: delays.after(in_a_row, false, random) };
@@ -121,6 +186,22 @@ impl Saves {
             Box::new(FailedSave { in_a_row, delay: (!running.is_overtaken).then_some(delay) })
         });
         Some(running)
+    }
+}
+
+// === impl Change ===
+
+impl Change {
+    /// This change and the one before it, as one.
+    fn after(mut self: Box<Self>, earlier: Option<Box<Self>>) -> Box<Self> {
+        match (&mut self.kind, earlier.map(|earlier| earlier.kind)) {
+            (ChangeKind::Set { .. }, Some(ChangeKind::SignedIn)) => self.kind = ChangeKind::SignedIn,
+            (ChangeKind::Set { refresh_token: newer @ None }, Some(ChangeKind::Set { refresh_token })) => {
+                *newer = refresh_token;
+            }
+            _ => {}
+        }
+        self
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
 
 use super::{
     flight::{FlightInfo, Saving},
-    saves::{FlightSave, SaveOrder},
+    saves::{ChangeKind, FlightSave},
     turn::{Machine, Turn},
 };
 
@@ -23,6 +23,7 @@ impl Machine {
     fn state_to_save(&self) -> Option<Option<Token>> {
         match &self.grant {
             None => Some(None),
+            Some(grant) if grant.is_signed_out() => Some(None),
             Some(grant) => Some(Some(grant.held.as_ref()?.token.clone())),
         }
     }
@@ -31,6 +32,14 @@ impl Machine {
 // === impl Turn ===
 
 impl Turn<'_> {
+    /// The user has changed what the session holds: saves it.
+    pub(super) fn changed_by_user(&mut self, kind: ChangeKind) {
+        if self.machine.rules.saves {
+            self.machine.saves.note(kind);
+        }
+        self.changed();
+    }
+
     /// What the session holds has changed: saves it.
     pub(super) fn changed(&mut self) {
         if self.machine.rules.saves {
@@ -59,8 +68,8 @@ impl Turn<'_> {
             return false;
         }
         let Some(token) = self.machine.state_to_save() else { return false };
-        let id = self.machine.saves.begin(self.machine.epoch.generation, None, self.now);
-        self.effects.save = Some(Box::new(SaveOrder { id, token }));
+        let order = self.machine.saves.begin(self.machine.epoch.generation, token, None, self.now);
+        self.effects.save = Some(order);
         self.effects.publish = true;
         true
     }
@@ -74,8 +83,7 @@ impl Turn<'_> {
     /// Begins the save of a flight's response, which the session doesn't hold yet.
     pub(super) fn save_response(&mut self, flight: &FlightInfo, token: Token, generation: u64) -> Saving {
         let save = FlightSave { flight: flight.id, token: token.clone() };
-        let id = self.machine.saves.begin(generation, Some(save), self.now);
-        Saving::Now(Box::new(SaveOrder { id, token: Some(token) }))
+        Saving::Now(self.machine.saves.begin(generation, Some(token), Some(save), self.now))
     }
 
     /// Handles the end of a save. Returns what it saved for a flight, if it belongs to one.

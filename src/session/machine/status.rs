@@ -130,14 +130,14 @@ impl Machine {
         Status {
             generation: self.epoch.generation,
             phase: grant.and_then(|grant| grant.phase(now)),
-            signed_out: grant.is_none(),
+            signed_out: self.is_signed_out(),
             shutting_down: self.shutting_down,
             expires_at: grant.and_then(|grant| grant.access_token(self.token_id())?.expires_at()),
             refreshing: self.flights.current.is_some(),
             waiters,
             failures: grant.map_or(0, |grant| grant.backoff.failures),
             retry_at: grant.and_then(|grant| grant.retry_at(now)),
-            ended: grant.is_some_and(|grant| grant.ended.is_some()),
+            ended: grant.is_some_and(|grant| grant.ended.is_some() && !grant.is_signed_out()),
             unsaved: self.is_unsaved(),
             last_error: match grant.map(|grant| &grant.last) {
                 Some(LastRefresh::Failed(error)) => Some(error.clone()),

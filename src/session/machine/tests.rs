@@ -106,6 +106,7 @@ impl Harness {
             save_timeout: nanos_of(given.save_timeout),
             delays: Delays { initial: 1_000_000_000, max: 120_000_000_000, jitter: given.jitter },
             saves: given.save.is_some(),
+            is_shared: false,
             wait_through_backoff: given.wait_through_backoff,
         };
         let now = Timestamp { wall: WALL, monotonic: 0 };

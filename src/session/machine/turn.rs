@@ -89,6 +89,10 @@ impl Machine {
         TokenId { epoch: self.epoch, flights_ended: self.flights.ended }
     }
 
+    pub(super) fn is_signed_out(&self) -> bool {
+        self.grant.as_ref().is_none_or(Grant::is_signed_out)
+    }
+
     /// Fails if the session was signed out, or signed in again, since `epoch`.
     pub(crate) fn check(&self, epoch: Epoch) -> Result<(), Error> {
         if self.grant.is_some() && self.epoch.is_same_sign_in(epoch) {
@@ -122,7 +126,7 @@ impl Turn<'_> {
         self.effects.publish |= self.machine.advance_to(self.now);
     }
 
-    pub(super) fn emit(&mut self, kind: EventKind) {
+    pub(crate) fn emit(&mut self, kind: EventKind) {
         self.effects.events.push(Event { generation: self.machine.epoch.generation, kind });
     }
 

@@ -132,6 +132,7 @@ impl Model {
             save_timeout: 5_000_000_000,
             delays: Delays { initial: 1_000_000_000, max: 120_000_000_000, jitter: false },
             saves: true,
+            is_shared: false,
             wait_through_backoff: true,
         };
         let now = Timestamp { wall: WALL, monotonic: 0 };

@@ -73,6 +73,7 @@ impl Tester {
             save_timeout: 10_000 * SECOND,
             delays,
             saves,
+            is_shared: false,
             wait_through_backoff: false,
         };
         let now = Timestamp { wall: WALL, monotonic: 0 };

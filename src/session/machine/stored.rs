@@ -1,0 +1,85 @@
+//! What a store tells the session: what other processes did.
+
+use crate::{
+    error::{Error, ErrorKind},
+    event::EventKind,
+    token::Token,
+};
+
+use super::{
+    grant::Grant,
+    saves::Change,
+    turn::{Machine, Turn},
+};
+
+// === impl Machine ===
+
+impl Machine {
+    /// What the user has changed, if the store lacks it, and what the session holds now.
+    pub(crate) fn unsaved_change(&self) -> Option<(Box<Change>, Option<Token>)> {
+        Some((self.saves.unsaved_change()?, self.held_token().cloned()))
+    }
+}
+
+// === impl Turn ===
+
+impl Turn<'_> {
+    /// Takes a newer token of the same sign-in. Not while a refresh is in flight, which looks for it itself:
+    /// returns whether it was taken.
+    pub(crate) fn adopt_stored(&mut self, token: Token) -> bool {
+        self.advance();
+        if self.machine.flights.current.is_some() || self.machine.grant.is_none() {
+            return false;
+        }
+        self.forget_end();
+        if let Some(grant) = &mut self.machine.grant {
+            grant.refresh_token = token.refresh_secret().cloned();
+            grant.outcome_unknown = false;
+            grant.backoff = super::backoff::Backoff::default();
+        }
+        self.adopt(token);
+        self.effects.publish = true;
+        self.emit(EventKind::TokenAdopted);
+        self.changed();
+        self.wake_backoff_waiters();
+        true
+    }
+
+    /// Sets a token that is in the store already.
+    pub(crate) fn set_stored(&mut self, token: Token) {
+        self.machine.saves.forget_changes();
+        if self.set(token).is_ok() {
+            self.machine.saves.forget_changes();
+        }
+    }
+
+    /// The store has another sign-in, with this token. `None`: only its refresh token is known.
+    pub(crate) fn follow_sign_in(&mut self, token: Option<Token>) {
+        self.machine.saves.forget_changes();
+        self.end_sign_in();
+        let refresh_token = token.as_ref().and_then(|token| token.refresh_secret().cloned());
+        self.machine.grant = Some(Grant { refresh_token, ..Grant::default() });
+        if let Some(token) = token {
+            self.adopt(token);
+        }
+        self.emit(EventKind::SignedIn);
+        self.changed();
+        self.wake_backoff_waiters();
+    }
+
+    /// Another process has signed out. `erases`: the user's own hook is called, too.
+    pub(crate) fn follow_sign_out(&mut self, erases: bool) {
+        self.machine.saves.forget_changes();
+        let was_signed_out = self.machine.is_signed_out();
+        self.end_sign_in();
+        self.machine.grant =
+            Some(Grant { ended: Some(Error::new(ErrorKind::SignedOut)), ..Grant::default() });
+        if !was_signed_out {
+            self.emit(EventKind::SignedOut);
+        }
+        if erases && !was_signed_out {
+            self.changed();
+        }
+        self.wake_backoff_waiters();
+    }
+}

@@ -1,0 +1,114 @@
+//! What a store needs of the session whose token it keeps.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use crate::{error::Error, event::EventKind, refresh::AnyRefresher, rt::Clock, token::Token};
+
+use super::{
+    Session,
+    builder::{InitialToken, SessionBuilder},
+    machine::{Change, SaveOrder, Turn},
+    shared::{Hook, Shared},
+};
+
+/// What the builder of a shared session has for the store.
+pub(crate) struct StoreParts {
+    pub(crate) refresher: AnyRefresher,
+    pub(crate) initial: InitialToken,
+    pub(crate) save: Option<Hook<SaveOrder>>,
+    pub(crate) save_timeout: Duration,
+    pub(crate) refresh_timeout: Duration,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) name: Option<Arc<str>>,
+}
+
+/// A session that its store doesn't keep alive.
+#[derive(Clone)]
+pub(crate) struct SessionLink(Weak<Shared>);
+
+// === impl SessionBuilder ===
+
+impl SessionBuilder {
+    /// What the store takes over. The session starts without a token.
+    pub(crate) fn take_store_parts(&mut self) -> StoreParts {
+        StoreParts {
+            refresher: self.refresher.clone(),
+            initial: std::mem::replace(&mut self.initial, InitialToken::None),
+            save: self.save_hook.take(),
+            save_timeout: self.save_timeout,
+            refresh_timeout: self.refresh_timeout,
+            clock: Arc::clone(&self.clock),
+            name: self.name.clone(),
+        }
+    }
+
+    /// Builds a session whose token is in a store. `save_timeout` includes the store's part.
+    pub(crate) fn build_on_store(
+        mut self,
+        refresher: AnyRefresher,
+        save: Hook<SaveOrder>,
+        save_timeout: Duration,
+    ) -> Session {
+        self.refresher = refresher;
+        self.save_hook = Some(save);
+        self.save_timeout = save_timeout;
+        self.rules.saves = true;
+        self.rules.is_shared = true;
+        self.build()
+    }
+}
+
+// === impl Session ===
+
+impl Session {
+    pub(crate) fn link(&self) -> SessionLink {
+        SessionLink(Arc::downgrade(&self.shared))
+    }
+}
+
+// === impl SessionLink ===
+
+impl SessionLink {
+    /// What the user has changed, if the store lacks it, and what the session holds now.
+    pub(crate) fn unsaved_change(&self) -> Option<(Box<Change>, Option<Token>)> {
+        self.0.upgrade()?.lock().machine.unsaved_change()
+    }
+
+    /// Returns whether the session took it.
+    pub(crate) fn adopt(&self, token: Token) -> bool {
+        self.turn(|turn| turn.adopt_stored(token)).unwrap_or_default()
+    }
+
+    /// Sets a token that is in the store already.
+    pub(crate) fn set(&self, token: Token) {
+        self.turn(|turn| turn.set_stored(token));
+    }
+
+    /// `None`: only the refresh token is known, to the store.
+    pub(crate) fn follow_sign_in(&self, token: Option<Token>) {
+        self.turn(|turn| turn.follow_sign_in(token));
+    }
+
+    pub(crate) fn follow_sign_out(&self, erases: bool) {
+        self.turn(|turn| turn.follow_sign_out(erases));
+    }
+
+    pub(crate) fn revoke(&self, token: Token) {
+        self.turn(|turn| turn.revoke_token(token));
+    }
+
+    pub(crate) fn emit_store_failure(&self, error: Error) {
+        self.turn(|turn| turn.emit(EventKind::StoreFailed { error }));
+    }
+
+    pub(crate) fn emit_claim_lost(&self) {
+        self.turn(|turn| turn.emit(EventKind::ClaimLost));
+    }
+
+    fn turn<T>(&self, step: impl FnOnce(&mut Turn<'_>) -> T) -> Option<T> {
+        Some(self.0.upgrade()?.turn(step))
+    }
+}

@@ -1,0 +1,127 @@
+//! One credential for many processes and hosts.
+//!
+//! Processes that share a rotating refresh token share a *record* of it, in a file, in Redis, in PostgreSQL or
+//! in a store of your own. Before one of them presents the refresh token, it writes a *claim* into the record;
+//! the others see it and wait for the new token. So the token endpoint is asked once, whichever process
+//! notices first. See [`SharedSession`].
+//!
+//! # Stores
+//!
+//! | store | for |
+//! |---|---|
+//! | `FileStore` (feature `file-store`) | the processes of one host |
+//! | `RedisStore`, `PostgresStore` (crates `tower-reauth-redis`, `tower-reauth-postgres`) | many hosts |
+//! | [`MemoryStore`] | tests |
+//! | your own [`TokenStore`] | anything with a conditional write |
+
+mod document;
+mod erased;
+mod error;
+mod exchange;
+mod known;
+mod look;
+mod memory;
+mod mutations;
+mod protocol;
+mod record;
+mod save;
+mod sealed;
+mod shared;
+mod sign_in;
+mod stored_token;
+
+use std::future::{Future, pending, ready};
+
+pub use error::StoreError;
+pub use memory::MemoryStore;
+pub use record::{Hold, Loaded, Record, Swap, Version};
+pub use sealed::{Sealed, StoreExt};
+pub use shared::{SharedSession, SharedStore};
+
+/// Where a record is kept: two operations on it, and two that are optional.
+///
+/// A store moves bytes: it needs no lock, no lease and no clock, and it never looks into a record. Test your own
+/// with `check_store` (feature `test-util`).
+///
+/// # Implementing
+///
+/// - [`swap`](Self::swap) is linearizable: of two that expect the same version, one is [`Written`](Swap::Written)
+///   and one is a [`Conflict`](Swap::Conflict), and each later [`load`](Self::load), by anybody, returns what was
+///   written. A replica that lags behind must not be read.
+/// - What is written stays: no expiry, no eviction.
+/// - A [`Version`] never repeats for other content, whatever was lost, restored or deleted in between. A counter
+///   can restart, so it isn't enough by itself: use a random number that the writer chooses, an ETag, or a counter
+///   with [`Version::of`].
+/// - Don't retry a write whose response was lost: return [`StoreError::unavailable`]. The session looks whether it
+///   took effect.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Mutex;
+/// use tower_reauth::store::{Loaded, Record, StoreError, Swap, TokenStore, Version};
+///
+/// /// Keeps a record in this process.
+/// #[derive(Default)]
+/// struct Cell(Mutex<Option<Record>>);
+///
+/// impl TokenStore for Cell {
+///     async fn load(&self) -> Result<Option<Loaded>, StoreError> {
+///         let record = self.0.lock().map_err(|_| StoreError::unavailable("poisoned"))?.clone();
+///         Ok(record.map(|record| {
+///             let version = Version::of(&record);
+///             Loaded::new(record, version)
+///         }))
+///     }
+///
+///     async fn swap(&self, expected: Option<&Version>, record: &Record) -> Result<Swap, StoreError> {
+///         let mut current = self.0.lock().map_err(|_| StoreError::unavailable("poisoned"))?;
+///         if current.as_ref().map(Version::of).as_ref() != expected {
+///             return Ok(Swap::Conflict);
+///         }
+///         *current = Some(record.clone());
+///         Ok(Swap::Written(Version::of(record)))
+///     }
+/// }
+/// ```
+pub trait TokenStore: Send + Sync + 'static {
+    /// Reads the record. `None`: there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::unavailable`] if it can't be reached, [`StoreError::unreadable`] if what is there isn't a
+    /// record. Never `None` for one that can't be read: it would be taken for a sign-out.
+    fn load(&self) -> impl Future<Output = Result<Option<Loaded>, StoreError>> + Send;
+
+    /// Writes the record if it is still at the version `expected`; `None`: if there is no record.
+    ///
+    /// It is durable, and visible to all, when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::unavailable`], also if the outcome is unknown.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the old record is there or the new one, whole.
+    fn swap(
+        &self,
+        expected: Option<&Version>,
+        record: &Record,
+    ) -> impl Future<Output = Result<Swap, StoreError>> + Send;
+
+    /// Completes when the record may have changed since the last load. Default: never; it is polled then.
+    fn changed(&self) -> impl Future<Output = ()> + Send {
+        pending()
+    }
+
+    /// Tries to take what only one living process can have, such as a lock of the operating system. Default:
+    /// [`Hold::none`]. It doesn't wait.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::unavailable`].
+    fn try_hold(&self) -> impl Future<Output = Result<Hold, StoreError>> + Send {
+        ready(Ok(Hold::none()))
+    }
+}

@@ -1,0 +1,389 @@
+//! The record's content: a JSON object.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use serde_json::{Map, Value};
+
+use crate::{
+    rt::Nanos,
+    token::{RevocableTokens, Secret},
+};
+
+use super::{Record, StoreError, stored_token::StoredToken};
+
+/// What a record says. Its times are on this host's wall clock; [`parse`](Self::parse) and
+/// [`to_record`](Self::to_record) convert them from and to the store's.
+#[derive(Clone, Default)]
+pub(super) struct Document {
+    /// A random string for each write, by which a writer knows its own.
+    pub(super) write: String,
+    /// The sign-in: a random number, the same in all processes.
+    pub(super) epoch: u64,
+    /// The epochs before this one, the last 16, the oldest first.
+    pub(super) was: Vec<u64>,
+    /// The number of the claim that obtained the token.
+    pub(super) by: u64,
+    /// The highest claim number handed out.
+    pub(super) claims: u64,
+    pub(super) client: Option<String>,
+    pub(super) signed_out: bool,
+    /// The last exchange of the refresh token was sent and got no response.
+    pub(super) unknown: bool,
+    pub(super) token: Option<StoredToken>,
+    pub(super) claim: Option<Claim>,
+    pub(super) ended: Option<Ended>,
+    /// Until when the token endpoint asked to wait.
+    pub(super) pause: Option<Nanos>,
+    /// Members that this version doesn't know.
+    pub(super) others: Map<String, Value>,
+}
+
+/// A process is about to present the refresh token, or died while it was.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Claim {
+    pub(super) number: u64,
+    /// Random for each handle.
+    pub(super) id: String,
+    /// How long the exchange takes at most.
+    pub(super) length: Nanos,
+    /// When it was written.
+    pub(super) at: Nanos,
+    /// The process, for errors.
+    pub(super) who: String,
+    /// The host and its boot; only for stores with a hold.
+    pub(super) host: Option<String>,
+}
+
+/// The grant of the token with this number has ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Ended {
+    pub(super) by: u64,
+    pub(super) code: String,
+}
+
+const FORMAT: u64 = 1;
+/// How many earlier epochs a record keeps.
+pub(super) const EPOCHS: usize = 16;
+/// Numbers above this one don't survive JSON readers that use floating point.
+const LARGEST: u64 = (1 << 53) - 1;
+const MILLISECOND: Nanos = 1_000_000;
+
+// === impl Document ===
+
+impl Document {
+    /// Reads a record. `ahead`: by how much the store's clock is ahead of this host's wall clock.
+    pub(super) fn parse(record: &Record, ahead: Nanos) -> Result<Self, StoreError> {
+        let len = record.as_bytes().len();
+        let unreadable = |what: &str| StoreError::unreadable(format!("{what} (it is {len} bytes long)"));
+        let members = serde_json::from_slice::<Map<String, Value>>(record.as_bytes());
+        // serde_json's error could quote the content.
+        let mut members = members.map_err(|_| unreadable("it isn't a record of this crate"))?;
+        match members.remove("v").and_then(|version| version.as_u64()) {
+            Some(FORMAT) => {}
+            Some(version) if version > FORMAT => {
+                return Err(unreadable("a newer version of this crate has written it: update this program"));
+            }
+            _ => return Err(unreadable("it isn't a record of this crate")),
+        }
+        let mut reader = Reader { members, ahead };
+        reader.document().ok_or_else(|| unreadable("a member has a wrong type or is out of range"))
+    }
+
+    /// Writes a record.
+    pub(super) fn to_record(&self, ahead: Nanos) -> Result<Record, StoreError> {
+        let mut shifted = self.clone();
+        if ahead != 0 {
+            shifted.shift(ahead);
+        }
+        let bytes = serde_json::to_vec(&shifted);
+        bytes.map(Record::from_bytes).map_err(|_| StoreError::unavailable("the record can't be written"))
+    }
+
+    fn shift(&mut self, by: Nanos) {
+        if let Some(token) = &mut self.token {
+            token.shift(by);
+        }
+        if let Some(claim) = &mut self.claim {
+            claim.at = claim.at.saturating_add(by);
+        }
+        if let Some(pause) = &mut self.pause {
+            *pause = pause.saturating_add(by);
+        }
+    }
+
+    pub(super) fn refresh_token(&self) -> Option<&Secret> {
+        self.token.as_ref()?.refresh.as_ref()
+    }
+
+    /// Nobody presents the token's refresh token any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.as_ref().is_some_and(|ended| ended.by == self.by)
+    }
+
+    pub(super) fn revocable_tokens(&self) -> RevocableTokens {
+        let token = self.token.as_ref();
+        RevocableTokens::of_secrets(
+            token.and_then(|token| token.access.clone()),
+            token.and_then(|token| token.refresh.clone()),
+        )
+    }
+}
+
+/// Takes typed members out of an object, so that no secret is copied.
+struct Reader {
+    members: Map<String, Value>,
+    ahead: Nanos,
+}
+
+// === impl Reader ===
+
+impl Reader {
+    fn document(&mut self) -> Option<Document> {
+        let mut document = Document {
+            write: self.string("w")?.unwrap_or_default(),
+            epoch: self.number("epoch")??,
+            was: self.numbers("was")?,
+            by: self.number("by")?.unwrap_or_default(),
+            claims: self.number("claims")?.unwrap_or_default(),
+            client: self.string("client")?,
+            signed_out: self.flag("signed_out")?,
+            unknown: self.flag("unknown")?,
+            pause: self.time("pause")?.filter(|pause| *pause > 0),
+            ..Document::default()
+        };
+        document.token = match self.object("token")? {
+            Some(mut token) => Some(token.token()?),
+            None => None,
+        };
+        document.claim = match self.object("claim")? {
+            Some(mut claim) => Some(claim.claim()?),
+            None => None,
+        };
+        document.ended = match self.object("ended")? {
+            Some(mut ended) => {
+                Some(Ended { by: ended.number("by")??, code: ended.string("code")?.unwrap_or_default() })
+            }
+            None => None,
+        };
+        document.others = std::mem::take(&mut self.members);
+        Some(document)
+    }
+
+    fn token(&mut self) -> Option<StoredToken> {
+        let extras = match self.object("extras")? {
+            Some(extras) => extras.strings()?,
+            None => BTreeMap::new(),
+        };
+        let mut token = StoredToken {
+            access: self.string("access")?.filter(|access| !access.is_empty()).map(Secret::new),
+            scheme: self.string("scheme")?,
+            refresh: self.string("refresh")?.and_then(Secret::refresh_token),
+            received_at: self.time("received_at")?,
+            expires_at: self.time("expires_at")?,
+            refresh_at: self.time("refresh_at")?,
+            refresh_expires_at: self.time("refresh_expires_at")?,
+            scopes: self.scopes()?,
+            extras: Arc::new(extras),
+            ..StoredToken::default()
+        };
+        token.others = std::mem::take(&mut self.members);
+        Some(token)
+    }
+
+    fn claim(&mut self) -> Option<Claim> {
+        Some(Claim {
+            number: self.number("n")??,
+            id: self.string("id")?.unwrap_or_default(),
+            length: self.millis("for")?.unwrap_or_default(),
+            at: self.time("at")?.unwrap_or_default(),
+            who: self.string("who")?.unwrap_or_default(),
+            host: self.string("host")?,
+        })
+    }
+
+    /// The outer `None`: it has another type.
+    fn take<T>(&mut self, name: &str, read: impl FnOnce(Value) -> Option<T>) -> Option<Option<T>> {
+        match self.members.remove(name) {
+            None | Some(Value::Null) => Some(None),
+            Some(value) => read(value).map(Some),
+        }
+    }
+
+    fn string(&mut self, name: &str) -> Option<Option<String>> {
+        self.take(name, |value| match value {
+            Value::String(string) => Some(string),
+            _ => None,
+        })
+    }
+
+    fn flag(&mut self, name: &str) -> Option<bool> {
+        Some(self.take(name, |value| value.as_bool())?.unwrap_or_default())
+    }
+
+    fn number(&mut self, name: &str) -> Option<Option<u64>> {
+        self.take(name, |value| value.as_u64().filter(|number| *number <= LARGEST))
+    }
+
+    fn millis(&mut self, name: &str) -> Option<Option<Nanos>> {
+        self.take(name, |value| Some(value.as_i64()?.saturating_mul(MILLISECOND)))
+    }
+
+    fn time(&mut self, name: &str) -> Option<Option<Nanos>> {
+        let ahead = self.ahead;
+        Some(self.millis(name)?.map(|time| time.saturating_sub(ahead)))
+    }
+
+    fn numbers(&mut self, name: &str) -> Option<Vec<u64>> {
+        let numbers = self.take(name, |value| match value {
+            Value::Array(numbers) => numbers.iter().map(Value::as_u64).collect(),
+            _ => None,
+        })?;
+        Some(numbers.unwrap_or_default())
+    }
+
+    fn scopes(&mut self) -> Option<Option<Arc<[String]>>> {
+        self.take("scopes", |value| match value {
+            Value::Array(scopes) => scopes.into_iter().map(string).collect(),
+            _ => None,
+        })
+    }
+
+    fn object(&mut self, name: &str) -> Option<Option<Self>> {
+        let ahead = self.ahead;
+        self.take(name, |value| match value {
+            Value::Object(members) => Some(Self { members, ahead }),
+            _ => None,
+        })
+    }
+
+    fn strings(self) -> Option<BTreeMap<String, Secret>> {
+        let members = self.members.into_iter();
+        members.map(|(name, value)| Some((name, Secret::new(string(value)?)))).collect()
+    }
+}
+
+fn string(value: Value) -> Option<String> {
+    match value {
+        Value::String(string) => Some(string),
+        _ => None,
+    }
+}
+
+// === impl Serialize ===
+
+impl Serialize for Document {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("v", &FORMAT)?;
+        map.serialize_entry("w", &self.write)?;
+        map.serialize_entry("epoch", &self.epoch)?;
+        map.serialize_entry("was", &self.was)?;
+        map.serialize_entry("by", &self.by)?;
+        map.serialize_entry("claims", &self.claims)?;
+        optional(&mut map, "client", self.client.as_deref())?;
+        optional(&mut map, "signed_out", self.signed_out.then_some(true))?;
+        optional(&mut map, "unknown", self.unknown.then_some(true))?;
+        optional(&mut map, "token", self.token.as_ref())?;
+        optional(&mut map, "claim", self.claim.as_ref())?;
+        optional(&mut map, "ended", self.ended.as_ref())?;
+        optional(&mut map, "pause", self.pause.map(millis))?;
+        for (name, value) in &self.others {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl Serialize for StoredToken {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        optional(&mut map, "access", self.access.as_ref().map(Secret::expose))?;
+        optional(&mut map, "scheme", self.scheme.as_deref())?;
+        optional(&mut map, "refresh", self.refresh.as_ref().map(Secret::expose))?;
+        optional(&mut map, "received_at", self.received_at.map(millis))?;
+        optional(&mut map, "expires_at", self.expires_at.map(millis))?;
+        optional(&mut map, "refresh_at", self.refresh_at.map(millis))?;
+        optional(&mut map, "refresh_expires_at", self.refresh_expires_at.map(millis))?;
+        optional(&mut map, "scopes", self.scopes.as_deref().map(Strings))?;
+        optional(&mut map, "extras", (!self.extras.is_empty()).then_some(Secrets(&self.extras)))?;
+        for (name, value) in &self.others {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl Serialize for Claim {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("n", &self.number)?;
+        map.serialize_entry("id", &self.id)?;
+        map.serialize_entry("for", &millis(self.length))?;
+        map.serialize_entry("at", &millis(self.at))?;
+        map.serialize_entry("who", &self.who)?;
+        optional(&mut map, "host", self.host.as_deref())?;
+        map.end()
+    }
+}
+
+impl Serialize for Ended {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("by", &self.by)?;
+        map.serialize_entry("code", &self.code)?;
+        map.end()
+    }
+}
+
+struct Strings<'a>(&'a [String]);
+
+impl Serialize for Strings<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut strings = serializer.serialize_seq(Some(self.0.len()))?;
+        for string in self.0 {
+            strings.serialize_element(string)?;
+        }
+        strings.end()
+    }
+}
+
+struct Secrets<'a>(&'a BTreeMap<String, Secret>);
+
+impl Serialize for Secrets<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, secret) in self.0 {
+            map.serialize_entry(name, secret.expose())?;
+        }
+        map.end()
+    }
+}
+
+fn optional<M: SerializeMap, T: Serialize>(
+    map: &mut M,
+    name: &str,
+    value: Option<T>,
+) -> Result<(), M::Error> {
+    match value {
+        Some(value) => map.serialize_entry(name, &value),
+        None => Ok(()),
+    }
+}
+
+fn millis(time: Nanos) -> i64 {
+    time / MILLISECOND
+}
+
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Document")
+            .field("epoch", &self.epoch)
+            .field("by", &self.by)
+            .field("claims", &self.claims)
+            .field("claim", &self.claim)
+            .field("unknown", &self.unknown)
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}

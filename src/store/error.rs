@@ -1,0 +1,121 @@
+//! [`StoreError`].
+
+use std::{error::Error as StdError, fmt, sync::Arc};
+
+use crate::error::{BoxError, find_source};
+
+/// Why a store couldn't be used.
+///
+/// Callers of a [`SharedSession`](super::SharedSession) find it in the chain of sources of their
+/// [`Error`](crate::Error), by [`find`](Self::find).
+#[derive(Clone, Debug)]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+#[derive(Clone, Debug)]
+enum StoreErrorKind {
+    Unavailable,
+    /// Unavailable, and a write may have taken effect.
+    Unknown,
+    Unreadable,
+    Busy(String),
+    SignedOut,
+}
+
+// === impl StoreError ===
+
+impl StoreError {
+    /// The store can't be reached, doesn't respond, or refuses the operation. It is tried again.
+    pub fn unavailable(error: impl Into<BoxError>) -> Self {
+        Self { kind: StoreErrorKind::Unavailable, source: Some(error.into().into()) }
+    }
+
+    /// What is stored isn't a record that can be read, or must not be used. It is neither used nor replaced: the
+    /// user has to delete it.
+    ///
+    /// `error` must not contain the content.
+    pub fn unreadable(error: impl Into<BoxError>) -> Self {
+        Self { kind: StoreErrorKind::Unreadable, source: Some(error.into().into()) }
+    }
+
+    /// Another process is refreshing the token, for longer than callers wait.
+    pub(super) fn busy(holder: impl Into<String>) -> Self {
+        Self { kind: StoreErrorKind::Busy(holder.into()), source: None }
+    }
+
+    /// Nobody is signed in any more, or someone else.
+    pub(super) fn signed_out() -> Self {
+        Self { kind: StoreErrorKind::SignedOut, source: None }
+    }
+
+    pub(super) fn is_signed_out(&self) -> bool {
+        matches!(self.kind, StoreErrorKind::SignedOut)
+    }
+
+    /// The same error, of a write that may have taken effect.
+    pub(super) fn or_written(self) -> Self {
+        match self.kind {
+            StoreErrorKind::Unavailable => Self { kind: StoreErrorKind::Unknown, ..self },
+            _ => self,
+        }
+    }
+
+    /// Finds a `StoreError` in `error` and its chain of sources.
+    pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
+        find_source(error)
+    }
+
+    /// The store can't be reached. Nothing was presented; it is tried again.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self.kind, StoreErrorKind::Unavailable | StoreErrorKind::Unknown)
+    }
+
+    /// What is stored can't be read or must not be used. Nothing was presented and nothing is written.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self.kind, StoreErrorKind::Unreadable)
+    }
+
+    /// Another process is refreshing the token; see [`holder`](Self::holder).
+    pub fn is_busy(&self) -> bool {
+        matches!(self.kind, StoreErrorKind::Busy(_))
+    }
+
+    /// The store became unavailable during a write, which may have taken effect.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self.kind, StoreErrorKind::Unknown)
+    }
+
+    /// The process that is refreshing the token, if it is busy: its name and process ID.
+    pub fn holder(&self) -> Option<&str> {
+        match &self.kind {
+            StoreErrorKind::Busy(holder) => Some(holder),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            StoreErrorKind::Unavailable => f.write_str("the token store is unavailable"),
+            StoreErrorKind::Unknown => {
+                f.write_str("the token store became unavailable during a write, which may have taken effect")
+            }
+            StoreErrorKind::Unreadable => f.write_str(
+                "the stored token can't be read, and isn't replaced; delete it, then sign in again",
+            ),
+            StoreErrorKind::SignedOut => f.write_str("another process has signed out, or signed in"),
+            StoreErrorKind::Busy(holder) => {
+                write!(f, "the stored token is being refreshed by another process ({holder})")
+            }
+        }
+    }
+}
+
+impl StdError for StoreError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

@@ -1,0 +1,170 @@
+//! What this process knows of the record, and what it has that the record lacks.
+
+use std::any::Any;
+
+use crate::{
+    rt::{Nanos, Timestamp},
+    token::Secret,
+};
+
+use super::{
+    document::{Claim, Document, EPOCHS},
+    stored_token::StoredToken,
+};
+
+#[derive(Default)]
+pub(super) struct Known {
+    /// The sign-in that the session is at. `None`: no record is known.
+    pub(super) epoch: Option<u64>,
+    /// There was a record, and it is gone. Whatever comes is another sign-in.
+    pub(super) is_gone: bool,
+    pub(super) was: Vec<u64>,
+    /// The number of the claim that obtained the token.
+    pub(super) by: u64,
+    /// What the session has, or is about to get. `None`: signed out.
+    pub(super) token: Option<StoredToken>,
+    /// A token that couldn't be saved.
+    pub(super) unsaved: Option<Obtained>,
+    /// What the session was built with, for a store without a record.
+    pub(super) seed: Option<StoredToken>,
+    /// A claim of this process under which nothing was presented.
+    pub(super) own_claim: Option<OwnClaim>,
+    pub(super) sighting: Option<Sighting>,
+    /// Loads report the time.
+    pub(super) store_has_clock: bool,
+    /// The refresher needs a refresh token, and the record with this epoch and number has none.
+    pub(super) refused: Option<(u64, u64)>,
+    /// The last of the user's changes that is in the record.
+    pub(super) written_change: u64,
+    /// The number of the last refresh, and whether it is running.
+    pub(super) run: u64,
+    pub(super) is_running: bool,
+    pub(super) hold: Option<Box<dyn Any + Send + Sync>>,
+}
+
+/// The response of an exchange.
+#[derive(Clone)]
+pub(super) struct Obtained {
+    /// The number of the claim under which it was obtained.
+    pub(super) number: u64,
+    pub(super) epoch: u64,
+    /// The number of the token in the record when the claim was written.
+    pub(super) by: u64,
+    pub(super) presented: Option<Secret>,
+    pub(super) token: StoredToken,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct OwnClaim {
+    pub(super) number: u64,
+    pub(super) since: Timestamp,
+}
+
+/// Another process's claim, since when this process has seen it unchanged.
+pub(super) struct Sighting {
+    number: u64,
+    id: String,
+    /// `None`: the store couldn't be read since.
+    since: Option<Timestamp>,
+    /// The store could be read all the time, so its clock counts, too.
+    is_unbroken: bool,
+}
+
+// === impl Known ===
+
+impl Known {
+    /// Takes over what the record says of the sign-in and its token.
+    pub(super) fn learn(&mut self, document: &Document) {
+        self.epoch = Some(document.epoch);
+        self.is_gone = false;
+        self.was.clone_from(&document.was);
+        self.by = document.by;
+        self.token.clone_from(&document.token);
+        self.unsaved = None;
+        self.seed = None;
+    }
+
+    /// Takes note that the record is gone.
+    pub(super) fn lose(&mut self) {
+        self.epoch = None;
+        self.is_gone = true;
+        self.was = Vec::new();
+        (self.token, self.unsaved, self.own_claim) = (None, None, None);
+    }
+
+    /// Whether the record went back to an earlier sign-in: its store has lost a write.
+    pub(super) fn came_after(&self, epoch: u64) -> bool {
+        self.was.contains(&epoch)
+    }
+
+    /// The epochs before the next one.
+    pub(super) fn epochs_before_next(&self, document: Option<&Document>) -> Vec<u64> {
+        let mut epochs = Vec::new();
+        let theirs = document.map(|document| (&document.was, document.epoch));
+        let mine = self.epoch.map(|epoch| (&self.was, epoch));
+        for (was, epoch) in mine.into_iter().chain(theirs) {
+            for epoch in was.iter().copied().chain([epoch]) {
+                if !epochs.contains(&epoch) {
+                    epochs.push(epoch);
+                }
+            }
+        }
+        epochs.split_off(epochs.len().saturating_sub(EPOCHS))
+    }
+
+    pub(super) fn is_own(&self, claim: &Claim, id: &str) -> bool {
+        claim.id == id && self.own_claim.is_some_and(|own| own.number == claim.number)
+    }
+
+    /// Takes note of the claim that a load has shown.
+    pub(super) fn sight(&mut self, claim: Option<&Claim>, now: Timestamp) {
+        let same = |sighting: &&mut Sighting| {
+            claim.is_some_and(|claim| claim.number == sighting.number && claim.id == sighting.id)
+        };
+        match (self.sighting.as_mut().filter(same), claim) {
+            (Some(sighting), _) => {
+                sighting.since.get_or_insert(now);
+            }
+            (None, Some(Claim { number, id, .. })) => {
+                let (number, id) = (*number, id.clone());
+                self.sighting = Some(Sighting { number, id, since: Some(now), is_unbroken: true });
+            }
+            (None, None) => self.sighting = None,
+        }
+    }
+
+    /// Takes note that the store couldn't be read. The holder of a claim may have a response that it couldn't save
+    /// either, so its time counts anew.
+    pub(super) fn lose_sight(&mut self) {
+        if let Some(sighting) = &mut self.sighting {
+            (sighting.since, sighting.is_unbroken) = (None, false);
+        }
+    }
+
+    /// How long the claim has been seen unchanged, by the monotonic clock.
+    pub(super) fn seen_for(&self, now: Timestamp) -> Nanos {
+        let since = self.sighting.as_ref().and_then(|sighting| sighting.since);
+        since.map_or(0, |since| now.monotonic.saturating_sub(since.monotonic))
+    }
+
+    /// Releases the hold, unless it is needed: with an unsaved token, another process would repeat what is known
+    /// to be spent.
+    pub(super) fn release_hold(&mut self) {
+        if !self.is_running && self.unsaved.is_none() {
+            self.hold = None;
+        }
+    }
+
+    pub(super) fn sees_without_break(&self) -> bool {
+        self.sighting.as_ref().is_some_and(|sighting| sighting.is_unbroken)
+    }
+}
+
+// === impl Obtained ===
+
+impl Obtained {
+    /// Whether the server gave another refresh token for the one that was presented.
+    pub(super) fn is_rotated(&self) -> bool {
+        self.token.refresh != self.presented
+    }
+}

@@ -1,0 +1,311 @@
+//! Reading and writing the record, and what all steps of the protocol share.
+
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
+};
+
+use futures_util::future::{Either, select};
+
+use crate::{
+    error::{Error, ErrorKind},
+    refresh::{AnyRefresher, RefreshError},
+    rt::{Clock, Nanos, Timestamp, duration, nanos_since_epoch},
+    session::SessionLink,
+    sync,
+};
+
+use super::{
+    StoreError, Swap, Version,
+    document::{Claim, Document},
+    erased::ErasedStore,
+    known::Known,
+    look::Looker,
+    mutations::without,
+};
+
+/// The protocol by which processes share a credential.
+///
+/// Its steps are in the files beside this one: [`look`](super::look) decides, [`exchange`](super::exchange) asks
+/// the token endpoint, [`save`](super::save) writes what it got, [`sign_in`](super::sign_in) what the user changed.
+pub(super) struct Protocol {
+    pub(super) store: Box<dyn ErasedStore>,
+    pub(super) refresher: AnyRefresher,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) settings: Settings,
+    pub(super) identity: Identity,
+    pub(super) session: OnceLock<SessionLink>,
+    pub(super) known: Mutex<Known>,
+    /// One write of a session's changes at a time.
+    pub(super) writing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) exchange_timeout: Nanos,
+    /// How much longer others wait for a claim: more than one operation of a store.
+    pub(super) slack: Nanos,
+    pub(super) never_repeats: bool,
+    /// Whose record it is. `None`: not checked.
+    pub(super) client: Option<String>,
+}
+
+/// The process, and this handle in it.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub(super) id: String,
+    pub(super) who: String,
+    /// The host's name and boot. `None`: the boot is unknown.
+    pub(super) host: Option<String>,
+}
+
+/// A record that was read or written.
+pub(super) struct View {
+    /// `None`: there is no record.
+    pub(super) document: Option<Document>,
+    version: Option<Version>,
+    time: StoreTime,
+}
+
+/// The store's clock at a load, if it has one.
+#[derive(Clone, Copy)]
+struct StoreTime {
+    at: Option<Nanos>,
+    sent: Timestamp,
+    received: Timestamp,
+}
+
+pub(super) enum Swapped {
+    Written {
+        view: View,
+        /// Before the write.
+        since: Timestamp,
+        /// The response was lost; a load has shown that it was written.
+        is_looked_up: bool,
+    },
+    Conflict,
+}
+
+/// What to do with a record that was read.
+pub(super) enum Edit<T> {
+    Write(Box<Document>, T),
+    Leave(T),
+}
+
+const OPERATION_TIMEOUT: Nanos = 3_000_000_000;
+
+// === impl Protocol ===
+
+impl Protocol {
+    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
+        sync::lock(&self.known)
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.precise_now()
+    }
+
+    /// This process, as it looks at a record.
+    pub(super) fn looker<'a>(&'a self, rejected: Option<&'a str>, ignores_pause: bool) -> Looker<'a> {
+        Looker {
+            id: &self.identity.id,
+            host: self.identity.host.as_deref(),
+            has_hold: false,
+            now: self.now(),
+            rejected,
+            ignores_pause,
+            never_repeats: self.settings.never_repeats,
+            exchange_timeout: self.settings.exchange_timeout,
+            slack: self.settings.slack,
+        }
+    }
+
+    pub(super) fn session(&self) -> Option<&SessionLink> {
+        self.session.get()
+    }
+
+    /// Reads the record.
+    pub(super) async fn load(&self) -> Result<View, StoreError> {
+        let result = self.try_load().await;
+        if let Err(error) = &result {
+            self.known().lose_sight();
+            self.report(error);
+        }
+        result
+    }
+
+    async fn try_load(&self) -> Result<View, StoreError> {
+        let sent = self.now();
+        let loaded = self.timed(self.store.load()).await??;
+        let received = self.now();
+        let at = loaded.as_ref().and_then(|loaded| loaded.time()).map(nanos_since_epoch);
+        let time = StoreTime { at, sent, received };
+        let mut view = View { document: None, version: None, time };
+        if let Some(loaded) = loaded {
+            let document = Document::parse(loaded.record(), time.ahead_when_read())?;
+            self.check_client(&document)?;
+            view.document = Some(document);
+            view.version = Some(loaded.version().clone());
+        }
+        let mut known = self.known();
+        known.store_has_clock = at.is_some();
+        known.sight(view.document.as_ref().and_then(|document| document.claim.as_ref()), received);
+        Ok(view)
+    }
+
+    fn check_client(&self, document: &Document) -> Result<(), StoreError> {
+        match (&self.settings.client, &document.client) {
+            (Some(own), Some(stored)) if own != stored => {
+                Err(StoreError::unreadable("it is another client's: see `SharedStore::credential`"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the record if it is still what was read. If the response is lost, looks whether it was written.
+    pub(super) async fn swap(&self, view: &View, mut document: Document) -> Result<Swapped, StoreError> {
+        document.write = format!("{:016x}", fastrand::u64(..));
+        if document.client.is_none() {
+            document.client.clone_from(&self.settings.client);
+        }
+        let mut since = self.now();
+        let mut is_looked_up = false;
+        for attempt in 0.. {
+            let record = document.to_record(view.time.ahead_when_written(self.now()))?;
+            let error = match self.timed(self.store.swap(view.version.as_ref(), &record)).await {
+                Ok(Ok(Swap::Written(version))) => {
+                    let view = View { document: Some(document), version: Some(version), time: view.time };
+                    return Ok(Swapped::Written { view, since, is_looked_up });
+                }
+                Ok(Ok(Swap::Conflict)) if without("blind claim") && document.claim.is_some() => {
+                    let found = self.load().await?;
+                    let record = document.to_record(found.time.ahead_when_written(self.now()))?;
+                    let _ = self.store.swap(found.version.as_ref(), &record).await;
+                    return Ok(Swapped::Written { view: found, since, is_looked_up });
+                }
+                Ok(Ok(Swap::Conflict)) => return Ok(Swapped::Conflict),
+                Ok(Err(error)) | Err(error) => error,
+            };
+            self.report(&error);
+            if !error.is_unavailable() {
+                return Err(error);
+            }
+            if without("lost write is a failure") {
+                return Err(error);
+            }
+            let before_load = self.now();
+            let found = self.load().await.map_err(StoreError::or_written)?;
+            let is_written = found.document.as_ref().is_some_and(|found| found.write == document.write);
+            if is_written {
+                return Ok(Swapped::Written { view: found, since, is_looked_up: true });
+            }
+            if found.version != view.version {
+                return Ok(Swapped::Conflict);
+            }
+            // It wasn't written, and the same swap is made once more.
+            if attempt > 0 {
+                return Err(error.or_written());
+            }
+            (since, is_looked_up) = (before_load, true);
+        }
+        unreachable!("the loop only ends by returning")
+    }
+
+    /// Changes the record: `change` decides anew after each conflict.
+    pub(super) async fn edit<T>(
+        &self,
+        mut view: Option<View>,
+        mut change: impl FnMut(Option<&Document>, &Known) -> Edit<T>,
+    ) -> Result<T, StoreError> {
+        loop {
+            let current = match view.take() {
+                Some(view) => view,
+                None => self.load().await?,
+            };
+            let edit = change(current.document.as_ref(), &self.known());
+            let (document, result) = match edit {
+                Edit::Write(document, result) => (*document, result),
+                Edit::Leave(result) => return Ok(result),
+            };
+            if let Swapped::Written { .. } = self.swap(&current, document).await? {
+                return Ok(result);
+            }
+        }
+    }
+
+    /// Removes a claim of this process.
+    pub(super) async fn remove_claim(&self, number: u64, view: Option<View>) -> Result<(), StoreError> {
+        let remove = |document: Option<&Document>, _: &Known| match document {
+            Some(document) if self.has_claim(document, number) => {
+                Edit::Write(Box::new(Document { claim: None, ..document.clone() }), ())
+            }
+            _ => Edit::Leave(()),
+        };
+        self.edit(view, remove).await
+    }
+
+    pub(super) fn has_claim(&self, document: &Document, number: u64) -> bool {
+        let is_own = |claim: &Claim| claim.number == number && claim.id == self.identity.id;
+        document.claim.as_ref().is_some_and(is_own)
+    }
+
+    /// Applies the timeout of an operation.
+    pub(super) async fn timed<T>(&self, operation: impl Future<Output = T>) -> Result<T, StoreError> {
+        let timeout = self.sleep(OPERATION_TIMEOUT)?;
+        match select(Box::pin(operation), timeout).await {
+            Either::Left((output, _)) => Ok(output),
+            Either::Right(_) => Err(StoreError::unavailable("no response within 3 s")),
+        }
+    }
+
+    pub(super) fn sleep(&self, length: Nanos) -> Result<crate::rt::Sleep, StoreError> {
+        self.clock.sleep(duration(length)).map_err(StoreError::unavailable)
+    }
+
+    fn report(&self, error: &StoreError) {
+        if let Some(session) = self.session() {
+            session.emit_store_failure(to_error(error.clone()));
+        }
+    }
+}
+
+/// The error of a method of the shared session.
+pub(super) fn to_error(error: StoreError) -> Error {
+    let kind = match () {
+        () if error.is_signed_out() => ErrorKind::SignedOut,
+        () if error.is_unreadable() => ErrorKind::Misconfigured,
+        () => ErrorKind::Transient,
+    };
+    Error::with_details(kind, None, Some(Arc::new(error)))
+}
+
+/// The error of a refresh.
+pub(super) fn to_refresh_error(error: StoreError) -> RefreshError {
+    match error.is_unreadable() {
+        true => RefreshError::misconfigured(error),
+        false => RefreshError::transient(error),
+    }
+}
+
+// === impl StoreTime ===
+
+impl StoreTime {
+    /// By how much the store's clock is ahead of this host's wall clock.
+    fn ahead_when_read(self) -> Nanos {
+        self.at.map_or(0, |at| at.saturating_sub(self.received.wall))
+    }
+
+    /// The same for a write: the wall clock may have been set since.
+    fn ahead_when_written(self, now: Timestamp) -> Nanos {
+        let passed = now.monotonic.saturating_sub(self.sent.monotonic);
+        self.at.map_or(0, |at| at.saturating_add(passed).saturating_sub(now.wall))
+    }
+}
+
+// === impl View ===
+
+impl View {
+    pub(super) fn document(&self) -> Option<&Document> {
+        self.document.as_ref()
+    }
+}

@@ -1,0 +1,172 @@
+//! What a store reads and writes.
+
+use std::{any::Any, fmt, sync::Arc, time::SystemTime};
+
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+/// The bytes of a record, which hold secrets. They are zeroed when the last clone is dropped.
+#[derive(Clone)]
+pub struct Record {
+    bytes: Arc<Zeroizing<Vec<u8>>>,
+}
+
+/// The version of a record in a store: any string that changes with each write.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Version {
+    version: Arc<str>,
+}
+
+/// A record with its version.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    record: Record,
+    version: Version,
+    at: Option<SystemTime>,
+}
+
+/// The result of [`TokenStore::swap`](super::TokenStore::swap).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Swap {
+    /// Written; this is the new version.
+    Written(Version),
+    /// The record was at another version, or there was one where none was expected.
+    Conflict,
+}
+
+/// The result of [`TokenStore::try_hold`](super::TokenStore::try_hold).
+///
+/// It is held until it is dropped, or until the process ends in whichever way.
+#[must_use]
+pub struct Hold {
+    kind: HoldKind,
+}
+
+pub(super) enum HoldKind {
+    None,
+    Busy(String),
+    Held(Box<dyn Any + Send + Sync>),
+}
+
+// === impl Record ===
+
+impl Record {
+    /// Creates a record from the bytes that a store has read.
+    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Self {
+        Self { bytes: Arc::new(Zeroizing::new(bytes.into())) }
+    }
+
+    /// The bytes to write.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record").field("len", &self.bytes.len()).finish_non_exhaustive()
+    }
+}
+
+// === impl Version ===
+
+impl Version {
+    /// Creates a version from the store's own.
+    pub fn new(version: impl Into<Arc<str>>) -> Self {
+        Self { version: version.into() }
+    }
+
+    /// The version of a store that has none: a hash of the content (SHA-256).
+    pub fn of(record: &Record) -> Self {
+        use std::fmt::Write as _;
+
+        let mut version = String::with_capacity(64);
+        for byte in Sha256::digest(record.as_bytes()) {
+            let _ = write!(version, "{byte:02x}");
+        }
+        Self::new(version)
+    }
+
+    /// The string that it was made of.
+    pub fn as_str(&self) -> &str {
+        &self.version
+    }
+}
+
+impl fmt::Debug for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Version").finish_non_exhaustive()
+    }
+}
+
+// === impl Loaded ===
+
+impl Loaded {
+    /// Creates it from what was read.
+    pub fn new(record: Record, version: Version) -> Self {
+        Self { record, version, at: None }
+    }
+
+    /// Sets the time of the store's own clock at the load, such as a response's `Date`. Default: none.
+    ///
+    /// With it, the clocks of the hosts needn't agree, and a process that has just started needn't wait as long
+    /// for one that died.
+    pub fn at(mut self, time: SystemTime) -> Self {
+        self.at = Some(time);
+        self
+    }
+
+    /// The record.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Its version.
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
+
+    /// The time of the store's clock, if it has one.
+    pub fn time(&self) -> Option<SystemTime> {
+        self.at
+    }
+
+    pub(super) fn with_record(self, record: Record) -> Self {
+        Self { record, ..self }
+    }
+}
+
+// === impl Hold ===
+
+impl Hold {
+    /// The store has nothing that can be held.
+    pub fn none() -> Self {
+        Self { kind: HoldKind::None }
+    }
+
+    /// Another process has it; `who` describes that process for errors, such as its process ID.
+    pub fn busy(who: impl Into<String>) -> Self {
+        Self { kind: HoldKind::Busy(who.into()) }
+    }
+
+    /// This process has it until `guard` is dropped.
+    pub fn new(guard: impl Send + Sync + 'static) -> Self {
+        Self { kind: HoldKind::Held(Box::new(guard)) }
+    }
+
+    pub(super) fn into_kind(self) -> HoldKind {
+        self.kind
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.kind {
+            HoldKind::None => "none",
+            HoldKind::Busy(_) => "busy",
+            HoldKind::Held(_) => "held",
+        };
+        f.debug_tuple("Hold").field(&format_args!("{kind}")).finish()
+    }
+}

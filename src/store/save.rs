@@ -1,0 +1,144 @@
+//! Saving what an exchange brought.
+
+use crate::token::Token;
+
+use super::{
+    StoreError,
+    document::Document,
+    known::{Known, Obtained},
+    look::write_again,
+    mutations::without,
+    protocol::{Edit, Protocol, View},
+    stored_token::StoredToken,
+};
+
+/// What became of a token that was to be saved.
+pub(super) enum Saved {
+    /// The record has it, with this number.
+    Written { by: u64, token: StoredToken, is_late: bool },
+    /// The record has another one, which counts.
+    Overtaken { document: Box<Document>, is_late: bool },
+    /// There is another sign-in, or none.
+    OtherSignIn,
+}
+
+// === impl Protocol ===
+
+impl Protocol {
+    /// Writes the token, unless the record has a later one. Then this process knows what the record has.
+    pub(super) async fn save(&self, obtained: &Obtained, view: Option<View>) -> Result<Saved, StoreError> {
+        let saved = self.edit(view, |document, known| self.save_into(document, known, obtained)).await?;
+        let mut known = self.known();
+        if known.epoch.is_some_and(|epoch| epoch != obtained.epoch) {
+            return Ok(Saved::OtherSignIn);
+        }
+        known.unsaved = None;
+        match &saved {
+            Saved::Written { by, token, .. } => {
+                known.epoch = Some(obtained.epoch);
+                (known.by, known.token) = (*by, Some(token.clone()));
+            }
+            Saved::Overtaken { document, .. } => known.learn(document),
+            Saved::OtherSignIn => {}
+        }
+        known.release_hold();
+        Ok(saved)
+    }
+
+    fn save_into(&self, document: Option<&Document>, known: &Known, obtained: &Obtained) -> Edit<Saved> {
+        let Some(document) = document else {
+            // Deleted, which is a sign-out; an empty cache is filled.
+            return match obtained.token.refresh {
+                Some(_) => Edit::Leave(Saved::OtherSignIn),
+                None => {
+                    let empty = Document { epoch: obtained.epoch, ..Document::default() };
+                    self.write(&empty, obtained, obtained.token.clone())
+                }
+            };
+        };
+        if document.epoch != obtained.epoch {
+            let went_back = known.epoch == Some(obtained.epoch) && known.came_after(document.epoch);
+            if !went_back || without("follow back") {
+                return Edit::Leave(Saved::OtherSignIn);
+            }
+            let mut again = write_again(document, known, obtained.epoch);
+            again.by = obtained.number.max(again.by);
+            again.claims = again.claims.max(again.by);
+            again.token = Some(obtained.token.clone());
+            let saved = Saved::Written { by: again.by, token: obtained.token.clone(), is_late: true };
+            return Edit::Write(Box::new(again), saved);
+        }
+        let is_late = !self.has_claim(document, obtained.number);
+        let has_it = obtained.is_rotated() && document.refresh_token() == obtained.token.refresh.as_ref();
+        let is_fenced =
+            document.by >= obtained.number && document.refresh_token() != obtained.presented.as_ref();
+        let is_dropped = match () {
+            () if without("no fence") => false,
+            () if without("strict fence") => is_late,
+            () if without("ended for good") && document.has_ended() => true,
+            () => is_fenced || has_it && !without("same saved again"),
+        };
+        if is_dropped {
+            let mut kept = document.clone();
+            if self.has_claim(document, obtained.number) {
+                kept.claim = None;
+                let overtaken = Saved::Overtaken { document: Box::new(kept.clone()), is_late };
+                // It may have been presented since, so `unknown` stays.
+                return Edit::Write(Box::new(kept), overtaken);
+            }
+            return Edit::Leave(Saved::Overtaken { document: Box::new(kept), is_late });
+        }
+        let is_set_meanwhile =
+            document.by != obtained.by && document.refresh_token() == obtained.presented.as_ref();
+        let token = match document.token.as_ref().filter(|token| is_set_meanwhile && token.access.is_some()) {
+            // An access token was set meanwhile: it stays, and gets the successor.
+            Some(set) => StoredToken {
+                refresh: obtained.token.refresh.clone(),
+                refresh_expires_at: obtained.token.refresh_expires_at,
+                ..set.clone()
+            },
+            None => obtained.token.clone(),
+        };
+        self.write(document, obtained, token)
+    }
+
+    fn write(&self, document: &Document, obtained: &Obtained, token: StoredToken) -> Edit<Saved> {
+        let is_late = !self.has_claim(document, obtained.number);
+        let by = match without("no fence") {
+            true => obtained.number,
+            false => obtained.number.max(document.by + 1),
+        };
+        let removes_claim = !is_late || without("save clears claims") || without("no fence");
+        let mut token = token;
+        if token.others.is_empty() {
+            token.others = document.token.as_ref().map(|token| token.others.clone()).unwrap_or_default();
+        }
+        let written = Document {
+            by,
+            claims: document.claims.max(by),
+            unknown: false,
+            token: Some(token.clone()),
+            claim: document.claim.clone().filter(|_| !removes_claim),
+            ended: None,
+            pause: None,
+            ..document.clone()
+        };
+        Edit::Write(Box::new(written), Saved::Written { by, token, is_late })
+    }
+
+    /// Keeps a token that couldn't be saved: the session uses it, and nothing is presented until it is saved.
+    pub(super) fn keep_unsaved(&self, obtained: Obtained) {
+        let mut known = self.known();
+        if known.epoch.is_some_and(|epoch| epoch != obtained.epoch) {
+            return;
+        }
+        known.epoch = Some(obtained.epoch);
+        (known.by, known.token) = (obtained.number, Some(obtained.token.clone()));
+        known.unsaved = Some(obtained).filter(|_| !without("unsaved dropped"));
+    }
+}
+
+/// The session's token for one from the record, which another process obtained.
+pub(super) fn adopted(token: &StoredToken) -> Option<Token> {
+    token.to_token().map(Token::adopted)
+}

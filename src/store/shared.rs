@@ -1,0 +1,306 @@
+//! [`SharedSession`].
+
+use std::{
+    fmt,
+    future::{Future, pending},
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
+
+use futures_util::future::{Either, select};
+
+use crate::{
+    error::Error,
+    event::{Closed, HookError},
+    refresh::AnyRefresher,
+    rt::{Nanos, duration, nanos},
+    session::{Hook, InitialToken, SaveOrder, Session, SessionBuilder, StoreParts},
+    token::{RevocableTokens, Token},
+};
+
+use super::{
+    TokenStore,
+    erased::ErasedStore,
+    exchange::SharedRefresher,
+    known::Known,
+    look::{LONGEST_EXCHANGE, SHORTEST_EXCHANGE},
+    protocol::{Identity, Protocol, Settings, to_error},
+    stored_token::StoredToken,
+};
+
+/// A store, and how sessions use it.
+///
+/// Made from a store by [`new`](Self::new), or by [`SessionBuilder::build_shared`], which takes either.
+pub struct SharedStore<S> {
+    store: S,
+    settings: Settings,
+    poll: Nanos,
+}
+
+/// A session whose credential is in a store, shared with other processes.
+///
+/// Made by [`SessionBuilder::build_shared`]. Clones are cheap and share their state.
+///
+/// The first call that needs a token reads the record; [`load`](Self::load) does it at once. From then on the
+/// session asks the store when its own token is stale, expired or rejected, and takes a newer one that another
+/// process has obtained. Only if there is none, one of the processes asks the token endpoint, and the others wait.
+///
+/// [`sign_in`](Self::sign_in), [`sign_out`](Self::sign_out) and [`set_token`](Self::set_token) write the record
+/// first, then change the session. Those of the [`Session`] itself take effect in this process at once, and are
+/// written right after that; [`Status::is_unsaved`](crate::Status::is_unsaved) says whether they are.
+#[derive(Clone)]
+pub struct SharedSession {
+    session: Session,
+    protocol: Arc<Protocol>,
+    poll: Nanos,
+}
+
+const SECOND: Nanos = 1_000_000_000;
+/// Of the store's part of a save: its operations, and waiting for another save.
+const SAVE_ALLOWANCE: Duration = Duration::from_secs(15);
+
+// === impl SharedStore ===
+
+impl<S: TokenStore> SharedStore<S> {
+    /// Creates it with the default settings.
+    pub fn new(store: S) -> Self {
+        let settings =
+            Settings { exchange_timeout: 10 * SECOND, slack: 4 * SECOND, never_repeats: false, client: None };
+        Self { store, settings, poll: 5 * SECOND }
+    }
+
+    /// Sets how long an exchange with the token endpoint takes at most: 1 s to 15 s. Default: 10 s.
+    ///
+    /// If a process dies during one, the others take over 4 s after that, unless the store can tell that it is
+    /// dead. Choose it so that both together are shorter than the time for which the server still accepts a refresh
+    /// token that was used.
+    pub fn exchange_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.exchange_timeout = nanos(timeout).clamp(SHORTEST_EXCHANGE, LONGEST_EXCHANGE);
+        self
+    }
+
+    /// Never presents a refresh token again that may have been used: if a response is lost, or a process dies while
+    /// it waits for one, the user has to sign in again.
+    ///
+    /// For servers that revoke the grant when a used refresh token is presented, and accept no repeat at all.
+    pub fn never_repeat(mut self) -> Self {
+        self.settings.never_repeats = true;
+        self
+    }
+
+    /// Names the credential's client, such as `"https://id.example.com web-client"`. Default: not checked.
+    ///
+    /// A record of another client is [unreadable](super::StoreError::is_unreadable). Without this, a process with a
+    /// wrong client ID would be told that the grant has ended, and end it for all.
+    pub fn credential(mut self, client: impl Into<String>) -> Self {
+        self.settings.client = Some(client.into());
+        self
+    }
+
+    /// Sets how much longer than its exchange a claim is respected, and how often `follow` looks.
+    #[doc(hidden)]
+    #[cfg(feature = "test-util")]
+    pub fn test_times(mut self, slack: Duration, poll: Duration) -> Self {
+        self.settings.slack = nanos(slack);
+        self.poll = nanos(poll);
+        self
+    }
+}
+
+impl<S: TokenStore> From<S> for SharedStore<S> {
+    fn from(store: S) -> Self {
+        Self::new(store)
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for SharedStore<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedStore")
+            .field("store", &self.store)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl SessionBuilder ===
+
+impl SessionBuilder {
+    /// Builds a session that shares its credential with other processes through a store.
+    ///
+    /// [`token`](Self::token) and [`refresh_token`](Self::refresh_token) are used only if the store has no record
+    /// yet. The refresh timeout is raised to three times the
+    /// [exchange timeout](SharedStore::exchange_timeout) and 14 s, if it is shorter.
+    pub fn build_shared<S: TokenStore>(mut self, store: impl Into<SharedStore<S>>) -> SharedSession {
+        let SharedStore { store, settings, poll } = store.into();
+        let StoreParts { refresher, initial, save, save_timeout, refresh_timeout, clock, name } =
+            self.take_store_parts();
+        let seed = match initial {
+            InitialToken::Token(mut token) => {
+                token.resolve_times(clock.now());
+                Some(StoredToken::new(&token, Default::default()))
+            }
+            InitialToken::RefreshToken(refresh_token) => Some(StoredToken::seed(refresh_token)),
+            InitialToken::None | InitialToken::SignedOut => None,
+        };
+        let least = duration(3 * settings.exchange_timeout + 14 * SECOND);
+        let store: Box<dyn ErasedStore> = Box::new(store);
+        let protocol = Arc::new(Protocol {
+            store,
+            refresher,
+            clock,
+            settings,
+            identity: Identity::of_this_process(name.as_deref()),
+            session: OnceLock::new(),
+            known: Mutex::new(Known { seed, ..Known::default() }),
+            writing: tokio::sync::Mutex::new(()),
+        });
+        let refresher = AnyRefresher::new(SharedRefresher(Arc::clone(&protocol)));
+        let hook = save_hook(Arc::clone(&protocol), save, save_timeout);
+        let session = self.refresh_timeout(refresh_timeout.max(least)).build_on_store(
+            refresher,
+            hook,
+            save_timeout + SAVE_ALLOWANCE,
+        );
+        let _ = protocol.session.set(session.link());
+        SharedSession { session, protocol, poll }
+    }
+}
+
+/// Saves in the store, then calls the user's own hook.
+fn save_hook(protocol: Arc<Protocol>, own: Option<Hook<SaveOrder>>, timeout: Duration) -> Hook<SaveOrder> {
+    Arc::new(move |order| {
+        let (protocol, own) = (Arc::clone(&protocol), own.clone());
+        Box::pin(async move {
+            protocol.save_order(&order).await?;
+            let Some(own) = own else { return Ok(()) };
+            let Ok(timeout) = protocol.clock.sleep(timeout) else { return Err(HookError::DROPPED) };
+            match select(own(order), timeout).await {
+                Either::Left((result, _)) => result,
+                Either::Right(_) => Err(HookError::TIMED_OUT),
+            }
+        })
+    })
+}
+
+// === impl SharedSession ===
+
+impl SharedSession {
+    /// The session: for [`layer`](Session::layer), [`token`](Session::token), [`watch`](Session::watch) and
+    /// [`shutdown`](Session::shutdown).
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Reads the record now, and takes over what other processes did. Never asks the token endpoint.
+    ///
+    /// # Errors
+    ///
+    /// If the store can't be used; see [`StoreError::find`](super::StoreError::find).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the record whole.
+    pub async fn load(&self) -> Result<(), Error> {
+        self.protocol.look_now().await.map(drop).map_err(to_error)
+    }
+
+    /// Signs in as another user, in all processes.
+    ///
+    /// Callers that wait for the old user's token fail with [`is_signed_out`](Error::is_signed_out).
+    ///
+    /// # Errors
+    ///
+    /// If the store can't be used; this session hasn't changed then. If
+    /// [`is_unknown`](super::StoreError::is_unknown), the record may have, and the next look follows it.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the record may have changed without the session; the next look follows it.
+    pub async fn sign_in(&self, token: Token) -> Result<(), Error> {
+        self.protocol.sign_in(token).await.map_err(to_error)
+    }
+
+    /// Signs out, in all processes. Returns the tokens that the record had, so that they can be revoked.
+    ///
+    /// # Errors
+    ///
+    /// As [`sign_in`](Self::sign_in).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`sign_in`](Self::sign_in).
+    pub async fn sign_out(&self) -> Result<RevocableTokens, Error> {
+        self.protocol.sign_out().await.map_err(to_error)
+    }
+
+    /// Replaces the token with one obtained elsewhere for the same user, in all processes.
+    ///
+    /// # Errors
+    ///
+    /// [`is_signed_out`](Error::is_signed_out) if nobody is signed in, or someone else meanwhile; otherwise as
+    /// [`sign_in`](Self::sign_in).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`sign_in`](Self::sign_in).
+    pub async fn set_token(&self, token: Token) -> Result<(), Error> {
+        self.protocol.set_token(token).await.map_err(to_error)
+    }
+
+    /// Learns of other processes' tokens, sign-ins and sign-outs at once, until the session is dropped.
+    ///
+    /// Spawn it. Without it, the session learns of them when it needs a token. Every 5 s, and whenever the store
+    /// notifies of a change, it reads the record; it never asks the token endpoint.
+    pub fn follow(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (protocol, poll) = (Arc::clone(&self.protocol), self.poll);
+        let mut watch = self.session.watch();
+        async move {
+            loop {
+                let looked = protocol.look_now().await;
+                let pause = (poll as f64 * (0.8 + 0.4 * fastrand::f64())) as Nanos;
+                let Ok(pause) = protocol.sleep(pause) else { return };
+                // A store that can't be read may claim over and over that it has changed.
+                let changed = match looked {
+                    Ok(_) => Either::Left(protocol.store.changed()),
+                    Err(_) => Either::Right(pending()),
+                };
+                let mut next = select(changed, pause);
+                loop {
+                    match select(&mut next, Box::pin(watch.changed())).await {
+                        Either::Left(_) => break,
+                        Either::Right((Err(Closed(())), _)) => return,
+                        // A refresh in flight kept the session from taking a token; it may have ended.
+                        Either::Right((Ok(()), _)) if matches!(looked, Ok(false)) => break,
+                        Either::Right((Ok(()), _)) => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for SharedSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedSession").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+// === impl Identity ===
+
+impl Identity {
+    fn of_this_process(name: Option<&str>) -> Self {
+        let pid = std::process::id();
+        let who = match name {
+            Some(name) => format!("{name}, pid {pid}"),
+            None => format!("pid {pid}"),
+        };
+        Self { id: format!("{:016x}", fastrand::u64(..)), who, host: host() }
+    }
+}
+
+/// The host's name and boot ID, where the operating system has one.
+fn host() -> Option<String> {
+    let read = |path| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+    let boot = read("/proc/sys/kernel/random/boot_id")?;
+    Some(format!("{} {boot}", read("/proc/sys/kernel/hostname").unwrap_or_default()))
+}

@@ -1,0 +1,318 @@
+//! Sign-ins, sign-outs and tokens that are set: here, and in other processes.
+
+use crate::{
+    event::HookError,
+    session::{ChangeKind, SaveOrder},
+    token::{RevocableTokens, Secret, Token},
+};
+
+use super::{
+    StoreError,
+    document::Document,
+    known::Known,
+    look::{Look, look, new_epoch, step},
+    mutations::without,
+    protocol::{Edit, Protocol},
+    save::Saved,
+    stored_token::StoredToken,
+};
+
+/// What became of a change.
+enum Written {
+    Done(Box<Document>),
+    /// Another process signed in or out meanwhile.
+    OtherSignIn(Option<Box<Document>>),
+}
+
+// === impl Protocol ===
+
+impl Protocol {
+    /// The store's part of a save.
+    pub(super) async fn save_order(&self, order: &SaveOrder) -> Result<(), HookError> {
+        let saved = self.write_unsaved_with(order).await;
+        saved.map_err(|error| HookError::failed(error.into()))
+    }
+
+    async fn write_unsaved_with(&self, order: &SaveOrder) -> Result<(), StoreError> {
+        let _writing = self.timed(self.writing.lock()).await?;
+        self.save_unsaved().await?;
+        match &order.change {
+            Some(change) => self.write_change(change.number, &change.kind, order.token.clone()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what this process has and the record lacks. Nothing is presented before that.
+    pub(super) async fn write_unsaved(&self) -> Result<(), StoreError> {
+        let _writing = self.timed(self.writing.lock()).await?;
+        self.save_unsaved().await?;
+        match self.session().and_then(|session| session.unsaved_change()) {
+            Some((change, token)) => self.write_change(change.number, &change.kind, token).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn save_unsaved(&self) -> Result<(), StoreError> {
+        let unsaved = self.known().unsaved.clone();
+        let Some(unsaved) = unsaved.filter(|_| !without("unsaved not retried")) else { return Ok(()) };
+        match self.save(&unsaved, None).await? {
+            Saved::Written { .. } => {}
+            Saved::Overtaken { document, .. } => {
+                let token = document.token.as_ref().and_then(super::save::adopted);
+                if let (Some(session), Some(token)) = (self.session(), token) {
+                    session.adopt(token);
+                }
+            }
+            Saved::OtherSignIn => {
+                self.follow_other_sign_in().await;
+                if let (Some(session), Some(token)) = (self.session(), unsaved.token.to_token()) {
+                    session.revoke(token);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_change(
+        &self,
+        number: u64,
+        kind: &ChangeKind,
+        token: Option<Token>,
+    ) -> Result<(), StoreError> {
+        if self.known().written_change >= number {
+            return Ok(());
+        }
+        let written = match (kind, token) {
+            (ChangeKind::SignedOut, _) => self.write_sign_in(None, true).await?.0,
+            (ChangeKind::SignedIn, Some(token)) => self.write_sign_in(Some(&token), true).await?.0,
+            (ChangeKind::Set { refresh_token }, Some(token)) => {
+                self.write_token(&token, refresh_token.as_ref()).await?
+            }
+            (ChangeKind::SignedIn | ChangeKind::Set { .. }, None) => return Ok(()),
+        };
+        let mut known = self.known();
+        known.written_change = known.written_change.max(number);
+        match written {
+            Written::Done(document) => known.learn(&document),
+            Written::OtherSignIn(document) => {
+                drop(known);
+                self.follow(document.as_deref());
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a sign-in, or a sign-out. `of_known`: not over a sign-in that this process didn't know.
+    async fn write_sign_in(
+        &self,
+        token: Option<&Token>,
+        of_known: bool,
+    ) -> Result<(Written, RevocableTokens), StoreError> {
+        let drawn = new_epoch(None);
+        let change = |document: Option<&Document>, known: &Known| {
+            let before = document.map(|document| document.epoch);
+            let is_other = of_known
+                && known.epoch.is_some()
+                && before.is_some_and(|before| Some(before) != known.epoch && !known.came_after(before));
+            if is_other {
+                let other = document.cloned().map(Box::new);
+                return Edit::Leave((Written::OtherSignIn(other), RevocableTokens::default()));
+            }
+            let epoch = match before {
+                Some(before) if without("epoch counted") => new_epoch(Some(before)),
+                Some(before) if without("no epoch") => before,
+                _ => drawn,
+            };
+            let claims = document.map_or(0, |document| document.claims).max(known.by) + step();
+            let written = Box::new(Document {
+                epoch,
+                was: known.epochs_before_next(document),
+                by: claims,
+                claims,
+                client: document.and_then(|document| document.client.clone()),
+                signed_out: token.is_none(),
+                token: token.map(|token| StoredToken::new(token, Default::default())),
+                ..Document::default()
+            });
+            let revocable = document.map(Document::revocable_tokens).unwrap_or_default();
+            Edit::Write(written.clone(), (Written::Done(written), revocable))
+        };
+        self.edit(None, change).await
+    }
+
+    /// Writes a token of the same sign-in that was obtained elsewhere. `refresh_token`: its own, if it has another.
+    async fn write_token(
+        &self,
+        token: &Token,
+        refresh_token: Option<&Secret>,
+    ) -> Result<Written, StoreError> {
+        let change = |document: Option<&Document>, known: &Known| {
+            let Some(document) = document else {
+                // Deleted meanwhile; or nobody has signed in yet.
+                if known.epoch.is_some() {
+                    return Edit::Leave(Written::OtherSignIn(None));
+                }
+                let by = step();
+                let written = Box::new(Document {
+                    epoch: new_epoch(None),
+                    by,
+                    claims: by,
+                    token: Some(StoredToken::new(token, Default::default())),
+                    ..Document::default()
+                });
+                return Edit::Write(written.clone(), Written::Done(written));
+            };
+            let is_other = known.epoch.is_some_and(|epoch| epoch != document.epoch);
+            if is_other && !known.came_after(document.epoch) || document.signed_out {
+                return Edit::Leave(Written::OtherSignIn(Some(Box::new(document.clone()))));
+            }
+            let mut document = document.clone();
+            if let Some(epoch) = known.epoch.filter(|_| is_other) {
+                document = super::look::write_again(&document, known, epoch);
+            }
+            let others = document.token.as_ref().map(|token| token.others.clone()).unwrap_or_default();
+            let mut stored = StoredToken::new(token, others);
+            let other = refresh_token.filter(|other| Some(*other) != document.refresh_token());
+            let fences = other.is_some() || without("set fences");
+            if let (None, Some(current)) = (other, &document.token) {
+                stored.refresh.clone_from(&current.refresh);
+                stored.refresh_expires_at = current.refresh_expires_at;
+            }
+            let by = if fences { document.claims + step() } else { document.by + 1 };
+            let clears = other.is_some() || without("set clears unknown");
+            let written = Box::new(Document {
+                by,
+                claims: document.claims.max(by),
+                unknown: document.unknown && !clears,
+                token: Some(stored),
+                claim: document.claim.clone().filter(|_| !without("set clears claim")),
+                ended: None,
+                pause: None,
+                ..document
+            });
+            Edit::Write(written.clone(), Written::Done(written))
+        };
+        self.edit(None, change).await
+    }
+
+    /// Takes over another process's sign-in or sign-out. `None`: the record was deleted.
+    pub(super) fn follow(&self, document: Option<&Document>) {
+        let Some(session) = self.session() else { return };
+        let mut known = self.known();
+        let unsaved = known.unsaved.take();
+        let token = match document {
+            Some(document) => {
+                known.learn(document);
+                document.token.as_ref().filter(|_| !document.signed_out)
+            }
+            None => {
+                known.lose();
+                None
+            }
+        };
+        known.release_hold();
+        drop(known);
+        match token {
+            Some(token) => session.follow_sign_in(token.to_token()),
+            None => session.follow_sign_out(document.is_some()),
+        }
+        if let Some(token) = unsaved.and_then(|unsaved| unsaved.token.to_token()) {
+            session.revoke(token);
+        }
+    }
+
+    /// Looks for the sign-in that a save has found, and follows it.
+    pub(super) async fn follow_other_sign_in(&self) {
+        let Ok(view) = self.load().await else { return };
+        let is_other = {
+            let known = self.known();
+            match view.document() {
+                Some(document) => known.epoch != Some(document.epoch) && !known.came_after(document.epoch),
+                None => known.epoch.is_some(),
+            }
+        };
+        if is_other {
+            self.follow(view.document());
+        }
+    }
+
+    /// Signs in, in the record first.
+    pub(super) async fn sign_in(&self, token: Token) -> Result<(), StoreError> {
+        let _writing = self.timed(self.writing.lock()).await?;
+        let mut token = token;
+        token.resolve_times(self.now());
+        let (written, _) = self.write_sign_in(Some(&token), false).await?;
+        if let Written::Done(document) = written {
+            self.follow(Some(&document));
+        }
+        Ok(())
+    }
+
+    /// Signs out, in the record first. Returns what the record had.
+    pub(super) async fn sign_out(&self) -> Result<RevocableTokens, StoreError> {
+        let _writing = self.timed(self.writing.lock()).await?;
+        let (written, revocable) = self.write_sign_in(None, false).await?;
+        if let Written::Done(document) = written {
+            self.follow(Some(&document));
+        }
+        Ok(revocable)
+    }
+
+    /// Sets a token, in the record first.
+    pub(super) async fn set_token(&self, mut token: Token) -> Result<(), StoreError> {
+        let _writing = self.timed(self.writing.lock()).await?;
+        token.resolve_times(self.now());
+        match self.write_token(&token, token.refresh_secret()).await? {
+            Written::Done(document) => {
+                self.known().learn(&document);
+                let token = document.token.as_ref().and_then(StoredToken::to_token);
+                if let (Some(session), Some(token)) = (self.session(), token) {
+                    session.set(token);
+                }
+                Ok(())
+            }
+            Written::OtherSignIn(document) => {
+                self.follow(document.as_deref());
+                Err(StoreError::signed_out())
+            }
+        }
+    }
+
+    /// Takes over what other processes did. Asks no token endpoint. Returns whether the session is up to date.
+    pub(super) async fn look_now(&self) -> Result<bool, StoreError> {
+        self.write_unsaved().await?;
+        let view = self.load().await?;
+        let action = {
+            let looker = self.looker(None, true);
+            look(view.document(), &self.known(), &looker)
+        };
+        match action {
+            Look::Follow => self.follow(view.document()),
+            Look::SignedOut => {
+                if let Some(session) = self.session() {
+                    session.follow_sign_out(false);
+                }
+            }
+            Look::Write(document) => {
+                self.swap(&view, *document).await?;
+            }
+            Look::Save(obtained) => {
+                self.save(&obtained, Some(view)).await?;
+            }
+            Look::Adopt => {
+                let document = view.document();
+                let token = document.and_then(|document| super::save::adopted(document.token.as_ref()?));
+                if let (Some(session), Some(document), Some(token)) = (self.session(), document, token) {
+                    // While a refresh is in flight, it finds the token itself.
+                    if !session.adopt(token) {
+                        return Ok(false);
+                    }
+                    self.known().learn(document);
+                }
+            }
+            Look::Ended | Look::GiveUp | Look::Pause(_) | Look::UseOwnClaim | Look::Wait { .. } => {}
+            Look::Claim { .. } => {}
+        }
+        Ok(true)
+    }
+}
