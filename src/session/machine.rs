@@ -193,7 +193,14 @@ impl Turn<'_> {
     }
 
     /// Replaces the token with a newer one of the same credential.
-    pub(crate) fn set(&mut self, mut token: Token) -> Result<(), Error> {
+    pub(crate) fn set(&mut self, token: Token) -> Result<(), Error> {
+        let kind = self.set_unsaved(token)?;
+        self.changed_by_user(kind);
+        self.wake_backoff_waiters();
+        Ok(())
+    }
+
+    fn set_unsaved(&mut self, mut token: Token) -> Result<ChangeKind, Error> {
         self.advance();
         let Some(grant) = self.machine.grant.as_mut().filter(|grant| !grant.is_signed_out()) else {
             return Err(Error::new(ErrorKind::SignedOut));
@@ -219,9 +226,7 @@ impl Turn<'_> {
         }
         self.effects.publish = true;
         self.emit(EventKind::TokenSet);
-        self.changed_by_user(ChangeKind::Set { refresh_token: other_refresh_token });
-        self.wake_backoff_waiters();
-        Ok(())
+        Ok(ChangeKind::Set { refresh_token: other_refresh_token })
     }
 
     /// Signs in with another credential.

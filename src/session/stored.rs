@@ -88,12 +88,20 @@ impl SessionLink {
     }
 
     /// `None`: only the refresh token is known, to the store.
-    pub(crate) fn follow_sign_in(&self, token: Option<Token>) {
-        self.turn(|turn| turn.follow_sign_in(token));
+    ///
+    /// Returns the number of the last change that the user has made before.
+    pub(crate) fn follow_sign_in(&self, token: Option<Token>) -> u64 {
+        self.turn(|turn| turn.follow_sign_in(token)).unwrap_or_default()
     }
 
-    pub(crate) fn follow_sign_out(&self, erases: bool) {
-        self.turn(|turn| turn.follow_sign_out(erases));
+    /// As [`follow_sign_in`](Self::follow_sign_in).
+    pub(crate) fn follow_sign_out(&self, erases: bool) -> u64 {
+        self.turn(|turn| turn.follow_sign_out(erases)).unwrap_or_default()
+    }
+
+    /// How often the user has signed in or out, other than by the store.
+    pub(crate) fn sign_ins(&self) -> u64 {
+        self.0.upgrade().map_or(0, |shared| shared.lock().machine.sign_ins())
     }
 
     pub(crate) fn revoke(&self, token: Token) {

@@ -36,6 +36,11 @@ pub(super) struct Known {
     pub(super) refused: Option<(u64, u64)>,
     /// The last of the user's changes that is in the record.
     pub(super) written_change: u64,
+    /// The user's change for which an epoch was drawn, and the epoch: an attempt to write it may have succeeded
+    /// unnoticed.
+    pub(super) drawn: Option<(u64, u64)>,
+    /// Counts the sign-ins and sign-outs that were followed.
+    pub(super) sign_ins: u64,
     /// The number of the last refresh, and whether it is running.
     pub(super) run: u64,
     pub(super) is_running: bool,

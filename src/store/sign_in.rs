@@ -10,7 +10,7 @@ use super::{
     StoreError,
     document::Document,
     known::Known,
-    look::{Look, look, new_epoch, step},
+    look::{Look, look, new_epoch, step, write_again},
     mutations::without,
     protocol::{Edit, Protocol},
     save::Saved,
@@ -45,6 +45,10 @@ impl Protocol {
     /// Writes what this process has and the record lacks. Nothing is presented before that.
     pub(super) async fn write_unsaved(&self) -> Result<(), StoreError> {
         let _writing = self.timed(self.writing.lock()).await?;
+        self.write_pending().await
+    }
+
+    async fn write_pending(&self) -> Result<(), StoreError> {
         self.save_unsaved().await?;
         match self.session().and_then(|session| session.unsaved_change()) {
             Some((change, token)) => self.write_change(change.number, &change.kind, token).await,
@@ -83,8 +87,8 @@ impl Protocol {
             return Ok(());
         }
         let written = match (kind, token) {
-            (ChangeKind::SignedOut, _) => self.write_sign_in(None, true).await?.0,
-            (ChangeKind::SignedIn, Some(token)) => self.write_sign_in(Some(&token), true).await?.0,
+            (ChangeKind::SignedOut, _) => self.write_sign_in(None, Some(number)).await?.0,
+            (ChangeKind::SignedIn, Some(token)) => self.write_sign_in(Some(&token), Some(number)).await?.0,
             (ChangeKind::Set { refresh_token }, Some(token)) => {
                 self.write_token(&token, refresh_token.as_ref()).await?
             }
@@ -102,18 +106,21 @@ impl Protocol {
         Ok(())
     }
 
-    /// Writes a sign-in, or a sign-out. `of_known`: not over a sign-in that this process didn't know.
+    /// Writes a sign-in, or a sign-out. `change`: it is one that the session has made, and isn't written over a
+    /// sign-in that this process didn't know then.
     async fn write_sign_in(
         &self,
         token: Option<&Token>,
-        of_known: bool,
+        change: Option<u64>,
     ) -> Result<(Written, RevocableTokens), StoreError> {
-        let drawn = new_epoch(None);
-        let change = |document: Option<&Document>, known: &Known| {
+        let drawn = self.draw_epoch(change);
+        let edit = |document: Option<&Document>, known: &Known| {
             let before = document.map(|document| document.epoch);
-            let is_other = of_known
-                && known.epoch.is_some()
-                && before.is_some_and(|before| Some(before) != known.epoch && !known.came_after(before));
+            let is_unknown =
+                |before| known.epoch.is_some_and(|epoch| epoch != before) && !known.came_after(before);
+            let is_written =
+                document.is_some_and(|document| document.epoch == drawn || document.was.contains(&drawn));
+            let is_other = is_written || change.is_some() && before.is_some_and(is_unknown);
             if is_other {
                 let other = document.cloned().map(Box::new);
                 return Edit::Leave((Written::OtherSignIn(other), RevocableTokens::default()));
@@ -137,7 +144,21 @@ impl Protocol {
             let revocable = document.map(Document::revocable_tokens).unwrap_or_default();
             Edit::Write(written.clone(), (Written::Done(written), revocable))
         };
-        self.edit(None, change).await
+        self.edit(None, edit).await
+    }
+
+    /// The epoch of the next sign-in: the same one for each attempt to write a change.
+    fn draw_epoch(&self, change: Option<u64>) -> u64 {
+        let mut known = self.known();
+        match (known.drawn, change) {
+            (Some((number, drawn)), Some(change)) if number == change => drawn,
+            (_, None) => new_epoch(None),
+            (_, Some(change)) => {
+                let drawn = new_epoch(None);
+                known.drawn = Some((change, drawn));
+                drawn
+            }
+        }
     }
 
     /// Writes a token of the same sign-in that was obtained elsewhere. `refresh_token`: its own, if it has another.
@@ -162,13 +183,15 @@ impl Protocol {
                 });
                 return Edit::Write(written.clone(), Written::Done(written));
             };
-            let is_other = known.epoch.is_some_and(|epoch| epoch != document.epoch);
+            let is_other = known.epoch.map_or(known.is_gone, |epoch| epoch != document.epoch);
             if is_other && !known.came_after(document.epoch) || document.signed_out {
                 return Edit::Leave(Written::OtherSignIn(Some(Box::new(document.clone()))));
             }
             let mut document = document.clone();
-            if let Some(epoch) = known.epoch.filter(|_| is_other) {
-                document = super::look::write_again(&document, known, epoch);
+            let is_behind = !is_other && document.by < known.by;
+            match known.epoch {
+                Some(epoch) if is_other || is_behind => document = write_again(&document, known, epoch),
+                _ => {}
             }
             let others = document.token.as_ref().map(|token| token.others.clone()).unwrap_or_default();
             let mut stored = StoredToken::new(token, others);
@@ -198,26 +221,35 @@ impl Protocol {
     /// Takes over another process's sign-in or sign-out. `None`: the record was deleted.
     pub(super) fn follow(&self, document: Option<&Document>) {
         let Some(session) = self.session() else { return };
-        let mut known = self.known();
-        let unsaved = known.unsaved.take();
-        let token = match document {
-            Some(document) => {
-                known.learn(document);
-                document.token.as_ref().filter(|_| !document.signed_out)
-            }
-            None => {
-                known.lose();
-                None
-            }
-        };
-        known.release_hold();
-        drop(known);
-        match token {
+        let token = document.and_then(|document| document.token.as_ref().filter(|_| !document.signed_out));
+        // The session first: a change that it has made before must not be written any more.
+        let changes = match token {
             Some(token) => session.follow_sign_in(token.to_token()),
             None => session.follow_sign_out(document.is_some()),
-        }
+        };
+        let unsaved = {
+            let mut known = self.known();
+            known.written_change = known.written_change.max(changes);
+            let unsaved = known.unsaved.take();
+            known.sign_ins += 1;
+            match document {
+                Some(document) => known.learn(document),
+                None => known.lose(),
+            }
+            known.release_hold();
+            unsaved
+        };
         if let Some(token) = unsaved.and_then(|unsaved| unsaved.token.to_token()) {
             session.revoke(token);
+        }
+    }
+
+    /// Takes over a sign-in or sign-out that this process has just written, unless the user has made another one
+    /// since the call.
+    fn follow_own(&self, document: &Document, sign_ins: u64) {
+        match self.session() {
+            Some(session) if session.sign_ins() == sign_ins => self.follow(Some(document)),
+            _ => self.known().learn(document),
         }
     }
 
@@ -238,29 +270,37 @@ impl Protocol {
 
     /// Signs in, in the record first.
     pub(super) async fn sign_in(&self, token: Token) -> Result<(), StoreError> {
+        let sign_ins = self.session().map_or(0, |session| session.sign_ins());
         let _writing = self.timed(self.writing.lock()).await?;
         let mut token = token;
         token.resolve_times(self.now());
-        let (written, _) = self.write_sign_in(Some(&token), false).await?;
+        let (written, _) = self.write_sign_in(Some(&token), None).await?;
         if let Written::Done(document) = written {
-            self.follow(Some(&document));
+            self.follow_own(&document, sign_ins);
         }
         Ok(())
     }
 
     /// Signs out, in the record first. Returns what the record had.
     pub(super) async fn sign_out(&self) -> Result<RevocableTokens, StoreError> {
+        let sign_ins = self.session().map_or(0, |session| session.sign_ins());
         let _writing = self.timed(self.writing.lock()).await?;
-        let (written, revocable) = self.write_sign_in(None, false).await?;
+        let (written, revocable) = self.write_sign_in(None, None).await?;
         if let Written::Done(document) = written {
-            self.follow(Some(&document));
+            self.follow_own(&document, sign_ins);
         }
         Ok(revocable)
     }
 
     /// Sets a token, in the record first.
     pub(super) async fn set_token(&self, mut token: Token) -> Result<(), StoreError> {
+        let sign_ins = self.known().sign_ins;
         let _writing = self.timed(self.writing.lock()).await?;
+        // It is a token of the sign-in that the session has.
+        self.write_pending().await?;
+        if self.known().sign_ins != sign_ins {
+            return Err(StoreError::signed_out());
+        }
         token.resolve_times(self.now());
         match self.write_token(&token, token.refresh_secret()).await? {
             Written::Done(document) => {

@@ -86,13 +86,16 @@ impl Held {
         });
         let due = refresh_at.or_else(|| Some(expiry? - window.filter(|window| *window > 0)?));
         let stale_at = due.filter(|due| rules.early && expiry.is_none_or(|expiry| *due < expiry));
+        let received = now.anchor(received);
+        // Another process's token has been used since it was obtained.
+        let adopted_at = if token.is_adopted() { received } else { now };
         let mut held = Self {
             token,
-            received: now.anchor(received),
+            received,
             expiry,
             stale_at,
             reported_lifetime: reported,
-            adopted_at: now,
+            adopted_at,
             trial: reported.map_or(TRIAL, |reported| TRIAL.min(reported / 10)),
             refreshed,
             already_counted: false,

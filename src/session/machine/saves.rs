@@ -15,6 +15,7 @@ pub(super) struct Saves {
     /// What the user's calls have changed since the last save. A store needs to know; a hook doesn't.
     change: Option<Box<Change>>,
     changes: u64,
+    sign_ins: u64,
     running: Option<Box<RunningSave>>,
     begun: u64,
     failed: Option<Box<FailedSave>>,
@@ -118,17 +119,25 @@ impl Saves {
     /// Records what the user has changed.
     pub(super) fn note(&mut self, kind: ChangeKind) {
         self.changes += 1;
+        self.sign_ins += u64::from(!matches!(kind, ChangeKind::Set { .. }));
         let change = Box::new(Change { number: self.changes, kind });
         self.change = Some(change.after(self.change.take()));
     }
 
-    /// Forgets what the user has changed, as the store has a later sign-in.
+    /// Forgets what the user has changed, as the store has a later sign-in. Returns the number of the last change.
     #[cfg(feature = "store")]
-    pub(super) fn forget_changes(&mut self) {
+    pub(super) fn forget_changes(&mut self) -> u64 {
         self.change = None;
         if let Some(running) = &mut self.running {
             running.change = None;
         }
+        self.changes
+    }
+
+    /// How often the user has signed in or out.
+    #[cfg(feature = "store")]
+    pub(super) fn sign_ins(&self) -> u64 {
+        self.sign_ins
     }
 
     /// What the user has changed and no save has written yet.

@@ -15,6 +15,11 @@ use super::{
 // === impl Machine ===
 
 impl Machine {
+    /// How often the user has signed in or out.
+    pub(crate) fn sign_ins(&self) -> u64 {
+        self.saves.sign_ins()
+    }
+
     /// What the user has changed, if the store lacks it, and what the session holds now.
     pub(crate) fn unsaved_change(&self) -> Option<(Box<Change>, Option<Token>)> {
         Some((self.saves.unsaved_change()?, self.held_token().cloned()))
@@ -47,15 +52,17 @@ impl Turn<'_> {
 
     /// Sets a token that is in the store already.
     pub(crate) fn set_stored(&mut self, token: Token) {
-        self.machine.saves.forget_changes();
-        if self.set(token).is_ok() {
-            self.machine.saves.forget_changes();
+        if self.set_unsaved(token).is_ok() {
+            self.changed();
+            self.wake_backoff_waiters();
         }
     }
 
     /// The store has another sign-in, with this token. `None`: only its refresh token is known.
-    pub(crate) fn follow_sign_in(&mut self, token: Option<Token>) {
-        self.machine.saves.forget_changes();
+    ///
+    /// Returns the number of the last change that the user has made before.
+    pub(crate) fn follow_sign_in(&mut self, token: Option<Token>) -> u64 {
+        let changes = self.machine.saves.forget_changes();
         self.end_sign_in();
         let refresh_token = token.as_ref().and_then(|token| token.refresh_secret().cloned());
         self.machine.grant = Some(Grant { refresh_token, ..Grant::default() });
@@ -65,11 +72,14 @@ impl Turn<'_> {
         self.emit(EventKind::SignedIn);
         self.changed();
         self.wake_backoff_waiters();
+        changes
     }
 
     /// Another process has signed out. `erases`: the user's own hook is called, too.
-    pub(crate) fn follow_sign_out(&mut self, erases: bool) {
-        self.machine.saves.forget_changes();
+    ///
+    /// Returns the number of the last change that the user has made before.
+    pub(crate) fn follow_sign_out(&mut self, erases: bool) -> u64 {
+        let changes = self.machine.saves.forget_changes();
         let was_signed_out = self.machine.is_signed_out();
         self.end_sign_in();
         self.machine.grant =
@@ -81,5 +91,6 @@ impl Turn<'_> {
             self.changed();
         }
         self.wake_backoff_waiters();
+        changes
     }
 }
