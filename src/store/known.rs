@@ -9,6 +9,7 @@ use crate::{
 
 use super::{
     document::{Claim, Document, EPOCHS},
+    mutations::without,
     stored_token::StoredToken,
 };
 
@@ -80,9 +81,13 @@ pub(super) struct Sighting {
 impl Known {
     /// Takes over what the record says of the sign-in and its token.
     pub(super) fn learn(&mut self, document: &Document) {
+        if !without("own list") {
+            self.was.clone_from(&document.was);
+        } else if let Some(left) = self.epoch.filter(|epoch| *epoch != document.epoch) {
+            self.was.push(left);
+        }
         self.epoch = Some(document.epoch);
         self.is_gone = false;
-        self.was.clone_from(&document.was);
         self.by = document.by;
         self.token.clone_from(&document.token);
         self.unsaved = None;
@@ -105,7 +110,8 @@ impl Known {
     /// The epochs before the next one.
     pub(super) fn epochs_before_next(&self, document: Option<&Document>) -> Vec<u64> {
         let mut epochs = Vec::new();
-        let theirs = document.map(|document| (&document.was, document.epoch));
+        let theirs =
+            document.filter(|_| !without("own list")).map(|document| (&document.was, document.epoch));
         let mine = self.epoch.map(|epoch| (&self.was, epoch));
         for (was, epoch) in mine.into_iter().chain(theirs) {
             for epoch in was.iter().copied().chain([epoch]) {

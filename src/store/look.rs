@@ -152,6 +152,9 @@ fn is_useful(token: &StoredToken, looker: &Looker<'_>) -> bool {
 /// The store has lost a write: this process has a later token of the same sign-in.
 fn is_behind(document: &Document, known: &Known) -> Option<Box<Obtained>> {
     let epoch = known.epoch.filter(|_| document.by < known.by && !without("behind is fine"))?;
+    if known.unsaved.is_some() && (without("unsaved not retried") || without("unsaved forgotten")) {
+        return None;
+    }
     Some(Box::new(Obtained {
         number: known.by,
         epoch,

@@ -126,7 +126,12 @@ impl Protocol {
 
     /// Reads the record.
     pub(super) async fn load(&self) -> Result<View, StoreError> {
-        let result = self.try_load().await;
+        let mut result = self.try_load().await;
+        if result.is_err() && without("unreadable is empty") {
+            let now = self.now();
+            let time = StoreTime { at: None, sent: now, received: now };
+            result = Ok(View { document: None, version: None, time });
+        }
         if let Err(error) = &result {
             self.known().lose_sight();
             self.report(error);
@@ -183,7 +188,15 @@ impl Protocol {
                     let _ = self.store.swap(found.version.as_ref(), &record).await;
                     return Ok(Swapped::Written { view: found, since, is_looked_up });
                 }
-                Ok(Ok(Swap::Conflict)) => return Ok(Swapped::Conflict),
+                Ok(Ok(Swap::Conflict)) if attempt == 0 => return Ok(Swapped::Conflict),
+                // The first attempt may have taken effect after the look-up.
+                Ok(Ok(Swap::Conflict)) => {
+                    let found = self.load().await.map_err(StoreError::or_written)?;
+                    return Ok(match found.is_write(&document.write) {
+                        true => Swapped::Written { view: found, since, is_looked_up },
+                        false => Swapped::Conflict,
+                    });
+                }
                 Ok(Err(error)) | Err(error) => error,
             };
             self.report(&error);
@@ -195,8 +208,7 @@ impl Protocol {
             }
             let before_load = self.now();
             let found = self.load().await.map_err(StoreError::or_written)?;
-            let is_written = found.document.as_ref().is_some_and(|found| found.write == document.write);
-            if is_written {
+            if found.is_write(&document.write) {
                 return Ok(Swapped::Written { view: found, since, is_looked_up: true });
             }
             if found.version != view.version {
@@ -305,6 +317,11 @@ impl StoreTime {
 // === impl View ===
 
 impl View {
+    /// Whether it is the write that has this mark.
+    fn is_write(&self, mark: &str) -> bool {
+        self.document.as_ref().is_some_and(|document| document.write == mark)
+    }
+
     pub(super) fn document(&self) -> Option<&Document> {
         self.document.as_ref()
     }

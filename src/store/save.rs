@@ -129,12 +129,12 @@ impl Protocol {
     /// Keeps a token that couldn't be saved: the session uses it, and nothing is presented until it is saved.
     pub(super) fn keep_unsaved(&self, obtained: Obtained) {
         let mut known = self.known();
-        if known.epoch.is_some_and(|epoch| epoch != obtained.epoch) {
+        if known.epoch.is_some_and(|epoch| epoch != obtained.epoch) || without("unsaved dropped") {
             return;
         }
         known.epoch = Some(obtained.epoch);
         (known.by, known.token) = (obtained.number, Some(obtained.token.clone()));
-        known.unsaved = Some(obtained).filter(|_| !without("unsaved dropped"));
+        known.unsaved = Some(obtained);
     }
 }
 

@@ -1,0 +1,57 @@
+//! Each rule of the protocol is needed: without it, a test fails.
+
+use std::process::Command;
+
+/// A rule, and the test that misses it.
+const RULES: &[(&str, &str)] = &[
+    ("no claim", "simulation::p19_one_exchange_for_each_expiry"),
+    ("blind claim", "simulation::p19_one_exchange_for_each_expiry"),
+    ("no second look", "simulation::p19_one_exchange_for_each_expiry"),
+    ("look-up is no look", "orders::p19_a_claim_that_a_look_up_has_found_is_not_used_if_a_newer_token_came"),
+    ("no adoption", "simulation::p19_one_exchange_for_each_expiry"),
+    ("claim ignored", "simulation::p19_one_exchange_for_each_expiry"),
+    ("early lapse", "simulation::p19_one_exchange_for_each_expiry"),
+    ("no mark", "simulation::p19_with_killed_processes"),
+    ("unknown forgotten", "simulation::p19_with_lost_requests_and_responses"),
+    ("verdict at once", "orders::p19_a_refusal_of_a_token_that_was_replaced_meanwhile_ends_nothing"),
+    ("verdict erases", "orders::p19_a_refusal_of_a_token_that_was_replaced_meanwhile_ends_nothing"),
+    ("strict fence", "simulation::p19_with_suspended_processes"),
+    ("no fence", "simulation::p19_with_suspended_processes"),
+    ("save clears claims", "orders::p19_a_late_save_leaves_the_claim_of_another_process"),
+    ("same saved again", "orders::p19_a_successor_that_the_record_has_already_is_not_saved_again"),
+    ("no gap", "orders::p19_a_token_set_after_a_late_save_does_not_shut_out_a_response"),
+    ("unsaved dropped", "simulation::p19_with_a_store_that_fails"),
+    ("unsaved not retried", "simulation::p19_with_a_store_that_fails"),
+    ("unsaved forgotten", "simulation::p19_with_a_store_that_fails"),
+    ("behind is fine", "simulation::p19_with_a_store_that_loses_a_write"),
+    ("follow back", "simulation::p19_with_a_store_that_loses_a_write"),
+    ("own list", "simulation::p19_with_a_store_that_loses_a_write"),
+    ("ended for good", "simulation::p19_with_suspended_processes"),
+    ("no epoch", "simulation::p19_with_sign_ins_and_sign_outs"),
+    ("epoch counted", "orders::p19_a_sign_in_after_a_lost_one_has_another_epoch"),
+    ("set clears claim", "simulation::p19_with_access_tokens_that_are_set"),
+    ("set clears unknown", "simulation::p19_with_access_tokens_that_are_set"),
+    ("set fences", "simulation::p19_with_access_tokens_that_are_set"),
+    ("constant epoch", "orders::p19_a_sign_in_after_a_lost_one_has_another_epoch"),
+    ("unreadable is empty", "simulation::p19_with_a_store_that_fails"),
+    ("lost write is a failure", "simulation::p19_with_a_store_that_fails"),
+    ("own claim unknown", "simulation::p19_with_a_store_that_fails"),
+];
+
+/// Runs the test that misses a rule, in a process without the rule.
+#[test]
+fn p19_each_rule_is_missed_by_a_test() {
+    let this = std::env::current_exe().unwrap();
+    let survived: Vec<_> = RULES
+        .iter()
+        .filter(|(rule, test)| {
+            let mut command = Command::new(&this);
+            command.args(["--exact", test]).env("TOWER_REAUTH_WITHOUT", rule).env("RUST_BACKTRACE", "0");
+            let output = command.output().unwrap();
+            let printed = String::from_utf8_lossy(&output.stdout);
+            assert!(printed.contains("running 1 test"), "there is no test {test}");
+            output.status.success()
+        })
+        .collect();
+    assert!(survived.is_empty(), "no test misses these rules: {survived:#?}");
+}

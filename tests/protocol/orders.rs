@@ -1,0 +1,209 @@
+//! Orders of events that random runs seldom meet. The test plays the other processes: it edits the record.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+};
+
+use serde_json::{Value, json};
+use tower_reauth::{
+    RefreshContext, RefreshError, Session, Token, refresh_fn,
+    store::{Loaded, Record, SharedSession, StoreError, Swap, TokenStore, Version},
+};
+
+/// What happens at a swap.
+type OnSwap = Box<dyn FnOnce(&Scripted, &Record) -> Result<(), StoreError> + Send>;
+
+/// A store whose record the test edits.
+#[derive(Clone, Default)]
+struct Scripted(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    record: Mutex<Option<Vec<u8>>>,
+    on_swap: Mutex<VecDeque<OnSwap>>,
+}
+
+// === impl Scripted ===
+
+impl Scripted {
+    fn new(document: &Value) -> Self {
+        let store = Self::default();
+        store.write(document);
+        store
+    }
+
+    fn write(&self, document: &Value) {
+        *self.0.record.lock().unwrap() = Some(document.to_string().into_bytes());
+    }
+
+    fn document(&self) -> Value {
+        serde_json::from_slice(self.0.record.lock().unwrap().as_ref().unwrap()).unwrap()
+    }
+
+    /// Another process writes.
+    fn edit(&self, edit: impl FnOnce(&mut Value)) {
+        let mut document = self.document();
+        edit(&mut document);
+        self.write(&document);
+    }
+
+    /// What happens at the next swap, instead of an ordinary one.
+    fn at_next_swap(&self, event: impl FnOnce(&Self, &Record) -> Result<(), StoreError> + Send + 'static) {
+        self.0.on_swap.lock().unwrap().push_back(Box::new(event));
+    }
+}
+
+impl TokenStore for Scripted {
+    async fn load(&self) -> Result<Option<Loaded>, StoreError> {
+        let record = self.0.record.lock().unwrap().clone().map(Record::from_bytes);
+        Ok(record.map(|record| {
+            let version = Version::of(&record);
+            Loaded::new(record, version)
+        }))
+    }
+
+    async fn swap(&self, expected: Option<&Version>, record: &Record) -> Result<Swap, StoreError> {
+        let event = self.0.on_swap.lock().unwrap().pop_front();
+        if let Some(event) = event {
+            event(self, record)?;
+        }
+        let mut current = self.0.record.lock().unwrap();
+        let version = current.clone().map(|bytes| Version::of(&Record::from_bytes(bytes)));
+        if version.as_ref() != expected {
+            return Ok(Swap::Conflict);
+        }
+        *current = Some(record.as_bytes().to_vec());
+        Ok(Swap::Written(Version::of(record)))
+    }
+}
+
+/// A record whose token was obtained long ago.
+fn record(access: &str, refresh: &str, by: u64, claims: u64) -> Value {
+    json!({
+        "v": 1, "w": "w", "epoch": 7, "was": [], "by": by, "claims": claims,
+        "token": {"access": access, "scheme": "Bearer", "refresh": refresh, "received_at": 0},
+    })
+}
+
+fn token(access: &str, refresh: &str) -> Result<Token, RefreshError> {
+    Ok(Token::builder(access).refresh_token(refresh).build()?)
+}
+
+/// A session whose refresher does this, and the refresh tokens that it was called with.
+fn shared(
+    store: &Scripted,
+    exchange: impl Fn(&Scripted, &RefreshContext) -> Result<Token, RefreshError> + Send + Sync + 'static,
+) -> (SharedSession, Arc<Mutex<Vec<String>>>) {
+    let presented = Arc::new(Mutex::new(Vec::new()));
+    let (calls, others) = (Arc::clone(&presented), store.clone());
+    let refresher = refresh_fn(move |cx: RefreshContext| {
+        calls.lock().unwrap().push(cx.refresh_token().unwrap_or("none").to_owned());
+        let result = exchange(&others, &cx);
+        async move { result }
+    });
+    (Session::builder(refresher).jitter(false).build_shared(store.clone()), presented)
+}
+
+/// Takes the record's token, has it rejected, and returns what comes then.
+async fn after_rejection(shared: &SharedSession) -> String {
+    let token = shared.session().token().await.unwrap();
+    shared.session().token_after_rejection(&token).await.unwrap().secret().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_claim_that_a_look_up_has_found_is_not_used_if_a_newer_token_came() {
+    let store = Scripted::new(&record("A1", "R1", 0, 1000));
+    let (shared, presented) = shared(&store, |_, _| token("A2", "R2"));
+    // The claim is written. The process that had the claim before saves at last, and the response is lost.
+    store.at_next_swap(|store, record| {
+        *store.0.record.lock().unwrap() = Some(record.as_bytes().to_vec());
+        store.edit(|document| {
+            document["by"] = json!(1000);
+            document["token"] = json!({"access": "A9", "refresh": "R9"});
+        });
+        Err(StoreError::unavailable("the response is lost"))
+    });
+    assert_eq!(after_rejection(&shared).await, "A9");
+    assert!(presented.lock().unwrap().is_empty());
+    let document = store.document();
+    assert_eq!((&document["token"]["refresh"], &document["claim"]), (&json!("R9"), &Value::Null));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_refusal_of_a_token_that_was_replaced_meanwhile_ends_nothing() {
+    let store = Scripted::new(&record("A1", "R1", 0, 0));
+    let (shared, _) = shared(&store, |store, _| {
+        store.edit(|document| {
+            document["by"] = json!(500);
+            document["token"] = json!({"access": "A9", "refresh": "R9"});
+        });
+        Err(RefreshError::grant_ended("invalid_grant"))
+    });
+    assert_eq!(after_rejection(&shared).await, "A9");
+    assert_eq!(store.document()["ended"], Value::Null);
+    assert!(!shared.session().status().needs_sign_in());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_late_save_leaves_the_claim_of_another_process() {
+    let store = Scripted::new(&record("A1", "R1", 0, 0));
+    let (shared, _) = shared(&store, |store, _| {
+        store.edit(|document| {
+            document["claims"] = json!(2000);
+            document["claim"] = json!({"n": 2000, "id": "other", "for": 10_000, "at": 0, "who": "other"});
+        });
+        token("A2", "R2")
+    });
+    assert_eq!(after_rejection(&shared).await, "A2");
+    let document = store.document();
+    assert_eq!((&document["token"]["refresh"], &document["claim"]["n"]), (&json!("R2"), &json!(2000)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_successor_that_the_record_has_already_is_not_saved_again() {
+    let store = Scripted::new(&record("A1", "R1", 0, 0));
+    // Another process got the same successor, and presented it since without a response.
+    let (shared, _) = shared(&store, |store, _| {
+        store.edit(|document| {
+            (document["by"], document["claims"]) = (json!(500), json!(5000));
+            document["token"] = json!({"access": "A9", "refresh": "R2"});
+            document["unknown"] = json!(true);
+        });
+        token("A2", "R2")
+    });
+    assert_eq!(after_rejection(&shared).await, "A9");
+    let document = store.document();
+    assert_eq!((&document["by"], &document["unknown"]), (&json!(500), &json!(true)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_token_set_after_a_late_save_does_not_shut_out_a_response() {
+    let store = Scripted::new(&record("A1", "R1", 0, 1000));
+    let (shared, _) = shared(&store, |store, _| {
+        // The process with claim 1000 saves late, and an access token is set.
+        store.edit(|document| {
+            document["by"] = json!(1001);
+            document["token"] = json!({"access": "A8", "refresh": "R9"});
+        });
+        token("A2", "R2")
+    });
+    assert_eq!(after_rejection(&shared).await, "A2");
+    assert_eq!(store.document()["token"]["refresh"], json!("R2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_sign_in_after_a_lost_one_has_another_epoch() {
+    let before = record("A1", "R1", 0, 0);
+    let store = Scripted::new(&before);
+    let sign_in = async |access, refresh| {
+        let (shared, _) = shared(&store, |_, _| token("none", "none"));
+        shared.sign_in(token(access, refresh).unwrap()).await.unwrap();
+        store.document()["epoch"].as_u64().unwrap()
+    };
+    let first = sign_in("A2", "R2").await;
+    // The store loses it.
+    store.write(&before);
+    let second = sign_in("A3", "R3").await;
+    assert_ne!(first, second);
+}
