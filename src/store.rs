@@ -18,6 +18,10 @@ mod document;
 mod erased;
 mod error;
 mod exchange;
+// For `File::try_lock`.
+#[cfg(feature = "file-store")]
+#[clippy::msrv = "1.89"]
+mod file;
 mod known;
 mod look;
 mod memory;
@@ -33,6 +37,8 @@ mod stored_token;
 use std::future::{Future, pending, ready};
 
 pub use error::StoreError;
+#[cfg(feature = "file-store")]
+pub use file::FileStore;
 pub use memory::MemoryStore;
 pub use record::{Hold, Loaded, Record, Swap, Version};
 pub use sealed::{Sealed, StoreExt};

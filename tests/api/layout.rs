@@ -12,7 +12,7 @@ const SRC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 const CRATE: &[&[&str]] = &[
     &["lib", "docs"],
     &["grpc"],
-    &["oauth2", "json"],
+    &["oauth2", "json", "store"],
     &["endpoint"],
     &["https"],
     &["layer"],
