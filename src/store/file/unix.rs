@@ -70,3 +70,20 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
         result => result,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deleted_file_is_no_longer_at_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let old = open_lock_file(&path).unwrap();
+        assert!(is_at(&old, &path).unwrap());
+        fs::remove_file(&path).unwrap();
+        assert!(!is_at(&old, &path).unwrap());
+        let new = open_lock_file(&path).unwrap();
+        assert!(!is_at(&old, &path).unwrap() && is_at(&new, &path).unwrap());
+    }
+}
