@@ -14,6 +14,8 @@
 //! | [`MemoryStore`] | tests |
 //! | your own [`TokenStore`] | anything with a conditional write |
 
+#[cfg(feature = "test-util")]
+mod check;
 mod document;
 mod erased;
 mod error;
@@ -36,6 +38,8 @@ mod stored_token;
 
 use std::future::{Future, pending, ready};
 
+#[cfg(feature = "test-util")]
+pub use check::check_store;
 pub use error::StoreError;
 #[cfg(feature = "file-store")]
 pub use file::FileStore;

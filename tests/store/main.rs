@@ -1,7 +1,9 @@
 //! The stores, and the checks for stores.
 #![cfg(unix)]
 
+mod check;
 mod child;
+mod faulty;
 mod file;
 mod mounts;
 #[path = "../support/mod.rs"]
