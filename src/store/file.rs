@@ -32,8 +32,9 @@ mod os;
 /// deleted: `<name>.lock` is locked during a write, `<name>.hold` while a process asks the token endpoint. The
 /// operating system releases both locks when a process ends, in whichever way, so the next one takes over at once.
 ///
-/// Only the user who owns the file may be able to read it. A missing folder is created, for this user only. If
-/// the file is a link, the file that it leads to is replaced, not the link; all names of one file share its locks.
+/// The file must belong to the user who runs the program, and no other user may have access to it (on Windows this
+/// isn't checked). A missing folder is created with access for this user only. If the path is a symbolic link, the
+/// file that it points to is replaced, not the link; all paths to a file share its locks.
 ///
 /// # Examples
 ///
@@ -51,7 +52,7 @@ mod os;
 ///
 /// | | error |
 /// |---|---|
-/// | others can read the file, or another user owns it | [`is_unreadable`](StoreError::is_unreadable) |
+/// | other users have access to the file, or one of them owns it | [`is_unreadable`](StoreError::is_unreadable) |
 /// | the file is empty, truncated, or not a record | [`is_unreadable`](StoreError::is_unreadable) |
 /// | its folder can't be written, the disk is full, the file system is read-only | [`is_unavailable`](StoreError::is_unavailable) |
 /// | the file is mounted by itself into a container; mount its folder instead | [`is_unavailable`](StoreError::is_unavailable) |
@@ -64,8 +65,6 @@ mod os;
 /// On NFS use version 4, with locks enabled. Where locks are local to each host (the mount options `nolock` and
 /// `local_lock`, folders shared with a virtual machine), two hosts may write at once and one write is lost. Use a
 /// server for many hosts.
-///
-/// On Windows, who can read the file isn't checked.
 #[derive(Clone)]
 pub struct FileStore {
     path: PathBuf,
@@ -148,6 +147,7 @@ impl FileStore {
             let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { break };
             let follow = || -> io::Result<_> {
                 os::create_folder(folder)?;
+                // The lock and the file stay in one folder, even if a link to it is changed meanwhile.
                 let folder = fs::canonicalize(folder)?;
                 let path = folder.join(name);
                 match fs::read_link(&path) {

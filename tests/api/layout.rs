@@ -33,6 +33,7 @@ const CRATE: &[&[&str]] = &[
 
 /// The files of `session/`. `builder` makes a `Session`, whose methods are in `session`.
 const SESSION: &[&[&str]] = &[
+    &["stored"],
     &["builder", "shutdown"],
     &["session"],
     &["options"],
@@ -49,7 +50,7 @@ const SESSION: &[&[&str]] = &[
 /// The files of `session/machine/`.
 const MACHINE: &[&[&str]] = &[
     &["machine"],
-    &["ends"],
+    &["ends", "stored"],
     &["late", "snapshot", "status"],
     &["in_flight", "landing"],
     &["decide", "saving"],

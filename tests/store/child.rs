@@ -55,7 +55,7 @@ pub(crate) fn process_with_mounts(script: &str, task: &str, file: &Path) -> Star
 // === impl Starting ===
 
 impl Starting {
-    pub(crate) fn as_nobody(mut self) -> Self {
+    pub(crate) fn by_nobody(mut self) -> Self {
         self.command.uid(NOBODY).gid(NOBODY);
         self
     }

@@ -288,7 +288,7 @@ async fn file_of_another_user_is_refused() {
     assert_eq!(fs::read_to_string(&path).unwrap(), "SECRET-1");
 
     let (_folder, path) = owned_folder(NOBODY, 0);
-    let reports = process("use", &path).as_nobody().run();
+    let reports = process("use", &path).by_nobody().run();
     let reports: Vec<_> = reports.lines().collect();
     for report in &reports[..2] {
         let expected = "belongs to another user (uid 0; this is uid 65534)";
@@ -303,7 +303,7 @@ async fn folder_that_cannot_be_written_makes_the_store_unavailable() {
         return skip("only root can change owners");
     }
     let (folder, path) = owned_folder(0, NOBODY);
-    let reports = process("use", &path).as_nobody().run();
+    let reports = process("use", &path).by_nobody().run();
     let reports: Vec<_> = reports.lines().collect();
     assert_eq!(reports[0], "ok: true");
     for report in &reports[1..] {
@@ -321,7 +321,7 @@ async fn folder_that_cannot_be_entered_is_no_missing_record() {
     }
     let (folder, path) = owned_folder(0, NOBODY);
     set_mode(folder.path(), 0o700);
-    let report = process("load", &path).as_nobody().run();
+    let report = process("load", &path).by_nobody().run();
     assert!(report.starts_with("unreadable: ") && report.contains("Permission denied"), "{report}");
 }
 
@@ -331,7 +331,7 @@ async fn user_without_privileges_can_use_the_store() {
         return skip("only root can change owners");
     }
     let (folder, path) = owned_folder(NOBODY, NOBODY);
-    let reports = process("use", &path).as_nobody().run();
+    let reports = process("use", &path).by_nobody().run();
     let reports: Vec<_> = reports.lines().collect();
     assert_eq!(reports, ["ok: true", "ok: Written(Version { .. })", "ok: Hold(held)"]);
     assert_eq!(fs::read_to_string(&path).unwrap(), "SECRET-2");
