@@ -83,7 +83,7 @@ struct FileError {
 /// Less than the 3 s that a session allows an operation, so that its error names the file.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(2500);
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 /// How the names of new files end.
 const NEW: &str = ".new";
 /// As on Linux.
@@ -179,6 +179,9 @@ impl FileStore {
         }))
     }
 
+    /// Waits for the lock while the caller waits for it, and not if the record is another one anyway.
+    ///
+    /// Never blocks in the kernel: the runtime of a thread that does couldn't be dropped.
     fn swap_now(
         &self,
         expected: Option<&Version>,
@@ -186,18 +189,33 @@ impl FileStore {
         caller: &Weak<()>,
     ) -> Result<Swap, StoreError> {
         let target = self.target()?;
-        let _lock = lock(&beside(&target, "lock"), caller)?;
-        if !self.is_clean.swap(true, Ordering::Relaxed) {
-            remove_leftovers(&target);
+        let lock_path = beside(&target, "lock");
+        let mut waited = Duration::ZERO;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let (_lock, is_locked) = try_lock(&lock_path)?;
+            let found = self.read(&target)?;
+            if found.as_ref().map(|(record, _)| Version::of(record)).as_ref() != expected {
+                return Ok(Swap::Conflict);
+            }
+            if is_locked {
+                if !self.is_clean.swap(true, Ordering::Relaxed) {
+                    remove_leftovers(&target);
+                }
+                replace(&target, found.as_ref().map(|(_, metadata)| metadata), record, caller).map_err(
+                    |error| StoreError::unavailable(FileError::new("can't write", &target, error)),
+                )?;
+                return Ok(Swap::Written(Version::of(record)));
+            }
+            if waited >= LOCK_TIMEOUT || caller.strong_count() == 0 {
+                let message =
+                    format!("{} is locked by another process, which may be suspended", lock_path.display());
+                return Err(StoreError::unavailable(FileError { message, source: None }));
+            }
+            thread::sleep(pause);
+            waited += pause;
+            pause = (pause * 8 / 5).min(LONGEST_PAUSE);
         }
-        let found = self.read(&target)?;
-        let current = found.as_ref().map(|(record, _)| Version::of(record));
-        if current.as_ref() != expected {
-            return Ok(Swap::Conflict);
-        }
-        replace(&target, found.as_ref().map(|(_, metadata)| metadata), record, caller)
-            .map_err(|error| StoreError::unavailable(FileError::new("can't write", &target, error)))?;
-        Ok(Swap::Written(Version::of(record)))
     }
 
     fn try_hold_now(&self) -> Result<Hold, StoreError> {
@@ -259,26 +277,6 @@ fn beside(target: &Path, extension: &str) -> PathBuf {
     path.push(".");
     path.push(extension);
     path.into()
-}
-
-/// Waits for a lock, while the caller waits for it. Never blocks in the kernel: the runtime of a thread that does
-/// couldn't be dropped.
-fn lock(path: &Path, caller: &Weak<()>) -> Result<File, StoreError> {
-    let mut waited = Duration::ZERO;
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let (file, is_locked) = try_lock(path)?;
-        if is_locked {
-            return Ok(file);
-        }
-        if waited >= LOCK_TIMEOUT || caller.strong_count() == 0 {
-            let message = format!("{} is locked by another process, which may be suspended", path.display());
-            return Err(StoreError::unavailable(FileError { message, source: None }));
-        }
-        thread::sleep(pause);
-        waited += pause;
-        pause = (pause * 8 / 5).min(LONGEST_PAUSE);
-    }
 }
 
 /// Opens a lock file and tries to lock it.

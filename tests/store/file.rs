@@ -395,6 +395,17 @@ async fn lock_of_a_killed_process_is_free_at_once() {
 }
 
 #[tokio::test]
+async fn swap_of_an_old_version_conflicts_without_the_lock() {
+    let folder = folder();
+    let store = FileStore::new(folder.path().join("credentials.json"));
+    let old = write(&store, "SECRET-1").await;
+    write(&store, "SECRET-2").await;
+    let lock = File::open(folder.path().join("credentials.json.lock")).unwrap();
+    lock.lock().unwrap();
+    assert_eq!(outcome(store.swap(Some(&old), &bytes("SECRET-3")).await), "ok: Conflict");
+}
+
+#[tokio::test]
 async fn lock_files_may_be_deleted() {
     let folder = folder();
     let path = folder.path().join("credentials.json");
@@ -449,6 +460,36 @@ fn dropped_swap_does_not_take_effect_later() {
     // Waits for the thread that was to write.
     drop(runtime);
     assert_eq!(fs::read_to_string(&path).unwrap(), "SECRET-1");
+}
+
+#[test]
+fn swap_that_is_dropped_while_it_writes_leaves_the_old_record() {
+    let folder = folder();
+    let store = FileStore::new(folder.path().join("credentials.json"));
+    let large = Record::from_bytes(vec![b'x'; 32 << 20]);
+    loop {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let old = runtime.block_on(write(&store, "SECRET-1"));
+        let is_writing = || names(folder.path()).iter().any(|name| name.ends_with(".new"));
+        {
+            let _context = runtime.enter();
+            let mut swap = pin!(store.swap(Some(&old), &large));
+            while !is_writing() {
+                if swap.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                    break;
+                }
+            }
+        }
+        // Otherwise it was too fast to be dropped in time.
+        let was_writing = is_writing();
+        // Waits for the thread that writes.
+        drop(runtime);
+        if was_writing {
+            break;
+        }
+    }
+    assert_eq!(fs::read_to_string(folder.path().join("credentials.json")).unwrap(), "SECRET-1");
+    assert_eq!(names(folder.path()), ["credentials.json", "credentials.json.lock"]);
 }
 
 #[test]
