@@ -129,6 +129,7 @@
 //!
 //! - `oauth2`: refreshers for OAuth 2.0 token endpoints, and token revocation. See the module `oauth2`.
 //! - `json`: refreshers for JSON endpoints. See the module `json`.
+//! - `file-store`: one credential for the processes of a host, in a file. See the module `store`. Needs Rust 1.89.
 //! - `https`: a built-in HTTPS client (hyper, rustls, the platform's root certificates, the environment's
 //!   proxies), so that these two need only a URL, and your API client no TLS setup. It uses the crypto provider
 //!   that the program installed as rustls's default. Without this feature, use any tower service. See the

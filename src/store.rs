@@ -14,10 +14,16 @@
 //! | [`MemoryStore`] | tests |
 //! | your own [`TokenStore`] | anything with a conditional write |
 
+#[cfg(feature = "test-util")]
+mod check;
 mod document;
 mod erased;
 mod error;
 mod exchange;
+// For `File::try_lock`.
+#[cfg(feature = "file-store")]
+#[clippy::msrv = "1.89"]
+mod file;
 mod known;
 mod look;
 mod memory;
@@ -32,7 +38,11 @@ mod stored_token;
 
 use std::future::{Future, pending, ready};
 
+#[cfg(feature = "test-util")]
+pub use check::check_store;
 pub use error::StoreError;
+#[cfg(feature = "file-store")]
+pub use file::FileStore;
 pub use memory::MemoryStore;
 pub use record::{Hold, Loaded, Record, Swap, Version};
 pub use sealed::{Sealed, StoreExt};

@@ -104,7 +104,7 @@ impl fmt::Display for StoreError {
                 f.write_str("the token store became unavailable during a write, which may have taken effect")
             }
             StoreErrorKind::Unreadable => f.write_str(
-                "the stored token can't be read, and isn't replaced; delete it, then sign in again",
+                "the stored token can't be used, and isn't replaced; remove the cause, or delete it and sign in again",
             ),
             StoreErrorKind::SignedOut => f.write_str("another process has signed out, or signed in"),
             StoreErrorKind::Busy(holder) => {

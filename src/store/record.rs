@@ -162,11 +162,10 @@ impl Hold {
 
 impl fmt::Debug for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match &self.kind {
-            HoldKind::None => "none",
-            HoldKind::Busy(_) => "busy",
-            HoldKind::Held(_) => "held",
-        };
-        f.debug_tuple("Hold").field(&format_args!("{kind}")).finish()
+        match &self.kind {
+            HoldKind::None => f.write_str("Hold(none)"),
+            HoldKind::Busy(who) => write!(f, "Hold(busy: {who})"),
+            HoldKind::Held(_) => f.write_str("Hold(held)"),
+        }
     }
 }

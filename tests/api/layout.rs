@@ -12,7 +12,7 @@ const SRC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 const CRATE: &[&[&str]] = &[
     &["lib", "docs"],
     &["grpc"],
-    &["oauth2", "json"],
+    &["oauth2", "json", "store"],
     &["endpoint"],
     &["https"],
     &["layer"],
@@ -33,6 +33,7 @@ const CRATE: &[&[&str]] = &[
 
 /// The files of `session/`. `builder` makes a `Session`, whose methods are in `session`.
 const SESSION: &[&[&str]] = &[
+    &["stored"],
     &["builder", "shutdown"],
     &["session"],
     &["options"],
@@ -49,7 +50,7 @@ const SESSION: &[&[&str]] = &[
 /// The files of `session/machine/`.
 const MACHINE: &[&[&str]] = &[
     &["machine"],
-    &["ends"],
+    &["ends", "stored"],
     &["late", "snapshot", "status"],
     &["in_flight", "landing"],
     &["decide", "saving"],

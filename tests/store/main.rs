@@ -1,0 +1,19 @@
+//! The stores, and the checks for stores.
+#![cfg(unix)]
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "tests fail by panics, use the system's clock, and report to a parent process"
+)]
+
+mod check;
+// For `File::lock`.
+#[clippy::msrv = "1.89"]
+mod child;
+mod faulty;
+mod file;
+mod mounts;
+#[path = "../support/mod.rs"]
+mod support;
