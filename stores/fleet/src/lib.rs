@@ -1,0 +1,1 @@
+//! Processes that share a session, for tests and the example `fleet`.

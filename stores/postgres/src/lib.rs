@@ -1,0 +1,1 @@
+//! A PostgreSQL store for sessions of tower-reauth that many processes and hosts share.

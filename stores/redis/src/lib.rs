@@ -1,0 +1,1 @@
+//! A Redis store for sessions of tower-reauth that many processes and hosts share.
