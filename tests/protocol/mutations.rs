@@ -20,9 +20,9 @@ const RULES: &[(&str, &str)] = &[
     ("save clears claims", "orders::p19_a_late_save_leaves_the_claim_of_another_process"),
     ("same saved again", "orders::p19_a_successor_that_the_record_has_already_is_not_saved_again"),
     ("no gap", "orders::p19_a_token_set_after_a_late_save_does_not_shut_out_a_response"),
-    ("unsaved dropped", "simulation::p19_with_a_store_that_fails"),
-    ("unsaved not retried", "simulation::p19_with_a_store_that_fails"),
-    ("unsaved forgotten", "simulation::p19_with_a_store_that_fails"),
+    ("unsaved dropped", "orders::p19_what_is_unsaved_is_written_before_anything_is_presented"),
+    ("unsaved not retried", "orders::p19_what_is_unsaved_is_written_before_anything_is_presented"),
+    ("unsaved forgotten", "orders::p19_what_is_unsaved_is_written_before_anything_is_presented"),
     ("behind is fine", "simulation::p19_with_a_store_that_loses_a_write"),
     ("follow back", "simulation::p19_with_a_store_that_loses_a_write"),
     ("own list", "simulation::p19_with_a_store_that_loses_a_write"),
@@ -31,11 +31,11 @@ const RULES: &[(&str, &str)] = &[
     ("epoch counted", "orders::p19_a_sign_in_after_a_lost_one_has_another_epoch"),
     ("set clears claim", "simulation::p19_with_access_tokens_that_are_set"),
     ("set clears unknown", "simulation::p19_with_access_tokens_that_are_set"),
-    ("set fences", "simulation::p19_with_access_tokens_that_are_set"),
+    ("set fences", "orders::p19_an_access_token_that_is_set_fences_off_no_refresh_token"),
     ("constant epoch", "orders::p19_a_sign_in_after_a_lost_one_has_another_epoch"),
     ("unreadable is empty", "simulation::p19_with_a_store_that_fails"),
     ("lost write is a failure", "simulation::p19_with_a_store_that_fails"),
-    ("own claim unknown", "simulation::p19_with_a_store_that_fails"),
+    ("own claim unknown", "orders::p19_a_claim_under_which_nothing_was_presented_is_used"),
 ];
 
 /// Runs the test that misses a rule, in a process without the rule.

@@ -2,13 +2,18 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
 };
 
 use serde_json::{Value, json};
 use tower_reauth::{
     RefreshContext, RefreshError, Session, Token, refresh_fn,
-    store::{Loaded, Record, SharedSession, StoreError, Swap, TokenStore, Version},
+    rt::TestClock,
+    store::{Loaded, Record, SharedSession, SharedStore, StoreError, Swap, TokenStore, Version},
 };
 
 /// What happens at a swap.
@@ -21,6 +26,7 @@ struct Scripted(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     record: Mutex<Option<Vec<u8>>>,
+    is_down: AtomicBool,
     on_swap: Mutex<VecDeque<OnSwap>>,
 }
 
@@ -48,6 +54,17 @@ impl Scripted {
         self.write(&document);
     }
 
+    fn set_down(&self, is_down: bool) {
+        self.0.is_down.store(is_down, Ordering::SeqCst);
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        match self.0.is_down.load(Ordering::SeqCst) {
+            true => Err(StoreError::unavailable("down")),
+            false => Ok(()),
+        }
+    }
+
     /// What happens at the next swap, instead of an ordinary one.
     fn at_next_swap(&self, event: impl FnOnce(&Self, &Record) -> Result<(), StoreError> + Send + 'static) {
         self.0.on_swap.lock().unwrap().push_back(Box::new(event));
@@ -56,6 +73,7 @@ impl Scripted {
 
 impl TokenStore for Scripted {
     async fn load(&self) -> Result<Option<Loaded>, StoreError> {
+        self.check()?;
         let record = self.0.record.lock().unwrap().clone().map(Record::from_bytes);
         Ok(record.map(|record| {
             let version = Version::of(&record);
@@ -64,6 +82,7 @@ impl TokenStore for Scripted {
     }
 
     async fn swap(&self, expected: Option<&Version>, record: &Record) -> Result<Swap, StoreError> {
+        self.check()?;
         let event = self.0.on_swap.lock().unwrap().pop_front();
         if let Some(event) = event {
             event(self, record)?;
@@ -95,6 +114,14 @@ fn shared(
     store: &Scripted,
     exchange: impl Fn(&Scripted, &RefreshContext) -> Result<Token, RefreshError> + Send + Sync + 'static,
 ) -> (SharedSession, Arc<Mutex<Vec<String>>>) {
+    shared_over(store, SharedStore::new(store.clone()), exchange)
+}
+
+fn shared_over(
+    store: &Scripted,
+    over: SharedStore<Scripted>,
+    exchange: impl Fn(&Scripted, &RefreshContext) -> Result<Token, RefreshError> + Send + Sync + 'static,
+) -> (SharedSession, Arc<Mutex<Vec<String>>>) {
     let presented = Arc::new(Mutex::new(Vec::new()));
     let (calls, others) = (Arc::clone(&presented), store.clone());
     let refresher = refresh_fn(move |cx: RefreshContext| {
@@ -102,7 +129,8 @@ fn shared(
         let result = exchange(&others, &cx);
         async move { result }
     });
-    (Session::builder(refresher).jitter(false).build_shared(store.clone()), presented)
+    let clock = TestClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
+    (Session::builder(refresher).clock(clock).jitter(false).build_shared(over), presented)
 }
 
 /// Takes the record's token, has it rejected, and returns what comes then.
@@ -206,4 +234,73 @@ async fn p19_a_sign_in_after_a_lost_one_has_another_epoch() {
     store.write(&before);
     let second = sign_in("A3", "R3").await;
     assert_ne!(first, second);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_what_is_unsaved_is_written_before_anything_is_presented() {
+    let store = Scripted::new(&record("A1", "R1", 0, 0));
+    let (shared, presented) = shared(&store, |store, cx| match cx.refresh_token() {
+        Some("R1") => {
+            store.set_down(true);
+            token("A2", "R2")
+        }
+        _ => token("A3", "R3"),
+    });
+    assert_eq!(after_rejection(&shared).await, "A2");
+    assert!(shared.session().status().is_unsaved());
+    // Another process would present R1; this one knows better.
+    store.set_down(false);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let rejected = shared.session().try_token().unwrap();
+    assert_eq!(shared.session().token_after_rejection(&rejected).await.unwrap().secret(), "A3");
+    assert_eq!(*presented.lock().unwrap(), ["R1", "R2"]);
+    assert!(!shared.session().status().is_unsaved());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_claim_under_which_nothing_was_presented_is_used() {
+    let store = Scripted::new(&record("A1", "R1", 0, 0));
+    let over = SharedStore::new(store.clone()).never_repeat();
+    let (shared, presented) = shared_over(&store, over, |_, _| token("A2", "R2"));
+    // The claim is written, but the response is lost, and then the store is down.
+    store.at_next_swap(|store, record| {
+        *store.0.record.lock().unwrap() = Some(record.as_bytes().to_vec());
+        store.set_down(true);
+        Err(StoreError::unavailable("the response is lost"))
+    });
+    let token = shared.session().token().await.unwrap();
+    let error = shared.session().token_after_rejection(&token).await.unwrap_err();
+    assert!(error.is_retryable());
+    assert!(StoreError::find(&error).is_some_and(StoreError::is_unknown));
+    store.set_down(false);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(shared.session().refresh().await.unwrap().secret(), "A2");
+    assert_eq!(*presented.lock().unwrap(), ["R1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_an_access_token_that_is_set_fences_off_no_refresh_token() {
+    let store = Scripted::new(&record("A1", "R1", 0, 1000));
+    let (other, _) = shared(&store, |_, _| token("none", "none"));
+    other.session().token().await.unwrap();
+    let calls = Arc::new(Mutex::new(Some((other, store.clone()))));
+    let refresher = refresh_fn(move |_| {
+        let call = calls.lock().unwrap().take();
+        async move {
+            if let Some((other, store)) = call {
+                // The process with claim 1000 saves late; then an access token is set.
+                store.edit(|document| {
+                    document["by"] = json!(1000);
+                    document["token"] = json!({"access": "A8", "refresh": "R9", "received_at": 0});
+                });
+                other.load().await.map_err(RefreshError::transient)?;
+                let set = Token::try_new("A7")?;
+                other.set_token(set).await.map_err(RefreshError::transient)?;
+            }
+            token("A2", "R2")
+        }
+    });
+    let shared = Session::builder(refresher).jitter(false).build_shared(store.clone());
+    assert_eq!(after_rejection(&shared).await, "A2");
+    assert_eq!(store.document()["token"]["refresh"], json!("R2"));
 }

@@ -284,7 +284,7 @@ async fn settle(world: &World, processes: &[Process]) {
 
 /// Runs many seeds with each policy; the first that breaks a promise is reported, with all its steps.
 fn runs(kind: Run) {
-    let seeds = std::env::var("TOWER_REAUTH_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(150);
+    let seeds = std::env::var("TOWER_REAUTH_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(60);
     for policy in POLICIES {
         for seed in 0..seeds {
             if std::env::var_os("SHOW").is_some() {

@@ -14,6 +14,7 @@ mod check;
 mod child;
 mod faulty;
 mod file;
+mod late_write;
 mod mounts;
 #[path = "../support/mod.rs"]
 mod support;
