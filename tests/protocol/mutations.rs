@@ -33,8 +33,8 @@ const RULES: &[(&str, &str)] = &[
     ("set clears unknown", "simulation::p19_with_access_tokens_that_are_set"),
     ("set fences", "orders::p19_an_access_token_that_is_set_fences_off_no_refresh_token"),
     ("constant epoch", "orders::p19_a_sign_in_after_a_lost_one_has_another_epoch"),
-    ("unreadable is empty", "simulation::p19_with_a_store_that_fails"),
-    ("lost write is a failure", "simulation::p19_with_a_store_that_fails"),
+    ("unreadable is empty", "orders::p19_a_store_that_cannot_be_read_signs_nobody_out"),
+    ("lost write is a failure", "orders::p19_a_claim_whose_response_is_lost_is_looked_up_and_used"),
     ("own claim unknown", "orders::p19_a_claim_under_which_nothing_was_presented_is_used"),
 ];
 

@@ -11,7 +11,9 @@ use std::{
 
 use serde_json::{Value, json};
 use tower_reauth::{
-    RefreshContext, RefreshError, Session, Token, refresh_fn,
+    RefreshContext, RefreshError, Session, Token,
+    refresh::RefreshReason,
+    refresh_fn,
     rt::TestClock,
     store::{Loaded, Record, SharedSession, SharedStore, StoreError, Swap, TokenStore, Version},
 };
@@ -303,4 +305,34 @@ async fn p19_an_access_token_that_is_set_fences_off_no_refresh_token() {
     let shared = Session::builder(refresher).jitter(false).build_shared(store.clone());
     assert_eq!(after_rejection(&shared).await, "A2");
     assert_eq!(store.document()["token"]["refresh"], json!("R2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_claim_whose_response_is_lost_is_looked_up_and_used() {
+    let store = Scripted::new(&record("A1", "R1", 0, 0));
+    let (shared, presented) = shared(&store, |_, cx| {
+        assert_eq!(cx.reason(), RefreshReason::Rejected);
+        token("A2", "R2")
+    });
+    store.at_next_swap(|store, record| {
+        *store.0.record.lock().unwrap() = Some(record.as_bytes().to_vec());
+        Err(StoreError::unavailable("the response is lost"))
+    });
+    assert_eq!(after_rejection(&shared).await, "A2");
+    assert_eq!(*presented.lock().unwrap(), ["R1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_store_that_cannot_be_read_signs_nobody_out() {
+    let store = Scripted::new(&record("A1", "R1", 0, 0));
+    let (shared, presented) = shared(&store, |_, _| token("A2", "R2"));
+    let held = shared.session().token().await.unwrap();
+    store.set_down(true);
+    let error = shared.session().token_after_rejection(&held).await.unwrap_err();
+    assert!(error.is_retryable() && StoreError::find(&error).is_some_and(StoreError::is_unavailable));
+    assert!(!shared.session().status().needs_sign_in());
+    assert!(presented.lock().unwrap().is_empty());
+    store.set_down(false);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(shared.session().refresh().await.unwrap().secret(), "A2");
 }
