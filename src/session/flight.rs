@@ -7,7 +7,7 @@
 //! NOTE: [`driver`](super::driver) and this file call each other: a start makes a flight, whose end goes back
 //! there.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::{Either, select};
 
@@ -23,6 +23,8 @@ use super::{
     shared::Shared,
 };
 
+const SAVE_AGAIN: Duration = Duration::from_secs(2);
+
 /// Completes a flight on its drop.
 pub(super) struct FlightGuard {
     shared: Arc<Shared>,
@@ -32,7 +34,19 @@ pub(super) struct FlightGuard {
 }
 
 /// Runs one refresh.
-pub(super) async fn run(mut guard: FlightGuard, mut cx: RefreshContext) {
+pub(super) async fn run(guard: FlightGuard, cx: RefreshContext) {
+    let shared = Arc::clone(&guard.shared);
+    let deadline = shared.now().monotonic.saturating_add(nanos(shared.refresh_timeout));
+    refresh(guard, cx).await;
+    // Other processes need what a store couldn't save, and nobody may call this session for long.
+    while shared.turn(|turn| turn.has_unsaved_for_store()) && shared.now().monotonic < deadline {
+        let Ok(pause) = shared.clock.sleep(SAVE_AGAIN) else { return };
+        pause.await;
+        shared.turn(|turn| turn.save_now());
+    }
+}
+
+async fn refresh(mut guard: FlightGuard, mut cx: RefreshContext) {
     let shared = Arc::clone(&guard.shared);
     // The session may have changed before this first poll.
     match shared.turn(|turn| turn.begin(&guard.info)) {

@@ -306,7 +306,12 @@ impl Turn<'_> {
         self.machine.is_unsaved()
     }
 
-    /// Passes an unsaved state to the hook without a delay, for a shutdown. Returns whether there was one.
+    /// Whether the session is shared and has something that its store lacks.
+    pub(crate) fn has_unsaved_for_store(&self) -> bool {
+        self.machine.rules.is_shared && self.machine.is_unsaved()
+    }
+
+    /// Passes an unsaved state to the hook without a delay. Returns whether there was one.
     pub(crate) fn save_now(&mut self) -> bool {
         self.save()
     }

@@ -290,7 +290,7 @@ impl<'a> Run<'a> {
                 if is_looked_up && !without("look-up is no look") {
                     return Ok(None);
                 }
-                self.present(Claimed { number, since, view }, cx, unknown).await
+                self.present(Claimed { number, since, view: *view }, cx, unknown).await
             }
             Ok(Swapped::Conflict) => {
                 protocol.known().own_claim = before;

@@ -77,7 +77,7 @@ struct StoreTime {
 
 pub(super) enum Swapped {
     Written {
-        view: View,
+        view: Box<View>,
         /// Before the write.
         since: Timestamp,
         /// The response was lost; a load has shown that it was written.
@@ -180,20 +180,20 @@ impl Protocol {
             let error = match self.timed(self.store.swap(view.version.as_ref(), &record)).await {
                 Ok(Ok(Swap::Written(version))) => {
                     let view = View { document: Some(document), version: Some(version), time: view.time };
-                    return Ok(Swapped::Written { view, since, is_looked_up });
+                    return Ok(Swapped::Written { view: Box::new(view), since, is_looked_up });
                 }
                 Ok(Ok(Swap::Conflict)) if without("blind claim") && document.claim.is_some() => {
                     let found = self.load().await?;
                     let record = document.to_record(found.time.ahead_when_written(self.now()))?;
                     let _ = self.store.swap(found.version.as_ref(), &record).await;
-                    return Ok(Swapped::Written { view: found, since, is_looked_up });
+                    return Ok(Swapped::Written { view: Box::new(found), since, is_looked_up });
                 }
                 Ok(Ok(Swap::Conflict)) if attempt == 0 => return Ok(Swapped::Conflict),
                 // The first attempt may have taken effect after the look-up.
                 Ok(Ok(Swap::Conflict)) => {
                     let found = self.load().await.map_err(StoreError::or_written)?;
                     return Ok(match found.is_write(&document.write) {
-                        true => Swapped::Written { view: found, since, is_looked_up },
+                        true => Swapped::Written { view: Box::new(found), since, is_looked_up },
                         false => Swapped::Conflict,
                     });
                 }
@@ -209,7 +209,7 @@ impl Protocol {
             let before_load = self.now();
             let found = self.load().await.map_err(StoreError::or_written)?;
             if found.is_write(&document.write) {
-                return Ok(Swapped::Written { view: found, since, is_looked_up: true });
+                return Ok(Swapped::Written { view: Box::new(found), since, is_looked_up: true });
             }
             if found.version != view.version {
                 return Ok(Swapped::Conflict);

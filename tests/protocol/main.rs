@@ -1,4 +1,9 @@
 //! The protocol by which processes share a credential, in one process, on a paused clock.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests fail by panics, and drive a runtime of their own"
+)]
 
 #[cfg(feature = "__mutations")]
 mod mutations;

@@ -260,6 +260,24 @@ async fn p19_what_is_unsaved_is_written_before_anything_is_presented() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p19_what_is_unsaved_is_saved_without_a_call_when_the_store_is_back() {
+    let store = Scripted::new(&record("A1", "R1", 0, 0));
+    let (shared, _) = shared(&store, |store, _| {
+        store.set_down(true);
+        token("A2", "R2")
+    });
+    assert_eq!(after_rejection(&shared).await, "A2");
+    let mut watch = shared.session().watch();
+    assert!(watch.status().is_unsaved());
+    store.set_down(false);
+    while watch.status().is_unsaved() {
+        watch.changed().await.unwrap();
+    }
+    assert_eq!(store.document()["token"]["refresh"], json!("R2"));
+    assert_eq!(store.document()["claim"], Value::Null);
+}
+
+#[tokio::test(start_paused = true)]
 async fn p19_a_claim_under_which_nothing_was_presented_is_used() {
     let store = Scripted::new(&record("A1", "R1", 0, 0));
     let over = SharedStore::new(store.clone()).never_repeat();
