@@ -287,9 +287,6 @@ fn runs(kind: Run) {
     let seeds = std::env::var("TOWER_REAUTH_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(60);
     for policy in POLICIES {
         for seed in 0..seeds {
-            if std::env::var_os("SHOW").is_some() {
-                eprintln!("{policy:?} {seed}");
-            }
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_time()
                 .start_paused(true)
