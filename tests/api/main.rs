@@ -10,6 +10,7 @@ mod backoff;
 mod buffered;
 mod builder;
 mod cancellation;
+mod challenge_zoo;
 mod clocks;
 mod combinators;
 mod flight_ends;
