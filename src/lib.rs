@@ -77,6 +77,8 @@
 //! # }
 //! ```
 //!
+//! [`docs::providers`] lists the settings for about forty providers.
+//!
 //! [`RefresherExt`] wraps any of them: with retries, a fallback that logs in again, a timeout, or a mapping of
 //! tokens or errors.
 //!
