@@ -120,12 +120,15 @@ impl JsonEndpoint {
     ///
     /// A leading slash makes it a JSON pointer: `/device/id`.
     pub fn extra_field(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
-        let (name, value) = (name.into(), Secret::new(value.into()));
+        self.set_extra_field(name.into(), Secret::new(value.into()));
+        self
+    }
+
+    pub(super) fn set_extra_field(&mut self, name: Cow<'static, str>, value: Secret) {
         match self.extra_fields.iter_mut().find(|(known, _)| *known == name) {
             Some((_, known)) => *known = value,
             None => self.extra_fields.push((name, value)),
         }
-        self
     }
 }
 

@@ -171,8 +171,10 @@ impl Client {
         let extra = self.extra_params.iter().map(|(name, value)| (&**name, value.expose()));
         let claims = self.requests_missing_claims.then(|| claims::missing_claims(cx.challenges())).flatten();
         let claims = claims.as_deref().map(|claims| ("claims", claims));
-        let ours = grant.iter().copied().chain(scope).chain(claims).filter(|(name, _)| !self.has_extra(name));
-        self.request(url, ours.chain(extra), |name| self.has_extra(name))
+        let has = |name: &str| grant.iter().any(|(known, _)| *known == name);
+        let own = scope.into_iter().chain(claims).filter(|(name, _)| !has(name));
+        let ours = grant.iter().copied().chain(own).filter(|(name, _)| !self.has_extra(name));
+        self.request(url, ours.chain(extra), |name| has(name) || self.has_extra(name))
     }
 
     fn has_extra(&self, name: &str) -> bool {
