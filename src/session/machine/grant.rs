@@ -100,10 +100,11 @@ impl Grant {
         self.access_token(id).filter(|_| self.held.as_ref().is_some_and(|held| held.is_usable(now)))
     }
 
-    pub(super) fn context(&self, reason: RefreshReason) -> RefreshContext {
+    pub(super) fn context(&self, reason: RefreshReason, jitter: bool) -> RefreshContext {
         let token = self.held.as_ref().map(|held| held.token.clone());
         let challenges = self.challenges.clone();
-        RefreshContext::new(token, self.refresh_token.clone(), reason, challenges, self.backoff.failures)
+        let (refresh_token, failures) = (self.refresh_token.clone(), self.backoff.failures);
+        RefreshContext::new(token, refresh_token, reason, challenges, failures, jitter)
     }
 
     /// Whether a token from a refresh would end a row of failures, or be the first.
