@@ -161,6 +161,7 @@ mod layer;
 #[cfg(feature = "oauth2")]
 pub mod oauth2;
 pub mod origin;
+mod panics;
 pub mod refresh;
 mod request;
 pub mod rt;

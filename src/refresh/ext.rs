@@ -32,6 +32,9 @@ pub trait RefresherExt: Refresher + Sized {
 
     /// Maps errors.
     ///
+    /// A new refresh token that came with the failure is kept, whatever `map` returns. If `map` panics, the error
+    /// stays as it was.
+    ///
     /// # Examples
     ///
     /// For servers that treat any reuse of a refresh token as theft: never repeat an exchange without a
@@ -56,9 +59,9 @@ pub trait RefresherExt: Refresher + Sized {
 
     /// Maps tokens: another member of the response becomes the access token, or a response is checked.
     ///
-    /// If `map` fails, or its token has no refresh token, the session still gets the response's, as the one that
-    /// was presented may be used up. [`Token::into_builder`] changes a part of a token and keeps the rest, also
-    /// its lifetime.
+    /// If `map` fails or panics, or its token has no refresh token, the session still gets the response's, as the
+    /// one that was presented may be used up. [`Token::into_builder`] changes a part of a token and keeps the
+    /// rest, also its lifetime.
     ///
     /// # Examples
     ///

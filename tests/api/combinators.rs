@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -151,6 +151,62 @@ async fn d55_a_mapped_token_without_a_refresh_token_keeps_the_response_s() {
     let session = expired(mapped).build();
     session.token().await.unwrap_err();
     assert_eq!(session.sign_out().refresh_token(), Some("R9"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p02_a_mapping_that_panics_loses_no_rotated_refresh_token() {
+    let (refresher, mut endpoint) = endpoint();
+    let has_panicked = AtomicBool::new(false);
+    let refresher = refresher.map_token(move |token| {
+        assert!(has_panicked.swap(true, Ordering::SeqCst), "no id_token");
+        Ok(token)
+    });
+    let saved = RecordedTokens::default();
+    let session = expired(refresher).save_with(saved.hook()).build();
+    let waiting = spawn_token(&session);
+    endpoint.next_call().await.succeed("A2 R2 600");
+    let error = waiting.await.unwrap().unwrap_err();
+    // The response is there: nothing is unknown.
+    assert!(error.is_transient() && RefreshError::find(&error).unwrap().is_unexplained(), "{error:?}");
+    assert_eq!(saved.all(), ["A1 R2"]);
+    session.reset_backoff();
+    let waiting = spawn_token(&session);
+    let call = endpoint.next_call().await;
+    assert_eq!(call.cx.refresh_token(), Some("R2"));
+    call.succeed("A3 R3 600");
+    assert_eq!(waiting.await.unwrap().unwrap().secret(), "A3");
+}
+
+// === map_err ===
+
+#[tokio::test(start_paused = true)]
+async fn p02_a_mapped_error_keeps_the_rotated_refresh_token() {
+    type Map = fn(RefreshError) -> RefreshError;
+    let maps: [Map; 4] = [
+        |_| RefreshError::transient("replaced"),
+        |_| RefreshError::outcome_unknown("replaced"),
+        |error| RefreshError::misconfigured(error),
+        |_| panic!("not mapped"),
+    ];
+    for map in maps {
+        let (refresher, mut endpoint) = endpoint();
+        let session = expired(refresher.map_err(map)).build();
+        let waiting = spawn_token(&session);
+        endpoint.next_call().await.fail(busy().with_refresh_token("R2"));
+        let error = waiting.await.unwrap().unwrap_err();
+        assert!(!error.is_outcome_unknown(), "{error:?}");
+        assert_eq!(session.sign_out().refresh_token(), Some("R2"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p09_an_error_whose_mapping_panics_is_passed_on_as_it_is() {
+    for error in [busy(), RefreshError::outcome_unknown("reset"), RefreshError::grant_ended("invalid_grant")]
+    {
+        let (refresher, _) = scripted([Err(error.clone())]);
+        let mapped = refresher.map_err(|_| panic!("not mapped")).refresh(RefreshContext::default()).await;
+        assert_eq!(format!("{:?}", mapped.unwrap_err()), format!("{error:?}"));
+    }
 }
 
 // === keep_extras ===
