@@ -144,9 +144,9 @@ pub trait RefresherExt: Refresher + Sized {
     /// Calls `fallback` when the grant has ended, or if there is no refresh token: to log in again.
     ///
     /// The callers of the session wait for the same refresh, so the user is prompted once for any number of them.
-    /// `fallback` gets a context without the refresh token, which was refused. Its error becomes that of the
-    /// refresh: if the user declines, return [`grant_ended`](RefreshError::grant_ended), and nobody is prompted
-    /// until a token is set.
+    /// `fallback` gets a context without the refresh token, which was refused. If its token has no refresh token,
+    /// the session has none either. Its error becomes that of the refresh: if the user declines, return
+    /// [`grant_ended`](RefreshError::grant_ended), and nobody is prompted until a token is set.
     ///
     /// # Timeouts
     ///

@@ -29,11 +29,12 @@ where
         let token = self.inner.refresh(cx).await?;
         // The refresh token that was presented may be used up, whatever becomes of this one's token.
         let successor = token.refresh_secret().cloned();
+        let stands_alone = token.stands_alone();
         let panicked = || Err(RefreshError::unexplained(PANICKED).with_log_message(PANICKED));
         match catch_panic(|| (self.map)(token)).unwrap_or_else(panicked) {
             Ok(mut token) => {
                 token.inherit_refresh_token(successor.as_ref());
-                Ok(token)
+                Ok(if stands_alone { token.standing_alone() } else { token })
             }
             Err(error) if error.has_successor() => Err(error),
             Err(error) => Err(error.with_successor(successor)),

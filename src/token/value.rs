@@ -45,6 +45,8 @@ pub struct Token {
     pub(super) scopes: Option<Arc<[String]>>,
     pub(super) extras: Arc<BTreeMap<String, Secret>>,
     pub(super) warnings: Arc<[Warning]>,
+    /// It has no refresh token, and doesn't keep the one that was presented, which is of another grant.
+    pub(super) stands_alone: bool,
 }
 
 /// When a token expires or is due.
@@ -117,12 +119,27 @@ impl Token {
     }
 
     /// Keeps `refresh_token` if this token has none, and its expiry if this token repeats it without one.
+    ///
+    /// One that stands alone doesn't. From then on it is a token as any other.
     pub(crate) fn inherit_refresh_token(&mut self, refresh_token: Option<&Secret>) {
+        if std::mem::take(&mut self.stands_alone) {
+            return;
+        }
         let own = self.refresh_token.as_ref();
         if own.is_none() || own == refresh_token {
             let expiry = own.and_then(Secret::expires_at).or(self.refresh_token_expiry);
             self.refresh_token = refresh_token.map(|token| token.clone().with_expiry(expiry));
         }
+    }
+
+    /// The token of another grant than the refresh token that was presented.
+    pub(crate) fn standing_alone(mut self) -> Self {
+        self.stands_alone = self.refresh_token.is_none();
+        self
+    }
+
+    pub(crate) fn stands_alone(&self) -> bool {
+        self.stands_alone
     }
 
     /// Takes over a field of an earlier response that this one lacks.

@@ -10,7 +10,8 @@ use std::{
 
 use tokio::{task::JoinSet, time::Instant};
 use tower_reauth::{
-    RefreshContext, RefreshError, Refresher, RefresherExt, Session, Token, event::Warning, refresh_fn,
+    RefreshContext, RefreshError, Refresher, RefresherExt, Session, Token, event::Warning,
+    refresh::AnyRefresher, refresh_fn,
 };
 
 use crate::support::{
@@ -413,6 +414,81 @@ async fn p08_a_fallback_is_called_only_for_an_ended_grant_that_is_still_wanted()
     assert!(waiting.await.unwrap().unwrap_err().is_signed_out());
     session.idle().await;
     assert_eq!(prompts.call_count(), 0);
+}
+
+/// The refresh token that was refused is neither saved with the fallback's token nor presented again.
+#[tokio::test(start_paused = true)]
+async fn p08_a_fallback_s_token_without_a_refresh_token_stands_alone() {
+    let log_in = || refresh_fn(|_| async { Ok(token("A2 - 600")) });
+    let (refresher, calls) = endpoint();
+    let plain = (AnyRefresher::new(refresher.or_else(log_in())), calls);
+    let (refresher, calls) = endpoint();
+    let mapped = refresher.or_else(log_in()).map_token(|mapped| match mapped.refresh_token() {
+        Some(_) => Ok(mapped),
+        None => Ok(token(&format!("{} - 600", mapped.access_token()))),
+    });
+    let mapped = (AnyRefresher::new(mapped), calls);
+    let (refresher, calls) = endpoint();
+    let inner = AnyRefresher::new(refresher.or_else(log_in()));
+    let rebuilt = refresh_fn(move |cx| {
+        let inner = inner.clone();
+        async move { Ok(inner.refresh(cx).await?.into_builder().extra("user", "u1").build()?) }
+    });
+    let rebuilt = (AnyRefresher::new(rebuilt), calls);
+    for (refresher, mut calls) in [plain, mapped, rebuilt] {
+        let saved = RecordedTokens::default();
+        let session = expired(refresher).save_with(saved.hook()).build();
+        let waiting = spawn_token(&session);
+        let call = calls.next_call().await;
+        assert_eq!(call.cx.refresh_token(), Some("R1"));
+        call.fail(RefreshError::grant_ended("invalid_grant"));
+        assert_eq!(waiting.await.unwrap().unwrap().secret(), "A2");
+        assert_eq!(saved.all(), ["A2 -"]);
+        let waiting = spawn_refresh(&session);
+        let call = calls.next_call().await;
+        assert_eq!(call.cx.refresh_token(), None);
+        // The next response keeps what the session has, as always.
+        call.succeed("A3 R3 600");
+        assert_eq!(waiting.await.unwrap().unwrap().secret(), "A3");
+        let waiting = spawn_refresh(&session);
+        calls.next_call().await.succeed("A4 - 600");
+        waiting.await.unwrap().unwrap();
+        assert_eq!(saved.all()[1..], ["A3 R3", "A4 R3"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p08_a_token_set_during_a_prompt_loses_the_refused_refresh_token() {
+    let refresher = refresh_fn(|_| async { Err(RefreshError::grant_ended("invalid_grant")) });
+    let (prompt, mut prompts) = endpoint();
+    let saved = RecordedTokens::default();
+    let session = expired(refresher.or_else(prompt)).save_with(saved.hook()).build();
+    let waiting = spawn_token(&session);
+    let call = prompts.next_call().await;
+    session.set_token(token("A9 - 600")).unwrap();
+    call.succeed("A2 - 600");
+    assert_eq!(waiting.await.unwrap().unwrap().secret(), "A9");
+    session.idle().await;
+    assert_eq!(saved.all(), ["A9 R1", "A9 -"]);
+}
+
+/// A hook may have kept a fallback's token.
+#[tokio::test(start_paused = true)]
+async fn p08_a_fallback_s_token_that_is_set_keeps_the_session_s_refresh_token() {
+    let refresher = refresh_fn(|_| async { Err(RefreshError::grant_ended("invalid_grant")) });
+    let log_in = refresh_fn(|_| async { Ok(token("A2 - 600")) });
+    let kept = Arc::<Mutex<Option<Token>>>::default();
+    let hook = Arc::clone(&kept);
+    let session = expired(refresher.or_else(log_in)).save_with(move |token| {
+        *hook.lock().unwrap() = token;
+        std::future::ready(Ok::<_, BoxError>(()))
+    });
+    session.build().token().await.unwrap();
+    let (refresher, _endpoint) = endpoint();
+    let session = Session::builder(refresher).token(token("B1 R5 600")).build();
+    session.set_token(kept.lock().unwrap().clone().unwrap()).unwrap();
+    let tokens = session.sign_out();
+    assert_eq!((tokens.access_token(), tokens.refresh_token()), (Some("A2"), Some("R5")));
 }
 
 #[tokio::test(start_paused = true)]
