@@ -69,7 +69,7 @@
 //!
 //! ```
 //! # #[cfg(all(feature = "oauth2", feature = "https"))]
-//! # fn example() -> Result<(), tower_reauth::endpoint::InvalidEndpointUrl> {
+//! # fn example() -> Result<(), tower_reauth::endpoint::InvalidEndpoint> {
 //! # use tower_reauth::oauth2;
 //! let refresher = oauth2::Client::try_new("https://id.example.com/token", "my-client")?.refresh_token_grant();
 //! # let _ = tower_reauth::AuthLayer::new(refresher);
@@ -163,6 +163,7 @@ mod layer;
 #[cfg(feature = "oauth2")]
 pub mod oauth2;
 pub mod origin;
+mod panics;
 pub mod refresh;
 mod request;
 pub mod rt;

@@ -9,7 +9,7 @@
 //!
 //! ```
 //! # #[cfg(all(feature = "https", feature = "json", feature = "oauth2"))]
-//! # fn example() -> Result<(), tower_reauth::endpoint::InvalidEndpointUrl> {
+//! # fn example() -> Result<(), tower_reauth::endpoint::InvalidEndpoint> {
 //! use tower_reauth::{
 //!     endpoint::{ErrorClassifier, FailureKind::{GrantEnded, Transient}, Lifetime},
 //!     json::JsonEndpoint,

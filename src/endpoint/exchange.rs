@@ -60,7 +60,8 @@ impl Endpoint {
             let wait = error.retry_after().unwrap_or_default();
             let may_retry = may_retry && wait <= LONGEST_RETRY_AFTER;
             let Some(delay) = delays.next().filter(|_| may_retry) else { return Err(error) };
-            let Ok(pause) = clock.sleep(jittered(delay).max(wait)) else { return Err(error) };
+            let delay = if cx.jitter() { jittered(delay) } else { delay };
+            let Ok(pause) = clock.sleep(delay.max(wait)) else { return Err(error) };
             if let Either::Right(_) = select(pause, &mut timer).await {
                 return Err(error);
             }

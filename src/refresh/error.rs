@@ -192,6 +192,10 @@ impl RefreshError {
         self.successor.is_some()
     }
 
+    pub(crate) fn successor(&self) -> Option<&Secret> {
+        self.successor.as_ref()
+    }
+
     pub(crate) fn take_successor(&mut self) -> Option<Secret> {
         self.successor.take()
     }

@@ -27,6 +27,7 @@ mod panics;
 mod promises;
 mod readiness;
 mod reentrancy;
+mod refresh_token_expiry;
 mod rejections;
 mod replay;
 mod saves;

@@ -135,7 +135,7 @@ impl Turn<'_> {
         };
         let repeat = mem::take(&mut grant.outcome_unknown);
         let presented = grant.refresh_token.clone();
-        let cx = grant.context(reason);
+        let cx = grant.context(reason, self.machine.rules.jitter);
         let info = self.machine.flights.start(self.machine.epoch, presented, repeat, self.now);
         self.effects.start = Some(Box::new((info, cx)));
         self.effects.publish = true;
