@@ -99,7 +99,7 @@ pub use error::EndpointError;
 pub use lifetime::Lifetime;
 pub use revoke::{Revocation, RevokeFuture, RevokeHook};
 pub use settings::Endpoint;
-pub use url::{EndpointUrl, InvalidEndpointUrl};
+pub use url::{EndpointUrl, InvalidEndpoint};
 
 pub(crate) use per_call::{HeadersPerCall, PerCall};
 pub(crate) use revoke::{PreparedRevocation, TokenHint};

@@ -67,7 +67,7 @@ pub enum EventKind {
         /// When the next refresh is allowed.
         retry_at: Option<SystemTime>,
     },
-    /// The response of a refresh was unusual, but contained a token.
+    /// The response of a refresh was unusual, but contained a token; or the refresh token expires soon.
     #[non_exhaustive]
     Warning {
         /// The warning.

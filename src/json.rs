@@ -11,7 +11,7 @@
 //!
 //! ```no_run
 //! # #[cfg(feature = "https")]
-//! # fn example() -> Result<(), tower_reauth::endpoint::InvalidEndpointUrl> {
+//! # fn example() -> Result<(), tower_reauth::endpoint::InvalidEndpoint> {
 //! use tower_reauth::{Session, json::JsonEndpoint};
 //!
 //! let endpoint = JsonEndpoint::try_new("https://api.example.com/auth/token/refresh/")?.for_simplejwt();
@@ -53,7 +53,7 @@
 //! assert_eq!((token.access_token(), token.refresh_token()), ("A2", Some("R2")));
 //! # Ok::<(), tower_reauth::RefreshError>(())
 //! # }).unwrap();
-//! # Ok::<(), tower_reauth::endpoint::InvalidEndpointUrl>(())
+//! # Ok::<(), tower_reauth::endpoint::InvalidEndpoint>(())
 //! ```
 //!
 //! The error code is the first known one in `error` and `code`, see [`JsonEndpoint::error_code_path`].

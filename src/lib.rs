@@ -69,13 +69,15 @@
 //!
 //! ```
 //! # #[cfg(all(feature = "oauth2", feature = "https"))]
-//! # fn example() -> Result<(), tower_reauth::endpoint::InvalidEndpointUrl> {
+//! # fn example() -> Result<(), tower_reauth::endpoint::InvalidEndpoint> {
 //! # use tower_reauth::oauth2;
 //! let refresher = oauth2::Client::try_new("https://id.example.com/token", "my-client")?.refresh_token_grant();
 //! # let _ = tower_reauth::AuthLayer::new(refresher);
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`docs::providers`] lists the settings for about forty providers.
 //!
 //! [`RefresherExt`] wraps any of them: with retries, a fallback that logs in again, a timeout, or a mapping of
 //! tokens or errors.
@@ -162,6 +164,7 @@ mod layer;
 #[cfg(feature = "oauth2")]
 pub mod oauth2;
 pub mod origin;
+mod panics;
 pub mod refresh;
 mod request;
 pub mod rt;

@@ -17,7 +17,7 @@
 //!
 //! ```no_run
 //! # #[cfg(feature = "https")]
-//! # fn example() -> Result<(), tower_reauth::endpoint::InvalidEndpointUrl> {
+//! # fn example() -> Result<(), tower_reauth::endpoint::InvalidEndpoint> {
 //! use tower_reauth::{AuthLayer, Session, oauth2};
 //!
 //! let client = oauth2::Client::try_new("https://id.example.com/token", "my-client")?
@@ -63,7 +63,7 @@
 //! assert_eq!(token.access_token(), "A1");
 //! # Ok::<(), tower_reauth::RefreshError>(())
 //! # }).unwrap();
-//! # Ok::<(), tower_reauth::endpoint::InvalidEndpointUrl>(())
+//! # Ok::<(), tower_reauth::endpoint::InvalidEndpoint>(())
 //! ```
 //!
 //! # Signing out

@@ -15,12 +15,12 @@ use std::{
         Arc, Mutex, Once,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::sync::{mpsc, oneshot};
 use tower_reauth::{
-    RefreshError, Session,
+    RefreshError, Session, Token,
     event::{Event, EventKind},
     refresh_fn,
 };
@@ -235,6 +235,24 @@ async fn d69_a_session_without_a_name_logs_no_empty_name() {
     session.sign_in(token("A1 R1 600"));
     let log = log.take();
     assert!(log.contains("signed in generation=1"), "{log}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_warn_an_operator_sees_when_the_refresh_token_expires() {
+    let log = Log::start();
+    let (refresher, mut endpoint) = endpoint();
+    let expiry = SystemTime::UNIX_EPOCH + Duration::from_secs(1_001_000);
+    let stored = Token::builder("A1").refresh_token("R1").refresh_token_expires_at(expiry).build().unwrap();
+    let session = Session::builder(refresher).token(stored).clock(clock()).build();
+    tokio::time::advance(Duration::from_secs(910)).await;
+    let refresh = spawn_refresh(&session);
+    endpoint.next_call().await.succeed("A2 R2 600");
+    refresh.await.unwrap().unwrap();
+    let log = log.take();
+    let warning = log.lines().find(|line| line.contains("WARN")).unwrap();
+    for part in ["refresh token expires soon: ", "generation=1", "refresh_token.expires_in=90s"] {
+        assert!(warning.contains(part), "{warning}");
+    }
 }
 
 /// The second save fails, and its retry is still running when a newer token is set.

@@ -4,10 +4,8 @@
 //!
 //! # Processes that share a refresh token
 //!
-//! A session coordinates callers within one process. If several processes use the same rotating refresh
-//! token, each of them presents it, and a strict server revokes the grant. Give each process a sign-in of its
-//! own, let one process refresh for the others, or write a [`Refresher`](crate::Refresher) that coordinates
-//! them.
+//! Without a store, a session coordinates callers within one process only. If several processes use the same
+//! rotating refresh token, share it through a store (feature `store`), or give each process a sign-in of its own.
 //!
 //! # One user per session
 //!

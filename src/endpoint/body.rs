@@ -16,7 +16,9 @@ use http_body::{Body, Frame, SizeHint};
 /// The body of a token request.
 ///
 /// The request counts as sent once its body has been read, so it is known for every transport whether a
-/// failed request was sent.
+/// failed request was sent. Nothing reads the empty body of a GET, which counts as sent once the transport asks
+/// whether it is at its end, as hyper does before it sends. A transport that uses only the head must call
+/// [`into_bytes`](Self::into_bytes).
 ///
 /// After the exchange was cancelled, an unread body yields an error, or nothing.
 pub struct RequestBody {
@@ -74,11 +76,13 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.bytes.is_empty()
+        self.bytes.is_empty() && self.begin_read()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.bytes.len() as u64)
+        let is_cancelled = self.state.load(Ordering::Acquire) == CANCELLED;
+        // A cancelled body is never empty, so that it is read, and fails.
+        SizeHint::with_exact(self.bytes.len().max(usize::from(is_cancelled)) as u64)
     }
 }
 

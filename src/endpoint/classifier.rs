@@ -52,7 +52,7 @@ impl ErrorClassifier {
         self
     }
 
-    /// Classifies a status, unless a code decides.
+    /// Classifies a status, unless a code decides. A redirect's, too, and that of a success without a token.
     pub fn status(mut self, status: u16, kind: FailureKind) -> Self {
         self.statuses.push((status, kind));
         self
@@ -83,8 +83,13 @@ impl ErrorClassifier {
         let custom = custom.or_else(|| found.codes.iter().find_map(|code| self.custom(code)));
         let known = || found.details.iter().flat_map(|text| sub_codes(text)).find_map(known_sub_code);
         let known = || known().or_else(|| found.codes.iter().find_map(|code| known_code(code)));
-        let by_status = || last(&self.statuses, |known| *known == status.as_u16());
+        let by_status = || self.status_kind(status);
         custom.or_else(known).or_else(by_status).unwrap_or_else(|| classify_status(status, has_retry_after))
+    }
+
+    /// The custom classification of a status.
+    pub(super) fn status_kind(&self, status: StatusCode) -> Option<FailureKind> {
+        last(&self.statuses, |known| *known == status.as_u16())
     }
 
     /// The first custom code, or the first known one, or else the first: some servers put the status's name

@@ -68,7 +68,7 @@ impl<'a> ErrorCodes<'a> {
     fn read_details(&mut self, fields: Fields<'a>) {
         let lists = (0..MAX_SUB_CODES).map_while(|at| fields.get(&format!("/error_codes/{at}")));
         let details = lists.chain(DETAILS.iter().filter_map(|name| fields.get(name)));
-        self.details.extend(details.filter_map(Value::into_text));
+        self.details.extend(details.filter_map(Value::into_text).map(bounded));
     }
 }
 
@@ -80,9 +80,9 @@ impl CodeReader<'_> {
         let candidates: Vec<_> = match value {
             Value::Object(text) => {
                 let fields = Fields::Json(text);
-                ["code", "error", "type"].iter().filter_map(|name| fields.get(name)?.into_text()).collect()
+                ["code", "error", "type"].iter().filter_map(|name| code(fields.get(name)?)).collect()
             }
-            value => value.into_text().into_iter().collect(),
+            value => code(value).into_iter().collect(),
         };
         let count = candidates.len();
         let codes: Vec<_> = candidates.into_iter().filter(|code| !self.means_success(code)).take(1).collect();
@@ -95,6 +95,23 @@ impl CodeReader<'_> {
         ["", "0", "ok", "success"].iter().any(|known| known.eq_ignore_ascii_case(code))
             || self.status.is_success() && self.status.as_str() == code
             || self.errors.is_success_code(code)
+    }
+}
+
+/// A string, even an empty one, or a number.
+fn code(value: Value<'_>) -> Option<Cow<'_, str>> {
+    match value {
+        Value::String(text) => Some(bounded(text)),
+        Value::Number(text) => Some(Cow::Borrowed(text)),
+        _ => None,
+    }
+}
+
+/// A copy of a text costs memory, and the same text may be at several of the places that are searched.
+fn bounded(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text {
+        Cow::Owned(text) if text.len() > MAX_COPIED => text.chars().take(MAX_COPIED).collect(),
+        text => text,
     }
 }
 
@@ -117,3 +134,6 @@ const USUAL: [&str; 2] = ["code", "/errors/0/errorType"];
 const DETAILS: [&str; 4] = ["suberror", "error_subcode", "error_subtype", "error_description"];
 
 const MAX_SUB_CODES: usize = 8;
+
+/// In characters, more than is shown.
+const MAX_COPIED: usize = 1024;

@@ -2,12 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{
-    refresh::{FailureKind, RefreshContext, RefreshError},
-    rt::{Clock, NoTimer, Sleep},
-    token::Token,
-};
 use futures_util::future::{Either, select};
+use http::StatusCode;
 
 use super::{
     body::SentFlag,
@@ -19,6 +15,11 @@ use super::{
     settings::Endpoint,
     shown::Secrets,
     transport::MakeRequest,
+};
+use crate::{
+    refresh::{FailureKind, RefreshContext, RefreshError},
+    rt::{Clock, NoTimer, Sleep},
+    token::Token,
 };
 
 /// A request without a response.
@@ -40,7 +41,7 @@ impl Endpoint {
     ) -> Result<Token, RefreshError> {
         let clock = cx.clock();
         let Ok(mut timer) = clock.sleep(self.timeout) else {
-            return Err(SendFailure::no_timer().into_refresh_error(&Secrets::default()));
+            return Err(self.no_response(SendFailure::no_timer(), &Secrets::default()));
         };
         let mut delays = RETRY_DELAYS.into_iter();
         loop {
@@ -51,15 +52,16 @@ impl Endpoint {
                     Ok(token) => return Ok(token),
                     Err(error) => error,
                 },
-                Err(failure) if failure.is_timeout() => return Err(failure.into_refresh_error(&secrets)),
-                Err(failure) => failure.into_refresh_error(&secrets),
+                Err(failure) if failure.is_timeout() => return Err(self.no_response(failure, &secrets)),
+                Err(failure) => self.no_response(failure, &secrets),
             };
             // A successor isn't presented by this exchange: the session has to save it first.
             let may_retry = error.kind() == FailureKind::Transient && !error.has_successor();
             let wait = error.retry_after().unwrap_or_default();
             let may_retry = may_retry && wait <= LONGEST_RETRY_AFTER;
             let Some(delay) = delays.next().filter(|_| may_retry) else { return Err(error) };
-            let Ok(pause) = clock.sleep(jittered(delay).max(wait)) else { return Err(error) };
+            let delay = if cx.jitter() { jittered(delay) } else { delay };
+            let Ok(pause) = clock.sleep(delay.max(wait)) else { return Err(error) };
             if let Either::Right(_) = select(pause, &mut timer).await {
                 return Err(error);
             }
@@ -171,17 +173,15 @@ impl Endpoint {
                 });
             }
             Meaning::Error(found) => {
-                let kind = match self.errors.classify(status, &found, retry_after.is_some()) {
-                    FailureKind::GrantEnded if self.has_no_grant => FailureKind::Misconfigured,
-                    kind => kind,
-                };
+                let kind = self.errors.classify(status, &found, retry_after.is_some());
+                let kind = self.without_grant(kind);
                 let code = self.errors.best_code(&found).and_then(shown);
                 failed(kind, EndpointErrorKind::Refused { status, code, body: summary(false) })
                     .with_retry_after(retry_after)
             }
             Meaning::Unusable(TokenFlaw::Missing) => {
                 let field = self.format.access_token.clone().into_owned();
-                failed(FailureKind::Unexplained, EndpointErrorKind::MissingAccessToken { status, field })
+                failed(self.unexplained(status), EndpointErrorKind::MissingAccessToken { status, field })
             }
             Meaning::Unusable(TokenFlaw::UnsupportedType(name)) => {
                 let name = shown(&name).unwrap_or_default();
@@ -196,7 +196,7 @@ impl Endpoint {
             }
             Meaning::Malformed(Malformed::Other) => {
                 let kind = EndpointErrorKind::UnexpectedBody { status, body: summary(false) };
-                failed(FailureKind::Unexplained, kind)
+                failed(self.unexplained(status), kind)
             }
         };
         // The presented refresh token may be used up. What a refusal repeats isn't a successor.
@@ -205,6 +205,30 @@ impl Endpoint {
             Some(successor) => error.with_refresh_token(successor),
             None => error,
         })
+    }
+
+    fn no_response(&self, failure: SendFailure, secrets: &Secrets<'_>) -> RefreshError {
+        let SendFailure { kind, sent } = failure.shown(secrets);
+        let failure = match kind {
+            EndpointErrorKind::BuildRequest(_) => FailureKind::Misconfigured,
+            // A proxy's or a moved endpoint's: unlikely to be cured by a repeat.
+            EndpointErrorKind::Redirected { status, .. } => self.unexplained(status),
+            _ if sent => FailureKind::OutcomeUnknown,
+            _ => FailureKind::Transient,
+        };
+        failed(failure, kind)
+    }
+
+    /// The kind of a response that says nothing else than its status.
+    fn unexplained(&self, status: StatusCode) -> FailureKind {
+        self.errors.status_kind(status).map_or(FailureKind::Unexplained, |kind| self.without_grant(kind))
+    }
+
+    fn without_grant(&self, kind: FailureKind) -> FailureKind {
+        match kind {
+            FailureKind::GrantEnded if self.has_no_grant => FailureKind::Misconfigured,
+            kind => kind,
+        }
     }
 }
 
@@ -225,18 +249,6 @@ impl SendFailure {
             *target = target.take().filter(|target| secrets.shown(&target.to_string(), &[]).is_some());
         }
         self
-    }
-
-    fn into_refresh_error(self, secrets: &Secrets<'_>) -> RefreshError {
-        let Self { kind, sent } = self.shown(secrets);
-        let failure = match kind {
-            EndpointErrorKind::BuildRequest(_) => FailureKind::Misconfigured,
-            // A proxy's or a moved endpoint's: unlikely to be cured by a repeat.
-            EndpointErrorKind::Redirected { .. } => FailureKind::Unexplained,
-            _ if sent => FailureKind::OutcomeUnknown,
-            _ => FailureKind::Transient,
-        };
-        failed(failure, kind)
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 /// A body whose syntax is known.
 #[derive(Clone, Copy)]
 pub(super) enum Fields<'a> {
+    /// An object, or a list, into which only paths lead.
     Json(&'a str),
     Form(&'a str),
 }
@@ -17,9 +18,9 @@ pub(super) enum Fields<'a> {
 /// Why a body has no fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Malformed {
-    /// A JSON object without its end.
+    /// A JSON object or list without its end.
     Truncated,
-    /// Neither a JSON object nor a form.
+    /// Neither JSON nor a form.
     Other,
 }
 
@@ -59,9 +60,10 @@ impl<'a> Fields<'a> {
     /// Recognises JSON and forms by their content, as content types are wrong too often.
     pub(super) fn try_new(body: &'a str) -> Result<Self, Malformed> {
         let text = body.trim_start_matches('\u{feff}').trim();
-        if text.starts_with('{') {
-            for_each(text, |_, _| {})?;
-            return Ok(Self::Json(text));
+        if text.starts_with(['{', '[']) {
+            let parsed =
+                if text.starts_with('{') { for_each(text, |_, _| {}) } else { for_each_item(text, |_| {}) };
+            return parsed.map(|()| Self::Json(text)).map_err(|error| Malformed::of(text, &error));
         }
         // A form begins with a name. A page or a message has spaces, brackets or no `=` at all.
         let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
@@ -78,10 +80,13 @@ impl<'a> Fields<'a> {
     pub(super) fn get(self, name: &str) -> Option<Value<'a>> {
         let Some(path) = name.strip_prefix('/') else { return self.top_level(name) };
         let mut names = path.split('/').map(|name| name.replace("~1", "/").replace("~0", "~"));
-        let mut value = self.top_level(&names.next()?)?;
+        let mut value = match self {
+            Self::Json(text) => Value::parse(text)?,
+            Self::Form(_) => self.top_level(&names.next()?)?,
+        };
         for name in names {
             value = match value {
-                Value::Object(text) => Fields::Json(text).top_level(&name)?,
+                Value::Object(text) => member(text, &name)?,
                 Value::Array(text) => item(text, &name)?,
                 _ => return None,
             };
@@ -90,16 +95,8 @@ impl<'a> Fields<'a> {
     }
 
     fn top_level(self, name: &str) -> Option<Value<'a>> {
-        let mut found = None;
         match self {
-            Self::Json(text) => {
-                let _ = for_each(text, |field, raw| {
-                    if field == name {
-                        found = Some(raw);
-                    }
-                });
-                found.and_then(|raw| Value::parse(raw.get()))
-            }
+            Self::Json(text) => member(text, name),
             Self::Form(text) => {
                 let last = form_pairs(text).filter(|(field, _)| decoded(field) == name).last();
                 last.map(|(_, value)| Value::String(decoded(value)))
@@ -127,6 +124,18 @@ impl<'a> Fields<'a> {
                 let wanted = form_pairs(text).filter(|(name, _)| is_wanted(&decoded(name)));
                 wanted.for_each(|(name, value)| visit(&decoded(name), decoded(value)));
             }
+        }
+    }
+}
+
+// === impl Malformed ===
+
+impl Malformed {
+    fn of(text: &str, error: &serde_json::Error) -> Self {
+        match error.classify() {
+            serde_json::error::Category::Eof => Self::Truncated,
+            _ if is_truncated_number(text, error) => Self::Truncated,
+            _ => Self::Other,
         }
     }
 }
@@ -160,11 +169,13 @@ impl<'a> Value<'a> {
     /// Calls `visit` with each string and number of a list, or with this one.
     pub(super) fn texts(self, mut visit: impl FnMut(&str)) {
         match self {
-            Self::Array(array) => for_each_item(array, |raw| {
-                if let Some(text) = Value::parse(raw.get()).and_then(Value::into_text) {
-                    visit(&text);
-                }
-            }),
+            Self::Array(array) => {
+                let _ = for_each_item(array, |raw| {
+                    if let Some(text) = Value::parse(raw.get()).and_then(Value::into_text) {
+                        visit(&text);
+                    }
+                });
+            }
             value => {
                 if let Some(text) = value.into_text() {
                     visit(&text);
@@ -187,12 +198,23 @@ impl<'a> Value<'a> {
     }
 }
 
+/// The last member of this name. `None` for a list.
+fn member<'a>(object: &'a str, name: &str) -> Option<Value<'a>> {
+    let mut found = None;
+    let _ = for_each(object, |member, raw| {
+        if member == name {
+            found = Some(raw);
+        }
+    });
+    found.and_then(|raw| Value::parse(raw.get()))
+}
+
 /// An item of a list, by its index as RFC 6901 §4 writes it.
 fn item<'a>(array: &'a str, index: &str) -> Option<Value<'a>> {
     let is_index = index == "0" || !index.starts_with(['0', '+']);
     let index: usize = index.parse().ok().filter(|_| is_index)?;
     let (mut at, mut found) = (0, None);
-    for_each_item(array, |raw| {
+    let _ = for_each_item(array, |raw| {
         if at == index {
             found = Some(raw);
         }
@@ -202,19 +224,15 @@ fn item<'a>(array: &'a str, index: &str) -> Option<Value<'a>> {
 }
 
 /// Calls a function for each item of a list.
-fn for_each_item<'a>(array: &'a str, visit: impl FnMut(&'a RawValue)) {
-    // Its syntax was checked with the body's.
-    let _ = serde_json::Deserializer::from_str(array).deserialize_seq(EachItem { visit });
+fn for_each_item<'a>(array: &'a str, visit: impl FnMut(&'a RawValue)) -> serde_json::Result<()> {
+    serde_json::Deserializer::from_str(array).deserialize_seq(EachItem { visit })
 }
 
-fn for_each<'a>(text: &'a str, visit: impl FnMut(&str, &'a RawValue)) -> Result<(), Malformed> {
-    // Trailing text is ignored: the tokens are valid, and the old refresh token may be used up.
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    deserializer.deserialize_map(EachField { visit }).map_err(|error| match error.classify() {
-        serde_json::error::Category::Eof => Malformed::Truncated,
-        _ if is_truncated_number(text, &error) => Malformed::Truncated,
-        _ => Malformed::Other,
-    })
+/// Calls a function for each member of an object.
+///
+/// Trailing text is ignored: the tokens are valid, and the old refresh token may be used up.
+fn for_each<'a>(object: &'a str, visit: impl FnMut(&str, &'a RawValue)) -> serde_json::Result<()> {
+    serde_json::Deserializer::from_str(object).deserialize_map(EachField { visit })
 }
 
 /// serde reports a truncated number (`1.`) as a syntax error.

@@ -161,7 +161,8 @@ impl ResponseFormat {
             None => REFRESH_TOKEN_LIFETIMES.iter().find_map(|name| read(&Lifetime::seconds(*name))),
         };
         // Keycloak and Apigee write 0 for "never".
-        stated.filter(|expiry| *expiry != StatedExpiry::In(Duration::ZERO))
+        let never = [StatedExpiry::In(Duration::ZERO), StatedExpiry::At(SystemTime::UNIX_EPOCH)];
+        stated.filter(|expiry| !never.contains(expiry))
     }
 
     /// RFC 6749 §5.1: a response without a scope grants what was requested.

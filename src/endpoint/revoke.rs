@@ -13,7 +13,7 @@ use http::Request;
 use super::{
     error::EndpointError,
     settings::Endpoint,
-    url::{EndpointUrl, InvalidEndpointUrl},
+    url::{EndpointUrl, InvalidEndpoint},
 };
 use crate::{
     error::BoxError,
@@ -87,10 +87,10 @@ impl Revocation {
         url: U,
         hints: &'static [TokenHint],
         prepare: impl Fn() -> Fut + Send + Sync + 'static,
-    ) -> Result<Self, InvalidEndpointUrl>
+    ) -> Result<Self, InvalidEndpoint>
     where
         U: TryInto<EndpointUrl>,
-        U::Error: Into<InvalidEndpointUrl>,
+        U::Error: Into<InvalidEndpoint>,
         Fut: Future<Output = Result<PreparedRevocation, RefreshError>> + Send + 'static,
     {
         let url = url.try_into().map_err(Into::into)?;

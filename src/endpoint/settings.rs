@@ -12,7 +12,7 @@ use super::{
     lifetime::Lifetime,
     response::ResponseFormat,
     transport::Transport,
-    url::{EndpointUrl, InvalidEndpointUrl},
+    url::{EndpointUrl, InvalidEndpoint},
 };
 use crate::error::BoxError;
 
@@ -30,7 +30,7 @@ use crate::error::BoxError;
 /// #         hyper_util::client::legacy::connect::HttpConnector,
 /// #         tower_reauth::endpoint::RequestBody,
 /// #     >,
-/// # ) -> Result<(), tower_reauth::endpoint::InvalidEndpointUrl> {
+/// # ) -> Result<(), tower_reauth::endpoint::InvalidEndpoint> {
 /// use tower_reauth::{
 ///     endpoint::{Endpoint, ErrorClassifier, FailureKind},
 ///     json::JsonEndpoint,
@@ -170,13 +170,14 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpointUrl`] if the URL is invalid or insecure, or if no root certificates were found.
+    /// [`InvalidEndpoint`] if the URL is invalid or insecure, or if there is no crypto provider or no root
+    /// certificate, see [`tls_error`](InvalidEndpoint::tls_error).
     #[cfg(feature = "https")]
     #[cfg_attr(docsrs, doc(cfg(feature = "https")))]
-    pub fn try_new<U>(url: U) -> Result<Self, InvalidEndpointUrl>
+    pub fn try_new<U>(url: U) -> Result<Self, InvalidEndpoint>
     where
         U: TryInto<EndpointUrl>,
-        U::Error: Into<InvalidEndpointUrl>,
+        U::Error: Into<InvalidEndpoint>,
     {
         let url = url.try_into().map_err(Into::into)?;
         let transport = Transport::built_in(&url)?;
@@ -189,11 +190,11 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpointUrl`] if the URL is invalid or insecure.
-    pub fn try_with_transport<U, S, B>(url: U, transport: S) -> Result<Self, InvalidEndpointUrl>
+    /// [`InvalidEndpoint`] if the URL is invalid or insecure.
+    pub fn try_with_transport<U, S, B>(url: U, transport: S) -> Result<Self, InvalidEndpoint>
     where
         U: TryInto<EndpointUrl>,
-        U::Error: Into<InvalidEndpointUrl>,
+        U::Error: Into<InvalidEndpoint>,
         S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,

@@ -50,8 +50,11 @@ impl<'a> Secrets<'a> {
 
 /// The characters that an error code may have (RFC 6749 §5.2), up to a limit.
 pub(super) fn visible(text: &str) -> String {
-    let is_visible = |c: &char| (' '..='~').contains(c) && !matches!(c, '"' | '\\');
     text.trim().chars().filter(is_visible).take(MAX_COMPARED).collect()
+}
+
+fn is_visible(c: &char) -> bool {
+    (' '..='~').contains(c) && !matches!(c, '"' | '\\')
 }
 
 /// Compares a text with secrets, without blanks and upper case, raw and percent-decoded.
@@ -83,13 +86,16 @@ fn to_run(window: &[u8]) -> Option<[u8; RUN]> {
     window.try_into().ok()
 }
 
-/// A text without blanks and upper case, raw and percent-decoded.
+/// A text in lower case, raw and percent-decoded, without blanks and what is never shown. A plus is a blank, too, as in
+/// forms.
 fn spellings(text: &str) -> [String; 2] {
-    let decoded = percent_decoded(text, |b| b);
-    [text, &decoded].map(|text| {
-        let is_kept = |c: &char| !c.is_whitespace() && !c.is_control();
-        text.chars().filter(is_kept).map(|c| c.to_ascii_lowercase()).collect()
-    })
+    let compared = |text: &str| -> String {
+        let is_compared = |c: &char| is_visible(c) && !matches!(c, ' ' | '+');
+        text.chars().filter(is_compared).map(|c| c.to_ascii_lowercase()).collect()
+    };
+    let raw = compared(text);
+    let decoded = compared(&percent_decoded(&raw, |b| b));
+    [raw, decoded]
 }
 
 /// Calls `visit` with each value of a request that may be a secret: in its form or JSON object, its query, and
@@ -191,6 +197,27 @@ mod tests {
         let long = "x".repeat(60) + "R1/opaque+and-secret";
         assert_eq!(secrets.shown(&long, &[]), None, "cut by the limit");
         assert_eq!(secrets.shown("\r\n\u{e9}", &[]), None);
+    }
+
+    #[test]
+    fn d58_a_secret_is_compared_without_the_characters_that_are_not_shown() {
+        let secrets =
+            Secrets::new([r#"ab"cdefg"hi\jk"#, "p\u{e4}ssw\u{f6}rd-geh\u{e9}im", "correct horse battery"]);
+        for text in [
+            r#"ab"cdefg"hi\jk"#,
+            "abcdefghi",
+            "p\u{e4}ssw\u{f6}rd-geh\u{e9}im",
+            "p%C3%A4ssw%C3%B6rd-geh%C3%A9im",
+            // As a form has it.
+            "correct+horse+battery",
+            "c o r%7 2e\r\nct%20%68or se",
+        ] {
+            assert_eq!(secrets.shown(text, &[]), None, "{text}");
+        }
+        let secrets = Secrets::new(["a+b/cd+ef/gh+i="]);
+        for text in ["a+b/cd+ef/gh+i=", "a b/cd ef/gh i=", "a%2Bb%2Fcd%2Bef%2Fgh"] {
+            assert_eq!(secrets.shown(text, &[]), None, "{text}");
+        }
     }
 
     #[test]

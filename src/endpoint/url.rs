@@ -1,4 +1,4 @@
-//! [`EndpointUrl`].
+//! [`EndpointUrl`] and [`InvalidEndpoint`].
 
 use std::{convert::Infallible, fmt, str::FromStr};
 
@@ -24,21 +24,21 @@ use crate::origin::Origin;
 /// assert!(error.is_cleartext());
 /// let allowed = EndpointUrl::dangerous_allow_cleartext("http://id.example.com/token")?;
 /// # let _ = allowed;
-/// # Ok::<(), tower_reauth::endpoint::InvalidEndpointUrl>(())
+/// # Ok::<(), tower_reauth::endpoint::InvalidEndpoint>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct EndpointUrl {
     uri: Uri,
 }
 
-/// Not a URL that tokens may be sent to.
+/// An endpoint that can't be used: its URL is invalid or insecure, or something that TLS needs is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidEndpointUrl {
-    flaw: UrlFlaw,
+pub struct InvalidEndpoint {
+    flaw: Flaw,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum UrlFlaw {
+enum Flaw {
     Malformed,
     Cleartext,
     Fragment,
@@ -54,24 +54,24 @@ impl EndpointUrl {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpointUrl`] if the URL is invalid.
-    pub fn dangerous_allow_cleartext(url: &str) -> Result<Self, InvalidEndpointUrl> {
+    /// [`InvalidEndpoint`] if the URL is invalid.
+    pub fn dangerous_allow_cleartext(url: &str) -> Result<Self, InvalidEndpoint> {
         Self::parse(url)
     }
 
-    fn parse(url: &str) -> Result<Self, InvalidEndpointUrl> {
-        let invalid = |flaw| InvalidEndpointUrl { flaw };
+    fn parse(url: &str) -> Result<Self, InvalidEndpoint> {
+        let invalid = |flaw| InvalidEndpoint { flaw };
         // RFC 6749 §3.2
         if url.contains('#') {
-            return Err(invalid(UrlFlaw::Fragment));
+            return Err(invalid(Flaw::Fragment));
         }
-        let uri: Uri = url.trim().parse().map_err(|_| invalid(UrlFlaw::Malformed))?;
-        let authority = uri.authority().ok_or(invalid(UrlFlaw::Malformed))?;
+        let uri: Uri = url.trim().parse().map_err(|_| invalid(Flaw::Malformed))?;
+        let authority = uri.authority().ok_or(invalid(Flaw::Malformed))?;
         if authority.as_str().contains('@') {
-            return Err(invalid(UrlFlaw::Credentials));
+            return Err(invalid(Flaw::Credentials));
         }
         if Origin::of(&uri).is_none() {
-            return Err(invalid(UrlFlaw::Malformed));
+            return Err(invalid(Flaw::Malformed));
         }
         Ok(Self { uri })
     }
@@ -113,98 +113,96 @@ impl fmt::Debug for EndpointUrl {
 }
 
 impl FromStr for EndpointUrl {
-    type Err = InvalidEndpointUrl;
+    type Err = InvalidEndpoint;
 
-    fn from_str(url: &str) -> Result<Self, InvalidEndpointUrl> {
+    fn from_str(url: &str) -> Result<Self, InvalidEndpoint> {
         let this = Self::parse(url)?;
         let is_safe = this.uri.scheme() == Some(&Scheme::HTTPS)
             || this.origin().is_some_and(|origin| origin.host_port().is_loopback());
-        if is_safe { Ok(this) } else { Err(InvalidEndpointUrl { flaw: UrlFlaw::Cleartext }) }
+        if is_safe { Ok(this) } else { Err(InvalidEndpoint { flaw: Flaw::Cleartext }) }
     }
 }
 
 impl TryFrom<&str> for EndpointUrl {
-    type Error = InvalidEndpointUrl;
+    type Error = InvalidEndpoint;
 
-    fn try_from(url: &str) -> Result<Self, InvalidEndpointUrl> {
+    fn try_from(url: &str) -> Result<Self, InvalidEndpoint> {
         url.parse()
     }
 }
 
 impl TryFrom<&String> for EndpointUrl {
-    type Error = InvalidEndpointUrl;
+    type Error = InvalidEndpoint;
 
-    fn try_from(url: &String) -> Result<Self, InvalidEndpointUrl> {
+    fn try_from(url: &String) -> Result<Self, InvalidEndpoint> {
         url.parse()
     }
 }
 
 impl TryFrom<String> for EndpointUrl {
-    type Error = InvalidEndpointUrl;
+    type Error = InvalidEndpoint;
 
-    fn try_from(url: String) -> Result<Self, InvalidEndpointUrl> {
+    fn try_from(url: String) -> Result<Self, InvalidEndpoint> {
         url.parse()
     }
 }
 
-// === impl InvalidEndpointUrl ===
+// === impl InvalidEndpoint ===
 
-impl InvalidEndpointUrl {
+impl InvalidEndpoint {
     /// What the built-in client needs for an `https` URL and is missing, if that is the reason.
     #[cfg(feature = "https")]
     #[cfg_attr(docsrs, doc(cfg(feature = "https")))]
     pub fn tls_error(&self) -> Option<TlsError> {
         match self.flaw {
-            UrlFlaw::Tls(error) => Some(error),
+            Flaw::Tls(error) => Some(error),
             _ => None,
         }
     }
 
     /// Whether the refresh token would be sent in cleartext to a non-loopback host.
     pub fn is_cleartext(&self) -> bool {
-        self.flaw == UrlFlaw::Cleartext
+        self.flaw == Flaw::Cleartext
     }
 }
 
 #[cfg(feature = "https")]
-impl From<TlsError> for InvalidEndpointUrl {
+impl From<TlsError> for InvalidEndpoint {
     fn from(error: TlsError) -> Self {
-        Self { flaw: UrlFlaw::Tls(error) }
+        Self { flaw: Flaw::Tls(error) }
     }
 }
 
 /// Lets functions accept both [`EndpointUrl`]s and strings.
-impl From<Infallible> for InvalidEndpointUrl {
+impl From<Infallible> for InvalidEndpoint {
     fn from(never: Infallible) -> Self {
         match never {}
     }
 }
 
-impl fmt::Display for InvalidEndpointUrl {
+impl fmt::Display for InvalidEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Without the URL itself, as it may contain a password.
         f.write_str(match self.flaw {
-            UrlFlaw::Malformed => {
-                "invalid endpoint URL: expected something like https://id.example.com/token"
-            }
-            UrlFlaw::Cleartext => {
+            Flaw::Malformed => "invalid endpoint URL: expected something like https://id.example.com/token",
+            Flaw::Cleartext => {
                 "cleartext endpoint URL: use https, or `EndpointUrl::dangerous_allow_cleartext`"
             }
-            UrlFlaw::Fragment => "an endpoint URL must not have a fragment (RFC 6749 §3.2)",
+            Flaw::Fragment => "an endpoint URL must not have a fragment (RFC 6749 §3.2)",
             #[cfg(feature = "https")]
-            UrlFlaw::Tls(error) => return error.fmt(f),
-            UrlFlaw::Credentials => "an endpoint URL must not contain credentials: set them on the client",
+            Flaw::Tls(error) => return error.fmt(f),
+            Flaw::Credentials => "an endpoint URL must not contain credentials: set them on the client",
         })
     }
 }
 
-impl std::error::Error for InvalidEndpointUrl {}
+impl std::error::Error for InvalidEndpoint {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn flaw(url: &str) -> Option<UrlFlaw> {
+    fn flaw(url: &str) -> Option<Flaw> {
         url.parse::<EndpointUrl>().err().map(|error| error.flaw)
     }
 
@@ -216,16 +214,16 @@ mod tests {
             assert_eq!(flaw(url), None, "{url}");
         }
         for url in ["http://id.example.com/token", "ftp://id.example.com/", "http://127.0.0.1.evil.com/"] {
-            assert!(matches!(flaw(url), Some(UrlFlaw::Cleartext | UrlFlaw::Malformed)), "{url}");
+            assert!(matches!(flaw(url), Some(Flaw::Cleartext | Flaw::Malformed)), "{url}");
         }
-        assert_eq!(flaw("http://id.example.com/token"), Some(UrlFlaw::Cleartext));
+        assert_eq!(flaw("http://id.example.com/token"), Some(Flaw::Cleartext));
         assert!(EndpointUrl::dangerous_allow_cleartext("http://id.example.com/token").is_ok());
     }
 
     #[test]
     fn d62_an_endpoint_has_a_plain_host_and_port_and_loopback_is_localhost_itself() {
         for url in ["http://id.localhost/token", "http://LOCALHOST./token"] {
-            assert_eq!(flaw(url), Some(UrlFlaw::Cleartext), "{url}");
+            assert_eq!(flaw(url), Some(Flaw::Cleartext), "{url}");
         }
         for url in [
             "http://[::1].evil.example/token",
@@ -235,7 +233,7 @@ mod tests {
             "https://id.example.com:/token",
             "https://id.example.com[:1]x/token",
         ] {
-            assert_eq!(flaw(url), Some(UrlFlaw::Malformed), "{url}");
+            assert_eq!(flaw(url), Some(Flaw::Malformed), "{url}");
             assert!(EndpointUrl::dangerous_allow_cleartext(url).is_err(), "{url}");
         }
         for url in ["http://localhost/", "http://127.1.2.3:80/", "http://[::1]:8080/", "http://[0:0::1]/"] {
@@ -246,11 +244,11 @@ mod tests {
     #[test]
     fn errors_dont_show_the_url() {
         for url in ["", "/token", "id.example.com/token", "https://", "https:///token", "https://h:99999/"] {
-            assert_eq!(flaw(url), Some(UrlFlaw::Malformed), "{url}");
+            assert_eq!(flaw(url), Some(Flaw::Malformed), "{url}");
         }
-        assert_eq!(flaw("https://id.example.com/token#x"), Some(UrlFlaw::Fragment));
+        assert_eq!(flaw("https://id.example.com/token#x"), Some(Flaw::Fragment));
         let error = "https://web:s3cret@id.example.com/".parse::<EndpointUrl>().unwrap_err();
-        assert_eq!(error.flaw, UrlFlaw::Credentials);
+        assert_eq!(error.flaw, Flaw::Credentials);
         assert!(!format!("{error} {error:?}").contains("s3cret"));
     }
 

@@ -9,8 +9,8 @@ use tower_service::Service;
 use super::request::TokenPlace;
 use crate::{
     endpoint::{
-        Endpoint, EndpointError, EndpointUrl, ErrorClassifier, FailureKind, HeadersPerCall,
-        InvalidEndpointUrl, Lifetime, PerCall, RequestBody, endpoint_settings,
+        Endpoint, EndpointError, EndpointUrl, ErrorClassifier, FailureKind, HeadersPerCall, InvalidEndpoint,
+        Lifetime, PerCall, RequestBody, endpoint_settings,
     },
     error::BoxError,
     refresh::{RefreshContext, RefreshError, Refresher},
@@ -56,14 +56,14 @@ impl JsonEndpoint {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpointUrl`] if the URL is invalid or insecure, or if there is no crypto provider or no root
-    /// certificate, see [`tls_error`](InvalidEndpointUrl::tls_error).
+    /// [`InvalidEndpoint`] if the URL is invalid or insecure, or if there is no crypto provider or no root
+    /// certificate, see [`tls_error`](InvalidEndpoint::tls_error).
     #[cfg(feature = "https")]
     #[cfg_attr(docsrs, doc(cfg(feature = "https")))]
-    pub fn try_new<U>(url: U) -> Result<Self, InvalidEndpointUrl>
+    pub fn try_new<U>(url: U) -> Result<Self, InvalidEndpoint>
     where
         U: TryInto<EndpointUrl>,
-        U::Error: Into<InvalidEndpointUrl>,
+        U::Error: Into<InvalidEndpoint>,
     {
         Ok(Self::new(Endpoint::try_new(url)?))
     }
@@ -74,11 +74,11 @@ impl JsonEndpoint {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpointUrl`] if the URL is invalid or insecure.
-    pub fn try_with_transport<U, S, B>(url: U, transport: S) -> Result<Self, InvalidEndpointUrl>
+    /// [`InvalidEndpoint`] if the URL is invalid or insecure.
+    pub fn try_with_transport<U, S, B>(url: U, transport: S) -> Result<Self, InvalidEndpoint>
     where
         U: TryInto<EndpointUrl>,
-        U::Error: Into<InvalidEndpointUrl>,
+        U::Error: Into<InvalidEndpoint>,
         S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
@@ -120,12 +120,15 @@ impl JsonEndpoint {
     ///
     /// A leading slash makes it a JSON pointer: `/device/id`.
     pub fn extra_field(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
-        let (name, value) = (name.into(), Secret::new(value.into()));
+        self.set_extra_field(name.into(), Secret::new(value.into()));
+        self
+    }
+
+    pub(super) fn set_extra_field(&mut self, name: Cow<'static, str>, value: Secret) {
         match self.extra_fields.iter_mut().find(|(known, _)| *known == name) {
             Some((_, known)) => *known = value,
             None => self.extra_fields.push((name, value)),
         }
-        self
     }
 }
 

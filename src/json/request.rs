@@ -164,7 +164,7 @@ impl JsonEndpoint {
     pub(super) async fn prepared(&self, cx: &RefreshContext) -> Result<Self, RefreshError> {
         let mut endpoint = self.clone();
         for (name, value) in &self.fields_per_call {
-            endpoint.extra_fields.push((name.clone(), value.make(cx).await?));
+            endpoint.set_extra_field(name.clone(), value.make(cx).await?);
         }
         self.headers_per_call.make(cx, &mut endpoint.endpoint.headers).await?;
         Ok(endpoint)
@@ -178,10 +178,13 @@ impl JsonEndpoint {
     ) -> Result<Request<Bytes>, BoxError> {
         let mut headers = HeaderMap::new();
         let (mut fields, mut query) = (Vec::new(), Vec::new());
+        let is_get = self.method == Method::GET;
+        let is_replaced = |name| self.extra_fields.iter().any(|(extra, _)| extra == name);
         for (place, token) in [(&self.refresh_token, refresh_token), (&self.access_token, access_token)] {
             let Some((place, token)) = place.as_ref().zip(token) else { continue };
             match &place.kind {
-                PlaceKind::Field(name) if self.extra_fields.iter().any(|(extra, _)| extra == name) => {}
+                PlaceKind::Field(name) if is_replaced(name) => {}
+                PlaceKind::Query(name) if is_get && is_replaced(name) => {}
                 PlaceKind::Field(name) => fields.push((&**name, token)),
                 PlaceKind::Query(name) => query.push((&**name, token)),
                 PlaceKind::Header(name) => drop(headers.insert(name, secret_header(token.to_owned())?)),
@@ -194,7 +197,7 @@ impl JsonEndpoint {
         fields.extend(self.extra_fields.iter().map(|(name, value)| (&**name, value.expose())));
         let json = || HeaderValue::from_static("application/json");
         headers.entry(header::ACCEPT).or_insert_with(json);
-        let body = if self.method == Method::GET {
+        let body = if is_get {
             query.append(&mut fields);
             Bytes::new()
         } else {

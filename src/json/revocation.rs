@@ -2,7 +2,7 @@
 
 use super::endpoint::JsonEndpoint;
 use crate::{
-    endpoint::{EndpointUrl, InvalidEndpointUrl, PreparedRevocation, Revocation, TokenHint},
+    endpoint::{EndpointUrl, InvalidEndpoint, PreparedRevocation, Revocation, TokenHint},
     refresh::RefreshContext,
 };
 
@@ -15,11 +15,11 @@ impl JsonEndpoint {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpointUrl`] if the URL is invalid or insecure.
-    pub fn revocation<U>(&self, url: U) -> Result<Revocation, InvalidEndpointUrl>
+    /// [`InvalidEndpoint`] if the URL is invalid or insecure.
+    pub fn revocation<U>(&self, url: U) -> Result<Revocation, InvalidEndpoint>
     where
         U: TryInto<EndpointUrl>,
-        U::Error: Into<InvalidEndpointUrl>,
+        U::Error: Into<InvalidEndpoint>,
     {
         let hints: &[_] = match (&self.refresh_token, &self.access_token) {
             (Some(_), _) => &[TokenHint::RefreshToken],

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{claims, client_auth::ClientAuth, request::SecretPerCall};
 use crate::{
-    endpoint::{Endpoint, EndpointUrl, HeadersPerCall, InvalidEndpointUrl, RequestBody, endpoint_settings},
+    endpoint::{Endpoint, EndpointUrl, HeadersPerCall, InvalidEndpoint, RequestBody, endpoint_settings},
     error::BoxError,
     refresh::RefreshContext,
     token::Secret,
@@ -53,14 +53,14 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpointUrl`] if the URL is invalid or insecure, or if there is no crypto provider or no root
-    /// certificate, see [`tls_error`](InvalidEndpointUrl::tls_error).
+    /// [`InvalidEndpoint`] if the URL is invalid or insecure, or if there is no crypto provider or no root
+    /// certificate, see [`tls_error`](InvalidEndpoint::tls_error).
     #[cfg(feature = "https")]
     #[cfg_attr(docsrs, doc(cfg(feature = "https")))]
-    pub fn try_new<U>(token_endpoint: U, client_id: impl Into<Arc<str>>) -> Result<Self, InvalidEndpointUrl>
+    pub fn try_new<U>(token_endpoint: U, client_id: impl Into<Arc<str>>) -> Result<Self, InvalidEndpoint>
     where
         U: TryInto<EndpointUrl>,
-        U::Error: Into<InvalidEndpointUrl>,
+        U::Error: Into<InvalidEndpoint>,
     {
         Ok(Self::new(Endpoint::try_new(token_endpoint)?, client_id))
     }
@@ -71,15 +71,15 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpointUrl`] if the URL is invalid or insecure.
+    /// [`InvalidEndpoint`] if the URL is invalid or insecure.
     pub fn try_with_transport<U, S, B>(
         token_endpoint: U,
         client_id: impl Into<Arc<str>>,
         transport: S,
-    ) -> Result<Self, InvalidEndpointUrl>
+    ) -> Result<Self, InvalidEndpoint>
     where
         U: TryInto<EndpointUrl>,
-        U::Error: Into<InvalidEndpointUrl>,
+        U::Error: Into<InvalidEndpoint>,
         S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
@@ -171,8 +171,10 @@ impl Client {
         let extra = self.extra_params.iter().map(|(name, value)| (&**name, value.expose()));
         let claims = self.requests_missing_claims.then(|| claims::missing_claims(cx.challenges())).flatten();
         let claims = claims.as_deref().map(|claims| ("claims", claims));
-        let ours = grant.iter().copied().chain(scope).chain(claims).filter(|(name, _)| !self.has_extra(name));
-        self.request(url, ours.chain(extra), |name| self.has_extra(name))
+        let has = |name: &str| grant.iter().any(|(known, _)| *known == name);
+        let own = scope.into_iter().chain(claims).filter(|(name, _)| !has(name));
+        let ours = grant.iter().copied().chain(own).filter(|(name, _)| !self.has_extra(name));
+        self.request(url, ours.chain(extra), |name| has(name) || self.has_extra(name))
     }
 
     fn has_extra(&self, name: &str) -> bool {

@@ -32,8 +32,16 @@ impl GrantParams {
     }
 
     /// Adds a parameter. Its value is treated as a secret.
+    ///
+    /// It replaces the client's own parameter of that name, such as `scope` or `client_id`, but gives way to an
+    /// [`extra_param`](super::Client::extra_param). A name can be repeated, as RFC 8707 and RFC 8693 allow for
+    /// `resource` and `audience`; another `grant_type` replaces the first.
     pub fn param(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
-        self.params.push((name.into(), Secret::new(value.into())));
+        let (name, value) = (name.into(), Secret::new(value.into()));
+        match self.params.first_mut().filter(|(first, _)| name == "grant_type" && *first == name) {
+            Some(grant_type) => grant_type.1 = value,
+            None => self.params.push((name, value)),
+        }
         self
     }
 

@@ -18,7 +18,8 @@ pub struct JwtBearerGrant {
 
 impl Client {
     /// Creates a refresher that exchanges a signed assertion (RFC 7523 §2.1), as service accounts do. A closure
-    /// makes the assertion for each call, so none is reused.
+    /// makes the assertion for each call. The [retries](crate::endpoint#retries) of a call send the same one, as
+    /// the endpoint hasn't processed it; a repeat after a lost response is a call of its own.
     ///
     /// If the closure fails, no request is sent, and its error is that of the refresh. To *authenticate the
     /// client* by an assertion, use [`client_assertion`](Self::client_assertion). A client whose ID is empty

@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use crate::{
-    endpoint::{EndpointUrl, InvalidEndpointUrl, PreparedRevocation, Revocation, TokenHint},
+    endpoint::{EndpointUrl, InvalidEndpoint, PreparedRevocation, Revocation, TokenHint},
     refresh::RefreshContext,
 };
 
@@ -13,11 +13,11 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpointUrl`] if the URL is invalid or insecure.
-    pub fn revocation<U>(&self, revocation_endpoint: U) -> Result<Revocation, InvalidEndpointUrl>
+    /// [`InvalidEndpoint`] if the URL is invalid or insecure.
+    pub fn revocation<U>(&self, revocation_endpoint: U) -> Result<Revocation, InvalidEndpoint>
     where
         U: TryInto<EndpointUrl>,
-        U::Error: Into<InvalidEndpointUrl>,
+        U::Error: Into<InvalidEndpoint>,
     {
         let client = self.clone();
         let hints = &[TokenHint::RefreshToken, TokenHint::AccessToken];

@@ -38,9 +38,9 @@ impl Client {
     /// `invalid_grant`, a new exchange. All requests carry the client's scopes, `resource`, `audience` and extra
     /// parameters.
     ///
-    /// An `invalid_grant` in response to an exchange counts as misconfiguration: it ends no session, as the next
-    /// subject token may be accepted. A response with the token type `N_A` (RFC 8693 §2.2.1) needs the client's
-    /// [`scheme`](Self::scheme).
+    /// An endpoint that refuses the subject token ends no session, as it may accept the next one: `invalid_request`
+    /// (RFC 8693 §2.2.2) is unexplained, and `invalid_grant` counts as misconfiguration. A response with the token
+    /// type `N_A` (RFC 8693 §2.2.1) needs the client's [`scheme`](Self::scheme).
     ///
     /// # Examples
     ///

@@ -19,6 +19,9 @@ pub struct RefreshContext {
     challenges: Challenges,
     consecutive_failures: u32,
     clock: Arc<dyn Clock>,
+    /// Delays between attempts are randomised.
+    #[cfg_attr(not(feature = "__endpoint"), expect(dead_code, reason = "for the built-in refreshers"))]
+    jitter: bool,
     /// When the refresh times out, on the monotonic clock.
     deadline: Option<Nanos>,
     /// `None`: always.
@@ -65,6 +68,7 @@ impl RefreshContext {
         reason: RefreshReason,
         challenges: Challenges,
         consecutive_failures: u32,
+        jitter: bool,
     ) -> Self {
         Self {
             token,
@@ -73,6 +77,7 @@ impl RefreshContext {
             challenges,
             consecutive_failures,
             clock: Arc::new(SystemClock),
+            jitter,
             deadline: None,
             is_wanted: None,
             was_reset: false,
@@ -199,6 +204,11 @@ impl RefreshContext {
         self.is_wanted.as_ref().is_none_or(|is_wanted| is_wanted())
     }
 
+    #[cfg(feature = "__endpoint")]
+    pub(crate) fn jitter(&self) -> bool {
+        self.jitter
+    }
+
     /// The session's clock, for timeouts and for interpreting dates.
     pub fn clock(&self) -> &dyn Clock {
         &*self.clock
@@ -207,7 +217,7 @@ impl RefreshContext {
 
 impl Default for RefreshContext {
     fn default() -> Self {
-        Self::new(None, None, RefreshReason::default(), Challenges::default(), 0)
+        Self::new(None, None, RefreshReason::default(), Challenges::default(), 0, true)
     }
 }
 

@@ -206,7 +206,6 @@ impl RefreshError {
         self.successor.is_some()
     }
 
-    #[cfg(feature = "store")]
     pub(crate) fn successor(&self) -> Option<&Secret> {
         self.successor.as_ref()
     }

@@ -32,6 +32,9 @@ pub trait RefresherExt: Refresher + Sized {
 
     /// Maps errors.
     ///
+    /// A new refresh token that came with the failure is kept, whatever `map` returns. If `map` panics, the error
+    /// stays as it was.
+    ///
     /// # Examples
     ///
     /// For servers that treat any reuse of a refresh token as theft: never repeat an exchange without a
@@ -56,9 +59,9 @@ pub trait RefresherExt: Refresher + Sized {
 
     /// Maps tokens: another member of the response becomes the access token, or a response is checked.
     ///
-    /// If `map` fails, or its token has no refresh token, the session still gets the response's, as the one that
-    /// was presented may be used up. [`Token::into_builder`] changes a part of a token and keeps the rest, also
-    /// its lifetime.
+    /// If `map` fails or panics, or its token has no refresh token, the session still gets the response's, as the
+    /// one that was presented may be used up. [`Token::into_builder`] changes a part of a token and keeps the
+    /// rest, also its lifetime.
     ///
     /// # Examples
     ///
@@ -141,9 +144,9 @@ pub trait RefresherExt: Refresher + Sized {
     /// Calls `fallback` when the grant has ended, or if there is no refresh token: to log in again.
     ///
     /// The callers of the session wait for the same refresh, so the user is prompted once for any number of them.
-    /// `fallback` gets a context without the refresh token, which was refused. Its error becomes that of the
-    /// refresh: if the user declines, return [`grant_ended`](RefreshError::grant_ended), and nobody is prompted
-    /// until a token is set.
+    /// `fallback` gets a context without the refresh token, which was refused. If its token has no refresh token,
+    /// the session has none either. Its error becomes that of the refresh: if the user declines, return
+    /// [`grant_ended`](RefreshError::grant_ended), and nobody is prompted until a token is set.
     ///
     /// # Timeouts
     ///

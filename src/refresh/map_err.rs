@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{RefreshContext, RefreshError, Refresher};
-use crate::token::Token;
+use crate::{panics::catch_panic, token::Token};
 
 /// Maps a refresher's errors; see [`RefresherExt`](crate::RefresherExt::map_err).
 #[derive(Clone)]
@@ -26,7 +26,11 @@ where
     F: Fn(RefreshError) -> RefreshError + Send + Sync + 'static,
 {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
-        self.inner.refresh(cx).await.map_err(&self.map)
+        self.inner.refresh(cx).await.map_err(|error| {
+            let mapped = catch_panic(|| (self.map)(error.clone())).unwrap_or_else(|| error.clone());
+            // The refresh token that was presented may be used up, whatever this failure is called.
+            if mapped.has_successor() { mapped } else { mapped.with_successor(error.successor().cloned()) }
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{RefreshContext, RefreshError, Refresher};
-use crate::token::Token;
+use crate::{panics::catch_panic, token::Token};
 
 /// Maps a refresher's tokens; see [`RefresherExt`](crate::RefresherExt::map_token).
 #[derive(Clone)]
@@ -29,10 +29,12 @@ where
         let token = self.inner.refresh(cx).await?;
         // The refresh token that was presented may be used up, whatever becomes of this one's token.
         let successor = token.refresh_secret().cloned();
-        match (self.map)(token) {
+        let stands_alone = token.stands_alone();
+        let panicked = || Err(RefreshError::unexplained(PANICKED).with_log_message(PANICKED));
+        match catch_panic(|| (self.map)(token)).unwrap_or_else(panicked) {
             Ok(mut token) => {
                 token.inherit_refresh_token(successor.as_ref());
-                Ok(token)
+                Ok(if stands_alone { token.standing_alone() } else { token })
             }
             Err(error) if error.has_successor() => Err(error),
             Err(error) => Err(error.with_successor(successor)),
@@ -45,3 +47,5 @@ impl<R: fmt::Debug, F> fmt::Debug for MapToken<R, F> {
         f.debug_struct("MapToken").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
+
+const PANICKED: &str = "the closure of `map_token` panicked";

@@ -31,7 +31,8 @@ impl<R: Refresher, F: Refresher> Refresher for OrElse<R, F> {
         match self.fallback.refresh(cx.without_refresh_token()).await {
             // The session would repeat it at once: the user would be prompted again.
             Err(error) if error.is_outcome_unknown() => Err(RefreshError::transient(error)),
-            result => result,
+            // What was refused isn't presented again, even if this token has no refresh token.
+            result => result.map(Token::standing_alone),
         }
     }
 }

@@ -259,7 +259,7 @@ impl SessionBuilder {
     /// default), or exact (`false`).
     ///
     /// A window is shortened by up to half, a delay varies by up to 20 % either way, and up to 10 % is added
-    /// to a server's `Retry-After`.
+    /// to a server's `Retry-After`. This includes the delays between the built-in refreshers' own retries.
     pub fn jitter(mut self, jitter: bool) -> Self {
         self.rules.jitter = jitter;
         self.rules.delays.jitter = jitter;

@@ -3,15 +3,13 @@
 //! NOTE: [`flight`](super::flight) and this file call each other: a start makes a flight, whose end comes
 //! back here.
 
-use std::{
-    panic::AssertUnwindSafe,
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use crate::{
     challenge::Challenges,
     error::{Error, ErrorKind},
     event::{Event, EventKind},
+    panics::catch_panic,
     refresh::RefreshContext,
     rt::{Nanos, Sleep, Task, Timestamp, duration},
     token::AccessToken,
@@ -125,11 +123,7 @@ impl Shared {
     /// The current time. The clock is user code: if it panics, its last reading counts, as flights and saves
     /// must be able to end.
     pub(super) fn now(&self) -> Timestamp {
-        let now = std::panic::catch_unwind(AssertUnwindSafe(|| self.clock.precise_now()));
-        now.unwrap_or_else(|panic| {
-            hooks::drop_panic(panic);
-            self.lock().now
-        })
+        catch_panic(|| self.clock.precise_now()).unwrap_or_else(|| self.lock().now)
     }
 
     /// A timer for what may end without a notification. It never fires if `left` is `None` or there are no
@@ -204,7 +198,7 @@ impl Shared {
             self.emit(event, now);
         }
         for (completion, outcome) in resolved.completed {
-            hooks::catch_panic(|| completion.complete(outcome));
+            catch_panic(|| completion.complete(outcome));
         }
         if let Some(flight) = flight {
             self.run(Box::pin(flight));
@@ -216,20 +210,20 @@ impl Shared {
             self.run(Box::pin(hooks::revoke(Arc::clone(self), token)));
         }
         if resolved.notifies {
-            hooks::catch_panic(|| self.changed.notify_waiters());
+            catch_panic(|| self.changed.notify_waiters());
         }
         // Last, as the destructor of a user's error may panic.
         for event in effects.events.drain(..) {
-            hooks::catch_panic(|| drop(event));
+            catch_panic(|| drop(event));
         }
         for dropped in effects.dropped() {
-            hooks::catch_panic(|| drop(dropped));
+            catch_panic(|| drop(dropped));
         }
     }
 
     /// A task that can't be spawned is dropped; its guard reports that.
     fn run(&self, task: Task) {
-        hooks::catch_panic(|| {
+        catch_panic(|| {
             let _ = self.spawner.spawn(task);
         });
     }
@@ -238,11 +232,11 @@ impl Shared {
     fn emit(&self, event: &Event, now: Timestamp) {
         let _entered = Entered::new(self.id());
         #[cfg(feature = "tracing")]
-        hooks::catch_panic(|| super::log::log(event, self.name.as_deref(), now.wall()));
+        catch_panic(|| super::log::log(event, self.name.as_deref(), now.wall()));
         #[cfg(not(feature = "tracing"))]
         let _ = now;
         for listener in &self.listeners {
-            hooks::catch_panic(|| listener(event));
+            catch_panic(|| listener(event));
         }
     }
 }

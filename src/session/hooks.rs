@@ -1,13 +1,13 @@
 //! Running user code: save and revoke hooks, and any user's future with a timeout.
 
-use std::{any::Any, future::Future, panic::AssertUnwindSafe, sync::Arc};
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::{
     FutureExt,
     future::{Either, select},
 };
 
-use crate::{event::HookError, rt::Sleep, token::Token};
+use crate::{event::HookError, panics::drop_panic, rt::Sleep, token::Token};
 
 use super::{
     machine::SaveOrder,
@@ -106,18 +106,6 @@ pub(super) async fn run_user_code<F: Future + Unpin>(
         }
         Either::Right(_) => Ran::TimedOut,
     }
-}
-
-/// Runs user code whose panic must not affect the session.
-pub(super) fn catch_panic(call: impl FnOnce()) {
-    if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(call)) {
-        drop_panic(panic);
-    }
-}
-
-/// Drops a panic's payload, which may panic in turn.
-pub(super) fn drop_panic(panic: Box<dyn Any + Send>) {
-    let _ = std::panic::catch_unwind(AssertUnwindSafe(|| drop(panic)));
 }
 
 // === impl SaveGuard ===

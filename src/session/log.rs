@@ -6,7 +6,7 @@ use tracing::{debug, field::debug, info, trace, warn};
 
 use crate::{
     error::Error,
-    event::{Event, EventKind},
+    event::{Event, EventKind, Warning},
     refresh::RefreshError,
 };
 
@@ -36,6 +36,9 @@ pub(super) fn log(event: &Event, session: Option<&str>, now: SystemTime) {
         }
         EventKind::RefreshIneffective { reason, retry_at } => {
             warn!(target: TARGET, session, generation, refresh.ineffective = ?reason, refresh.next_in = until(*retry_at), "token refresh returned an unusable token");
+        }
+        EventKind::Warning { warning: warning @ Warning::RefreshTokenExpiresSoon { expires_at } } => {
+            warn!(target: TARGET, session, generation, refresh_token.expires_in = until(Some(*expires_at)), "{warning}");
         }
         EventKind::Warning { warning } => {
             warn!(target: TARGET, session, generation, "unusual token response: {warning}");

@@ -25,6 +25,9 @@
 //! \* With less time left than the caller's minimum lifetime, unless a refresh is unlikely to help: join or
 //! start, wait, then use the best token there is.
 //!
+//! A demand also warns, once for each refresh token, that the token is in the last 10 % of its lifetime (at
+//! most 7 days).
+//!
 //! # Ends of flights
 //!
 //! | flight ↓ · result → | token | transient, unexplained, misconfigured | grant ended | outcome unknown | lost (timed out, panicked, dropped) | never ran |
@@ -74,7 +77,7 @@ mod turn;
 use crate::{
     challenge::Challenges,
     error::{Error, ErrorKind},
-    event::{EventKind, HookError},
+    event::{EventKind, HookError, Warning},
     rt::{Nanos, Timestamp},
     token::{Epoch, RevocableTokens, Secret, Token, TokenId},
 };
@@ -116,7 +119,7 @@ impl Machine {
 
     /// Starts with a token.
     pub(crate) fn start_with(&mut self, token: Token, now: Timestamp) {
-        self.start_with_refresh_token(token.refresh_secret().cloned());
+        self.grant = Some(Grant::of(&token, now));
         self.turn(now, 0, &mut Effects::default()).adopt(token);
     }
 
@@ -155,11 +158,21 @@ impl Turn<'_> {
         self.advance();
         self.give_up_overdue_save();
         let decision = self.demand_token(demand, limits, can_start);
+        self.warn_of_expiry();
         // A running flight is about to change the state, and saves it then.
         if demand != Demand::Requested && can_start && self.machine.running_flight(self.now).is_none() {
             self.save_if_due();
         }
         decision
+    }
+
+    /// Warns the user that the refresh token expires soon. Each flight is started by a demand, so those are
+    /// enough.
+    fn warn_of_expiry(&mut self) {
+        let warning = self.machine.grant.as_mut().and_then(|grant| grant.take_expiry_warning(self.now));
+        if let Some(expires_at) = warning {
+            self.emit(EventKind::Warning { warning: Warning::RefreshTokenExpiresSoon { expires_at } });
+        }
     }
 
     fn demand_token(
@@ -205,14 +218,15 @@ impl Turn<'_> {
         let Some(grant) = self.machine.grant.as_mut().filter(|grant| !grant.is_signed_out()) else {
             return Err(Error::new(ErrorKind::SignedOut));
         };
-        let mut other_refresh_token = None;
-        if grant.keeps_refresh_token(&token) {
+        if grant.has_successor_of(token.refresh_secret()) {
             token.replace_refresh_token(grant.refresh_token.clone());
         } else {
-            other_refresh_token = token.refresh_secret().cloned();
-            grant.refresh_token.clone_from(&other_refresh_token);
-            grant.outcome_unknown = false;
+            token.inherit_refresh_token(grant.refresh_token.as_ref());
         }
+        let is_same = token.refresh_secret() == grant.refresh_token.as_ref();
+        let other_refresh_token = token.refresh_secret().filter(|_| !is_same).cloned();
+        grant.outcome_unknown &= is_same;
+        grant.set_refresh_token(token.refresh_secret().cloned(), token.receipt(self.now));
         self.adopt(token);
         self.forget_end();
         let now = self.now;
@@ -232,8 +246,7 @@ impl Turn<'_> {
     /// Signs in with another credential.
     pub(crate) fn sign_in(&mut self, token: Token) {
         self.end_sign_in();
-        let refresh_token = token.refresh_secret().cloned();
-        self.machine.grant = Some(Grant { refresh_token, ..Grant::default() });
+        self.machine.grant = Some(Grant::of(&token, self.now));
         self.adopt(token);
         self.emit(EventKind::SignedIn);
         self.changed_by_user(ChangeKind::SignedIn);

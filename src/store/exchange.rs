@@ -398,7 +398,8 @@ impl<'a> Run<'a> {
                 session.emit_claim_lost();
             }
         }
-        saved.unwrap_or(token)
+        // Its refresh token is the record's; without one, it doesn't get the one that the session had.
+        saved.unwrap_or(token).standing_alone()
     }
 
     /// Ends a claim whose exchange brought no token.

@@ -140,5 +140,5 @@ impl Protocol {
 
 /// The session's token for one from the record, which another process obtained.
 pub(super) fn adopted(token: &StoredToken) -> Option<Token> {
-    token.to_token().map(Token::adopted)
+    token.to_token().map(|token| token.adopted().standing_alone())
 }

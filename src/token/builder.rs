@@ -61,6 +61,7 @@ pub struct TokenBuilder {
     scopes: Option<Arc<[String]>>,
     extras: BTreeMap<String, Secret>,
     warnings: Vec<Warning>,
+    stands_alone: bool,
 }
 
 /// A string, or an `Option` of one: `&str`, `String`, `Option<String>` ..
@@ -92,6 +93,7 @@ impl TokenBuilder {
             scopes: None,
             extras: BTreeMap::new(),
             warnings: Vec::new(),
+            stands_alone: false,
         }
     }
 
@@ -224,6 +226,7 @@ impl TokenBuilder {
             scopes: self.scopes,
             extras: Arc::new(self.extras),
             warnings: self.warnings.into(),
+            stands_alone: self.stands_alone,
             is_adopted: false,
         })
     }
@@ -246,6 +249,7 @@ impl From<Token> for TokenBuilder {
             scopes,
             extras,
             warnings,
+            stands_alone,
             // A token that the user builds is the user's.
             is_adopted: _,
         } = token;
@@ -261,6 +265,7 @@ impl From<Token> for TokenBuilder {
             scopes,
             extras: Arc::unwrap_or_clone(extras),
             warnings: warnings.to_vec(),
+            stands_alone,
         }
     }
 }

@@ -47,6 +47,8 @@ pub struct Token {
     pub(super) warnings: Arc<[Warning]>,
     /// Another process obtained it.
     pub(super) is_adopted: bool,
+    /// It has no refresh token, and doesn't keep the one that was presented, which is of another grant.
+    pub(super) stands_alone: bool,
 }
 
 /// When a token expires or is due.
@@ -118,11 +120,28 @@ impl Token {
         self
     }
 
+    /// Keeps `refresh_token` if this token has none, and its expiry if this token repeats it without one.
+    ///
+    /// One that stands alone doesn't. From then on it is a token as any other.
     pub(crate) fn inherit_refresh_token(&mut self, refresh_token: Option<&Secret>) {
-        if self.refresh_token.is_none() {
-            self.refresh_token =
-                refresh_token.map(|token| token.clone().with_expiry(self.refresh_token_expiry));
+        if std::mem::take(&mut self.stands_alone) {
+            return;
         }
+        let own = self.refresh_token.as_ref();
+        if own.is_none() || own == refresh_token {
+            let expiry = own.and_then(Secret::expires_at).or(self.refresh_token_expiry);
+            self.refresh_token = refresh_token.map(|token| token.clone().with_expiry(expiry));
+        }
+    }
+
+    /// The token of another grant than the refresh token that was presented.
+    pub(crate) fn standing_alone(mut self) -> Self {
+        self.stands_alone = self.refresh_token.is_none();
+        self
+    }
+
+    pub(crate) fn stands_alone(&self) -> bool {
+        self.stands_alone
     }
 
     /// Takes over a field of an earlier response that this one lacks.
@@ -212,7 +231,7 @@ impl Token {
 
     /// The reported expiry of the refresh token. `None`: unknown, or there is no refresh token.
     ///
-    /// It belongs to the refresh token, and is kept with it by a response that has neither.
+    /// It belongs to the refresh token, and is kept with it by a response that states no other.
     pub fn refresh_token_expires_at(&self) -> Option<SystemTime> {
         self.refresh_token.as_ref()?.expires_at()
     }
@@ -258,18 +277,19 @@ impl Token {
         &self.warnings
     }
 
+    /// When it was received: at `called` if that is unknown.
+    pub(crate) fn receipt(&self, called: Timestamp) -> Timestamp {
+        let Some(known) = self.received_at else { return called };
+        // A receipt in the future was read from another clock: only its distance to the expiry can be trusted.
+        let passed = called.wall.saturating_sub(rt::nanos_since_epoch(known)).clamp(0, LONGEST);
+        Timestamp { wall: called.wall - passed, monotonic: called.monotonic - passed }
+    }
+
     /// What was reported about its lifetime, with `called` as the receipt if the token has none.
     ///
     /// `refreshed`: it comes from a refresher.
     pub(crate) fn reported_lifetime(&self, called: Timestamp, refreshed: bool) -> ReportedLifetime {
-        let mut received = called;
-        if let Some(known) = self.received_at {
-            // A receipt in the future was read from another clock: only its distance to the expiry can be
-            // trusted.
-            let passed = called.wall.saturating_sub(rt::nanos_since_epoch(known)).clamp(0, LONGEST);
-            received.wall -= passed;
-            received.monotonic -= passed;
-        }
+        let received = self.receipt(called);
         let origin = self.received_at.map_or(received.wall, rt::nanos_since_epoch);
         let from_receipt = |expiry| match expiry {
             Expiry::After(nanos) => nanos,

@@ -1,10 +1,10 @@
-//! Warnings about a token response.
+//! [`Warning`].
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::SystemTime};
 
-/// A warning about a token response.
+/// A warning about a token response, or about the refresh token.
 ///
-/// Added by a refresher; the session reports it as an event.
+/// The session reports each as an event. Those about a response are added by the refresher.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Warning {
@@ -19,6 +19,18 @@ pub enum Warning {
     MissingScopes {
         /// The missing scopes.
         scopes: Arc<[String]>,
+    },
+    /// The refresh token expires soon: unless a refresh replaces it, the user must sign in again.
+    ///
+    /// Reported once for each refresh token whose
+    /// [expiry](crate::Token::refresh_token_expires_at) is known, by a call in the last 10 % of its lifetime, at
+    /// most 7 days before it expires. The lifetime counts from when the token was received. A call that gets a
+    /// fresh access token at once doesn't check this. A refresh that moves the expiry of the same refresh token
+    /// causes another warning.
+    #[non_exhaustive]
+    RefreshTokenExpiresSoon {
+        /// When it expires.
+        expires_at: SystemTime,
     },
 }
 
@@ -38,6 +50,9 @@ impl fmt::Display for Warning {
             Self::MissingLifetime => f.write_str("missing token lifetime"),
             Self::MissingTokenType => f.write_str("missing token type"),
             Self::MissingScopes { scopes } => write!(f, "scopes not granted: {}", scopes.join(" ")),
+            Self::RefreshTokenExpiresSoon { .. } => f.write_str(
+                "refresh token expires soon: unless a refresh replaces it, the user must sign in again",
+            ),
         }
     }
 }

@@ -3,14 +3,15 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
 };
 
 use tokio::{task::JoinSet, time::Instant};
 use tower_reauth::{
-    RefreshContext, RefreshError, Refresher, RefresherExt, Session, Token, event::Warning, refresh_fn,
+    RefreshContext, RefreshError, Refresher, RefresherExt, Session, Token, event::Warning,
+    refresh::AnyRefresher, refresh_fn,
 };
 
 use crate::support::{
@@ -151,6 +152,62 @@ async fn d55_a_mapped_token_without_a_refresh_token_keeps_the_response_s() {
     let session = expired(mapped).build();
     session.token().await.unwrap_err();
     assert_eq!(session.sign_out().refresh_token(), Some("R9"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p02_a_mapping_that_panics_loses_no_rotated_refresh_token() {
+    let (refresher, mut endpoint) = endpoint();
+    let has_panicked = AtomicBool::new(false);
+    let refresher = refresher.map_token(move |token| {
+        assert!(has_panicked.swap(true, Ordering::SeqCst), "no id_token");
+        Ok(token)
+    });
+    let saved = RecordedTokens::default();
+    let session = expired(refresher).save_with(saved.hook()).build();
+    let waiting = spawn_token(&session);
+    endpoint.next_call().await.succeed("A2 R2 600");
+    let error = waiting.await.unwrap().unwrap_err();
+    // The response is there: nothing is unknown.
+    assert!(error.is_transient() && RefreshError::find(&error).unwrap().is_unexplained(), "{error:?}");
+    assert_eq!(saved.all(), ["A1 R2"]);
+    session.reset_backoff();
+    let waiting = spawn_token(&session);
+    let call = endpoint.next_call().await;
+    assert_eq!(call.cx.refresh_token(), Some("R2"));
+    call.succeed("A3 R3 600");
+    assert_eq!(waiting.await.unwrap().unwrap().secret(), "A3");
+}
+
+// === map_err ===
+
+#[tokio::test(start_paused = true)]
+async fn p02_a_mapped_error_keeps_the_rotated_refresh_token() {
+    type Map = fn(RefreshError) -> RefreshError;
+    let maps: [Map; 4] = [
+        |_| RefreshError::transient("replaced"),
+        |_| RefreshError::outcome_unknown("replaced"),
+        |error| RefreshError::misconfigured(error),
+        |_| panic!("not mapped"),
+    ];
+    for map in maps {
+        let (refresher, mut endpoint) = endpoint();
+        let session = expired(refresher.map_err(map)).build();
+        let waiting = spawn_token(&session);
+        endpoint.next_call().await.fail(busy().with_refresh_token("R2"));
+        let error = waiting.await.unwrap().unwrap_err();
+        assert!(!error.is_outcome_unknown(), "{error:?}");
+        assert_eq!(session.sign_out().refresh_token(), Some("R2"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p09_an_error_whose_mapping_panics_is_passed_on_as_it_is() {
+    for error in [busy(), RefreshError::outcome_unknown("reset"), RefreshError::grant_ended("invalid_grant")]
+    {
+        let (refresher, _) = scripted([Err(error.clone())]);
+        let mapped = refresher.map_err(|_| panic!("not mapped")).refresh(RefreshContext::default()).await;
+        assert_eq!(format!("{:?}", mapped.unwrap_err()), format!("{error:?}"));
+    }
 }
 
 // === keep_extras ===
@@ -357,6 +414,81 @@ async fn p08_a_fallback_is_called_only_for_an_ended_grant_that_is_still_wanted()
     assert!(waiting.await.unwrap().unwrap_err().is_signed_out());
     session.idle().await;
     assert_eq!(prompts.call_count(), 0);
+}
+
+/// The refresh token that was refused is neither saved with the fallback's token nor presented again.
+#[tokio::test(start_paused = true)]
+async fn p08_a_fallback_s_token_without_a_refresh_token_stands_alone() {
+    let log_in = || refresh_fn(|_| async { Ok(token("A2 - 600")) });
+    let (refresher, calls) = endpoint();
+    let plain = (AnyRefresher::new(refresher.or_else(log_in())), calls);
+    let (refresher, calls) = endpoint();
+    let mapped = refresher.or_else(log_in()).map_token(|mapped| match mapped.refresh_token() {
+        Some(_) => Ok(mapped),
+        None => Ok(token(&format!("{} - 600", mapped.access_token()))),
+    });
+    let mapped = (AnyRefresher::new(mapped), calls);
+    let (refresher, calls) = endpoint();
+    let inner = AnyRefresher::new(refresher.or_else(log_in()));
+    let rebuilt = refresh_fn(move |cx| {
+        let inner = inner.clone();
+        async move { Ok(inner.refresh(cx).await?.into_builder().extra("user", "u1").build()?) }
+    });
+    let rebuilt = (AnyRefresher::new(rebuilt), calls);
+    for (refresher, mut calls) in [plain, mapped, rebuilt] {
+        let saved = RecordedTokens::default();
+        let session = expired(refresher).save_with(saved.hook()).build();
+        let waiting = spawn_token(&session);
+        let call = calls.next_call().await;
+        assert_eq!(call.cx.refresh_token(), Some("R1"));
+        call.fail(RefreshError::grant_ended("invalid_grant"));
+        assert_eq!(waiting.await.unwrap().unwrap().secret(), "A2");
+        assert_eq!(saved.all(), ["A2 -"]);
+        let waiting = spawn_refresh(&session);
+        let call = calls.next_call().await;
+        assert_eq!(call.cx.refresh_token(), None);
+        // The next response keeps what the session has, as always.
+        call.succeed("A3 R3 600");
+        assert_eq!(waiting.await.unwrap().unwrap().secret(), "A3");
+        let waiting = spawn_refresh(&session);
+        calls.next_call().await.succeed("A4 - 600");
+        waiting.await.unwrap().unwrap();
+        assert_eq!(saved.all()[1..], ["A3 R3", "A4 R3"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p08_a_token_set_during_a_prompt_loses_the_refused_refresh_token() {
+    let refresher = refresh_fn(|_| async { Err(RefreshError::grant_ended("invalid_grant")) });
+    let (prompt, mut prompts) = endpoint();
+    let saved = RecordedTokens::default();
+    let session = expired(refresher.or_else(prompt)).save_with(saved.hook()).build();
+    let waiting = spawn_token(&session);
+    let call = prompts.next_call().await;
+    session.set_token(token("A9 - 600")).unwrap();
+    call.succeed("A2 - 600");
+    assert_eq!(waiting.await.unwrap().unwrap().secret(), "A9");
+    session.idle().await;
+    assert_eq!(saved.all(), ["A9 R1", "A9 -"]);
+}
+
+/// A hook may have kept a fallback's token.
+#[tokio::test(start_paused = true)]
+async fn p08_a_fallback_s_token_that_is_set_keeps_the_session_s_refresh_token() {
+    let refresher = refresh_fn(|_| async { Err(RefreshError::grant_ended("invalid_grant")) });
+    let log_in = refresh_fn(|_| async { Ok(token("A2 - 600")) });
+    let kept = Arc::<Mutex<Option<Token>>>::default();
+    let hook = Arc::clone(&kept);
+    let session = expired(refresher.or_else(log_in)).save_with(move |token| {
+        *hook.lock().unwrap() = token;
+        std::future::ready(Ok::<_, BoxError>(()))
+    });
+    session.build().token().await.unwrap();
+    let (refresher, _endpoint) = endpoint();
+    let session = Session::builder(refresher).token(token("B1 R5 600")).build();
+    session.set_token(kept.lock().unwrap().clone().unwrap()).unwrap();
+    let tokens = session.sign_out();
+    assert_eq!((tokens.access_token(), tokens.refresh_token()), (Some("A2"), Some("R5")));
 }
 
 #[tokio::test(start_paused = true)]

@@ -28,7 +28,7 @@ const CRATE: &[&[&str]] = &[
     &["rt"],
     &["error"],
     &["shard"],
-    &["sync"],
+    &["sync", "panics"],
 ];
 
 /// The files of `session/`. `builder` makes a `Session`, whose methods are in `session`.

@@ -94,6 +94,76 @@ async fn d43_a_code_that_means_success_is_none() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn d45_an_envelope_with_a_code_for_success_is_no_error() {
+    for envelope in [
+        r#"{"code":"ok","message":"","log_id":"x"}"#,
+        r#"{"code":"","message":""}"#,
+        r#"{"code":0,"message":"success"}"#,
+        r#"{"code":200,"type":""}"#,
+        r#"{"code":" ","error":null}"#,
+    ] {
+        let response = format!(r#"{{"error":{envelope},"access_token":"A2","token_type":"Bearer"}}"#);
+        let server = Server::in_memory([reply(200, response)]);
+        let token = server.client().refresh_token_grant().refresh(r1()).await.unwrap();
+        assert_eq!(token.access_token(), "A2", "{envelope}");
+    }
+    for envelope in [r#"{"code":null,"message":"m"}"#, r#"{"message":""}"#, r#"{"code":"","type":"x"}"#] {
+        let response = format!(r#"{{"error":{envelope},"access_token":"A2","token_type":"Bearer"}}"#);
+        assert!(failure(reply(200, response)).await.is_unexplained(), "{envelope}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn d43_a_status_is_classified_even_if_it_is_a_success_or_a_redirect() {
+    let session_over = [
+        reply(200, "<html>sign in</html>"),
+        reply(200, "{}"),
+        reply(204, ""),
+        reply(302, "").header("location", "/login"),
+        reply(302, "").header("location", "https://login.example.com/"),
+        reply(307, ""),
+    ];
+    let ended = || {
+        let statuses = [200, 204, 302, 307].into_iter();
+        statuses.fold(ErrorClassifier::new(), |errors, status| errors.status(status, FailureKind::GrantEnded))
+    };
+    for response in session_over {
+        let server = Server::in_memory([response.clone(), reply(200, TOKEN)]);
+        let endpoint = server.json().error_classifier(ended());
+        let error = endpoint.refresh(r1()).await.unwrap_err();
+        assert!(error.is_grant_ended(), "{error:?}");
+        // A token is one all the same.
+        assert_eq!(endpoint.refresh(r1()).await.unwrap().access_token(), "A2");
+        // There is no grant.
+        server.set_script([response]);
+        assert!(endpoint.without_refresh_token().refresh(r1()).await.unwrap_err().is_misconfigured());
+    }
+    // A token was issued and is lost.
+    let server = Server::in_memory([reply(200, r#"{"access_token":"A2""#)]);
+    assert!(server.json().error_classifier(ended()).refresh(r1()).await.unwrap_err().is_outcome_unknown());
+}
+
+#[tokio::test(start_paused = true)]
+async fn d51_a_path_can_begin_in_a_list() {
+    let replies = [
+        reply(401, r#"[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]"#),
+        reply(200, r#"[{"data":{"refresh":{"jwt":"A2","next":"R2"}}}]"#),
+    ];
+    let server = Server::in_memory(replies);
+    let endpoint = server
+        .json()
+        .error_code_path("/0/errorCode")
+        .access_token_path("/0/data/refresh/jwt")
+        .new_refresh_token_path("/0/data/refresh/next")
+        .error_classifier(ErrorClassifier::new().code("INVALID_SESSION_ID", FailureKind::GrantEnded));
+    let error = endpoint.refresh(r1()).await.unwrap_err();
+    assert!(error.is_grant_ended());
+    assert_eq!(code(&error), Some("INVALID_SESSION_ID"));
+    let token = endpoint.refresh(r1()).await.unwrap();
+    assert_eq!((token.access_token(), token.refresh_token()), ("A2", Some("R2")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn d48_an_access_token_with_spaces_is_an_error() {
     let body = r#"{"access_token":"error: token is expired by 23m58s","expires_in":0}"#;
     let refused = failure(reply(200, body)).await;

@@ -106,7 +106,7 @@ async fn c57_an_error_about_another_body_names_only_its_type_and_length() {
         (reply(200, page).header("content-type", ""), "21 bytes of unknown type"),
         (reply(200, "").header("content-type", ""), "empty body"),
         (reply(200, r#""SENTINEL""#), "10 bytes of application/json"),
-        (reply(200, r#"["SENTINEL"]"#), "12 bytes of application/json"),
+        (reply(200, r#"["SENTINEL"]"#), "200 without `access_token`"),
         (reply(200, "SENTINEL"), "8 bytes of application/json"),
         (reply(200, "<a href=SENTINEL>"), "17 bytes"),
         (reply(200, r#"{"access_token" "SENTINEL"}"#), "27 bytes"),

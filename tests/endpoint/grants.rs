@@ -178,3 +178,26 @@ async fn d87_nothing_is_sent_once_the_token_is_unwanted() {
     grant.refresh(cx).await.unwrap_err();
     assert_eq!(server.count(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn d56_a_grants_parameter_replaces_the_clients_and_none_is_sent_twice() {
+    let server = Server::in_memory([reply(200, TOKEN)]);
+    let params = |_| async {
+        let params = GrantParams::new("password").param("grant_type", "urn:x:login").param("scope", "wide");
+        let params = params.param("client_id", "other").param("tenant", "t1");
+        // May be repeated (RFC 8693 §2.1).
+        Ok(params.param("audience", "one").param("audience", "two"))
+    };
+    let client = server.client().scopes(["narrow"]).client_secret_post("secret").extra_param("tenant", "t2");
+    client.custom_grant(params).refresh(RefreshContext::default()).await.unwrap();
+    let expected = pairs([
+        ("grant_type", "urn:x:login"),
+        ("scope", "wide"),
+        ("client_id", "other"),
+        ("audience", "one"),
+        ("audience", "two"),
+        ("tenant", "t2"),
+        ("client_secret", "secret"),
+    ]);
+    assert_eq!(form(&server.requests()[0]), expected);
+}

@@ -272,6 +272,11 @@ async fn a_refresh_tokens_own_lifetime_is_kept_with_it() {
     let token = endpoint.refresh(r1()).await.unwrap();
     let ends = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(4_070_908_800);
     assert_eq!(token.refresh_token_expires_at(), Some(ends));
+    // A time of 0 stands for "never", too.
+    let body = r#"{"access_token":"A2","ends":0,"refresh_token":"R2"}"#;
+    let server = Server::in_memory([reply(200, body)]);
+    let endpoint = server.json().refresh_token_lifetime(Lifetime::unix_time("ends"));
+    assert_eq!(endpoint.refresh(r1()).await.unwrap().refresh_token_expires_at(), None);
     let restored =
         tower_reauth::Token::builder("A2").refresh_token("R2").refresh_token_expires_at(ends).build();
     assert_eq!(restored.unwrap().refresh_token_expires_at(), Some(ends));

@@ -19,6 +19,7 @@ mod json;
 mod lifetimes;
 mod limits;
 mod pacing;
+mod providers;
 mod redirects;
 mod refresher_contract;
 mod request_params;

@@ -81,6 +81,26 @@ async fn d87_a_get_has_its_fields_in_the_query() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn d56_a_get_sends_no_parameter_twice() {
+    let server = Server::in_memory([reply(200, TOKEN)]);
+    let endpoint = server
+        .json()
+        .get()
+        .send_refresh_token(TokenPlace::query("token"))
+        .send_access_token(TokenPlace::field("d"))
+        .extra_field("d", "7")
+        .extra_field_with("d", |_| async { Ok("8".to_owned()) })
+        .extra_field("token", "mine");
+    endpoint.refresh(a1_r1()).await.unwrap();
+    assert_eq!(target(&server.requests()[0]), "/session?d=8&token=mine");
+    // By POST they are in different places.
+    let endpoint = server.json().send_refresh_token(TokenPlace::query("token")).extra_field("token", "mine");
+    endpoint.refresh(r1()).await.unwrap();
+    let request = &server.requests()[1];
+    assert_eq!((&*target(request), &*request.body), ("/session?token=R1", &br#"{"token":"mine"}"#[..]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn d87_an_access_token_can_take_the_refresh_token_s_place() {
     let server = Server::in_memory([reply(200, r#"{"access_token":"A2"}"#), error(401, "ended")]);
     let endpoint = server

@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::time::Instant;
-use tower_reauth::{RefreshContext, RefreshError, Refresher, Session, Token};
+use tower_reauth::{RefreshContext, RefreshError, Refresher, Session, Token, refresh::AnyRefresher};
 
 use crate::{
     support::clock,
@@ -51,6 +51,19 @@ async fn d25_a_transient_failure_is_retried_twice_after_about_200_and_600_ms() {
     assert_eq!(requests, 3);
     // Timers have a resolution of a millisecond.
     assert!((Duration::from_millis(639)..=Duration::from_millis(963)).contains(&took), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn d25_a_session_without_jitter_has_none_between_these_retries() {
+    let server = Server::in_memory([unavailable()]);
+    for refresher in
+        [AnyRefresher::new(server.client().refresh_token_grant()), AnyRefresher::new(server.json())]
+    {
+        let session = Session::builder(refresher).refresh_token("R1").clock(clock()).jitter(false).build();
+        let began = Instant::now();
+        session.token().await.unwrap_err();
+        assert_eq!(began.elapsed(), Duration::from_millis(800));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::{Duration, SystemTime},
 };
 
@@ -27,7 +27,7 @@ struct Kind {
     session: fn(Endpoint) -> SessionBuilder,
 }
 
-struct Row {
+pub(crate) struct Row {
     /// What the provider means.
     meaning: &'static str,
     /// Where the response was found.
@@ -39,7 +39,7 @@ struct Row {
     /// One of `token TOKEN SECONDS NEXT WARNINGS scopes SCOPES` (scopes only
     /// if it is about them), `ended CODE`, and `KIND SECONDS NEXT CODE`. NEXT is the refresh token
     /// that is presented next; a failure's seconds are those until the next try.
-    outcome: &'static str,
+    pub(crate) outcome: &'static str,
 }
 
 const OAUTH2: &[Kind] = &[Kind { name: "oauth2", session: oauth2 }];
@@ -79,21 +79,30 @@ fn with_header(
 
 impl Row {
     async fn check(&self) {
-        let Self { meaning, source, response, refreshers, settings, outcome } = self;
+        let Self { meaning, source, refreshers, settings, outcome, .. } = self;
         for Kind { name, session } in *refreshers {
-            let response = response.clone();
-            let transport = service_fn(move |request: Request<RequestBody>| {
-                let _ = request.into_body().into_bytes();
-                std::future::ready(Ok::<_, Infallible>(response.clone().map(Full::<Bytes>::from)))
-            });
-            let endpoint = settings(Endpoint::try_with_transport(URL, transport).unwrap());
-            let mut seen = observed(session(endpoint), outcome.contains(" scopes ")).await;
+            let (_, mut seen) = self.run(|endpoint| session(settings(endpoint))).await;
             if refreshers.len() > 1 {
                 // Only `oauth2` expects a type.
                 seen = seen.replace(" MissingTokenType", "");
             }
             assert_eq!(seen, *outcome, "{meaning}, through {name} ({source})");
         }
+    }
+
+    /// The query and the body of a session's first request, and the outcome of the row's response to it.
+    pub(crate) async fn run(&self, session: impl FnOnce(Endpoint) -> SessionBuilder) -> (String, String) {
+        let sent = Arc::<OnceLock<String>>::default();
+        let (record, response) = (Arc::clone(&sent), self.response.clone());
+        let transport = service_fn(move |request: Request<RequestBody>| {
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            let body = request.into_body().into_bytes();
+            record.get_or_init(|| query + std::str::from_utf8(&body).unwrap());
+            std::future::ready(Ok::<_, Infallible>(response.clone().map(Full::<Bytes>::from)))
+        });
+        let endpoint = Endpoint::try_with_transport(URL, transport).unwrap();
+        let outcome = observed(session(endpoint), self.outcome.contains(" scopes ")).await;
+        (sent.get().unwrap().clone(), outcome)
     }
 }
 
@@ -156,24 +165,45 @@ async fn observed(builder: SessionBuilder, shows_scopes: bool) -> String {
 }
 
 macro_rules! rows {
-    ($($name:ident: $meaning:literal, $source:literal, $refreshers:ident, $settings:expr, $response:expr => $outcome:literal;)*) => {$(
-        #[tokio::test(start_paused = true)]
-        async fn $name() {
-            let row = Row {
-                meaning: $meaning,
-                source: $source,
-                response: $response,
-                refreshers: $refreshers,
-                settings: $settings,
-                outcome: $outcome,
-            };
-            row.check().await;
+    ($($name:ident: $meaning:literal, $source:literal, $refreshers:ident, $settings:expr, $response:expr => $outcome:literal;)*) => {
+        $(
+            #[tokio::test(start_paused = true)]
+            async fn $name() {
+                row(stringify!($name)).check().await;
+            }
+        )*
+
+        /// The row with this test.
+        pub(crate) fn row(test: &str) -> Row {
+            match test {
+                $(stringify!($name) => Row {
+                    meaning: $meaning,
+                    source: $source,
+                    response: $response,
+                    refreshers: $refreshers,
+                    settings: $settings,
+                    outcome: $outcome,
+                },)*
+                _ => panic!("there is no {test}"),
+            }
         }
-    )*};
+    };
 }
 
 #[rustfmt::skip]
 rows! {
+    t07_matrix_token: "Matrix: lifetime in milliseconds", "Matrix specification, client-server API",
+        BOTH, |endpoint| endpoint.lifetime(Lifetime::milliseconds("expires_in_ms")),
+        reply(200, r#"{"access_token":"A2","refresh_token":"R2","expires_in_ms":60000}"#)
+        => "token A2 60 R2";
+    t07_matrix_dead_grant_classified: "Matrix: dead grant, classified", "Matrix specification, client-server API",
+        BOTH, |endpoint| endpoint.error_code_path("errcode").error_classifier(classified("M_UNKNOWN_TOKEN")),
+        reply(401, r#"{"errcode":"M_UNKNOWN_TOKEN","error":"Unrecognised refresh token","soft_logout":true}"#)
+        => "ended `M_UNKNOWN_TOKEN`";
+    t12_github_dead_grant_with_200: "GitHub: dead grant with 200", "lelylan/simple-oauth2#459",
+        OAUTH2, as_is,
+        reply(200, r#"{"error":"bad_refresh_token","error_description":"The refresh token passed is incorrect or expired."}"#)
+        => "ended `bad_refresh_token`";
     z01_google_reauthentication_required: "Google: reauthentication required", "Google docs, support.google.com/a/answer/9368756",
         OAUTH2, as_is,
         reply(400, r#"{"error":"invalid_grant","error_description":"reauth related error (invalid_rapt)","error_uri":"https://support.google.com/a/answer/9368756","error_subtype":"invalid_rapt"}"#)
@@ -294,6 +324,14 @@ rows! {
         JSON, as_is,
         reply(400, r#"{"code":400,"error_code":"refresh_token_already_used","msg":"Invalid Refresh Token: Already Used"}"#)
         => "unexplained 1 R1 `400`";
+    z30_supabase_refresh_token_already_used_classified: "Supabase: dead grant, already used, classified", "Supabase docs, Auth",
+        BOTH, |endpoint| endpoint.error_code_path("error_code").error_classifier(classified("refresh_token_already_used")),
+        reply(400, r#"{"code":400,"error_code":"refresh_token_already_used","msg":"Invalid Refresh Token: Already Used"}"#)
+        => "ended `refresh_token_already_used`";
+    z30_supabase_refresh_token_not_found_classified: "Supabase: dead grant, not found, classified", "Supabase docs, Auth",
+        BOTH, |endpoint| endpoint.error_code_path("error_code").error_classifier(classified("refresh_token_not_found")),
+        reply(400, r#"{"code":400,"error_code":"refresh_token_not_found","msg":"Invalid Refresh Token: Refresh Token Not Found"}"#)
+        => "ended `refresh_token_not_found`";
     z31_supabase_token: "Supabase: token", "Supabase docs, Auth",
         JSON, as_is,
         reply(200, r#"{"access_token":"A2","token_type":"bearer","expires_in":3600,"expires_at":1900000000,"refresh_token":"R2","user":{"id":"u","aud":"authenticated"}}"#)
@@ -462,6 +500,10 @@ rows! {
         OAUTH2, as_is,
         reply(200, r#"{"token_type":"bearer","refresh_expires_in":1900000000,"refresh_token":"R2","access_token":"A2","expires_in":1900000000,"scope":"profile email","not-before-policy":"0"}"#)
         => "token A2 200000000 R2 InvalidLifetime";
+    z72_qpay_coze_an_instant_as_expires_in_set: "QPay, Coze: an instant as expires_in, set", "public code",
+        BOTH, |endpoint| endpoint.lifetime(Lifetime::unix_time("expires_in")),
+        reply(200, r#"{"token_type":"bearer","refresh_expires_in":1900000000,"refresh_token":"R2","access_token":"A2","expires_in":1900000000,"scope":"profile email","not-before-policy":"0"}"#)
+        => "token A2 200000000 R2";
     z73_asp_net_core_identity_token: "ASP.NET Core Identity: token", "learn.microsoft.com, AccessTokenResponse",
         BOTH, |endpoint| endpoint.access_token_path("accessToken").new_refresh_token_path("refreshToken").lifetime(Lifetime::seconds("expiresIn")),
         reply(200, r#"{"tokenType":"Bearer","accessToken":"A2","expiresIn":3600,"refreshToken":"R2"}"#)

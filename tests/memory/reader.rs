@@ -132,6 +132,19 @@ fn c97_d60_a_response_costs_at_most_twice_its_size_however_it_is_built() {
 }
 
 #[test]
+fn d60_a_code_that_is_found_at_several_places_is_held_once() {
+    let limit = 2 * LIMIT as i64 + OVERHEAD;
+    for (path, body) in [
+        ("/error/code", filled(r#"{"error":{"code":"\n"#, "x", r#""}}"#)),
+        ("/error/suberror", filled(r#"{"error":{"suberror":"\n"#, "x", r#""}}"#)),
+        ("error_description", filled(r#"{"error_description":"\n"#, "x", r#""}"#)),
+    ] {
+        let (cost, is_token) = cost(400, whole(body.clone()), |client| client.error_code_path(path));
+        assert!(!is_token && (LIMIT as i64..=limit).contains(&cost), "{path}: {cost} of {limit}");
+    }
+}
+
+#[test]
 fn c97_a_response_above_the_limit_takes_no_more_than_the_limit() {
     let body = Bytes::from(vec![b' '; 64 * LIMIT]);
     for body in [whole(body.clone()), pieces(&body, 1000)] {

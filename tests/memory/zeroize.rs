@@ -1,6 +1,6 @@
 //! The memory of tokens and secrets that the crate holds is wiped before it is freed.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -21,11 +21,11 @@ fn secret(name: &str) -> String {
 }
 
 fn token() -> Token {
-    Token::builder(secret("access"))
-        .refresh_token(secret("refresh"))
-        .extra("id_token", secret("id"))
-        .build()
-        .unwrap()
+    let builder =
+        Token::builder(secret("access")).refresh_token(secret("refresh")).extra("id_token", secret("id"));
+    // An expiry makes another copy of the refresh token, and a change of the token one of each.
+    let token = builder.refresh_token_expires_in(Duration::from_secs(3600)).build().unwrap();
+    token.into_builder().scheme("DPoP").build().unwrap()
 }
 
 async fn refuse(_: RefreshContext) -> Result<Token, RefreshError> {

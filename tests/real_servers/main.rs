@@ -13,6 +13,7 @@
 
 mod delays;
 mod expiries;
+mod grants;
 mod harness;
 mod provider;
 mod restart;

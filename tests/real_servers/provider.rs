@@ -8,7 +8,7 @@ use crate::{
     setup::{Provider, Setup},
 };
 
-fn client(server: &Server, id: &str) -> oauth2::Client {
+pub(crate) fn client(server: &Server, id: &str) -> oauth2::Client {
     let transport = Client::builder(TokioExecutor::new()).build_http();
     oauth2::Client::try_with_transport(server.token_url(), id, transport).unwrap()
 }

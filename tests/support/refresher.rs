@@ -65,7 +65,11 @@ impl Endpoint {
 impl Call {
     /// Returns a token, written as in `token`.
     pub(crate) fn succeed(self, spec: &str) {
-        self.respond(Response::Result(Ok(token(spec))));
+        self.return_token(token(spec));
+    }
+
+    pub(crate) fn return_token(self, token: Token) {
+        self.respond(Response::Result(Ok(token)));
     }
 
     pub(crate) fn fail(self, error: RefreshError) {

@@ -140,7 +140,8 @@ impl Turn<'_> {
         };
         let repeat = mem::take(&mut grant.outcome_unknown);
         let presented = grant.refresh_token.clone();
-        let cx = grant.context(reason).after_reset(mem::take(&mut grant.was_reset));
+        let cx = grant.context(reason, self.machine.rules.jitter);
+        let cx = cx.after_reset(mem::take(&mut grant.was_reset));
         let info = self.machine.flights.start(self.machine.epoch, presented, repeat, self.now);
         self.effects.start = Some(Box::new((info, cx)));
         self.effects.publish = true;

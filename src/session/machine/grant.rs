@@ -1,10 +1,12 @@
 //! Everything that begins and ends with a sign-in.
 
+use std::time::SystemTime;
+
 use crate::{
     challenge::Challenges,
     error::Error,
     refresh::{RefreshContext, RefreshReason},
-    rt::{self, Nanos, Timestamp},
+    rt::{self, LONGEST, Nanos, Timestamp},
     token::{AccessToken, Secret, Token, TokenId},
 };
 
@@ -18,6 +20,8 @@ use super::{
 pub(super) struct Grant {
     pub(super) held: Option<Held>,
     pub(super) refresh_token: Option<Secret>,
+    /// Until the user is warned that the refresh token expires soon. `None`: never, or already warned.
+    pub(super) expiry_warning: Option<Timespan>,
     /// The refresh token that was exchanged last, and has a successor.
     pub(super) previous_refresh_token: Option<Secret>,
     /// The outcome of the last exchange isn't known: the next flight is its repeat.
@@ -49,6 +53,13 @@ impl Grant {
     /// The store has a sign-out, or no sign-in. A refresh looks whether that has changed.
     pub(super) fn is_signed_out(&self) -> bool {
         self.ended.as_ref().is_some_and(Error::is_signed_out)
+    }
+
+    /// A grant that begins with this token.
+    pub(super) fn of(token: &Token, now: Timestamp) -> Self {
+        let mut grant = Self::default();
+        grant.set_refresh_token(token.refresh_secret().cloned(), token.receipt(now));
+        grant
     }
 
     /// Applies the passing of time. Returns whether the token was re-anchored, as the wall clock was set
@@ -96,10 +107,11 @@ impl Grant {
         self.access_token(id).filter(|_| self.held.as_ref().is_some_and(|held| held.is_usable(now)))
     }
 
-    pub(super) fn context(&self, reason: RefreshReason) -> RefreshContext {
+    pub(super) fn context(&self, reason: RefreshReason, jitter: bool) -> RefreshContext {
         let token = self.held.as_ref().map(|held| held.token.clone());
         let challenges = self.challenges.clone();
-        RefreshContext::new(token, self.refresh_token.clone(), reason, challenges, self.backoff.failures)
+        let (refresh_token, failures) = (self.refresh_token.clone(), self.backoff.failures);
+        RefreshContext::new(token, refresh_token, reason, challenges, failures, jitter)
     }
 
     /// Whether a token from a refresh would end a row of failures, or be the first.
@@ -123,19 +135,49 @@ impl Grant {
     }
 
     /// When the next refresh is permitted. `None`: now.
-    pub(super) fn retry_at(&self, now: Timestamp) -> Option<std::time::SystemTime> {
+    pub(super) fn retry_at(&self, now: Timestamp) -> Option<SystemTime> {
         let left: Nanos = self.backoff.time_left(now)?;
         Some(rt::system_time(now.wall.saturating_add(left)))
     }
 
+    /// Sets the refresh token that is presented next.
+    pub(super) fn set_refresh_token(&mut self, refresh_token: Option<Secret>, received: Timestamp) {
+        let expiry = |token: &Option<Secret>| token.as_ref()?.expires_at().map(rt::nanos_since_epoch);
+        let (old, new) = (expiry(&self.refresh_token), expiry(&refresh_token));
+        let is_same_expiry = match (old, new) {
+            (Some(old), Some(new)) => old.abs_diff(new) <= SAME_EXPIRY,
+            (old, new) => old == new,
+        };
+        // The same refresh token is warned of once.
+        if refresh_token != self.refresh_token || !is_same_expiry {
+            self.expiry_warning = new.map(|expiry| {
+                let lifetime = expiry.saturating_sub(received.wall).clamp(0, LONGEST);
+                Timespan { from: received, length: lifetime - (lifetime / 10).min(LONGEST_NOTICE) }
+            });
+        }
+        self.refresh_token = refresh_token;
+    }
+
+    /// When the refresh token expires, if the user must be warned of that now.
+    pub(super) fn take_expiry_warning(&mut self, now: Timestamp) -> Option<SystemTime> {
+        // If the grant has ended, it is too late.
+        self.expiry_warning.take_if(|until| until.is_over(now) && self.ended.is_none())?;
+        self.refresh_token.as_ref()?.expires_at()
+    }
+
     /// Takes the refresh token of a flight's response.
-    pub(super) fn take_refresh_token(&mut self, flight: &FlightInfo, refresh_token: Option<Secret>) {
+    pub(super) fn take_refresh_token(
+        &mut self,
+        flight: &FlightInfo,
+        refresh_token: Option<Secret>,
+        received: Timestamp,
+    ) {
         if refresh_token != flight.presented {
             self.previous_refresh_token = flight.presented.clone();
-            self.refresh_token = refresh_token;
+            self.set_refresh_token(refresh_token, received);
         } else if refresh_token == self.refresh_token {
             // The same one, perhaps with another expiry.
-            self.refresh_token = refresh_token;
+            self.set_refresh_token(refresh_token, received);
         }
     }
 
@@ -157,15 +199,19 @@ impl Grant {
         }
     }
 
-    /// Whether a set token's refresh token is one of this grant: none, the current or the previous one.
-    pub(super) fn keeps_refresh_token(&self, token: &Token) -> bool {
-        let given = token.refresh_secret();
-        given.is_none()
-            || given == self.refresh_token.as_ref()
-            || given == self.previous_refresh_token.as_ref()
+    /// Whether this refresh token was exchanged last, and so has been replaced by the current one.
+    pub(super) fn has_successor_of(&self, refresh_token: Option<&Secret>) -> bool {
+        refresh_token.is_some()
+            && refresh_token != self.refresh_token.as_ref()
+            && refresh_token == self.previous_refresh_token.as_ref()
     }
 
     pub(super) fn is_presented_by(&self, flight: &FlightInfo) -> bool {
         flight.presented == self.refresh_token
     }
 }
+
+/// The longest time before the refresh token's expiry at which the user is warned.
+const LONGEST_NOTICE: Nanos = 7 * 86_400 * 1_000_000_000;
+/// A server that states the same expiry again may round it differently.
+const SAME_EXPIRY: u64 = 1_000_000_000;

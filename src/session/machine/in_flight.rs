@@ -32,7 +32,8 @@ impl Turn<'_> {
         current.info.called = self.now;
         let info = current.info.clone();
         self.emit(EventKind::RefreshRepeated);
-        let cx = self.machine.grant.as_ref()?.context(RefreshReason::Repeated);
+        let jitter = self.machine.rules.jitter;
+        let cx = self.machine.grant.as_ref()?.context(RefreshReason::Repeated, jitter);
         Some((info, cx))
     }
 

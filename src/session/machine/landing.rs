@@ -66,7 +66,7 @@ impl Turn<'_> {
         let token = flight.with_refresh_token(token);
         let Some(grant) = &mut self.machine.grant else { return FlightResult::Discarded };
         grant.outcome_unknown = false;
-        grant.take_refresh_token(flight, token.refresh_secret().cloned());
+        grant.take_refresh_token(flight, token.refresh_secret().cloned(), token.receipt(flight.called));
         if self.machine.epoch != flight.epoch {
             // A token was set in the meantime: it stays.
             grant.pass_on_refresh_token();
@@ -257,7 +257,7 @@ impl Turn<'_> {
             return;
         }
         let Some(grant) = &mut self.machine.grant else { return };
-        grant.take_refresh_token(flight, successor);
+        grant.take_refresh_token(flight, successor, flight.called);
         grant.pass_on_refresh_token();
         self.changed();
     }

@@ -14,6 +14,7 @@ pub struct Status {
     pub(super) signed_out: bool,
     pub(super) shutting_down: bool,
     pub(super) expires_at: Option<SystemTime>,
+    pub(super) refresh_token_expires_at: Option<SystemTime>,
     pub(super) refreshing: bool,
     pub(super) waiters: usize,
     pub(super) failures: u32,
@@ -93,6 +94,15 @@ impl Status {
         self.expires_at
     }
 
+    /// The reported expiry of the refresh token: the user must sign in again by then, unless a refresh replaces
+    /// it. `None` if it is unknown or there is no refresh token.
+    ///
+    /// Shortly before it, the session emits a
+    /// [warning](crate::event::Warning::RefreshTokenExpiresSoon).
+    pub fn refresh_token_expires_at(&self) -> Option<SystemTime> {
+        self.refresh_token_expires_at
+    }
+
     /// Consecutive ineffective refreshes.
     ///
     /// Reset once a token has survived its trial period, so not immediately after a successful refresh. See
@@ -133,6 +143,7 @@ impl Machine {
             signed_out: self.is_signed_out(),
             shutting_down: self.shutting_down,
             expires_at: grant.and_then(|grant| grant.access_token(self.token_id())?.expires_at()),
+            refresh_token_expires_at: grant.and_then(|grant| grant.refresh_token.as_ref()?.expires_at()),
             refreshing: self.flights.current.is_some(),
             waiters,
             failures: grant.map_or(0, |grant| grant.backoff.failures),

@@ -38,7 +38,7 @@ impl Turn<'_> {
         }
         self.forget_end();
         if let Some(grant) = &mut self.machine.grant {
-            grant.refresh_token = token.refresh_secret().cloned();
+            grant.set_refresh_token(token.refresh_secret().cloned(), token.receipt(self.now));
             grant.outcome_unknown = false;
             grant.backoff = super::backoff::Backoff::default();
         }
@@ -64,8 +64,8 @@ impl Turn<'_> {
     pub(crate) fn follow_sign_in(&mut self, token: Option<Token>) -> u64 {
         let changes = self.machine.saves.forget_changes();
         self.end_sign_in();
-        let refresh_token = token.as_ref().and_then(|token| token.refresh_secret().cloned());
-        self.machine.grant = Some(Grant { refresh_token, ..Grant::default() });
+        let grant = token.as_ref().map(|token| Grant::of(token, self.now)).unwrap_or_default();
+        self.machine.grant = Some(grant);
         if let Some(token) = token {
             self.adopt(token);
         }

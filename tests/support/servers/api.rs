@@ -89,6 +89,15 @@ impl Server {
         if status.is_success() { Ok(Grant::of(&tokens)) } else { Err((status, tokens)) }
     }
 
+    /// An assertion for the JWT bearer grant, signed as a workload's platform would: `flaws` may have
+    /// `&expired=1` or `&untrusted=1`.
+    #[allow(dead_code, reason = "not all who use the servers need one")]
+    pub(crate) async fn assertion(&self, flaws: &str) -> String {
+        let url = format!("{}/_assertion?subject=alice{flaws}", self.url());
+        let (_, response) = send(Method::GET, &url, None, "", None).await;
+        response["assertion"].as_str().expect("the response has it").to_owned()
+    }
+
     /// The status of a request to the resource with this access token.
     pub(crate) async fn call(&self, access: &str) -> StatusCode {
         send(Method::GET, &self.resource_url(), Some(&format!("Bearer {access}")), "", None).await.0

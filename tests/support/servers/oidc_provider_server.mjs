@@ -7,11 +7,13 @@
 // Prints one line `ready http://127.0.0.1:PORT` when it accepts connections (PORT 0 = any free port) and exits 0 on
 // SIGTERM. All state is in memory; with --state it is saved to a file at exit and restored at the next start.
 //
-//   POST /token                  authorization_code, refresh_token (always rotated), client_credentials
+//   POST /token                  authorization_code, refresh_token (always rotated), client_credentials, token exchange
+//                                and JWT bearer (oidc_provider_grants.mjs)
 //   POST /token/introspection    POST /token/revocation
 //   GET  /me                     userinfo: the protected resource (Bearer or DPoP)
 //   GET  /_code?client_id=..     mints an authorization code as if alice had signed in and consented; exchange it at
 //                                /token with redirect_uri=http://127.0.0.1/cb (public clients: code_verifier=VERIFIER)
+//   GET  /_assertion?subject=..  signs an assertion for the JWT bearer grant (&expired=1, &untrusted=1: an invalid one)
 //   GET  /_counts                responses of the token endpoint by grant, status and error
 //   POST /_expire                expires the access token in the body (a revocation ends its whole grant)
 //   POST /_hold                  holds the next response of /token, after it is made
@@ -28,6 +30,8 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { Provider } from 'oidc-provider';
+
+import { JWT_BEARER, TOKEN_EXCHANGE, registerGrants } from './oidc_provider_grants.mjs';
 
 // oidc-provider needs a newer node than some distributions have.
 globalThis.crypto ??= webcrypto;
@@ -142,7 +146,7 @@ const configuration = {
       client_id: 'web',
       client_secret: 'web-secret',
       application_type: 'native', // allows a loopback http redirect URI
-      grant_types: [...CODE, 'client_credentials'],
+      grant_types: [...CODE, 'client_credentials', TOKEN_EXCHANGE, JWT_BEARER],
       response_types: ['code'],
       redirect_uris: [REDIRECT],
       scope: SCOPES,
@@ -219,9 +223,10 @@ for (const name of ['info', 'warn', 'log']) {
 
 restore();
 const server = createServer();
-server.listen(port, '127.0.0.1', () => {
+server.listen(port, '127.0.0.1', async () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
   const provider = new Provider(issuer, configuration);
+  const sign = await registerGrants(provider);
   provider.on('server_error', (_ctx, error) => console.error(error));
   provider.use(async (ctx, next) => {
     try {
@@ -251,6 +256,10 @@ server.listen(port, '127.0.0.1', () => {
       holdNext = url.pathname === '/_hold';
       if (!holdNext) release();
       return json(200, {});
+    }
+    if (url.pathname === '/_assertion') {
+      const { subject, ...flaws } = Object.fromEntries(url.searchParams);
+      return json(200, { assertion: await sign(subject, flaws) });
     }
     if (url.pathname === '/_code') {
       const made = await mintCode(

@@ -6,6 +6,7 @@ use std::{
     io::ErrorKind,
     path::{Path, PathBuf},
     process::Command,
+    slice,
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -39,7 +40,7 @@ pub(super) fn new_state_directory() -> PathBuf {
 fn python() -> Result<PathBuf, String> {
     let requirements = Path::new(SOURCES).join("requirements.txt");
     run(Command::new("python3").arg("--version"))?;
-    let place = once("python", &[&requirements], |place| {
+    let place = once("python", slice::from_ref(&requirements), |place| {
         run(Command::new("python3").args(["-c", "import ensurepip, venv"])).map_err(|_| {
             "needs python3's venv and ensurepip (python3-venv, as Debian names it)".to_owned()
         })?;
@@ -53,11 +54,12 @@ fn python() -> Result<PathBuf, String> {
 /// A directory with the server and its pinned modules, as node resolves them beside it.
 fn node() -> Result<PathBuf, String> {
     let file = |name: &str| Path::new(SOURCES).join(name);
-    let (server, lock, package) =
-        (file("oidc_provider_server.mjs"), file("package-lock.json"), file("package.json"));
+    let sources =
+        ["oidc_provider_server.mjs", "oidc_provider_grants.mjs", "package-lock.json", "package.json"]
+            .map(file);
     run(Command::new("node").arg("--version"))?;
-    once("node", &[&server, &lock, &package], |place| {
-        for source in [&server, &lock, &package] {
+    once("node", &sources, |place| {
+        for source in &sources {
             let target = place.join(source.file_name().expect("it is a file"));
             fs::copy(source, target).map_err(|error| error.to_string())?;
         }
@@ -69,7 +71,7 @@ fn node() -> Result<PathBuf, String> {
 #[allow(clippy::incompatible_msrv, reason = "a lock of std's, for tests alone")]
 fn once(
     name: &str,
-    sources: &[&Path],
+    sources: &[PathBuf],
     install: impl FnOnce(&Path) -> Result<(), String>,
 ) -> Result<PathBuf, String> {
     let mut hasher = DefaultHasher::new();
