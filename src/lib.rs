@@ -117,6 +117,7 @@
 //! - Another HTTP library, or a WebSocket: [`Session::token`], and [`Session::token_after_rejection`] after a
 //!   401.
 //! - Store each new token, and erase it after a sign-out: [`SessionBuilder::save_with`].
+//! - Share one sign-in among processes: `SessionBuilder::build_shared` (feature `store`).
 //! - A token that lasts for a long job, upload or stream: [`MinLifetime`] on its request,
 //!   [`Session::token_with`] without the layer.
 //! - Ask the user to sign in again: [`Session::watch`].
@@ -131,6 +132,8 @@
 //!
 //! - `oauth2`: refreshers for OAuth 2.0 token endpoints, and token revocation. See the module `oauth2`.
 //! - `json`: refreshers for JSON endpoints. See the module `json`.
+//! - `store`: one credential for many processes and hosts, through Redis, PostgreSQL or a store of your own. See the
+//!   module `store`.
 //! - `file-store`: one credential for the processes of a host, in a file. See the module `store`. Needs Rust 1.89.
 //! - `https`: a built-in HTTPS client (hyper, rustls, the platform's root certificates, the environment's
 //!   proxies), so that these two need only a URL, and your API client no TLS setup. It uses the crypto provider
