@@ -1,4 +1,35 @@
 //! Reading and writing the record, and what all steps of the protocol share.
+//!
+//! # Rules
+//!
+//! - **R1** Every write is on condition of the version that was read, and has a random mark. If its response is lost,
+//!   a load looks for the mark. A claim of one's own under which nothing was presented is used, or removed.
+//! - **R2** A record that can't be read isn't an empty one: nothing is presented or written. A record that is gone is
+//!   a sign-out elsewhere.
+//! - **R3** A refresh begins with a look, and looks again after each wait, conflict and look-up. A newer token is
+//!   adopted without asking the endpoint.
+//! - **R4** What this process has and the record lacks is written first: a token that couldn't be saved, or what the
+//!   store has lost. A record that went back to an earlier sign-in isn't followed.
+//! - **R5** A claim with a new number is written before the refresh token *of that record* is presented. A request is
+//!   sent only in the first half of the exchange timeout, at whose end the exchange is cut.
+//! - **R6** Another's claim is waited for until it lapses: by the time that it was seen unchanged, by the store's
+//!   clock, or at once for who has the hold. The end of the wait is an error, never permission.
+//! - **R7** A claim that has lapsed, and whose number is above the token's, means that the outcome is unknown: the
+//!   next exchange is a repeat.
+//! - **R8** A token replaces that of a lower number, or the one that was presented. Another's claim stays.
+//! - **R9** Without a token, the own claim is removed; if the request got no response, the outcome is unknown. A
+//!   `Retry-After` counts for all.
+//! - **R10** A refusal counts only if the record still has the token that was presented.
+//! - **R11** The end of a grant is a statement about one token; a later token ends it.
+//! - **R12** A sign-in or sign-out draws a new epoch and waits for no claim. A token that is set keeps it; without a
+//!   refresh token of its own it fences off nobody.
+//! - **R13** The holder counts by the clock that is ahead, the others by their monotonic one. Times in the record are
+//!   the store's, if it has a clock.
+//! - **R14** If the store has a hold, only its owner claims.
+//! - **R15** In one process a refresh that nobody drives any more loses the hold, and presents nothing when it is
+//!   driven again.
+//! - **R16** What doesn't rotate is a cache: a lapsed claim isn't an unknown outcome, and without the store the
+//!   endpoint is asked all the same.
 
 use std::{
     future::Future,
