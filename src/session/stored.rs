@@ -99,6 +99,11 @@ impl SessionLink {
         self.turn(|turn| turn.follow_sign_out(erases)).unwrap_or_default()
     }
 
+    /// After a sign-out here: calls don't look whether another process has signed in.
+    pub(crate) fn stay_signed_out(&self) {
+        self.turn(|turn| turn.stay_signed_out());
+    }
+
     /// How often the user has signed in or out, other than by the store.
     pub(crate) fn sign_ins(&self) -> u64 {
         self.0.upgrade().map_or(0, |shared| shared.lock().machine.sign_ins())

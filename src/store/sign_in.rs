@@ -248,7 +248,12 @@ impl Protocol {
     /// since the call.
     fn follow_own(&self, document: &Document, sign_ins: u64) {
         match self.session() {
-            Some(session) if session.sign_ins() == sign_ins => self.follow(Some(document)),
+            Some(session) if session.sign_ins() == sign_ins => {
+                self.follow(Some(document));
+                if document.signed_out {
+                    session.stay_signed_out();
+                }
+            }
             _ => self.known().learn(document),
         }
     }

@@ -93,4 +93,12 @@ impl Turn<'_> {
         self.wake_backoff_waiters();
         changes
     }
+
+    /// After a sign-out here: calls don't look whether another process has signed in.
+    pub(crate) fn stay_signed_out(&mut self) {
+        if self.machine.is_signed_out() {
+            self.effects.drop_later(self.machine.grant.take());
+            self.effects.publish = true;
+        }
+    }
 }
