@@ -59,6 +59,8 @@ pub(crate) enum ErrorKind {
     ShutdownTimeout,
     Unsaved,
     Deadline,
+    StoreUnavailable,
+    StoreUnusable,
 }
 
 // === impl Error ===
@@ -113,7 +115,8 @@ impl Error {
             | ErrorKind::MissingRuntime
             | ErrorKind::ShutdownTimeout
             | ErrorKind::Unsaved
-            | ErrorKind::Deadline => true,
+            | ErrorKind::Deadline
+            | ErrorKind::StoreUnavailable => true,
             ErrorKind::Misconfigured
             | ErrorKind::GrantEnded
             | ErrorKind::SignedOut
@@ -122,7 +125,8 @@ impl Error {
             | ErrorKind::SameToken
             | ErrorKind::Cleartext
             | ErrorKind::MissingHost
-            | ErrorKind::TooManyHeaders => false,
+            | ErrorKind::TooManyHeaders
+            | ErrorKind::StoreUnusable => false,
         }
     }
 
@@ -131,9 +135,10 @@ impl Error {
         self.inner.retry_at
     }
 
-    /// The refresh failed temporarily: the network, a 5xx or 429 from the token endpoint.
+    /// The refresh failed temporarily: the network, a 5xx or 429 from the token endpoint, or a token store that is
+    /// unavailable.
     pub fn is_transient(&self) -> bool {
-        self.is(ErrorKind::Transient)
+        self.is(ErrorKind::Transient) || self.is(ErrorKind::StoreUnavailable)
     }
 
     /// The refresh got no response, so the refresh token may or may not be used up.
@@ -192,9 +197,10 @@ impl Error {
 ///
 /// If one of these is `true`, the client, the layer or the request must be changed.
 impl Error {
-    /// The refresh is misconfigured (`invalid_client`, a rotated secret, a token that can't be used).
+    /// The refresh is misconfigured (`invalid_client`, a rotated secret, a token that can't be used), or the record in
+    /// a token store can't be read.
     pub fn is_misconfigured(&self) -> bool {
-        self.is(ErrorKind::Misconfigured)
+        self.is(ErrorKind::Misconfigured) || self.is(ErrorKind::StoreUnusable)
     }
 
     /// The refresh returned the same token that had been rejected.
@@ -278,6 +284,8 @@ impl fmt::Display for Error {
             ErrorKind::MissingHost => "the request URI has no host, or an invalid one: use a plain host and port, or set default_origin",
             ErrorKind::TooManyHeaders => "too many headers in the request",
             ErrorKind::ShutdownTimeout => "shutdown timed out before the token refresh finished",
+            ErrorKind::StoreUnavailable => "the token store can't be used now: retry",
+            ErrorKind::StoreUnusable => "the token store can't be used: the cause says what to fix",
             ErrorKind::Unsaved => "failed to save the token or the sign-out",
             ErrorKind::Deadline => "deadline exceeded while waiting for a token",
         })

@@ -55,6 +55,9 @@
 //!   it.
 //! - A **flight** is a refresh in progress; a session has at most one. Callers that need its result **wait**
 //!   for it, for at most their **wait timeout**.
+//! - With a store, the **record** is what processes share. A **claim** is a process's note in it that it is about
+//!   to present the refresh token. A claim **lapses** when others may ignore it. A session **adopts** a token that
+//!   another process obtained.
 //! - The **generation** is a counter that increases with each new token.
 //!
 //! # Where tokens come from
@@ -132,11 +135,11 @@
 //!
 //! - `oauth2`: refreshers for OAuth 2.0 token endpoints, and token revocation. See the module `oauth2`.
 //! - `json`: refreshers for JSON endpoints. See the module `json`.
-//! - `store`: one credential for many processes and hosts, through Redis, PostgreSQL or a store of your own. See the
-//!   module `store`.
+//! - `store`: one credential for many processes and hosts, through a `TokenStore`: your own, or that of the crates
+//!   `tower-reauth-redis` and `tower-reauth-postgres`. See the module `store`.
 //! - `file-store`: one credential for the processes of a host, in a file. See the module `store`. Needs Rust 1.89.
 //! - `https`: a built-in HTTPS client (hyper, rustls, the platform's root certificates, the environment's
-//!   proxies), so that these two need only a URL, and your API client no TLS setup. It uses the crypto provider
+//!   proxies), so that `oauth2` and `json` need only a URL, and your API client no TLS setup. It uses the crypto provider
 //!   that the program installed as rustls's default. Without this feature, use any tower service. See the
 //!   module `https`.
 //! - `https-ring`, `https-aws-lc`: the same, with a crypto provider for programs that install none.
@@ -197,6 +200,13 @@ pub use session::{Session, SessionBuilder, Status, TokenOptions, Watch};
 pub use token::{access::AccessToken, builder::TokenBuilder, value::Token};
 
 // The README's examples need these features.
-#[cfg(all(doctest, feature = "https", feature = "grpc", feature = "json", feature = "oauth2"))]
+#[cfg(all(
+    doctest,
+    feature = "file-store",
+    feature = "grpc",
+    feature = "https",
+    feature = "json",
+    feature = "oauth2"
+))]
 #[doc = include_str!("../README.md")]
 struct Readme;

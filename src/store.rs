@@ -56,13 +56,13 @@ pub use shared::{SharedSession, SharedStore};
 /// # Implementing
 ///
 /// - [`swap`](Self::swap) is linearizable: of two that expect the same version, one is [`Written`](Swap::Written)
-///   and one is a [`Conflict`](Swap::Conflict), and each later [`load`](Self::load), by anybody, returns what was
+///   and one is a [`Conflict`](Swap::Conflict), and each later [`load`](Self::load), by any process, returns what was
 ///   written. A replica that lags behind must not be read.
 /// - What is written stays: no expiry, no eviction.
 /// - A [`Version`] never repeats for other content, whatever was lost, restored or deleted in between. A counter
 ///   can restart, so it isn't enough by itself: use a random number that the writer chooses, an ETag, or a counter
 ///   with [`Version::of`].
-/// - Don't retry a write whose response was lost: return [`StoreError::unavailable`]. The session looks whether it
+/// - Don't retry a write whose response was lost: return [`StoreError::unavailable`]. The session checks whether it
 ///   took effect.
 ///
 /// # Examples
@@ -120,13 +120,14 @@ pub trait TokenStore: Send + Sync + 'static {
         record: &Record,
     ) -> impl Future<Output = Result<Swap, StoreError>> + Send;
 
-    /// Completes when the record may have changed since the last load. Default: never; it is polled then.
+    /// Completes when the record may have changed since this handle's last [`load`](Self::load), even if that happened
+    /// before the call. Default: never completes, and sessions poll the record.
     fn changed(&self) -> impl Future<Output = ()> + Send {
         pending()
     }
 
-    /// Tries to take what only one living process can have, such as a lock of the operating system. Default:
-    /// [`Hold::none`]. It doesn't wait.
+    /// Tries to acquire an exclusive lock that is released when the process dies, such as a file lock. While it is
+    /// [`busy`](Hold::busy), no other process refreshes. Doesn't wait. Default: [`Hold::none`].
     ///
     /// # Errors
     ///

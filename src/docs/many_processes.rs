@@ -1,19 +1,27 @@
 //! Many processes and hosts.
 //!
-//! Terminals, workers, pods and cron jobs often share one sign-in, and with it one rotating refresh token. A
+//! Shells, workers, pods and cron jobs often share one sign-in, and with it one rotating refresh token. A
 //! [`SharedSession`](crate::store::SharedSession) keeps it in a store. This page says what that promises, what no
 //! store can promise, and how to choose its settings.
 //!
 //! # How it works
 //!
-//! The store has one *record* for the credential. Before a process presents the refresh token, it writes a
-//! *claim* into the record: "I am asking the token endpoint, for at most ten seconds". It writes on condition
-//! that the record hasn't changed since it was read, so of two processes that try at once only one succeeds. The
-//! others see the claim and wait for the new token, which they then use without asking the endpoint.
+//! The store has one *record* for the credential. Before a process *presents* the refresh token, which means that
+//! it sends it to the token endpoint, it writes a *claim* into the record: "I am asking the token endpoint, for at
+//! most ten seconds". It writes only if the record hasn't changed since it was read, so of two processes that try
+//! at once only one succeeds. The others see the claim and wait for the new token. They *adopt* it, without asking
+//! the endpoint.
 //!
 //! If the process dies, its claim stays behind. It tells the next process that the refresh token may have been
-//! used. The next one waits until the claim *lapses*, then repeats the exchange, and says so to the refresher:
+//! used. That process waits until the claim *lapses*, then repeats the exchange, and says so to the refresher:
 //! [`RefreshReason::Repeated`](crate::refresh::RefreshReason::Repeated).
+//!
+//! A session reads the record when its own token is stale, expired or rejected, and whenever
+//! [`load`](crate::store::SharedSession::load) or [`follow`](crate::store::SharedSession::follow) says so. Until then
+//! it uses the token that it has.
+//!
+//! Clients without a refresh token (client credentials) can share a store, too: one process asks for a token, and
+//! the others adopt it.
 //!
 //! # What is promised
 //!
@@ -21,52 +29,80 @@
 //! - A refusal counts only if the record still has the token that was refused. A process that was late doesn't
 //!   sign out the others.
 //! - A new token replaces only an older one, however late it is written.
-//! - A sign-in, a sign-out and a token that is set take effect in all processes, and win over a refresh that is
-//!   running anywhere.
+//! - A sign-in, a sign-out and a token that is set win over a refresh that is running anywhere. They take effect in
+//!   each process when it next reads the record.
 //! - A process that couldn't save a new token keeps it and uses it, and presents nothing until it is saved.
 //! - While the store is unavailable or can't be read, nothing is presented and nothing is written. A valid token
 //!   stays in use.
 //!
-//! | what happens | what the others do |
+//! | what happens | what the other processes do |
 //! |---|---|
 //! | a process is killed before it presents the token | wait for the lapse, then ask; the server has seen nothing |
-//! | .. after it, or with the response | wait for the lapse, then repeat the exchange |
-//! | .. while it writes | find the old record or the new one, whole |
-//! | a process is suspended | wait for the lapse, then repeat the exchange; what it writes later is dropped if it is older. With a file: wait, and get an error that names the process |
+//! | a process is killed after that, before it has saved the response | wait for the lapse, then repeat the exchange |
+//! | a process is killed while it writes | find the old record or the new one, whole |
+//! | a process is suspended | wait for the lapse, then repeat the exchange; what it writes later is dropped if it is older. With a file: wait, and get an error with its process ID |
 //! | the store is unavailable | use their token while it is valid; then calls fail with an error that can be retried |
-//! | the response to a write is lost | look whether it was written |
+//! | the response to a write is lost | the process that wrote reads the record, to see whether it was written |
 //!
-//! A claim lapses four seconds after its exchange timeout, so after 14 s by default. With a file the operating
-//! system tells at once that a process of the same boot is dead.
+//! # When a claim lapses
 //!
-//! # Who is signed out all the same
+//! A claim lapses for a process 14 s after that process first saw it, unchanged, by its own monotonic clock: 4 s
+//! more than the exchange timeout. If the store couldn't be read in between, the 14 s begin again. If the store has
+//! a clock, a claim also lapses 28 s after it was written, so that a process which has just started needn't wait.
 //!
-//! No store can make a token endpoint check who holds a claim, and no store has a response that was lost. So it
-//! depends on what the server does when it sees a refresh token for the second time:
+//! With a file on Linux, the operating system tells at once that a process of the same boot is dead. That needs the
+//! same host name as well: containers of one host with different names wait for the lapse.
+//!
+//! # When the user still has to sign in again
+//!
+//! No store can make a token endpoint check who has the claim, and no store has a response that was lost. So it
+//! depends on what the server does with a refresh token that was used before:
 //!
 //! | the server | the user has to sign in again only if |
 //! |---|---|
-//! | issues another pair of tokens, for longer than the lapse | never |
-//! | returns the same pair while it is unused, for longer than the lapse | a process is suspended just before it sends its request, and the request arrives after the successor was used |
-//! | issues another pair, and invalidates the one before | as above; or the response to a repeat is lost after the first one couldn't be saved |
-//! | refuses, and the grant lives | the only copy of a token is lost: with a response, with a process that dies before it saves it, or by the store |
-//! | revokes the grant | as above; or a claim lapses while its process still works: it is suspended, or exchange and save together take longer |
-//! | any, with [`never_repeat`](crate::store::SharedStore::never_repeat) | a response is lost, a process dies between its claim and its save, or a claim lapses while its process still works |
+//! | accepts it for longer than the lapse, and issues another pair of tokens | never |
+//! | accepts it for longer than the lapse, and returns the same pair while that is unused | a process is suspended just before it sends its request, and the request arrives after the successor was used |
+//! | accepts it for longer than the lapse, issues another pair, and invalidates the one before | a suspended process's request arrives late, as above; or the response to a repeat is lost after the first one couldn't be saved |
+//! | refuses it; the grant survives | the only copy of a token is lost: with a response, with a process that dies before it saves it, or by the store |
+//! | revokes the grant | the only copy of a token is lost, as above; or a claim lapses while its process is still running: it is suspended, or exchange and save together take longer |
+//! | any, with [`never_repeat`](crate::store::SharedStore::never_repeat) | a response is lost, a process dies between its claim and its save, or a claim lapses while its process is still running |
+//!
+//! If your provider doesn't document what it does, assume that it revokes the grant.
 //!
 //! # Choosing the exchange timeout
 //!
 //! Many servers accept a refresh token again for some seconds after it was used, for clients whose response was
-//! lost. The lapse should be shorter than that: set
-//! [`exchange_timeout`](crate::store::SharedStore::exchange_timeout) to that time less six seconds. With ten seconds
-//! of tolerance, an exchange timeout of 4 s lets a claim lapse after 8 s. If the server revokes the grant at once,
-//! choose [`never_repeat`](crate::store::SharedStore::never_repeat) only if a repeat does harm beyond that: the
-//! first presentation may never have arrived.
+//! lost. Set [`exchange_timeout`](crate::store::SharedStore::exchange_timeout) to that time less 6 s: 4 s until the
+//! claim lapses, and 2 s for the repeat. With ten seconds of tolerance, that is 4 s:
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use tower_reauth::store::{MemoryStore, SharedStore};
+//! # let my_store = MemoryStore::new();
+//! let store = SharedStore::new(my_store).exchange_timeout(Duration::from_secs(4));
+//! # let _ = store;
+//! ```
+//!
+//! Use [`never_repeat`](crate::store::SharedStore::never_repeat) only if a repeated refresh token does more harm
+//! than signing the user out. For a server that merely revokes the grant it gains nothing: the first request may
+//! never have arrived, and then the repeat succeeds.
 //!
 //! # Which store
 //!
-//! - Processes of one host: a file, with `FileStore`.
+//! - The processes of one host: a file, with `FileStore`.
 //! - Several hosts: PostgreSQL, which loses no write that it has acknowledged, or Redis.
 //! - [`MemoryStore`](crate::store::MemoryStore) is for tests.
+//!
+//! # Interactive logins
+//!
+//! A shared session gives its refresher at most the exchange timeout, so it can't prompt the user in
+//! [`or_else`](crate::RefresherExt::or_else). Prompt when
+//! [`Status::needs_sign_in`](crate::Status::needs_sign_in) is true, then call
+//! [`SharedSession::sign_in`](crate::store::SharedSession::sign_in).
+//!
+//! # Deleting the record
+//!
+//! Processes that have used the record take that for a sign-out. Those that start later find nobody signed in.
 //!
 //! # Files on a network
 //!
@@ -76,28 +112,27 @@
 //!
 //! # Failover
 //!
-//! Redis replicates asynchronously: if its primary fails, writes that it acknowledged can be lost. Each process
-//! that knows better then writes its token, its sign-in or its sign-out again before it presents anything. A
-//! claim that is lost lets a second process ask at the same time. Set `min-replicas-to-write 1`, and Redis refuses
-//! writes that no replica would get. PostgreSQL with synchronous replication loses nothing.
+//! Redis replicates asynchronously: if its primary fails, writes that it acknowledged can be lost. A process that
+//! still has the lost token, sign-in or sign-out writes it again before it presents anything. A claim that is lost
+//! lets a second process ask at the same time. With `min-replicas-to-write 1`, Redis rejects writes that no replica
+//! would receive. PostgreSQL with synchronous replication loses nothing.
 //!
 //! # Clocks
 //!
-//! Waits and lapses are counted by each process's own monotonic clock. With Redis and PostgreSQL, the times in the
-//! record are the store's, so the clocks of the hosts don't matter. With a file they cost one early refresh, or
-//! one rejected request, for each lifetime of a token.
+//! With Redis and PostgreSQL, the times in the record are the store's, so the clocks of the hosts don't matter. With
+//! a file on several hosts, clocks that differ cost one early refresh, or one rejected request, per token.
 //!
 //! # Short-lived programs
 //!
-//! A command that ends during a refresh is a process that dies. Call
+//! A command that exits during a refresh leaves its claim behind. Call
 //! [`refresh_early(false)`](crate::SessionBuilder::refresh_early), so that it refreshes only if it must, and
 //! [`shutdown`](crate::Session::shutdown) before it exits.
 //!
-//! # Seeds
+//! # The first token
 //!
-//! A refresh token in the configuration is for the first start, when there is no record. If it stays there and
-//! the record is lost, it is presented again, though it was used. Sign in with
-//! [`SharedSession::sign_in`](crate::store::SharedSession::sign_in) instead.
+//! A token given to the builder is used only if there is no record. Don't leave a refresh token in the
+//! configuration: if the record is lost, it is presented again although it is spent. Use
+//! [`SharedSession::sign_in`](crate::store::SharedSession::sign_in).
 //!
 //! # A store of your own
 //!

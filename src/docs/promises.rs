@@ -136,7 +136,7 @@
 //!
 //! # p19
 //!
-//! **Many processes: a rotating refresh token is presented by one of them at a time.** That holds for the
-//! processes that share a session through a store (feature `store`); the page `many_processes` says exactly who
-//! is signed out by what. While a store is unavailable or unreadable, nothing is presented and a valid token stays
+//! **Many processes: a rotating refresh token is presented by one of them at a time.** That holds for
+//! processes that share a session through a store (feature `store`), as long as none is suspended or delayed
+//! beyond its claim and the store loses no write; the page `many_processes` lists the exceptions. While a store is unavailable or unreadable, nothing is presented and a valid token stays
 //! in use.

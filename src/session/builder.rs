@@ -340,7 +340,7 @@ impl SessionBuilder {
         self
     }
 
-    /// Sets a name for logs.
+    /// Sets a name for logs. A shared session also writes it to the record, for the errors of other processes.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
         self

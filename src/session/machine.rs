@@ -87,6 +87,8 @@ use grant::Grant;
 use saves::Saves;
 use turn::Revocations;
 
+#[cfg(feature = "store")]
+pub(crate) use saves::Change;
 pub use status::Status;
 pub(crate) use {
     backoff::Delays,
@@ -95,7 +97,7 @@ pub(crate) use {
     flight::{FlightEnd, FlightInfo, Lost, Saving},
     outcome::Outcome,
     rules::Rules,
-    saves::{Change, ChangeKind, SaveOrder},
+    saves::{ChangeKind, SaveOrder},
     snapshot::Snapshot,
     turn::{Machine, Turn},
 };

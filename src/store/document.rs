@@ -82,7 +82,7 @@ impl Document {
         match members.remove("v").and_then(|version| version.as_u64()) {
             Some(FORMAT) => {}
             Some(version) if version > FORMAT => {
-                return Err(unreadable("a newer version of this crate has written it: update this program"));
+                return Err(unreadable("written by a newer version of tower-reauth: update this program"));
             }
             _ => return Err(unreadable("it isn't a record of this crate")),
         }

@@ -32,15 +32,15 @@ impl StoreError {
         Self { kind: StoreErrorKind::Unavailable, source: Some(error.into().into()) }
     }
 
-    /// What is stored isn't a record that can be read, or must not be used. It is neither used nor replaced: the
-    /// user has to delete it.
+    /// What is stored isn't a record that can be read, or must not be used. It is neither used nor replaced
+    /// until someone repairs or deletes it.
     ///
     /// `error` must not contain the content.
     pub fn unreadable(error: impl Into<BoxError>) -> Self {
         Self { kind: StoreErrorKind::Unreadable, source: Some(error.into().into()) }
     }
 
-    /// Another process is refreshing the token, for longer than callers wait.
+    /// Another process is refreshing the token, for longer than a refresh waits for it.
     pub(super) fn busy(holder: impl Into<String>) -> Self {
         Self { kind: StoreErrorKind::Busy(holder.into()), source: None }
     }
@@ -67,12 +67,13 @@ impl StoreError {
         find_source(error)
     }
 
-    /// The store can't be reached. Nothing was presented; it is tried again.
+    /// The store can't be reached, or refused the operation. The session tries again. Also true if
+    /// [`is_unknown`](Self::is_unknown).
     pub fn is_unavailable(&self) -> bool {
         matches!(self.kind, StoreErrorKind::Unavailable | StoreErrorKind::Unknown)
     }
 
-    /// What is stored can't be read or must not be used. Nothing was presented and nothing is written.
+    /// The record can't be read or must not be used. The session doesn't write to it.
     pub fn is_unreadable(&self) -> bool {
         matches!(self.kind, StoreErrorKind::Unreadable)
     }
@@ -87,7 +88,7 @@ impl StoreError {
         matches!(self.kind, StoreErrorKind::Unknown)
     }
 
-    /// The process that is refreshing the token, if it is busy: its name and process ID.
+    /// A description of the process that holds the claim, such as its process ID, if it is busy.
     pub fn holder(&self) -> Option<&str> {
         match &self.kind {
             StoreErrorKind::Busy(holder) => Some(holder),
@@ -104,11 +105,16 @@ impl fmt::Display for StoreError {
                 f.write_str("the token store became unavailable during a write, which may have taken effect")
             }
             StoreErrorKind::Unreadable => f.write_str(
-                "the stored token can't be used, and isn't replaced; remove the cause, or delete it and sign in again",
+                "the stored token can't be used: fix the cause, or delete the record and sign in again",
             ),
-            StoreErrorKind::SignedOut => f.write_str("another process has signed out, or signed in"),
+            StoreErrorKind::SignedOut => {
+                f.write_str("not signed in, or another process has signed in or out")
+            }
             StoreErrorKind::Busy(holder) => {
-                write!(f, "the stored token is being refreshed by another process ({holder})")
+                write!(
+                    f,
+                    "another process ({holder}) hasn't finished its refresh, and may be suspended: retry, or end it"
+                )
             }
         }
     }

@@ -128,9 +128,14 @@ impl<'a> Run<'a> {
                 let code = code.map(|ended| ended.code.as_str()).filter(|code| !code.is_empty());
                 let message = match code {
                     Some(code) => {
-                        format!("the grant has ended, as a process with the same store was told: {code}")
+                        format!(
+                            "the token endpoint has ended the grant, as another process reported ({code}): sign in again"
+                        )
                     }
-                    None => "the grant has ended, as a process with the same store was told".to_owned(),
+                    None => {
+                        "the token endpoint has ended the grant, as another process reported: sign in again"
+                            .to_owned()
+                    }
                 };
                 self.learn(&view);
                 Err(RefreshError::grant_ended(message))
@@ -138,12 +143,12 @@ impl<'a> Run<'a> {
             Look::GiveUp => {
                 self.learn(&view);
                 Err(RefreshError::grant_ended(
-                    "the refresh token may have been presented by a process that got no response, and is never repeated",
+                    "a refresh got no response, and `never_repeat` forbids a second attempt: sign in again",
                 ))
             }
             Look::Pause(left) => {
                 let error =
-                    RefreshError::transient("the token endpoint asked another process to retry later");
+                    RefreshError::transient("the token endpoint sent `Retry-After`, which hasn't elapsed");
                 Err(error.with_retry_after(duration(left)))
             }
             Look::Wait { lapses_in, holder } => {
@@ -259,7 +264,7 @@ impl<'a> Run<'a> {
         let protocol = self.protocol;
         let timeout = protocol.settings.exchange_timeout;
         if cx.time_left().is_some_and(|left| nanos(left) < timeout + 3 * SECOND) {
-            return Err(RefreshError::transient("too little is left of the refresh timeout"));
+            return Err(RefreshError::transient("not enough of the refresh timeout is left for an exchange"));
         }
         let document = match view.document() {
             Some(document) => document.clone(),
@@ -344,7 +349,7 @@ impl<'a> Run<'a> {
         let cut = protocol.sleep(left).map_err(to_refresh_error)?;
         let result = match select(Box::pin(protocol.refresher.refresh(exchange)), cut).await {
             Either::Left((result, _)) => result,
-            Either::Right(_) => Err(RefreshError::outcome_unknown("the exchange took too long")),
+            Either::Right(_) => Err(RefreshError::outcome_unknown("no response within the exchange timeout")),
         };
         let obtained = |mut token: Token| {
             token.inherit_refresh_token(presented.as_ref());
@@ -489,12 +494,12 @@ impl<'a> Run<'a> {
                 return Edit::Leave(Verdict::Stands);
             }
             let ended = ends.then(|| Ended { by: document.by, code: code.clone() });
-            let told = Document {
+            let updated = Document {
                 claim: document.claim.clone().filter(|_| !is_own),
                 ended: ended.or_else(|| document.ended.clone()),
                 ..document.clone()
             };
-            Edit::Write(Box::new(told), Verdict::Stands)
+            Edit::Write(Box::new(updated), Verdict::Stands)
         };
         // Written over what was there at the claim: if another process has written since, this looks again.
         protocol.edit(Some(view), change).await

@@ -52,7 +52,7 @@ pub(super) enum Look {
     Claim { unknown: bool },
 }
 
-/// Numbers of claims are this far apart: the number after a token's is no claim's.
+/// Numbers of claims are this far apart, so the number after a token's never belongs to a claim.
 pub(super) const STEP: u64 = 1000;
 
 pub(super) fn step() -> u64 {

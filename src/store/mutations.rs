@@ -1,4 +1,4 @@
-//! Takes a rule of the protocol away, to show that a test misses it.
+//! Disables one rule of the protocol, to show that a test fails without it.
 
 /// Whether the environment variable names this rule.
 #[cfg(feature = "__mutations")]

@@ -3,7 +3,7 @@
 //! # Rules
 //!
 //! - **R1** Every write is on condition of the version that was read, and has a random mark. If its response is lost,
-//!   a load looks for the mark. A claim of one's own under which nothing was presented is used, or removed.
+//!   a load checks for the mark. A claim of one's own under which nothing was presented is used, or removed.
 //! - **R2** A record that can't be read isn't an empty one: nothing is presented or written. A record that is gone is
 //!   a sign-out elsewhere.
 //! - **R3** A refresh begins with a look, and looks again after each wait, conflict and look-up. A newer token is
@@ -13,17 +13,17 @@
 //! - **R5** A claim with a new number is written before the refresh token *of that record* is presented. A request is
 //!   sent only in the first half of the exchange timeout, at whose end the exchange is cut.
 //! - **R6** Another's claim is waited for until it lapses: by the time that it was seen unchanged, by the store's
-//!   clock, or at once for who has the hold. The end of the wait is an error, never permission.
+//!   clock, or at once for the process that has the hold. The end of the wait is an error, never permission.
 //! - **R7** A claim that has lapsed, and whose number is above the token's, means that the outcome is unknown: the
 //!   next exchange is a repeat.
 //! - **R8** A token replaces that of a lower number, or the one that was presented. Another's claim stays.
-//! - **R9** Without a token, the own claim is removed; if the request got no response, the outcome is unknown. A
+//! - **R9** Without a token, a process removes its own claim; if the request got no response, the outcome is unknown. A
 //!   `Retry-After` counts for all.
 //! - **R10** A refusal counts only if the record still has the token that was presented.
-//! - **R11** The end of a grant is a statement about one token; a later token ends it.
+//! - **R11** The end of a grant is a statement about one token; a later token clears it.
 //! - **R12** A sign-in or sign-out draws a new epoch and waits for no claim. A token that is set keeps it; without a
-//!   refresh token of its own it fences off nobody.
-//! - **R13** The holder counts by the clock that is ahead, the others by their monotonic one. Times in the record are
+//!   refresh token of its own it invalidates no running refresh.
+//! - **R13** The holder counts by whichever clock shows more time, the others by their monotonic one. Times in the record are
 //!   the store's, if it has a clock.
 //! - **R14** If the store has a hold, only its owner claims.
 //! - **R15** In one process a refresh that nobody drives any more loses the hold, and presents nothing when it is
@@ -191,14 +191,14 @@ impl Protocol {
 
     fn check_client(&self, document: &Document) -> Result<(), StoreError> {
         match (&self.settings.client, &document.client) {
-            (Some(own), Some(stored)) if own != stored => {
-                Err(StoreError::unreadable("it is another client's: see `SharedStore::credential`"))
-            }
+            (Some(own), Some(stored)) if own != stored => Err(StoreError::unreadable(
+                "the record belongs to another client: check `SharedStore::credential`",
+            )),
             _ => Ok(()),
         }
     }
 
-    /// Writes the record if it is still what was read. If the response is lost, looks whether it was written.
+    /// Writes the record if it is still what was read. If the response is lost, checks whether it was written.
     pub(super) async fn swap(&self, view: &View, mut document: Document) -> Result<Swapped, StoreError> {
         document.write = format!("{:016x}", fastrand::u64(..));
         if document.client.is_none() {
@@ -245,7 +245,7 @@ impl Protocol {
             if found.version != view.version {
                 return Ok(Swapped::Conflict);
             }
-            // It wasn't written, and the same swap is made once more.
+            // It wasn't written, and the same swap is made again.
             if attempt > 0 {
                 return Err(error.or_written());
             }
@@ -254,7 +254,7 @@ impl Protocol {
         unreachable!("the loop only ends by returning")
     }
 
-    /// Changes the record: `change` decides anew after each conflict.
+    /// Changes the record: `change` decides again after each conflict.
     pub(super) async fn edit<T>(
         &self,
         mut view: Option<View>,
@@ -316,8 +316,8 @@ impl Protocol {
 pub(super) fn to_error(error: StoreError) -> Error {
     let kind = match () {
         () if error.is_signed_out() => ErrorKind::SignedOut,
-        () if error.is_unreadable() => ErrorKind::Misconfigured,
-        () => ErrorKind::Transient,
+        () if error.is_unreadable() => ErrorKind::StoreUnusable,
+        () => ErrorKind::StoreUnavailable,
     };
     Error::with_details(kind, None, Some(Arc::new(error)))
 }

@@ -11,7 +11,7 @@ pub struct Record {
     bytes: Arc<Zeroizing<Vec<u8>>>,
 }
 
-/// The version of a record in a store: any string that changes with each write.
+/// The version of a record in a store: any string that never stands for two different contents.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Version {
     version: Arc<str>,
@@ -37,7 +37,7 @@ pub enum Swap {
 
 /// The result of [`TokenStore::try_hold`](super::TokenStore::try_hold).
 ///
-/// It is held until it is dropped, or until the process ends in whichever way.
+/// It is held until it is dropped, or until the process ends, however it ends.
 #[must_use]
 pub struct Hold {
     kind: HoldKind,
@@ -77,7 +77,7 @@ impl Version {
         Self { version: version.into() }
     }
 
-    /// The version of a store that has none: a hash of the content (SHA-256).
+    /// A version for stores that have none: the SHA-256 hash of the content.
     pub fn of(record: &Record) -> Self {
         use std::fmt::Write as _;
 

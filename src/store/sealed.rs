@@ -1,6 +1,6 @@
 //! [`Sealed`].
 
-use std::fmt;
+use std::{error::Error as StdError, fmt};
 
 use zeroize::Zeroizing;
 
@@ -13,7 +13,7 @@ pub trait StoreExt: TokenStore + Sized {
     /// Encrypts the record with your own cipher.
     ///
     /// `seal` gets the whole record, and its result is stored; `open` is its inverse. Use an AEAD cipher with a
-    /// fresh nonce for each call, and the credential's name as associated data, so that no record can take
+    /// fresh nonce for each call, and the record's name as associated data, so that no record can take
     /// another's place.
     ///
     /// If `seal` fails, nothing is written; if `open` fails, the record is
@@ -38,6 +38,24 @@ pub struct Sealed<S, F, G> {
     open: G,
 }
 
+/// The user's cipher failed.
+#[derive(Debug)]
+struct SealFailed(BoxError);
+
+// === impl SealFailed ===
+
+impl fmt::Display for SealFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("encrypting the record failed, so it wasn't written")
+    }
+}
+
+impl StdError for SealFailed {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.0)
+    }
+}
+
 // === impl Sealed ===
 
 impl<S, F, G> TokenStore for Sealed<S, F, G>
@@ -54,7 +72,7 @@ where
 
     async fn swap(&self, expected: Option<&Version>, record: &Record) -> Result<Swap, StoreError> {
         let sealed = (self.seal)(record.as_bytes()).map(Zeroizing::new);
-        let sealed = sealed.map_err(StoreError::unavailable)?;
+        let sealed = sealed.map_err(|error| StoreError::unavailable(SealFailed(error)))?;
         self.store.swap(expected, &Record::from_bytes(&sealed[..])).await
     }
 

@@ -28,7 +28,7 @@ use super::{
     stored_token::StoredToken,
 };
 
-/// A store, and how sessions use it.
+/// A store with its settings.
 ///
 /// Made from a store by [`new`](Self::new), or by [`SessionBuilder::build_shared`], which takes either.
 pub struct SharedStore<S> {
@@ -42,8 +42,8 @@ pub struct SharedStore<S> {
 /// Made by [`SessionBuilder::build_shared`]. Clones are cheap and share their state.
 ///
 /// The first call that needs a token reads the record; [`load`](Self::load) does it at once. From then on the
-/// session asks the store when its own token is stale, expired or rejected, and takes a newer one that another
-/// process has obtained. Only if there is none, one of the processes asks the token endpoint, and the others wait.
+/// session reads it when its own token is stale, expired or rejected, and adopts a newer one that another process has
+/// obtained. Only if there is none, one of the processes asks the token endpoint, and the others wait.
 ///
 /// [`sign_in`](Self::sign_in), [`sign_out`](Self::sign_out) and [`set_token`](Self::set_token) write the record
 /// first, then change the session. Those of the [`Session`] itself take effect in this process at once, and are
@@ -69,29 +69,30 @@ impl<S: TokenStore> SharedStore<S> {
         Self { store, settings, poll: 5 * SECOND }
     }
 
-    /// Sets how long an exchange with the token endpoint takes at most: 1 s to 15 s. Default: 10 s.
+    /// Sets the timeout of an exchange with the token endpoint, clamped to 1 s to 15 s. Default: 10 s.
     ///
-    /// If a process dies during one, the others take over 4 s after that, unless the store can tell that it is
-    /// dead. Choose it so that both together are shorter than the time for which the server still accepts a refresh
-    /// token that was used.
+    /// The refresher's own timeout applies, too; the shorter one counts. If a process dies, others take over 4 s
+    /// after this timeout. Set it to the time for which the server accepts a used refresh token, less 6 s: 4 s until
+    /// the claim lapses, and 2 s for the repeat.
     pub fn exchange_timeout(mut self, timeout: Duration) -> Self {
         self.settings.exchange_timeout = nanos(timeout).clamp(SHORTEST_EXCHANGE, LONGEST_EXCHANGE);
         self
     }
 
-    /// Never presents a refresh token again that may have been used: if a response is lost, or a process dies while
-    /// it waits for one, the user has to sign in again.
+    /// Never presents a refresh token that may already have been used. If a response is lost, a process dies during an
+    /// exchange, or one takes too long, the user has to sign in again.
     ///
-    /// For servers that revoke the grant when a used refresh token is presented, and accept no repeat at all.
+    /// Use it only if a repeated refresh token does more harm than signing the user out. For a server that merely
+    /// revokes the grant it gains nothing: the first request may never have arrived, and then the repeat succeeds.
     pub fn never_repeat(mut self) -> Self {
         self.settings.never_repeats = true;
         self
     }
 
-    /// Names the credential's client, such as `"https://id.example.com web-client"`. Default: not checked.
+    /// Sets whose record it is: any fixed string, such as `"https://id.example.com web-client"`. Default: not checked.
     ///
-    /// A record of another client is [unreadable](super::StoreError::is_unreadable). Without this, a process with a
-    /// wrong client ID would be told that the grant has ended, and end it for all.
+    /// A record with another one is [unreadable](super::StoreError::is_unreadable). Without this, a process with a wrong
+    /// client ID could get `invalid_grant`, and sign out all processes.
     pub fn credential(mut self, client: impl Into<String>) -> Self {
         self.settings.client = Some(client.into());
         self
@@ -129,7 +130,9 @@ impl SessionBuilder {
     ///
     /// [`token`](Self::token) and [`refresh_token`](Self::refresh_token) are used only if the store has no record
     /// yet. The refresh timeout is raised to three times the
-    /// [exchange timeout](SharedStore::exchange_timeout) and 14 s, if it is shorter.
+    /// [exchange timeout](SharedStore::exchange_timeout) plus 14 s, if it is shorter.
+    /// [`signed_out`](Self::signed_out) has no effect: the record decides. A [`save_with`](Self::save_with) hook is
+    /// still called, after the store has been written, except if the record is deleted.
     pub fn build_shared<S: TokenStore>(mut self, store: impl Into<SharedStore<S>>) -> SharedSession {
         let SharedStore { store, settings, poll } = store.into();
         let StoreParts { refresher, initial, save, save_timeout, refresh_timeout, clock, name } =
@@ -204,23 +207,30 @@ impl SharedSession {
         self.protocol.look_now().await.map(drop).map_err(to_error)
     }
 
-    /// Signs in as another user, in all processes.
+    /// Signs in as another user.
     ///
-    /// Callers that wait for the old user's token fail with [`is_signed_out`](Error::is_signed_out).
+    /// Callers that wait for the old user's token fail with [`is_signed_out`](Error::is_signed_out). Another process
+    /// switches when it next reads the record; see [`follow`](Self::follow).
     ///
     /// # Errors
     ///
-    /// If the store can't be used; this session hasn't changed then. If
-    /// [`is_unknown`](super::StoreError::is_unknown), the record may have, and the next look follows it.
+    /// If the store can't be used; in that case this session is unchanged. If
+    /// [`is_unknown`](super::StoreError::is_unknown), the record may have changed, and the session takes it over when it
+    /// next reads the record.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the record may have changed without the session; the next look follows it.
+    /// If the future is dropped, the record may have changed without the session, which takes it over when it next
+    /// reads the record.
     pub async fn sign_in(&self, token: Token) -> Result<(), Error> {
         self.protocol.sign_in(token).await.map_err(to_error)
     }
 
-    /// Signs out, in all processes. Returns the tokens that the record had, so that they can be revoked.
+    /// Signs out. Returns the tokens that the record had, so that they can be revoked.
+    ///
+    /// This session stops at once; another process stops when it next reads the record. Afterwards, calls fail
+    /// without reading the store. To notice a sign-in by another process, call [`load`](Self::load) or spawn
+    /// [`follow`](Self::follow).
     ///
     /// # Errors
     ///
@@ -233,11 +243,12 @@ impl SharedSession {
         self.protocol.sign_out().await.map_err(to_error)
     }
 
-    /// Replaces the token with one obtained elsewhere for the same user, in all processes.
+    /// Replaces the token with one obtained elsewhere for the same user. Other processes get it when they next read
+    /// the record.
     ///
     /// # Errors
     ///
-    /// [`is_signed_out`](Error::is_signed_out) if nobody is signed in, or someone else meanwhile; otherwise as
+    /// [`is_signed_out`](Error::is_signed_out) if nobody is signed in, or if another user has signed in since; otherwise as
     /// [`sign_in`](Self::sign_in).
     ///
     /// # Cancel safety
@@ -247,10 +258,11 @@ impl SharedSession {
         self.protocol.set_token(token).await.map_err(to_error)
     }
 
-    /// Learns of other processes' tokens, sign-ins and sign-outs at once, until the session is dropped.
+    /// Picks up other processes' tokens, sign-ins and sign-outs without waiting for a call, until the session is
+    /// dropped.
     ///
-    /// Spawn it. Without it, the session learns of them when it needs a token. Every 5 s, and whenever the store
-    /// notifies of a change, it reads the record; it never asks the token endpoint.
+    /// It reads the record about every 5 s, and whenever the store notifies of a change. It never asks the token
+    /// endpoint. Spawn the returned future.
     pub fn follow(&self) -> impl Future<Output = ()> + Send + 'static {
         let (protocol, poll) = (Arc::clone(&self.protocol), self.poll);
         let mut watch = self.session.watch();
@@ -259,7 +271,7 @@ impl SharedSession {
                 let looked = protocol.look_now().await;
                 let pause = (poll as f64 * (0.8 + 0.4 * fastrand::f64())) as Nanos;
                 let Ok(pause) = protocol.sleep(pause) else { return };
-                // A store that can't be read may claim over and over that it has changed.
+                // A store that can't be read may report over and over that it has changed.
                 let changed = match looked {
                     Ok(_) => Either::Left(protocol.store.changed()),
                     Err(_) => Either::Right(pending()),

@@ -59,6 +59,7 @@ pub(crate) struct SaveOrder {
 
 /// What the user's calls have changed, all together.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "store"), expect(dead_code, reason = "for stores"))]
 pub(crate) struct Change {
     /// Increases with each change.
     pub(crate) number: u64,

@@ -34,7 +34,7 @@ impl Machine {
 impl Turn<'_> {
     /// The user has changed what the session holds: saves it.
     pub(super) fn changed_by_user(&mut self, kind: ChangeKind) {
-        if self.machine.rules.saves {
+        if self.machine.rules.is_shared {
             self.machine.saves.note(kind);
         }
         self.changed();
