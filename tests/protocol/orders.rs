@@ -250,7 +250,8 @@ async fn p19_what_is_unsaved_is_written_before_anything_is_presented() {
     });
     assert_eq!(after_rejection(&shared).await, "A2");
     assert!(shared.session().status().is_unsaved());
-    // Another process would present R1; this one knows better.
+    // By now the claim has lapsed, and the task of the refresh has given up. Another process would present R1.
+    tokio::time::sleep(Duration::from_secs(100)).await;
     store.set_down(false);
     assert_eq!(shared.session().refresh().await.unwrap().secret(), "A3");
     assert_eq!(*presented.lock().unwrap(), ["R1", "R2"]);
