@@ -353,3 +353,19 @@ async fn p19_a_store_that_cannot_be_read_signs_nobody_out() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(shared.session().refresh().await.unwrap().secret(), "A2");
 }
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_record_that_went_back_to_an_earlier_sign_in_is_not_followed() {
+    let mut later = record("A1", "R1", 4000, 4000);
+    later["was"] = json!([5]);
+    let store = Scripted::new(&later);
+    // This process was started after the sign-in that replaced epoch 5.
+    let (shared, presented) = shared(&store, |_, _| token("A2", "R2"));
+    shared.session().token().await.unwrap();
+    let mut earlier = record("A0", "R0", 3000, 3000);
+    earlier["epoch"] = json!(5);
+    store.write(&earlier);
+    assert_eq!(after_rejection(&shared).await, "A2");
+    assert_eq!(*presented.lock().unwrap(), ["R1"]);
+    assert_eq!(store.document()["epoch"], json!(7));
+}
