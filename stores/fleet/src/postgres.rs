@@ -13,7 +13,7 @@ pub struct PostgresServer {
     server: Server,
 }
 
-/// A running PgBouncer in transaction mode, with one connection to the server. It is stopped when this is dropped.
+/// A running PgBouncer in transaction mode, with two connections to the server. It is stopped when this is dropped.
 #[derive(Debug)]
 pub struct PgBouncer {
     server: Server,
@@ -97,7 +97,7 @@ impl PgBouncer {
             let text = format!(
                 "[databases]\n* = host=127.0.0.1 port={postgres} user=postgres\n\
                  [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
-                 auth_type = any\npool_mode = transaction\ndefault_pool_size = 1\n"
+                 auth_type = any\npool_mode = transaction\ndefault_pool_size = 2\n"
             );
             fs::write(&settings, text).expect("the folder is there");
             vec![program.display().to_string(), settings.display().to_string()]

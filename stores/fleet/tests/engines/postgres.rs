@@ -18,7 +18,7 @@ use tower_reauth_postgres::PostgresStore;
 use crate::{
     notifications, outages,
     proxy::Proxy,
-    sessions::{Endpoint, HOUR, describe, name},
+    sessions::{Endpoint, HOUR, access, describe, name, token},
 };
 
 type Connected = Result<(Client, Connection<Socket, NoTlsStream>), Error>;
@@ -66,7 +66,7 @@ async fn postgres_keeps_the_contract() {
     check_store(async |name| store.with_name(name)).await;
 }
 
-/// The pooler has one connection for all.
+/// Each statement of a client runs on either of the pooler's two connections.
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_keeps_the_contract_through_a_pooler() {
     let Some(server) = server().await else { return };
@@ -173,6 +173,27 @@ async fn a_wrong_password_for_postgres_is_reported() {
     let error = store.load().await.unwrap_err();
     assert!(error.is_unavailable());
     assert!(describe(&error).contains("password authentication failed"), "{}", describe(&error));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_table_and_the_grant_of_the_docs_are_enough() {
+    let Some(server) = server().await else { return };
+    let admin = client(&server.url()).await;
+    let (_, sql) = include_str!("../../../postgres/README.md").split_once("```sql\n").unwrap();
+    let (sql, _) = sql.split_once("```").unwrap();
+    let schema = "CREATE USER robots; CREATE SCHEMA robots AUTHORIZATION robots; SET search_path = robots;";
+    admin.batch_execute(&format!("{schema} {sql}")).await.unwrap();
+
+    let url = format!("postgres://robots@127.0.0.1:{}/postgres", server.port());
+    let (name, endpoint) = (name(), Endpoint::default());
+    let store = || PostgresStore::connect(connect(url.clone()), &name);
+    let session = endpoint.session(store(), HOUR);
+    session.sign_in(token("alice", 1)).await.unwrap();
+    let other = endpoint.session(store(), HOUR);
+    other.load().await.unwrap();
+    other.session().refresh().await.unwrap();
+    session.load().await.unwrap();
+    assert_eq!(access(&session).as_deref(), Some("A-alice-2"));
 }
 
 /// PostgreSQL's own message about it has the whole row.

@@ -7,6 +7,7 @@ use redis::{
     aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection},
     cmd,
 };
+use tokio::time::timeout;
 use tower_reauth::store::{Record, StoreError, Swap, TokenStore, Version, check_store};
 use tower_reauth_fleet::redis::RedisServer;
 use tower_reauth_redis::RedisStore;
@@ -14,7 +15,7 @@ use tower_reauth_redis::RedisStore;
 use crate::{
     notifications, outages,
     proxy::Proxy,
-    sessions::{Endpoint, HOUR, access, describe, name, token},
+    sessions::{Endpoint, HANG, HOUR, access, describe, name, token},
 };
 
 /// The server that tests share which don't stop it.
@@ -127,23 +128,26 @@ async fn redis_channels_are_left_and_subscribed_again() {
     let Some(server) = server() else { return };
     let name = name();
     let kept = RedisStore::new(connection(server).await, "kept").listen(client(server.port()));
-    let subscribers = async |count: u64| {
+    let subscribers = async |expected: u64| {
         let mut connection = connection(server).await;
         let channel = format!("tower-reauth:{name}");
-        loop {
-            let mut command = cmd("PUBSUB");
-            let (_, found): (String, u64) =
-                command.arg("NUMSUB").arg(&channel).query_async(&mut connection).await.unwrap();
-            if found == count {
-                return;
+        let wait = async {
+            loop {
+                let mut command = cmd("PUBSUB");
+                command.arg("NUMSUB").arg(&channel);
+                let (_, count): (String, u64) = command.query_async(&mut connection).await.unwrap();
+                if count == expected {
+                    return;
+                }
+                tokio::task::yield_now().await;
             }
-            tokio::task::yield_now().await;
-        }
+        };
+        timeout(HANG, wait).await.unwrap();
     };
-    kept.changed().await;
+    timeout(HANG, kept.changed()).await.unwrap();
     for _ in 0..2 {
         let (one, two) = (kept.with_name(&name), kept.with_name(&name));
-        one.changed().await;
+        timeout(HANG, one.changed()).await.unwrap();
         subscribers(1).await;
         drop(one);
         two.load().await.unwrap();
@@ -151,7 +155,7 @@ async fn redis_channels_are_left_and_subscribed_again() {
         let other = RedisStore::new(connection(server).await, &name);
         let version = other.load().await.unwrap().map(|loaded| loaded.version().clone());
         other.swap(version.as_ref(), &Record::from_bytes("a")).await.unwrap();
-        written.await;
+        timeout(HANG, written).await.unwrap();
         drop(two);
         subscribers(0).await;
     }
