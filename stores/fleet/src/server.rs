@@ -39,8 +39,9 @@ pub(crate) struct Kind {
     pub(crate) stop: &'static str,
 }
 
-/// Waits for the name of a signal, or for the end of the parent process.
+/// Waits for the name of a signal, for the end of the parent process, or for Ctrl-C.
 const WATCH: &str = r#"
+trap : INT TERM HUP
 "$@" </dev/null 2>&1 &
 exec >/dev/null 2>&1
 read -r signal

@@ -202,9 +202,11 @@ impl PostgresStore {
     ///
     /// Those of the statement.
     pub async fn create_table(client: &Client) -> Result<(), Error> {
+        // `IF NOT EXISTS` doesn't see one that another transaction is just creating. That has ended after the error.
+        const CREATED_MEANWHILE: [SqlState; 3] =
+            [SqlState::UNIQUE_VIOLATION, SqlState::DUPLICATE_OBJECT, SqlState::DUPLICATE_TABLE];
         match client.batch_execute(CREATE_TABLE).await {
-            // `IF NOT EXISTS` doesn't see one that another transaction is just creating.
-            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+            Err(error) if error.code().is_some_and(|code| CREATED_MEANWHILE.contains(code)) => {
                 client.batch_execute(CREATE_TABLE).await
             }
             result => result,

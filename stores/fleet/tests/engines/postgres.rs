@@ -153,7 +153,7 @@ async fn a_missing_table_names_create_table() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_can_be_created_by_many_at_once() {
     let Some(server) = server().await else { return };
-    for round in 0..5 {
+    for round in 0..20 {
         let schema = format!("SET search_path = at_once_{round}");
         let clients = join_all([&*server.url(); 16].map(client)).await;
         clients[0].batch_execute(&format!("CREATE SCHEMA at_once_{round}")).await.unwrap();

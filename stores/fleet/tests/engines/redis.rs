@@ -253,7 +253,7 @@ async fn redis_without_enough_replicas_presents_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_knows_better_writes_again_after_a_failover_of_redis() {
     for lost in ["a save", "a sign-in", "a sign-out"] {
-        let Some(primary) = RedisServer::start(&[]) else { return };
+        let Some(primary) = RedisServer::start(&["--repl-diskless-sync-delay", "0"]) else { return };
         let options = ["--replicaof", "127.0.0.1", &primary.port().to_string()];
         let replica = RedisServer::start(&options).unwrap();
         let proxy = Proxy::start(primary.port()).await;

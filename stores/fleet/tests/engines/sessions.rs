@@ -20,7 +20,7 @@ pub(crate) struct Endpoint {
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 /// Only a hang takes longer.
-pub(crate) const HANG: Duration = Duration::from_secs(8);
+pub(crate) const HANG: Duration = Duration::from_secs(120);
 
 // === impl Endpoint ===
 
