@@ -1,1 +1,5 @@
-//! Processes that share a session, for tests and the example `fleet`.
+//! Processes that share a session of tower-reauth, and the servers of its stores, for tests and the example `fleet`.
+
+pub mod postgres;
+pub mod redis;
+mod server;

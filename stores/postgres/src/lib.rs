@@ -1,1 +1,7 @@
-//! A PostgreSQL store for sessions of tower-reauth that many processes and hosts share.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod listen;
+mod store;
+
+pub use store::PostgresStore;

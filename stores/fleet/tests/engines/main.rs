@@ -1,0 +1,15 @@
+//! The stores in Redis and PostgreSQL, on real servers.
+#![cfg(unix)]
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests fail by panics, and use tokio's time"
+)]
+
+mod notifications;
+mod outages;
+mod postgres;
+mod proxy;
+mod redis;
+mod sessions;

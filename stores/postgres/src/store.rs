@@ -1,0 +1,300 @@
+//! [`PostgresStore`].
+
+use std::{
+    error::Error as StdError,
+    fmt,
+    future::{Future, pending, ready},
+    ops::Deref,
+    pin::Pin,
+    sync::Arc,
+    time::SystemTime,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::Mutex,
+};
+use tokio_postgres::{
+    Client, Connection, Error,
+    error::SqlState,
+    types::{ToSql, Type},
+};
+use tower_reauth::store::{Loaded, Record, StoreError, Swap, TokenStore, Version};
+
+use crate::listen::Subscription;
+
+/// Keeps a record in a table of PostgreSQL, for processes on many hosts. See the [crate's docs](crate).
+///
+/// # Errors
+///
+/// | | error |
+/// |---|---|
+/// | PostgreSQL can't be reached, or refuses the statement | [`is_unavailable`](StoreError::is_unavailable) |
+/// | the table is missing; see [`create_table`](Self::create_table) | [`is_unavailable`](StoreError::is_unavailable) |
+/// | the name is empty or longer than 512 bytes | [`is_unreadable`](StoreError::is_unreadable) |
+pub struct PostgresStore {
+    clients: Arc<Clients>,
+    name: Arc<str>,
+    subscription: Option<Subscription>,
+}
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+type BoxClient = Box<dyn Deref<Target = Client> + Send + Sync>;
+type Clients = dyn Fn() -> Pin<Box<dyn Future<Output = Result<BoxClient, BoxError>> + Send>> + Send + Sync;
+
+const LONGEST_NAME: usize = 512;
+
+const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS tower_reauth \
+     (name text PRIMARY KEY, version bigint NOT NULL, record bytea NOT NULL)";
+const LOAD: &str = "SELECT version, record, clock_timestamp() FROM tower_reauth WHERE name = $1";
+// Each is one statement, so the write and its notification are one transaction.
+const SWAP: &str = "WITH w AS (UPDATE tower_reauth SET version = $2, record = $3 \
+     WHERE name = $1 AND version = $4 RETURNING version) \
+     SELECT version, pg_notify('tower_reauth', $1) FROM w";
+const FIRST_SWAP: &str = "WITH w AS (INSERT INTO tower_reauth (name, version, record) VALUES ($1, $2, $3) \
+     ON CONFLICT DO NOTHING RETURNING version) \
+     SELECT version, pg_notify('tower_reauth', $1) FROM w";
+
+// === impl PostgresStore ===
+
+impl PostgresStore {
+    /// Creates a handle on the record with this name, of 1 to 512 bytes, over a connection of its own: `connect` is
+    /// called when it is first used, and again after the connection was lost.
+    ///
+    /// A name of another length is an error when it is used.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use tokio_postgres::NoTls;
+    /// use tower_reauth_postgres::PostgresStore;
+    ///
+    /// let connect = || tokio_postgres::connect("host=db.internal dbname=robots", NoTls);
+    /// let store = PostgresStore::connect(connect, "billing-robot").listen(connect);
+    /// ```
+    pub fn connect<F, Fut, S, T, E>(connect: F, name: &str) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(Client, Connection<S, T>), E>> + Send + 'static,
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let current = Arc::new(Mutex::new(None::<Arc<Client>>));
+        let connect = Arc::new(connect);
+        Self::from_fn(
+            move || {
+                let (current, connect) = (Arc::clone(&current), Arc::clone(&connect));
+                async move {
+                    let mut current = current.lock().await;
+                    if let Some(client) = current.as_ref().filter(|client| !client.is_closed()) {
+                        return Ok(Arc::clone(client));
+                    }
+                    let (client, connection) = connect().await.map_err(Into::into)?;
+                    #[allow(clippy::disallowed_methods, reason = "the driver needs tokio, too")]
+                    tokio::spawn(connection);
+                    Ok::<_, BoxError>(Arc::clone(current.insert(Arc::new(client))))
+                }
+            },
+            name,
+        )
+    }
+
+    /// Like [`connect`](Self::connect), over a client that the program also uses for other things.
+    ///
+    /// A client doesn't reconnect: once its connection is lost, the store stays unavailable.
+    pub fn new(client: impl Into<Arc<Client>>, name: &str) -> Self {
+        let client = client.into();
+        Self::from_fn(move || ready(Ok::<_, BoxError>(Arc::clone(&client))), name)
+    }
+
+    /// Like [`connect`](Self::connect), with a client for each operation, such as one of a pool.
+    ///
+    /// # Examples
+    ///
+    /// With deadpool-postgres, whose clients need a wrapper:
+    ///
+    /// ```
+    /// use std::ops::Deref;
+    /// use tokio_postgres::Client;
+    /// use tower_reauth_postgres::PostgresStore;
+    ///
+    /// # mod deadpool_postgres {
+    /// #     pub type Object = Box<std::sync::Arc<tokio_postgres::Client>>;
+    /// #     #[derive(Clone)]
+    /// #     pub struct Pool;
+    /// #     impl Pool {
+    /// #         pub async fn get(&self) -> Result<Object, std::io::Error> {
+    /// #             Err(std::io::ErrorKind::Other.into())
+    /// #         }
+    /// #     }
+    /// # }
+    /// struct Pooled(deadpool_postgres::Object);
+    ///
+    /// impl Deref for Pooled {
+    ///     type Target = Client;
+    ///
+    ///     fn deref(&self) -> &Client {
+    ///         &self.0
+    ///     }
+    /// }
+    ///
+    /// # let pool = deadpool_postgres::Pool;
+    /// let client = move || {
+    ///     let pool = pool.clone();
+    ///     async move { pool.get().await.map(Pooled) }
+    /// };
+    /// let store = PostgresStore::from_fn(client, "billing-robot");
+    /// ```
+    pub fn from_fn<F, Fut, C, E>(client: F, name: &str) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<C, E>> + Send + 'static,
+        C: Deref<Target = Client> + Send + Sync + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let clients = move || -> Pin<Box<dyn Future<Output = _> + Send>> {
+            let client = client();
+            Box::pin(async move { Ok(Box::new(client.await.map_err(Into::into)?) as BoxClient) })
+        };
+        Self { clients: Arc::new(clients), name: name.into(), subscription: None }
+    }
+
+    /// A handle on another record, over the same connections.
+    pub fn with_name(&self, name: &str) -> Self {
+        let name: Arc<str> = name.into();
+        let subscription = self.subscription.as_ref();
+        let subscription = subscription.map(|subscription| subscription.with_name(Arc::clone(&name)));
+        Self { clients: Arc::clone(&self.clients), name, subscription }
+    }
+
+    /// Listens for changes by other processes, on a connection of its own that all stores made from this one by
+    /// [`with_name`](Self::with_name) share.
+    ///
+    /// It is opened, in a task, when one of them first waits for a change, such as by
+    /// [`SharedSession::follow`](tower_reauth::store::SharedSession::follow), and closed with the last of them.
+    /// While it can't be opened, or after it was lost, sessions poll; it is tried again after 1 s, 1.6 s, up to
+    /// 60 s.
+    ///
+    /// It has to lead to PostgreSQL itself, or through a pooler that gives each client a connection of its own:
+    /// PgBouncer in transaction mode loses notifications.
+    pub fn listen<F, Fut, S, T, E>(self, connect: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(Client, Connection<S, T>), E>> + Send + 'static,
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        E: Send + 'static,
+    {
+        let subscription = Some(Subscription::new(connect, Arc::clone(&self.name)));
+        Self { subscription, ..self }
+    }
+
+    /// Creates the table `tower_reauth`, unless it is there.
+    ///
+    /// It is created in the first schema of the connection's `search_path`. Instead, a migration can run:
+    ///
+    /// ```sql
+    /// CREATE TABLE tower_reauth (name text PRIMARY KEY, version bigint NOT NULL, record bytea NOT NULL);
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of the statement.
+    pub async fn create_table(client: &Client) -> Result<(), Error> {
+        // `IF NOT EXISTS` doesn't see one that another transaction is just creating. That has ended after the error.
+        const CREATED_MEANWHILE: [SqlState; 3] =
+            [SqlState::UNIQUE_VIOLATION, SqlState::DUPLICATE_OBJECT, SqlState::DUPLICATE_TABLE];
+        match client.batch_execute(CREATE_TABLE).await {
+            Err(error) if error.code().is_some_and(|code| CREATED_MEANWHILE.contains(code)) => {
+                client.batch_execute(CREATE_TABLE).await
+            }
+            result => result,
+        }
+    }
+
+    async fn client(&self) -> Result<BoxClient, StoreError> {
+        match self.name.len() {
+            0 => Err(StoreError::unreadable("the record's name is empty")),
+            1..=LONGEST_NAME => (self.clients)().await.map_err(StoreError::unavailable),
+            length => Err(StoreError::unreadable(format!(
+                "the record's name is {length} bytes long, the longest is {LONGEST_NAME}"
+            ))),
+        }
+    }
+}
+
+impl TokenStore for PostgresStore {
+    async fn load(&self) -> Result<Option<Loaded>, StoreError> {
+        let count = self.subscription.as_ref().map(Subscription::count);
+        let client = self.client().await?;
+        let row = client.query_typed_opt(LOAD, &[(&&*self.name, Type::TEXT)]).await.map_err(store_error)?;
+        let loaded = row.map(|row| {
+            let version: i64 = row.try_get(0)?;
+            let loaded = Loaded::new(
+                Record::from_bytes(row.try_get::<_, &[u8]>(1)?),
+                Version::new(version.to_string()),
+            );
+            Ok(loaded.at(row.try_get::<_, SystemTime>(2)?))
+        });
+        let loaded = loaded.transpose().map_err(store_error)?;
+        if let (Some(subscription), Some(count)) = (&self.subscription, count) {
+            subscription.loaded(count);
+        }
+        Ok(loaded)
+    }
+
+    async fn swap(&self, expected: Option<&Version>, record: &Record) -> Result<Swap, StoreError> {
+        let (name, next, record) = (&*self.name, fastrand::i64(1..), record.as_bytes());
+        let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> =
+            vec![(&name, Type::TEXT), (&next, Type::INT8), (&record, Type::BYTEA)];
+        let Ok(expected) = expected.map(|version| version.as_str().parse::<i64>()).transpose() else {
+            return Ok(Swap::Conflict);
+        };
+        let statement = match &expected {
+            None => FIRST_SWAP,
+            Some(expected) => {
+                parameters.push((expected, Type::INT8));
+                SWAP
+            }
+        };
+        // No prepared statement: the next one may run on another connection of a pooler.
+        let client = self.client().await?;
+        match client.query_typed_opt(statement, &parameters).await {
+            Ok(Some(_)) => Ok(Swap::Written(Version::new(next.to_string()))),
+            Ok(None) => Ok(Swap::Conflict),
+            Err(error) if error.code() == Some(&SqlState::T_R_SERIALIZATION_FAILURE) => Ok(Swap::Conflict),
+            Err(error) => Err(store_error(error)),
+        }
+    }
+
+    async fn changed(&self) {
+        match &self.subscription {
+            Some(subscription) => subscription.changed().await,
+            None => pending().await,
+        }
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Without the error's detail, which can contain the row.
+fn store_error(error: Error) -> StoreError {
+    match error.as_db_error() {
+        Some(db) if *db.code() == SqlState::UNDEFINED_TABLE => StoreError::unavailable(
+            "the table `tower_reauth` is missing, or not in the connection's `search_path`; \
+             `PostgresStore::create_table` creates it",
+        ),
+        Some(db) => StoreError::unavailable(format!(
+            "PostgreSQL reports {}: {} ({})",
+            db.severity(),
+            db.message(),
+            db.code().code()
+        )),
+        None => StoreError::unavailable(error),
+    }
+}
