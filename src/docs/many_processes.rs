@@ -138,4 +138,8 @@
 //!
 //! Anything with a conditional write can be a store: S3 and its ETags, DynamoDB, etcd, Vault. Implement
 //! [`TokenStore`](crate::store::TokenStore), which has the rules, and test it with `check_store` (feature
-//! `test-util`).
+//! `test-util`). Here is one for etcd:
+//!
+#![doc = "```no_run"]
+#![doc = include_str!("../../examples/etcd_store.rs")]
+#![doc = "```"]
