@@ -86,8 +86,8 @@ async fn postgres_keeps_the_contract_through_a_pooler() {
 async fn postgres_notifications_reach_followers() {
     let Some(server) = server().await else { return };
     let (name, proxy) = (name(), Proxy::start(server.port()).await);
-    let store_ = store(server, &name).listen(connect(through(&proxy)));
-    notifications::reach_followers(&proxy, store_, |store| store.with_name(&name), store(server, &name))
+    let listening = store(server, &name).listen(connect(through(&proxy)));
+    notifications::reach_followers(&proxy, listening, |store| store.with_name(&name), store(server, &name))
         .await;
 }
 
@@ -218,15 +218,15 @@ async fn a_serialization_failure_is_a_conflict() {
     let Some(server) = server().await else { return };
     let name = name();
     let client = Arc::new(client(&server.url()).await);
-    let store_ = PostgresStore::new(Arc::clone(&client), &name);
-    let Swap::Written(version) = store_.swap(None, &Record::from_bytes("a")).await.unwrap() else {
+    let in_transaction = PostgresStore::new(Arc::clone(&client), &name);
+    let Swap::Written(version) = in_transaction.swap(None, &Record::from_bytes("a")).await.unwrap() else {
         panic!("it conflicted")
     };
     // The transaction sees the record of before the other's write.
     client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
-    store_.load().await.unwrap();
+    in_transaction.load().await.unwrap();
     store(server, &name).swap(Some(&version), &Record::from_bytes("b")).await.unwrap();
-    let swap = store_.swap(Some(&version), &Record::from_bytes("c")).await;
+    let swap = in_transaction.swap(Some(&version), &Record::from_bytes("c")).await;
     assert!(matches!(swap, Ok(Swap::Conflict)), "{swap:?}");
     client.batch_execute("ROLLBACK").await.unwrap();
 }
