@@ -17,14 +17,14 @@ use tower_reauth::{
 };
 
 /// A record in etcd, with the hash of its content, the version, under a second key.
-pub struct EtcdStore {
+pub(crate) struct EtcdStore {
     client: Client<HttpConnector, Full<Bytes>>,
     url: String,
     name: String,
 }
 
 impl EtcdStore {
-    pub fn new(url: &str, name: &str) -> Self {
+    pub(crate) fn new(url: &str, name: &str) -> Self {
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self { client, url: url.to_owned(), name: name.to_owned() }
     }
@@ -49,7 +49,9 @@ impl EtcdStore {
 impl TokenStore for EtcdStore {
     async fn load(&self) -> Result<Option<Loaded>, StoreError> {
         let response = self.post("kv/range", json!({"key": self.key("record")})).await?;
-        let Some(value) = response["kvs"][0]["value"].as_str() else { return Ok(None) };
+        let Some(found) = response["kvs"].get(0) else { return Ok(None) };
+        // An empty value is left out.
+        let value = found["value"].as_str().unwrap_or_default();
         let record = Record::from_bytes(BASE64.decode(value).map_err(StoreError::unreadable)?);
         let version = Version::of(&record);
         Ok(Some(Loaded::new(record, version)))

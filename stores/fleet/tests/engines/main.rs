@@ -7,6 +7,7 @@
     reason = "tests fail by panics, and use tokio's time"
 )]
 
+mod etcd;
 mod notifications;
 mod outages;
 mod postgres;
