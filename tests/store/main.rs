@@ -16,5 +16,7 @@ mod faulty;
 mod file;
 mod late_write;
 mod mounts;
+mod records;
+mod scripted;
 #[path = "../support/mod.rs"]
 mod support;
