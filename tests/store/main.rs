@@ -18,5 +18,6 @@ mod late_write;
 mod mounts;
 mod records;
 mod scripted;
+mod shared;
 #[path = "../support/mod.rs"]
 mod support;
