@@ -18,6 +18,7 @@ mod late_write;
 mod mounts;
 mod records;
 mod scripted;
+mod sealed;
 mod shared;
 #[path = "../support/mod.rs"]
 mod support;
