@@ -9,6 +9,7 @@
 )]
 
 mod check;
+mod claims;
 // For `File::lock`.
 #[clippy::msrv = "1.89"]
 mod child;

@@ -6,14 +6,14 @@ use proptest::{prelude::*, sample::select};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tower_reauth::{
-    Error,
-    refresh::RefreshReason,
-    store::{SharedSession, SharedStore, StoreError},
+    Error, Token,
+    rt::Clock,
+    store::{SharedStore, StoreError},
 };
 
 use crate::{
-    scripted::{NOW, ScriptedStore, claimed, open, record},
-    support::{Endpoint, clock, run_pending_tasks, sources, spawn_token, token},
+    scripted::{NOW, ScriptedStore, claimed, lapse, open, record},
+    support::{clock, run_pending_tasks, sources, spawn_token, token},
 };
 
 /// What no error may show.
@@ -153,6 +153,42 @@ async fn p19_a_missing_client_is_written_with_the_next_write() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn b147_a_token_comes_back_as_it_was_written() {
+    let (clock, store) = (clock(), ScriptedStore::default());
+    let (shared, _) = open(&clock, store.clone());
+    let written = Token::builder("A1")
+        .scheme("DPoP")
+        .refresh_token("R1")
+        .expires_in(Duration::from_secs(600))
+        .refresh_in(Duration::from_secs(60))
+        .scopes(["read", "write"])
+        .extra("instance_url", "https://eu.example.com")
+        .build()
+        .unwrap();
+    shared.sign_in(written).await.unwrap();
+    let before = store.document();
+    let (other, mut endpoint) = open(&clock, store.clone());
+    let read = other.session().token().await.unwrap();
+    assert_eq!(read.header_value(), "DPoP A1");
+    assert_eq!(other.session().extra("instance_url").as_deref(), Some("https://eu.example.com"));
+    sleep(Duration::from_secs(61)).await;
+    assert!(other.session().status().is_stale());
+    assert_eq!(store.document(), before);
+
+    // What the refresher gets is complete.
+    let waiter = spawn_token(other.session());
+    let call = endpoint.next_call().await;
+    let token = call.cx.token().unwrap();
+    assert_eq!((token.refresh_token(), token.scheme()), (Some("R1"), "DPoP"));
+    assert_eq!(token.scopes(), Some(["read".to_owned(), "write".to_owned()].as_slice()));
+    assert_eq!(token.expires_at(), Some(clock.now().wall() + Duration::from_secs(539)));
+    call.succeed("A2 - 600");
+    waiter.await.unwrap().unwrap();
+    other.session().idle().await;
+    assert_eq!(store.document()["token"]["refresh"], json!("R1"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn c21_unknown_members_survive_a_save_and_not_a_sign_in() {
     let mut document = record("A1", "R1", 600);
     document["later"] = json!({"a": [1, 2.5, null]});
@@ -173,27 +209,6 @@ async fn c21_unknown_members_survive_a_save_and_not_a_sign_in() {
 
     shared.sign_in(token("A4 R4 600")).await.unwrap();
     assert_eq!(others(&store.document()), (Value::Null, Value::Null));
-}
-
-/// How long another's claim keeps a session from presenting. Waiting ends before that if the claim says more than
-/// 10 s, so it is tried again.
-async fn lapse(shared: &SharedSession, endpoint: &mut Endpoint) -> Duration {
-    let start = Instant::now();
-    loop {
-        tokio::select! {
-            biased;
-            call = endpoint.next_call() => {
-                assert_eq!(call.cx.reason(), RefreshReason::Repeated);
-                call.succeed("A2 R2 600");
-                return start.elapsed();
-            }
-            result = shared.session().refresh() => {
-                let error = result.unwrap_err();
-                assert!(StoreError::find(&error).is_some_and(StoreError::is_busy), "{error:?}");
-                shared.session().reset_backoff();
-            }
-        }
-    }
 }
 
 async fn lapse_of(claim: impl FnOnce(&mut Value), store_has_clock: bool) -> Duration {

@@ -1,13 +1,18 @@
 //! A store whose record, clock, hold and outages the test controls, and sessions over it.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tower_reauth::{
     Session,
+    refresh::RefreshReason,
     rt::{Clock, TestClock},
     store::{Hold, Loaded, Record, SharedSession, SharedStore, StoreError, Swap, TokenStore, Version},
 };
@@ -177,4 +182,28 @@ pub(crate) fn claimed(access: &str, refresh: &str, expires_in: i64) -> Value {
     document["claims"] = json!(2000);
     document["claim"] = json!({"n": 2000, "id": "other", "for": 10_000, "at": NOW, "who": "other, pid 7"});
     document
+}
+
+/// How long another's claim keeps a session from presenting. Waits that end before that are begun again.
+pub(crate) async fn lapse(shared: &SharedSession, endpoint: &mut Endpoint) -> Duration {
+    let start = Instant::now();
+    loop {
+        tokio::select! {
+            biased;
+            call = endpoint.next_call() => {
+                assert_eq!(call.cx.reason(), RefreshReason::Repeated);
+                call.succeed("A2 R2 600");
+                return start.elapsed();
+            }
+            result = shared.session().refresh() => {
+                let error = result.unwrap_err();
+                let of_store = StoreError::find(&error).expect("an error of the store");
+                assert!(of_store.is_busy() || of_store.is_unavailable(), "{error:?}");
+                if of_store.is_unavailable() {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                shared.session().reset_backoff();
+            }
+        }
+    }
 }

@@ -731,7 +731,7 @@ async fn p19_events_say_what_other_processes_did() {
     let (with_events, _) = builder(&clock);
     let shared = events.listen(with_events).build_shared(store.clone());
     let (other, mut other_endpoint) = open(&clock, store.clone());
-    let mut assert_events = async |expected: &[&str]| {
+    let assert_events = async |expected: &[&str]| {
         let _ = shared.load().await;
         run_pending_tasks().await;
         assert_eq!(events.take(), expected);
