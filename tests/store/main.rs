@@ -8,6 +8,7 @@
     reason = "tests fail by panics, use the system's clock, and report to a parent process"
 )]
 
+mod cache;
 mod check;
 mod claims;
 // For `File::lock`.
