@@ -171,6 +171,10 @@ impl<'a> Run<'a> {
                 Err(error.with_retry_after(duration(left)))
             }
             Look::Wait { lapses_in, holder } => {
+                // Whoever signs in meanwhile is another user.
+                if let Some(document) = view.document().filter(|document| document.token.is_some()) {
+                    self.learn_sign_in(document);
+                }
                 if self.take_hold().await? {
                     return Ok(None);
                 }
@@ -388,7 +392,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Knows the sign-in of the record under which something is presented.
+    /// Knows the sign-in of the record, which has no newer token.
     fn learn_sign_in(&self, document: &Document) {
         let mut known = self.protocol.known();
         if known.epoch.is_none() {

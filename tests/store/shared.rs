@@ -348,7 +348,6 @@ async fn act_during(phase: Phase, action: Action, is_sync: bool, by_itself: bool
 
 /// A process has just started, and waits for another's claim. Its first look has shown the user.
 #[tokio::test(start_paused = true)]
-#[ignore = "what the first look has shown is forgotten, and another user's token is taken"]
 async fn c100_a_waiter_of_a_process_that_has_just_started_gets_no_other_users_token() {
     let (clock, store) = (clock(), ScriptedStore::new(&claimed("A1", "R1", 0)));
     let (shared, _) = open(&clock, store.clone());
