@@ -1,6 +1,6 @@
 //! A refresh: look, claim, ask the token endpoint, save or release.
 
-use std::sync::Arc;
+use std::{error::Error as _, sync::Arc};
 
 use futures_util::future::{Either, select};
 
@@ -31,6 +31,8 @@ struct Run<'a> {
     number: u64,
     holding: Holding,
     waiting: Option<Waiting>,
+    /// There is a refresh token, or the token endpoint was asked: nothing is done without the store.
+    needs_store: bool,
 }
 
 enum Holding {
@@ -62,8 +64,41 @@ const SECOND: Nanos = 1_000_000_000;
 
 impl Refresher for SharedRefresher {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
-        let protocol = &*self.0;
-        let mut run = Run::begin(protocol);
+        let mut run = Run::begin(&self.0, &cx);
+        match run.refresh(&cx).await {
+            // What doesn't rotate can be asked for twice.
+            Err(error) if !run.needs_store && is_about_store(&error) => {
+                let result = self.0.refresher.refresh(cx).await;
+                // It needs a refresh token, and the store may have one.
+                result.map_err(|refused| if refused.is_grant_ended() { error } else { refused })
+            }
+            result => result,
+        }
+    }
+}
+
+/// Whether the store is unavailable, or another process took too long.
+fn is_about_store(error: &RefreshError) -> bool {
+    let error = error.source().and_then(|source| source.downcast_ref::<StoreError>());
+    error.is_some_and(|error| error.is_unavailable() || error.is_busy())
+}
+
+// === impl Run ===
+
+impl<'a> Run<'a> {
+    fn begin(protocol: &'a Protocol, cx: &RefreshContext) -> Self {
+        let mut known = protocol.known();
+        known.run += 1;
+        known.is_running = true;
+        let holding = if known.hold.is_some() { Holding::Held } else { Holding::Untried };
+        let tokens = [&known.token, &known.seed];
+        let has_refresh_token = tokens.into_iter().flatten().any(|token| token.refresh.is_some());
+        let needs_store = has_refresh_token || cx.refresh_token().is_some();
+        Self { protocol, number: known.run, holding, waiting: None, needs_store }
+    }
+
+    async fn refresh(&mut self, cx: &RefreshContext) -> Result<Token, RefreshError> {
+        let protocol = self.protocol;
         if !without("unsaved forgotten") {
             protocol.write_unsaved().await.map_err(to_refresh_error)?;
         }
@@ -72,22 +107,11 @@ impl Refresher for SharedRefresher {
                 return Err(RefreshError::transient("the session no longer waits for this refresh"));
             }
             let view = protocol.load().await.map_err(to_refresh_error)?;
-            if let Some(result) = run.step(view, &cx).await? {
+            self.needs_store |= view.document().is_some_and(|document| document.refresh_token().is_some());
+            if let Some(result) = self.step(view, cx).await? {
                 return result;
             }
         }
-    }
-}
-
-// === impl Run ===
-
-impl<'a> Run<'a> {
-    fn begin(protocol: &'a Protocol) -> Self {
-        let mut known = protocol.known();
-        known.run += 1;
-        known.is_running = true;
-        let holding = if known.hold.is_some() { Holding::Held } else { Holding::Untried };
-        Self { protocol, number: known.run, holding, waiting: None }
     }
 
     /// Acts on a record. `None`: look again.
@@ -152,6 +176,10 @@ impl<'a> Run<'a> {
                 Err(error.with_retry_after(duration(left)))
             }
             Look::Wait { lapses_in, holder } => {
+                // Whoever signs in meanwhile is another user.
+                if let Some(document) = view.document().filter(|document| document.token.is_some()) {
+                    self.learn_sign_in(document);
+                }
                 if self.take_hold().await? {
                     return Ok(None);
                 }
@@ -332,6 +360,7 @@ impl<'a> Run<'a> {
         if !cx.is_wanted() || left < timeout / 2 {
             return Ok(None);
         }
+        self.needs_store = true;
         protocol.known().own_claim = None;
         self.learn_sign_in(document);
         let is_repeat = document.unknown || unknown;
@@ -368,7 +397,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Knows the sign-in of the record under which something is presented.
+    /// Knows the sign-in of the record, which has no newer token.
     fn learn_sign_in(&self, document: &Document) {
         let mut known = self.protocol.known();
         if known.epoch.is_none() {

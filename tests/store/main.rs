@@ -8,7 +8,9 @@
     reason = "tests fail by panics, use the system's clock, and report to a parent process"
 )]
 
+mod cache;
 mod check;
+mod claims;
 // For `File::lock`.
 #[clippy::msrv = "1.89"]
 mod child;
@@ -16,5 +18,9 @@ mod faulty;
 mod file;
 mod late_write;
 mod mounts;
+mod records;
+mod scripted;
+mod sealed;
+mod shared;
 #[path = "../support/mod.rs"]
 mod support;

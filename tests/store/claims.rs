@@ -1,0 +1,773 @@
+//! Claims: who waits for whose, and for how long.
+
+use std::{
+    future::Future,
+    mem,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+    time::{Duration, SystemTime},
+};
+
+use serde_json::{Value, json};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+use tower_reauth::{
+    AccessToken, Error, RefreshError, Session,
+    event::EventKind,
+    refresh::RefreshReason,
+    rt::{Clock, NoRuntime, Spawner, Task, TestClock},
+    store::{SharedSession, SharedStore, StoreError},
+};
+
+use crate::{
+    scripted::{NOW, ScriptedStore, claimed, lapse, open, record},
+    support::{Endpoint, clock, endpoint, run_pending_tasks, spawn_refresh, spawn_token},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[track_caller]
+fn assert_about(elapsed: Duration, expected: Duration) {
+    assert!(elapsed >= expected && elapsed < expected + Duration::from_millis(100), "{elapsed:?}");
+}
+
+/// A runtime that can stand still, and that can be killed.
+#[derive(Clone, Default)]
+struct Runtime(Arc<Mutex<RuntimeState>>);
+
+#[derive(Default)]
+struct RuntimeState {
+    stands_still: bool,
+    wakers: Vec<Waker>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Spawns on the runtime that callers are on.
+#[derive(Clone, Default)]
+struct Callers(Arc<Mutex<Runtime>>);
+
+struct Driven {
+    runtime: Runtime,
+    task: Task,
+}
+
+// === impl Runtime ===
+
+impl Runtime {
+    fn stand_still(&self) {
+        self.0.lock().unwrap().stands_still = true;
+    }
+
+    fn go_on(&self) {
+        let wakers = {
+            let mut state = self.0.lock().unwrap();
+            state.stands_still = false;
+            mem::take(&mut state.wakers)
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn kill(&self) {
+        for task in mem::take(&mut self.0.lock().unwrap().tasks) {
+            task.abort();
+        }
+    }
+}
+
+impl Spawner for Callers {
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    fn spawn(&self, task: Task) -> Result<(), NoRuntime> {
+        let runtime = self.0.lock().unwrap().clone();
+        let spawned = tokio::spawn(Driven { runtime: runtime.clone(), task });
+        runtime.0.lock().unwrap().tasks.push(spawned);
+        Ok(())
+    }
+}
+
+impl Future for Driven {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        {
+            let mut state = self.runtime.0.lock().unwrap();
+            if state.stands_still {
+                state.wakers.push(cx.waker().clone());
+                return Poll::Pending;
+            }
+        }
+        self.task.as_mut().poll(cx)
+    }
+}
+
+/// A process whose runtime the test controls, and how often it lost a claim.
+struct Process {
+    shared: SharedSession,
+    endpoint: Endpoint,
+    runtime: Runtime,
+    callers: Callers,
+    lost_claims: Arc<Mutex<usize>>,
+}
+
+impl Process {
+    fn new(clock: &TestClock, store: &ScriptedStore) -> Self {
+        let (refresher, endpoint) = endpoint();
+        let (runtime, callers) = (Runtime::default(), Callers::default());
+        *callers.0.lock().unwrap() = runtime.clone();
+        let lost_claims = Arc::<Mutex<usize>>::default();
+        let lost = Arc::clone(&lost_claims);
+        let shared = Session::builder(refresher)
+            .jitter(false)
+            .clock(clock.clone())
+            .spawner(callers.clone())
+            .on_event(move |event| {
+                *lost.lock().unwrap() += usize::from(matches!(event.kind, EventKind::ClaimLost))
+            })
+            .build_shared(store.clone());
+        Self { shared, endpoint, runtime, callers, lost_claims }
+    }
+
+    fn session(&self) -> &Session {
+        self.shared.session()
+    }
+
+    fn lost_claims(&self) -> usize {
+        *self.lost_claims.lock().unwrap()
+    }
+}
+
+async fn secret(task: JoinHandle<Result<AccessToken, Error>>) -> String {
+    task.await.unwrap().unwrap().secret().to_owned()
+}
+
+fn busy_holder(error: &Error) -> Option<&str> {
+    assert!(error.is_transient() && error.is_retryable(), "{error:?}");
+    let error = StoreError::find(error).expect("an error of the store");
+    assert!(error.is_busy(), "{error:?}");
+    error.holder()
+}
+
+// Waiting.
+
+#[tokio::test(start_paused = true)]
+async fn c29_waiting_for_others_ends_in_busy_and_never_in_an_exchange() {
+    let (clock, store) = (clock(), ScriptedStore::new(&claimed("A1", "R1", 0)));
+    let (shared, endpoint) = open(&clock, store.clone());
+    // One after the other claims, and none gets a token.
+    let others = tokio::spawn({
+        let store = store.clone();
+        async move {
+            for number in 3..1000 {
+                sleep(seconds(5)).await;
+                store.edit(|document| {
+                    document["claims"] = json!(1000 * number);
+                    document["claim"]["n"] = json!(1000 * number);
+                });
+            }
+        }
+    });
+    for _ in 0..3 {
+        let start = Instant::now();
+        let error = shared.session().refresh().await.unwrap_err();
+        assert_eq!(busy_holder(&error), Some("other, pid 7"));
+        assert!(error.to_string().len() > 1 && start.elapsed() >= seconds(15), "{:?}", start.elapsed());
+        shared.session().reset_backoff();
+    }
+    assert_eq!((endpoint.call_count(), store.swap_count()), (0, 0));
+    others.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_stale_token_makes_nobody_wait() {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 600)));
+    let (shared, endpoint) = open(&clock, store.clone());
+    shared.load().await.unwrap();
+    sleep(seconds(500)).await;
+    store.write(claimed("A1", "R1", 600).to_string());
+    let start = Instant::now();
+    for _ in 0..3 {
+        assert_eq!(shared.session().token().await.unwrap().secret(), "A1");
+        run_pending_tasks().await;
+    }
+    assert!(shared.session().status().is_refreshing());
+    assert_eq!((start.elapsed(), endpoint.call_count()), (Duration::ZERO, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_who_waits_takes_what_the_holder_got() {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 0)));
+    let (holder, mut endpoint) = open(&clock, store.clone());
+    let others: Vec<_> = (0..5).map(|_| open(&clock, store.clone())).collect();
+    let first = spawn_token(holder.session());
+    let call = endpoint.next_call().await;
+    let waiters: Vec<_> = others.iter().map(|(shared, _)| spawn_token(shared.session())).collect();
+    sleep(seconds(9)).await;
+    call.succeed("A2 R2 600");
+    assert_eq!(secret(first).await, "A2");
+    for waiter in waiters {
+        assert_eq!(secret(waiter).await, "A2");
+    }
+    assert!(others.iter().all(|(_, endpoint)| endpoint.call_count() == 0));
+}
+
+// When a claim lapses.
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_claim_lapses_by_sight() {
+    // By this host's clock it is very old.
+    for at in [NOW - 3_600_000, NOW, NOW + 3_600_000] {
+        let (clock, store) = (clock(), ScriptedStore::new(&claimed("A1", "R1", 0)));
+        store.edit(|document| document["claim"]["at"] = json!(at));
+        let (shared, mut endpoint) = open(&clock, store);
+        assert_about(lapse(&shared, &mut endpoint).await, seconds(14));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_step_of_the_clock_lapses_no_claim() {
+    for is_forward in [true, false] {
+        let (clock, store) = (clock(), ScriptedStore::new(&claimed("A1", "R1", 0)));
+        let (shared, mut endpoint) = open(&clock, store);
+        let step = tokio::spawn(async move {
+            sleep(seconds(5)).await;
+            match is_forward {
+                true => clock.step(HOUR),
+                false => clock.step_back(HOUR),
+            }
+        });
+        assert_about(lapse(&shared, &mut endpoint).await, seconds(14));
+        step.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_claim_that_is_longer_than_a_wait_lapses_in_a_later_wait() {
+    let (clock, store) = (clock(), ScriptedStore::new(&claimed("A1", "R1", 0)));
+    store.edit(|document| document["claim"]["for"] = json!(15_000));
+    let (shared, mut endpoint) = open(&clock, store);
+    let start = Instant::now();
+    let error = shared.session().refresh().await.unwrap_err();
+    assert_eq!(busy_holder(&error), Some("other, pid 7"));
+    assert_about(start.elapsed(), seconds(15));
+    sleep(seconds(3)).await;
+    lapse(&shared, &mut endpoint).await;
+    assert_about(start.elapsed(), seconds(19));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_claim_counts_anew_after_the_store_could_not_be_read() {
+    for clock_of_store in [false, true] {
+        let (clock, mut store) = (clock(), ScriptedStore::new(&claimed("A1", "R1", 0)));
+        if clock_of_store {
+            // By the store's clock it would lapse after 6 s.
+            store.edit(|document| document["claim"]["at"] = json!(NOW - 22_000));
+            store = store.with_clock(&clock);
+        }
+        let (shared, mut endpoint) = open(&clock, store.clone());
+        let outage = tokio::spawn(async move {
+            sleep(seconds(5)).await;
+            store.set_down(true);
+            sleep(SECOND).await;
+            store.set_down(false);
+        });
+        let after = lapse(&shared, &mut endpoint).await;
+        assert!(after >= seconds(6 + 14) && after < seconds(6 + 15), "{after:?}");
+        outage.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_claim_lapses_by_the_stores_clock() {
+    for (age, expected) in [(40, 0), (28, 0), (27, 1), (20, 8), (14, 14), (0, 14)] {
+        // This host's clock is wrong.
+        let (clock, clock_of_store) = (clock(), clock());
+        clock.step_back(HOUR);
+        let store = ScriptedStore::new(&claimed("A1", "R1", 0)).with_clock(&clock_of_store);
+        store.edit(|document| document["claim"]["at"] = json!(NOW - 1000 * age));
+        let (shared, mut endpoint) = open(&clock, store);
+        assert_about(lapse(&shared, &mut endpoint).await, seconds(expected));
+    }
+}
+
+/// The store's clock is set while one presents and two wait. Returns the calls of the others.
+async fn calls_after_step(step: impl FnOnce(&TestClock)) -> usize {
+    let (clock, clock_of_store) = (clock(), clock());
+    let store = ScriptedStore::new(&record("A1", "R1", 0)).with_clock(&clock_of_store);
+    let (holder, mut endpoint) = open(&clock, store.clone());
+    let first = spawn_token(holder.session());
+    let call = endpoint.next_call().await;
+    let mut others: Vec<_> = (0..2).map(|_| open(&clock, store.clone())).collect();
+    let waiters: Vec<_> = others.iter().map(|(shared, _)| spawn_token(shared.session())).collect();
+    sleep(seconds(4)).await;
+    step(&clock_of_store);
+    sleep(seconds(4)).await;
+    let mut count = 0;
+    for (_, endpoint) in &mut others {
+        if endpoint.call_count() > 0 {
+            let call = endpoint.next_call().await;
+            assert_eq!(call.cx.reason(), RefreshReason::Repeated);
+            call.succeed("A2 R2 600");
+            count += endpoint.call_count();
+        }
+    }
+    run_pending_tasks().await;
+    call.succeed("A2 R2 600");
+    assert_eq!(secret(first).await, "A2");
+    for waiter in waiters {
+        assert_eq!(secret(waiter).await, "A2");
+    }
+    assert_eq!(store.document()["token"]["refresh"], json!("R2"));
+    count
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_small_step_of_the_stores_clock_lapses_no_claim() {
+    assert_eq!(calls_after_step(|clock| clock.step(seconds(10))).await, 0);
+    assert_eq!(calls_after_step(|clock| clock.step_back(seconds(10))).await, 0);
+    assert_eq!(calls_after_step(|clock| clock.step_back(HOUR)).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_large_step_of_the_stores_clock_leads_to_one_declared_repeat() {
+    assert_eq!(calls_after_step(|clock| clock.step(HOUR)).await, 1);
+}
+
+/// The holder's clock is 20 min ahead of the other's, or behind. Returns both sessions with their clocks.
+async fn apart(is_ahead: bool, clock_of_store: Option<&TestClock>) -> [(SharedSession, TestClock); 2] {
+    let (ahead, behind) = (clock(), clock());
+    ahead.step(seconds(600));
+    behind.step_back(seconds(600));
+    let (holder, other) = if is_ahead { (ahead, behind) } else { (behind, ahead) };
+    let mut store = ScriptedStore::new(&record("A1", "R1", -3600));
+    if let Some(clock) = clock_of_store {
+        store = store.with_clock(clock);
+    }
+    let (first, mut endpoint) = open(&holder, store.clone());
+    let (second, other_endpoint) = open(&other, store);
+    let task = spawn_token(first.session());
+    let call = endpoint.next_call().await;
+    let waiter = spawn_token(second.session());
+    sleep(Duration::from_millis(9900)).await;
+    call.succeed("A2 R2 3600");
+    assert_eq!((secret(task).await, secret(waiter).await), ("A2".to_owned(), "A2".to_owned()));
+    assert_eq!((endpoint.call_count(), other_endpoint.call_count()), (1, 0));
+    [(first, holder), (second, other)]
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_clocks_that_differ_lapse_no_claim() {
+    for is_ahead in [true, false] {
+        apart(is_ahead, None).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_with_the_stores_clock_those_of_the_hosts_do_not_matter() {
+    for is_ahead in [true, false] {
+        for (shared, clock) in apart(is_ahead, Some(&clock())).await {
+            let expiry = shared.session().status().expires_at().unwrap();
+            let left = expiry.duration_since(clock.now().wall()).unwrap();
+            // It counts from the call, and the token is used until 30 s before. The other polls.
+            let expected = Duration::from_millis(3_600_000 - 9900 - 30_000);
+            assert!(left <= expected && left > expected - SECOND, "{left:?}");
+            assert!(shared.session().status().is_fresh());
+        }
+    }
+}
+
+// What the holder of a claim may do.
+
+#[tokio::test(start_paused = true)]
+async fn p19_the_holder_presents_in_the_first_half_of_its_claim_only() {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 0)));
+    let (shared, mut endpoint) = open(&clock, SharedStore::new(store.clone()).exchange_timeout(seconds(4)));
+    let waiter = spawn_token(shared.session());
+    let call = endpoint.next_call().await;
+    assert_eq!(store.document()["claim"]["for"], json!(4000));
+    assert!(call.cx.time_left().is_some_and(|left| left <= seconds(4)));
+    sleep(Duration::from_millis(1900)).await;
+    assert!(call.cx.is_wanted());
+    sleep(Duration::from_millis(200)).await;
+    assert!(!call.cx.is_wanted() && !call.is_dropped());
+    sleep(seconds(2)).await;
+    assert!(call.is_dropped());
+
+    // It was sent without a response, and is repeated under a claim of its own.
+    let call = endpoint.next_call().await;
+    assert_eq!((call.cx.reason(), call.cx.refresh_token()), (RefreshReason::Repeated, Some("R1")));
+    let document = store.document();
+    assert_eq!((&document["claim"]["n"], &document["unknown"]), (&json!(3000), &json!(true)));
+    call.succeed("A2 R2 600");
+    assert_eq!(secret(waiter).await, "A2");
+    assert_eq!(store.document()["unknown"], Value::Null);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_the_holder_counts_by_the_larger_of_both_clocks() {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 0)));
+    let (shared, mut endpoint) = open(&clock, store);
+    let waiter = spawn_token(shared.session());
+    let call = endpoint.next_call().await;
+    assert!(call.cx.is_wanted());
+    // The machine was suspended.
+    clock.step(seconds(6));
+    assert!(!call.cx.is_wanted());
+    call.succeed("A2 R2 600");
+    assert_eq!(secret(waiter).await, "A2");
+}
+
+// What the record says of a refresh that failed.
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_retry_after_is_kept_by_all() {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 0)));
+    let (first, mut first_endpoint) = open(&clock, store.clone());
+    let (second, mut second_endpoint) = open(&clock, store.clone());
+    let (third, mut third_endpoint) = open(&clock, store.clone());
+    let waiter = spawn_token(first.session());
+    let later = RefreshError::transient("429").with_retry_after(seconds(30));
+    first_endpoint.next_call().await.fail(later);
+    waiter.await.unwrap().unwrap_err();
+    let document = store.document();
+    assert_eq!((&document["pause"], &document["claim"]), (&json!(NOW + 30_000), &Value::Null));
+
+    let until = SystemTime::UNIX_EPOCH + seconds(1_000_000 + 30);
+    let error = second.session().token().await.unwrap_err();
+    assert!(error.is_transient() && error.retry_at() == Some(until), "{error:?}");
+    third.session().token().await.unwrap_err();
+    sleep(seconds(29)).await;
+    second.session().token().await.unwrap_err();
+    assert_eq!((second_endpoint.call_count(), third_endpoint.call_count()), (0, 0));
+
+    // `reset_backoff` ignores it.
+    third.session().reset_backoff();
+    let waiter = spawn_token(third.session());
+    third_endpoint.next_call().await.fail(RefreshError::transient("503"));
+    waiter.await.unwrap().unwrap_err();
+    assert_eq!(store.document()["pause"], json!(NOW + 30_000));
+
+    sleep(seconds(2)).await;
+    let waiter = spawn_token(second.session());
+    second_endpoint.next_call().await.succeed("A2 R2 600");
+    assert_eq!(secret(waiter).await, "A2");
+    assert_eq!(store.document()["pause"], Value::Null);
+    assert_eq!(first_endpoint.call_count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_retry_after_is_an_hour_at_most() {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 0)));
+    let (shared, mut endpoint) = open(&clock, store.clone());
+    let waiter = spawn_token(shared.session());
+    let later = RefreshError::transient("429").with_retry_after(24 * HOUR);
+    endpoint.next_call().await.fail(later);
+    waiter.await.unwrap().unwrap_err();
+    assert_eq!(store.document()["pause"], json!(NOW + 3_600_000));
+}
+
+/// A session that never repeats, over this record, has ended without a call or a write.
+async fn assert_never_repeats(document: &Value, after: Duration) {
+    let (clock, store) = (clock(), ScriptedStore::new(document));
+    let before = store.bytes();
+    let (shared, endpoint) = open(&clock, SharedStore::new(store.clone()).never_repeat());
+    let start = Instant::now();
+    let error = shared.session().token().await.unwrap_err();
+    assert!(error.is_grant_ended(), "{error:?}");
+    assert_about(start.elapsed(), after);
+    assert!(shared.session().status().needs_sign_in());
+    for _ in 0..10 {
+        sleep(seconds(60)).await;
+        assert!(shared.session().token().await.unwrap_err().is_grant_ended());
+    }
+    assert_eq!((store.bytes(), store.swap_count(), endpoint.call_count()), (before, 0, 0));
+
+    // The holder's successor turns up after all.
+    store.edit(|document| {
+        document["by"] = json!(2000);
+        document["claim"] = Value::Null;
+        document["unknown"] = json!(false);
+        document["token"] = json!({"access": "A2", "refresh": "R2", "expires_at": NOW + 36_000_000});
+    });
+    sleep(seconds(130)).await;
+    assert_eq!(shared.session().token().await.unwrap().secret(), "A2");
+    assert!(!shared.session().status().needs_sign_in());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_never_repeat_ends_in_this_process_if_the_outcome_is_unknown() {
+    let mut document = record("A1", "R1", 0);
+    document["unknown"] = json!(true);
+    assert_never_repeats(&document, Duration::ZERO).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_never_repeat_ends_in_this_process_when_a_claim_lapses() {
+    assert_never_repeats(&claimed("A1", "R1", 0), seconds(14)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_without_a_response_never_repeat_does_not_repeat() {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 0)));
+    let (shared, mut endpoint) = open(&clock, SharedStore::new(store.clone()).never_repeat());
+    let waiter = spawn_token(shared.session());
+    endpoint.next_call().await.fail(RefreshError::outcome_unknown("no response"));
+    assert!(waiter.await.unwrap().unwrap_err().is_grant_ended());
+    let document = store.document();
+    assert_eq!(
+        (&document["unknown"], &document["claim"], &document["ended"]),
+        (&json!(true), &Value::Null, &Value::Null)
+    );
+    assert_eq!(endpoint.call_count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_claim_of_an_earlier_token_is_no_unknown_outcome() {
+    // A token with another refresh token was set since the claim.
+    let mut document = claimed("A1", "R1", 0);
+    document["by"] = json!(3000);
+    document["claims"] = json!(3000);
+    let (clock, store) = (clock(), ScriptedStore::new(&document));
+    let (shared, mut endpoint) = open(&clock, SharedStore::new(store.clone()).never_repeat());
+    let waiter = spawn_token(shared.session());
+    let call = endpoint.next_call().await;
+    assert_eq!(call.cx.reason(), RefreshReason::Initial);
+    call.succeed("A2 R2 600");
+    assert_eq!(secret(waiter).await, "A2");
+}
+
+// Holders that stand still.
+
+#[tokio::test(start_paused = true)]
+async fn c26_a_late_response_of_a_lost_claim_is_dropped() {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 0)));
+    let mut stopped = Process::new(&clock, &store);
+    let (other, mut other_endpoint) = open(&clock, store.clone());
+    let waiter = spawn_token(stopped.session());
+    let late = stopped.endpoint.next_call().await;
+    stopped.runtime.stand_still();
+    assert_about(lapse(&other, &mut other_endpoint).await, seconds(14));
+    run_pending_tasks().await;
+    assert_eq!(store.document()["token"]["refresh"], json!("R2"));
+
+    late.succeed("A9 R9 600");
+    stopped.runtime.go_on();
+    assert_eq!(secret(waiter).await, "A2");
+    assert_eq!(stopped.lost_claims(), 1);
+    assert_eq!(store.document()["token"]["refresh"], json!("R2"));
+    assert_eq!((stopped.endpoint.call_count(), other_endpoint.call_count()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn c30_a_late_winner_revives_all() {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 0)));
+    let mut stopped = Process::new(&clock, &store);
+    let (other, mut other_endpoint) = open(&clock, store.clone());
+    let waiter = spawn_token(stopped.session());
+    let late = stopped.endpoint.next_call().await;
+    stopped.runtime.stand_still();
+    let loser = spawn_refresh(other.session());
+    let call = other_endpoint.next_call().await;
+    assert_eq!(call.cx.reason(), RefreshReason::Repeated);
+    call.fail(RefreshError::grant_ended("invalid_grant"));
+    assert!(loser.await.unwrap().unwrap_err().is_grant_ended());
+    assert_eq!(store.document()["ended"]["by"], json!(1000));
+
+    late.succeed("A9 R9 36000");
+    stopped.runtime.go_on();
+    assert_eq!(secret(waiter).await, "A9");
+    assert_eq!(
+        (&store.document()["token"]["refresh"], &store.document()["ended"]),
+        (&json!("R9"), &Value::Null)
+    );
+    sleep(seconds(2)).await;
+    assert_eq!(other.session().token().await.unwrap().secret(), "A9");
+    assert_eq!((stopped.lost_claims(), other_endpoint.call_count()), (1, 1));
+}
+
+/// Nobody drives the runtime of the exchange; then another one of the same session goes on, or another process.
+async fn stand_still(is_same_process: bool) {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 0)));
+    let mut process = Process::new(&clock, &store);
+    let stopped = process.runtime.clone();
+    drop(spawn_token(process.session()));
+    let abandoned = process.endpoint.next_call().await;
+    assert!(abandoned.cx.is_wanted());
+    stopped.stand_still();
+    *process.callers.0.lock().unwrap() = Runtime::default();
+
+    let (mut other, mut other_endpoint) = (None, None);
+    let call = if is_same_process {
+        // Until the refresh has timed out, callers wait for it.
+        sleep(seconds(61)).await;
+        drop(spawn_token(process.session()));
+        process.endpoint.next_call().await
+    } else {
+        let (shared, endpoint) = open(&clock, store.clone());
+        let endpoint = other_endpoint.insert(endpoint);
+        drop(spawn_token(other.insert(shared).session()));
+        endpoint.next_call().await
+    };
+    assert_eq!((call.cx.reason(), call.cx.refresh_token()), (RefreshReason::Repeated, Some("R1")));
+    call.succeed("A2 R2 36000");
+    run_pending_tasks().await;
+    sleep(seconds(61)).await;
+    assert_eq!(process.session().token().await.unwrap().secret(), "A2");
+
+    // Driven again, it presents nothing.
+    let before = store.bytes();
+    assert!(!abandoned.cx.is_wanted());
+    stopped.go_on();
+    sleep(seconds(100)).await;
+    assert!(abandoned.is_dropped());
+    assert_eq!(process.endpoint.call_count(), if is_same_process { 2 } else { 1 });
+    assert_eq!(store.bytes(), before);
+    assert_eq!(process.session().try_token().unwrap().secret(), "A2");
+    assert!(other_endpoint.is_none_or(|endpoint| endpoint.call_count() == 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_another_runtime_goes_on_for_one_that_stands_still() {
+    stand_still(true).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_another_process_goes_on_for_one_that_stands_still() {
+    stand_still(false).await;
+}
+
+// Holds.
+
+#[tokio::test(start_paused = true)]
+async fn p19_who_lacks_the_hold_gets_busy_with_the_owner() {
+    for document in [record("A1", "R1", 0), claimed("A1", "R1", 0)] {
+        let (clock, store) = (clock(), ScriptedStore::new(&document).with_hold());
+        store.set_holder(Some("pid 4711"));
+        let (shared, endpoint) = open(&clock, store.clone());
+        for _ in 0..5 {
+            let error = shared.session().refresh().await.unwrap_err();
+            assert_eq!(busy_holder(&error), Some("pid 4711"));
+            assert!(StoreError::find(&error).unwrap().to_string().contains("pid 4711"));
+            shared.session().reset_backoff();
+        }
+        assert_eq!((endpoint.call_count(), store.swap_count()), (0, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_newer_token_is_taken_without_the_hold() {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 600)).with_hold());
+    let (shared, endpoint) = open(&clock, store.clone());
+    shared.load().await.unwrap();
+    store.set_holder(Some("pid 4711"));
+    let start = Instant::now();
+    let waiter = spawn_refresh(shared.session());
+    sleep(seconds(3)).await;
+    store.edit(|document| {
+        document["by"] = json!(2000);
+        document["token"]["access"] = json!("A2");
+    });
+    assert_eq!(secret(waiter).await, "A2");
+    assert!(start.elapsed() <= seconds(5), "{:?}", start.elapsed());
+    assert_eq!(endpoint.call_count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_the_hold_is_held_for_a_refresh() {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 0)).with_hold());
+    let (shared, mut endpoint) = open(&clock, store.clone());
+    shared.load().await.unwrap();
+    assert_eq!(store.holder(), None);
+    let waiter = spawn_token(shared.session());
+    let call = endpoint.next_call().await;
+    assert!(store.holder().is_some());
+    call.succeed("A2 R2 600");
+    assert_eq!(secret(waiter).await, "A2");
+    shared.session().idle().await;
+    assert_eq!(store.holder(), None);
+}
+
+/// A process is killed while it presents. Returns the store.
+async fn killed(clock: &TestClock) -> ScriptedStore {
+    let store = ScriptedStore::new(&record("A1", "R1", 0)).with_hold();
+    let mut process = Process::new(clock, &store);
+    drop(spawn_token(process.session()));
+    let call = process.endpoint.next_call().await;
+    process.runtime.kill();
+    run_pending_tasks().await;
+    assert!(call.is_dropped());
+    assert_eq!((store.holder(), &store.document()["claim"]["n"]), (None, &json!(2000)));
+    store
+}
+
+#[tokio::test(start_paused = true)]
+async fn c19_a_dead_holder_of_the_same_boot_is_replaced_at_once() {
+    let clock = clock();
+    let store = killed(&clock).await;
+    let (shared, mut endpoint) = open(&clock, store.clone());
+    // Where the operating system has no boot ID, its claim has to lapse.
+    let expected = if store.document()["claim"]["host"].is_null() { seconds(14) } else { Duration::ZERO };
+    assert_about(lapse(&shared, &mut endpoint).await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_claim_of_another_boot_has_to_lapse() {
+    for host in [Value::Null, json!("another host, another boot")] {
+        let clock = clock();
+        let store = killed(&clock).await;
+        store.edit(|document| document["claim"]["host"] = host);
+        let (shared, mut endpoint) = open(&clock, store);
+        assert_about(lapse(&shared, &mut endpoint).await, seconds(14));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_suspended_holder_of_the_hold_is_not_replaced() {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 0)).with_hold());
+    let mut stopped = Process::new(&clock, &store);
+    let (other, other_endpoint) = open(&clock, store.clone());
+    let waiter = spawn_token(stopped.session());
+    let late = stopped.endpoint.next_call().await;
+    stopped.runtime.stand_still();
+    for _ in 0..10 {
+        let error = other.session().refresh().await.unwrap_err();
+        assert_eq!(busy_holder(&error), Some("a session of this test"));
+        other.session().reset_backoff();
+    }
+    assert_eq!(other_endpoint.call_count(), 0);
+    let waiting = spawn_refresh(other.session());
+    sleep(SECOND).await;
+    late.succeed("A2 R2 600");
+    stopped.runtime.go_on();
+    assert_eq!(secret(waiting).await, "A2");
+    assert!(waiter.await.unwrap().unwrap_err().is_timeout());
+    assert_eq!((stopped.lost_claims(), other_endpoint.call_count()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_an_unsaved_token_keeps_the_hold() {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 0)).with_hold());
+    let (shared, mut endpoint) = open(&clock, store.clone());
+    let waiter = spawn_token(shared.session());
+    let call = endpoint.next_call().await;
+    store.set_down(true);
+    call.succeed("A2 R2 600");
+    assert_eq!(secret(waiter).await, "A2");
+    sleep(seconds(1)).await;
+    assert!(shared.session().status().is_unsaved() && store.holder().is_some());
+    store.set_down(false);
+    let mut watch = shared.session().watch();
+    while watch.status().is_unsaved() {
+        watch.changed().await.unwrap();
+    }
+    assert_eq!((store.holder(), &store.document()["token"]["refresh"]), (None, &json!("R2")));
+}

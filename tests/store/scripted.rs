@@ -1,0 +1,209 @@
+//! A store whose record, clock, hold and outages the test controls, and sessions over it.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tower_reauth::{
+    Session,
+    refresh::RefreshReason,
+    rt::{Clock, TestClock},
+    store::{Hold, Loaded, Record, SharedSession, SharedStore, StoreError, Swap, TokenStore, Version},
+};
+
+use crate::support::{Endpoint, endpoint};
+
+/// Reports no changes. Clones share everything.
+#[derive(Clone, Default)]
+pub(crate) struct ScriptedStore(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    record: Mutex<Option<Vec<u8>>>,
+    is_down: AtomicBool,
+    swaps: AtomicUsize,
+    clock: Mutex<Option<TestClock>>,
+    has_hold: AtomicBool,
+    holder: Mutex<Option<String>>,
+}
+
+/// Releases the hold.
+struct Guard(Arc<Inner>);
+
+/// What `support::clock` reads first, in milliseconds.
+pub(crate) const NOW: i64 = 1_000_000_000;
+
+// === impl ScriptedStore ===
+
+impl ScriptedStore {
+    pub(crate) fn new(document: &Value) -> Self {
+        let store = Self::default();
+        store.write(document.to_string());
+        store
+    }
+
+    /// Its loads report the time of this clock.
+    pub(crate) fn with_clock(self, clock: &TestClock) -> Self {
+        *self.0.clock.lock().unwrap() = Some(clock.clone());
+        self
+    }
+
+    /// It has a hold.
+    pub(crate) fn with_hold(self) -> Self {
+        self.0.has_hold.store(true, Ordering::SeqCst);
+        self
+    }
+
+    /// Another process has the hold, or nobody.
+    pub(crate) fn set_holder(&self, holder: Option<&str>) {
+        *self.0.holder.lock().unwrap() = holder.map(str::to_owned);
+    }
+
+    pub(crate) fn holder(&self) -> Option<String> {
+        self.0.holder.lock().unwrap().clone()
+    }
+
+    pub(crate) fn write(&self, bytes: impl Into<Vec<u8>>) {
+        *self.0.record.lock().unwrap() = Some(bytes.into());
+    }
+
+    pub(crate) fn bytes(&self) -> Option<Vec<u8>> {
+        self.0.record.lock().unwrap().clone()
+    }
+
+    pub(crate) fn document(&self) -> Value {
+        serde_json::from_slice(&self.bytes().expect("a record")).expect("JSON")
+    }
+
+    /// Another process writes.
+    pub(crate) fn edit(&self, edit: impl FnOnce(&mut Value)) {
+        let mut document = self.document();
+        edit(&mut document);
+        self.write(document.to_string());
+    }
+
+    pub(crate) fn delete(&self) {
+        *self.0.record.lock().unwrap() = None;
+    }
+
+    pub(crate) fn set_down(&self, is_down: bool) {
+        self.0.is_down.store(is_down, Ordering::SeqCst);
+    }
+
+    /// How often a session tried to write.
+    pub(crate) fn swap_count(&self) -> usize {
+        self.0.swaps.load(Ordering::SeqCst)
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        match self.0.is_down.load(Ordering::SeqCst) {
+            true => Err(StoreError::unavailable("down")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl TokenStore for ScriptedStore {
+    async fn load(&self) -> Result<Option<Loaded>, StoreError> {
+        self.check()?;
+        let Some(bytes) = self.bytes() else { return Ok(None) };
+        let record = Record::from_bytes(bytes);
+        let version = Version::of(&record);
+        let loaded = Loaded::new(record, version);
+        let clock = self.0.clock.lock().unwrap();
+        Ok(Some(match &*clock {
+            Some(clock) => loaded.at(clock.now().wall()),
+            None => loaded,
+        }))
+    }
+
+    async fn swap(&self, expected: Option<&Version>, record: &Record) -> Result<Swap, StoreError> {
+        self.0.swaps.fetch_add(1, Ordering::SeqCst);
+        self.check()?;
+        let mut current = self.0.record.lock().unwrap();
+        let version = current.clone().map(|bytes| Version::of(&Record::from_bytes(bytes)));
+        if version.as_ref() != expected {
+            return Ok(Swap::Conflict);
+        }
+        *current = Some(record.as_bytes().to_vec());
+        Ok(Swap::Written(Version::of(record)))
+    }
+
+    async fn try_hold(&self) -> Result<Hold, StoreError> {
+        self.check()?;
+        if !self.0.has_hold.load(Ordering::SeqCst) {
+            return Ok(Hold::none());
+        }
+        let mut holder = self.0.holder.lock().unwrap();
+        if let Some(holder) = &*holder {
+            return Ok(Hold::busy(holder));
+        }
+        *holder = Some("a session of this test".to_owned());
+        Ok(Hold::new(Guard(Arc::clone(&self.0))))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        *self.0.holder.lock().unwrap() = None;
+    }
+}
+
+/// A session over a store, and the other side of its refresher.
+pub(crate) fn open<S: TokenStore>(
+    clock: &TestClock,
+    store: impl Into<SharedStore<S>>,
+) -> (SharedSession, Endpoint) {
+    let (refresher, endpoint) = endpoint();
+    let session = Session::builder(refresher).jitter(false).clock(clock.clone()).build_shared(store);
+    (session, endpoint)
+}
+
+/// A record with a token that expires so many seconds after `NOW`.
+pub(crate) fn record(access: &str, refresh: &str, expires_in: i64) -> Value {
+    json!({
+        "v": 1, "w": "w", "epoch": 7, "was": [], "by": 1000, "claims": 1000,
+        "token": {
+            "access": access, "scheme": "Bearer", "refresh": refresh,
+            "received_at": NOW, "expires_at": NOW + 1000 * expires_in,
+        },
+    })
+}
+
+/// The same, with a claim of another process that was written at `NOW`.
+pub(crate) fn claimed(access: &str, refresh: &str, expires_in: i64) -> Value {
+    let mut document = record(access, refresh, expires_in);
+    document["claims"] = json!(2000);
+    document["claim"] = json!({"n": 2000, "id": "other", "for": 10_000, "at": NOW, "who": "other, pid 7"});
+    document
+}
+
+/// How long another's claim keeps a session from presenting. Waits that end before that are begun again.
+pub(crate) async fn lapse(shared: &SharedSession, endpoint: &mut Endpoint) -> Duration {
+    let start = Instant::now();
+    loop {
+        tokio::select! {
+            biased;
+            call = endpoint.next_call() => {
+                assert_eq!(call.cx.reason(), RefreshReason::Repeated);
+                call.succeed("A2 R2 600");
+                return start.elapsed();
+            }
+            result = shared.session().refresh() => {
+                let error = result.unwrap_err();
+                let of_store = StoreError::find(&error).expect("an error of the store");
+                assert!(of_store.is_busy() || of_store.is_unavailable(), "{error:?}");
+                if of_store.is_unavailable() {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                shared.session().reset_backoff();
+            }
+        }
+    }
+}
