@@ -92,6 +92,10 @@ impl Document {
 
     /// Writes a record.
     pub(super) fn to_record(&self, ahead: Nanos) -> Result<Record, StoreError> {
+        if self.claims.max(self.by) > LARGEST {
+            // Nobody could read it.
+            return Err(StoreError::unreadable("its numbers have become too large"));
+        }
         let mut shifted = self.clone();
         if ahead != 0 {
             shifted.shift(ahead);

@@ -14,7 +14,7 @@ use super::{
     StoreError,
     document::{Claim, Document, Ended},
     known::{Obtained, OwnClaim},
-    look::{Look, Looker, look, new_epoch, step},
+    look::{LONGEST_PAUSE, Look, Looker, look, new_epoch, step},
     mutations::without,
     protocol::{Edit, Protocol, Swapped, View, to_refresh_error},
     record::HoldKind,
@@ -400,7 +400,7 @@ impl<'a> Run<'a> {
     /// Knows the sign-in of the record, which has no newer token.
     fn learn_sign_in(&self, document: &Document) {
         let mut known = self.protocol.known();
-        if known.epoch.is_none() {
+        if known.epoch.is_none() || known.is_cache() {
             known.learn(document);
         }
     }
@@ -476,7 +476,7 @@ impl<'a> Run<'a> {
                     kind == FailureKind::OutcomeUnknown && !is_cache && !without("unknown forgotten");
                 let pause = error
                     .retry_after()
-                    .map(|wait| protocol.now().wall.saturating_add(nanos(wait).clamp(0, 3600 * SECOND)));
+                    .map(|wait| protocol.now().wall.saturating_add(nanos(wait).clamp(0, LONGEST_PAUSE)));
                 let change = |document: Option<&Document>, _: &super::known::Known| match document {
                     Some(document) if protocol.has_claim(document, number) => {
                         let released = Document {

@@ -102,6 +102,19 @@ impl Known {
         (self.token, self.unsaved, self.own_claim) = (None, None, None);
     }
 
+    /// The token has no refresh token: it is only cached, and nobody is signed in.
+    pub(super) fn is_cache(&self) -> bool {
+        self.token.as_ref().is_some_and(|token| token.refresh.is_none())
+    }
+
+    /// Whether the record of a cache was deleted and made again by another process, which isn't a sign-in.
+    pub(super) fn is_refilled_cache(&self, document: &Document) -> bool {
+        let is_another = self.epoch.is_some_and(|epoch| {
+            epoch != document.epoch && !document.was.contains(&epoch) && !self.came_after(document.epoch)
+        });
+        is_another && self.is_cache() && document.refresh_token().is_none() && !document.signed_out
+    }
+
     /// Whether the record went back to an earlier sign-in: its store has lost a write.
     pub(super) fn came_after(&self, epoch: u64) -> bool {
         self.was.contains(&epoch)

@@ -62,8 +62,9 @@ pub(super) fn step() -> u64 {
 /// Decides about a record. `None`: there is no record.
 pub(super) fn look(document: Option<&Document>, known: &Known, looker: &Looker<'_>) -> Look {
     let Some(document) = document else { return look_at_nothing(known, looker) };
+    let is_refilled = known.is_refilled_cache(document);
     match known.epoch {
-        Some(epoch) if epoch != document.epoch => {
+        Some(epoch) if epoch != document.epoch && !is_refilled => {
             return match known.came_after(document.epoch) && !without("follow back") {
                 true => Look::Write(Box::new(write_again(document, known, epoch))),
                 false => Look::Follow,
@@ -82,11 +83,11 @@ pub(super) fn look(document: Option<&Document>, known: &Known, looker: &Looker<'
         return Look::SignedOut;
     }
     if let Some(token) = &document.token {
-        let is_newer = known.epoch.is_none() || document.by > known.by;
+        let is_newer = known.epoch.is_none() || is_refilled || document.by > known.by;
         if is_newer && is_useful(token, looker) && !without("no adoption") {
             return Look::Adopt;
         }
-        if let Some(save) = is_behind(document, known) {
+        if let Some(save) = is_behind(document, known).filter(|_| !is_refilled) {
             return Look::Save(save);
         }
     }
@@ -94,7 +95,9 @@ pub(super) fn look(document: Option<&Document>, known: &Known, looker: &Looker<'
         return Look::Ended;
     }
     let paused = document.pause.filter(|_| !looker.ignores_pause);
-    if let Some(left) = paused.map(|pause| pause.saturating_sub(looker.now.wall)).filter(|left| *left > 0) {
+    let left = paused.map(|pause| pause.saturating_sub(looker.now.wall));
+    // No process writes a longer one: a clock was set, or the record was edited.
+    if let Some(left) = left.filter(|left| (1..=LONGEST_PAUSE).contains(left)) {
         return Look::Pause(left);
     }
     look_at_claim(document, known, looker)
@@ -105,10 +108,8 @@ fn look_at_nothing(known: &Known, looker: &Looker<'_>) -> Look {
         let epoch = new_epoch(None);
         return Look::Write(Box::new(Document { epoch, token: Some(seed.clone()), ..Document::default() }));
     }
-    // A token that is only cached: nobody was signed in.
-    let is_cache = known.token.as_ref().is_some_and(|token| token.refresh.is_none());
     match known.epoch {
-        Some(_) if !is_cache => Look::Follow,
+        Some(_) if !known.is_cache() => Look::Follow,
         None if known.is_gone => Look::SignedOut,
         _ => {
             let vacant = Document { epoch: new_epoch(None), ..Document::default() };
@@ -197,6 +198,7 @@ fn lapses_in(claim: &Claim, known: &Known, looker: &Looker<'_>) -> Nanos {
     }
 }
 
+pub(super) const LONGEST_PAUSE: Nanos = 3600 * 1_000_000_000;
 pub(super) const SHORTEST_EXCHANGE: Nanos = 1_000_000_000;
 pub(super) const LONGEST_EXCHANGE: Nanos = 15_000_000_000;
 

@@ -28,12 +28,11 @@ use super::{Loaded, Record, StoreError, Swap, TokenStore, Version};
 /// # Ok::<(), tower_reauth::store::StoreError>(())
 /// # }).unwrap();
 /// ```
-#[derive(Clone)]
 pub struct MemoryStore {
     backend: Arc<Backend>,
     name: Arc<str>,
     /// The version at the last load.
-    seen: Arc<Mutex<Option<u64>>>,
+    seen: Mutex<Option<u64>>,
 }
 
 #[derive(Default)]
@@ -53,12 +52,12 @@ struct Records {
 impl MemoryStore {
     /// Creates an empty store.
     pub fn new() -> Self {
-        Self { backend: Arc::default(), name: "default".into(), seen: Arc::default() }
+        Self { backend: Arc::default(), name: "default".into(), seen: Mutex::default() }
     }
 
     /// A handle on another record of the same store.
     pub fn with_name(&self, name: impl Into<Arc<str>>) -> Self {
-        Self { backend: Arc::clone(&self.backend), name: name.into(), seen: Arc::default() }
+        Self { backend: Arc::clone(&self.backend), name: name.into(), seen: Mutex::default() }
     }
 
     /// Deletes the record.
@@ -69,6 +68,14 @@ impl MemoryStore {
 
     fn version(&self) -> Option<u64> {
         sync::lock(&self.backend.records).by_name.get(&self.name).map(|(_, version)| *version)
+    }
+}
+
+impl Clone for MemoryStore {
+    /// The clone is notified of changes by itself.
+    fn clone(&self) -> Self {
+        let seen = *sync::lock(&self.seen);
+        Self { backend: Arc::clone(&self.backend), name: Arc::clone(&self.name), seen: Mutex::new(seen) }
     }
 }
 

@@ -73,7 +73,7 @@ async fn assert_unreadable(bytes: &[u8], credential: Option<&str>) -> String {
         assert!(StoreError::find(&error).is_some_and(StoreError::is_unreadable), "{error:?}");
         let text = sources(&error).map(ToString::to_string).collect::<Vec<_>>().join(": ");
         assert!(!text.contains(SECRET) && !format!("{error:?}").contains(SECRET), "{error:?}");
-        assert!(text.contains("delete it and sign in again"), "{text}");
+        assert!(text.contains("delete the record and sign in again"), "{text}");
         text
     });
     assert_eq!(store.bytes().as_deref(), Some(bytes));
@@ -249,7 +249,6 @@ async fn c26_a_claim_from_the_future_lapses_by_sight() {
 
 /// Another host's clock was a year ahead.
 #[tokio::test(start_paused = true)]
-#[ignore = "the reader doesn't limit `pause` to the hour that a writer may set"]
 async fn c21_a_pause_lasts_for_an_hour_at_most() {
     let mut document = record("A1", "R1", 0);
     document["pause"] = json!(NOW + 365 * 86_400_000i64);
@@ -267,7 +266,6 @@ async fn c21_a_pause_lasts_for_an_hour_at_most() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "a number above the largest that is read gets written, and nobody can read the record any more"]
 async fn c21_the_largest_numbers_leave_the_record_readable() {
     for member in ["claims", "by"] {
         let mut document = record("A1", "R1", 0);
