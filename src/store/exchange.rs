@@ -31,7 +31,7 @@ struct Run<'a> {
     number: u64,
     holding: Holding,
     waiting: Option<Waiting>,
-    /// There is a refresh token, or the token endpoint was asked: nothing is done without the store.
+    /// There is a refresh token, nobody is signed in, or the token endpoint was asked already.
     needs_store: bool,
 }
 
@@ -93,7 +93,8 @@ impl<'a> Run<'a> {
         let holding = if known.hold.is_some() { Holding::Held } else { Holding::Untried };
         let tokens = [&known.token, &known.seed];
         let has_refresh_token = tokens.into_iter().flatten().any(|token| token.refresh.is_some());
-        let needs_store = has_refresh_token || cx.refresh_token().is_some();
+        let may_be_signed_out = known.is_gone || known.epoch.is_some() && known.token.is_none();
+        let needs_store = has_refresh_token || cx.refresh_token().is_some() || may_be_signed_out;
         Self { protocol, number: known.run, holding, waiting: None, needs_store }
     }
 

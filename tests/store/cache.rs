@@ -168,6 +168,27 @@ async fn b90_a_store_that_is_down_signs_nobody_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn b90_who_was_signed_out_elsewhere_stays_so_without_the_store() {
+    for is_deleted in [false, true] {
+        let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 600)));
+        let (shared, endpoint) = open(&clock, store.clone());
+        shared.load().await.unwrap();
+        match is_deleted {
+            true => store.delete(),
+            false => store.write(json!({"v": 1, "w": "w", "epoch": 8, "signed_out": true}).to_string()),
+        }
+        shared.load().await.unwrap();
+        store.set_down(true);
+        for _ in 0..5 {
+            sleep(Duration::from_secs(130)).await;
+            shared.session().token().await.unwrap_err();
+        }
+        assert_eq!(endpoint.call_count(), 0);
+        assert!(shared.session().status().needs_sign_in());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn p19_an_exchange_is_made_when_the_wait_is_over_if_nothing_rotates() {
     let (clock, store) = (clock(), ScriptedStore::new(&without_refresh_token(claimed("A1", "", 0))));
     // It lapses after the wait.

@@ -9,6 +9,7 @@
 )]
 
 mod cache;
+mod changes;
 mod check;
 mod claims;
 // For `File::lock`.
@@ -16,6 +17,8 @@ mod claims;
 mod child;
 mod faulty;
 mod file;
+mod following;
+mod holders;
 mod late_write;
 mod mounts;
 mod records;

@@ -9,9 +9,9 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::{task::JoinHandle, time::Instant};
 use tower_reauth::{
-    Session,
+    AccessToken, Error, Session, SessionBuilder,
     refresh::RefreshReason,
     rt::{Clock, TestClock},
     store::{Hold, Loaded, Record, SharedSession, SharedStore, StoreError, Swap, TokenStore, Version},
@@ -38,6 +38,7 @@ struct Guard(Arc<Inner>);
 
 /// What `support::clock` reads first, in milliseconds.
 pub(crate) const NOW: i64 = 1_000_000_000;
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 // === impl ScriptedStore ===
 
@@ -155,14 +156,32 @@ impl Drop for Guard {
     }
 }
 
+/// A builder, and the other side of its refresher.
+pub(crate) fn builder(clock: &TestClock) -> (SessionBuilder, Endpoint) {
+    let (refresher, endpoint) = endpoint();
+    (Session::builder(refresher).jitter(false).clock(clock.clone()), endpoint)
+}
+
 /// A session over a store, and the other side of its refresher.
 pub(crate) fn open<S: TokenStore>(
     clock: &TestClock,
     store: impl Into<SharedStore<S>>,
 ) -> (SharedSession, Endpoint) {
-    let (refresher, endpoint) = endpoint();
-    let session = Session::builder(refresher).jitter(false).clock(clock.clone()).build_shared(store);
-    (session, endpoint)
+    let (builder, endpoint) = builder(clock);
+    (builder.build_shared(store), endpoint)
+}
+
+/// What the session would send at once.
+pub(crate) fn held(shared: &SharedSession) -> Option<String> {
+    shared.session().try_token().map(|token| token.secret().to_owned())
+}
+
+/// Refreshes, with this response.
+pub(crate) async fn refreshed(shared: &SharedSession, endpoint: &mut Endpoint, spec: &str) {
+    shared.load().await.unwrap();
+    let respond = async { endpoint.next_call().await.succeed(spec) };
+    let (token, ()) = tokio::join!(shared.session().refresh(), respond);
+    token.unwrap();
 }
 
 /// A record with a token that expires so many seconds after `NOW`.
@@ -206,4 +225,24 @@ pub(crate) async fn lapse(shared: &SharedSession, endpoint: &mut Endpoint) -> Du
             }
         }
     }
+}
+
+pub(crate) fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[track_caller]
+pub(crate) fn assert_about(elapsed: Duration, expected: Duration) {
+    assert!(elapsed >= expected && elapsed < expected + Duration::from_millis(100), "{elapsed:?}");
+}
+
+pub(crate) async fn secret(task: JoinHandle<Result<AccessToken, Error>>) -> String {
+    task.await.unwrap().unwrap().secret().to_owned()
+}
+
+pub(crate) fn busy_holder(error: &Error) -> Option<&str> {
+    assert!(error.is_transient() && error.is_retryable(), "{error:?}");
+    let error = StoreError::find(error).expect("an error of the store");
+    assert!(error.is_busy(), "{error:?}");
+    error.holder()
 }
