@@ -30,6 +30,7 @@ mod memory;
 mod mutations;
 mod protocol;
 mod record;
+mod refresh;
 mod save;
 mod sealed;
 mod shared;

@@ -21,10 +21,10 @@ use crate::{
 use super::{
     TokenStore,
     erased::ErasedStore,
-    exchange::SharedRefresher,
     known::Known,
     look::{LONGEST_EXCHANGE, SHORTEST_EXCHANGE},
     protocol::{Identity, Protocol, Settings, to_error},
+    refresh::SharedRefresher,
     stored_token::StoredToken,
 };
 

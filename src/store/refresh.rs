@@ -1,0 +1,357 @@
+//! A refresh: look, wait, take the hold, claim.
+
+use std::{error::Error as _, sync::Arc};
+
+use futures_util::future::select;
+
+use crate::{
+    refresh::{RefreshContext, RefreshError, RefreshReason, Refresher},
+    rt::{Nanos, Timestamp, duration, nanos},
+    token::Token,
+};
+
+use super::{
+    StoreError,
+    document::{Claim, Document},
+    exchange::Claimed,
+    known::OwnClaim,
+    look::{Look, Looker, look, new_epoch, step},
+    mutations::without,
+    protocol::{Protocol, Swapped, View, to_refresh_error},
+    record::HoldKind,
+    save::adopted,
+};
+
+/// The refresher of a shared session.
+pub(super) struct SharedRefresher(pub(super) Arc<Protocol>);
+
+/// One refresh of this handle. A later one takes the hold over from one that nobody drives any more.
+struct Run<'a> {
+    protocol: &'a Protocol,
+    number: u64,
+    holding: Holding,
+    waiting: Option<Waiting>,
+    /// There is a refresh token, nobody is signed in, or the token endpoint was asked already.
+    needs_store: bool,
+}
+
+enum Holding {
+    Untried,
+    /// The store has nothing to hold.
+    None,
+    Held,
+    Busy(String),
+}
+
+/// Waiting for another process.
+struct Waiting {
+    until: Nanos,
+    poll: Nanos,
+}
+
+const FIRST_POLL: Nanos = 5_000_000;
+const LAST_POLL: Nanos = 500_000_000;
+const SECOND: Nanos = 1_000_000_000;
+
+// === impl SharedRefresher ===
+
+impl Refresher for SharedRefresher {
+    async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
+        let mut run = Run::begin(&self.0, &cx);
+        match run.refresh(&cx).await {
+            // What doesn't rotate can be asked for twice.
+            Err(error) if !run.needs_store && is_about_store(&error) => {
+                let result = self.0.refresher.refresh(cx).await;
+                // It needs a refresh token, and the store may have one.
+                result.map_err(|refused| if refused.is_grant_ended() { error } else { refused })
+            }
+            result => result,
+        }
+    }
+}
+
+/// Whether the store is unavailable, or another process took too long.
+fn is_about_store(error: &RefreshError) -> bool {
+    let error = error.source().and_then(|source| source.downcast_ref::<StoreError>());
+    error.is_some_and(|error| error.is_unavailable() || error.is_busy())
+}
+
+// === impl Run ===
+
+impl<'a> Run<'a> {
+    fn begin(protocol: &'a Protocol, cx: &RefreshContext) -> Self {
+        let mut known = protocol.known();
+        known.run += 1;
+        known.is_running = true;
+        let holding = if known.hold.is_some() { Holding::Held } else { Holding::Untried };
+        let tokens = [&known.token, &known.seed];
+        let has_refresh_token = tokens.into_iter().flatten().any(|token| token.refresh.is_some());
+        let may_be_signed_out = known.is_gone || known.epoch.is_some() && known.token.is_none();
+        let needs_store = has_refresh_token || cx.refresh_token().is_some() || may_be_signed_out;
+        Self { protocol, number: known.run, holding, waiting: None, needs_store }
+    }
+
+    async fn refresh(&mut self, cx: &RefreshContext) -> Result<Token, RefreshError> {
+        let protocol = self.protocol;
+        if !without("unsaved forgotten") {
+            protocol.write_unsaved().await.map_err(to_refresh_error)?;
+        }
+        loop {
+            if !cx.is_wanted() {
+                return Err(RefreshError::transient("the session no longer waits for this refresh"));
+            }
+            let view = protocol.load().await.map_err(to_refresh_error)?;
+            self.needs_store |= view.document().is_some_and(|document| document.refresh_token().is_some());
+            if let Some(token) = self.step(view, cx).await? {
+                return Ok(token);
+            }
+        }
+    }
+
+    /// Acts on a record. `None`: look again.
+    async fn step(&mut self, view: View, cx: &RefreshContext) -> Result<Option<Token>, RefreshError> {
+        let protocol = self.protocol;
+        let action = self.look(&view, cx);
+        if !matches!(action, Look::UseOwnClaim | Look::Claim { .. } | Look::Wait { .. }) {
+            self.remove_unused_claim(&view).await?;
+        }
+        match action {
+            Look::Write(document) => {
+                // A conflict is looked at, too.
+                protocol.swap(&view, *document).await.map_err(to_refresh_error)?;
+                protocol.known().seed = None;
+                Ok(None)
+            }
+            Look::Save(obtained) => {
+                protocol.save(&obtained, Some(view)).await.map_err(to_refresh_error)?;
+                Ok(None)
+            }
+            Look::Follow => {
+                protocol.follow(view.document());
+                Err(RefreshError::signed_out())
+            }
+            Look::SignedOut => {
+                if let Some(document) = view.document() {
+                    protocol.known().learn(document);
+                }
+                Err(RefreshError::signed_out())
+            }
+            Look::Adopt => Ok(self.adopt(&view)),
+            Look::Ended => {
+                let code = view.document().and_then(|document| document.ended.as_ref());
+                let code = code.map(|ended| ended.code.as_str()).filter(|code| !code.is_empty());
+                let message = match code {
+                    Some(code) => {
+                        format!(
+                            "the token endpoint has ended the grant, as another process reported ({code}): sign in again"
+                        )
+                    }
+                    None => {
+                        "the token endpoint has ended the grant, as another process reported: sign in again"
+                            .to_owned()
+                    }
+                };
+                self.learn(&view);
+                Err(RefreshError::grant_ended(message))
+            }
+            Look::GiveUp => {
+                self.learn(&view);
+                Err(RefreshError::grant_ended(
+                    "a refresh got no response, and `never_repeat` forbids a second attempt: sign in again",
+                ))
+            }
+            Look::Pause(left) => {
+                let error =
+                    RefreshError::transient("the token endpoint sent `Retry-After`, which hasn't elapsed");
+                Err(error.with_retry_after(duration(left)))
+            }
+            Look::Wait { lapses_in, holder } => {
+                // Whoever signs in meanwhile is another user.
+                if let Some(document) = view.document().filter(|document| document.token.is_some()) {
+                    protocol.learn_sign_in(document);
+                }
+                if self.take_hold().await? {
+                    return Ok(None);
+                }
+                self.wait(lapses_in, &holder).await?;
+                if without("no second look") {
+                    return self.claim_and_present(view, cx, false).await;
+                }
+                Ok(None)
+            }
+            Look::UseOwnClaim => {
+                let own = protocol.known().own_claim;
+                let Some(own) = own else { return Ok(None) };
+                self.exchange(Claimed { number: own.number, since: own.since, view }, cx, false).await
+            }
+            Look::Claim { unknown } => {
+                if self.take_hold().await? {
+                    return Ok(None);
+                }
+                if let Holding::Busy(holder) = &self.holding {
+                    let holder = holder.clone();
+                    self.wait(SECOND, &holder).await?;
+                    return Ok(None);
+                }
+                self.claim_and_present(view, cx, unknown).await
+            }
+        }
+    }
+
+    fn look(&self, view: &View, cx: &RefreshContext) -> Look {
+        let protocol = self.protocol;
+        let rejected = cx.token().filter(|_| cx.reason() == RefreshReason::Rejected);
+        let looker = Looker {
+            has_hold: matches!(self.holding, Holding::Held),
+            ..protocol.looker(rejected.map(Token::access_token), cx.was_reset())
+        };
+        look(view.document(), &protocol.known(), &looker)
+    }
+
+    /// Takes over the record's token.
+    fn adopt(&self, view: &View) -> Option<Token> {
+        let token = view.document().and_then(|document| adopted(document.token.as_ref()?));
+        self.learn(view);
+        token
+    }
+
+    fn learn(&self, view: &View) {
+        if let Some(document) = view.document() {
+            self.protocol.known().learn(document);
+        }
+    }
+
+    async fn remove_unused_claim(&self, view: &View) -> Result<(), RefreshError> {
+        let own = self.protocol.known().own_claim.take();
+        let Some(own) = own else { return Ok(()) };
+        if view.document().is_some_and(|document| self.protocol.has_claim(document, own.number)) {
+            self.protocol.remove_claim(own.number, None).await.map_err(to_refresh_error)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the store's hold. Returns whether that is new, so that the record has to be read again.
+    async fn take_hold(&mut self) -> Result<bool, RefreshError> {
+        if matches!(self.holding, Holding::Held | Holding::None) {
+            return Ok(false);
+        }
+        let protocol = self.protocol;
+        let hold = match protocol.timed(protocol.store.try_hold()).await {
+            Ok(Ok(hold)) => hold,
+            Ok(Err(error)) | Err(error) => return Err(to_refresh_error(error)),
+        };
+        self.holding = match hold.into_kind() {
+            HoldKind::None => Holding::None,
+            HoldKind::Busy(holder) => Holding::Busy(holder),
+            HoldKind::Held(guard) => {
+                protocol.known().hold = Some(guard);
+                Holding::Held
+            }
+        };
+        Ok(matches!(self.holding, Holding::Held))
+    }
+
+    /// Waits until the record may have changed, at most until the claim lapses.
+    async fn wait(&mut self, lapses_in: Nanos, holder: &str) -> Result<(), RefreshError> {
+        let protocol = self.protocol;
+        let now = protocol.now().monotonic;
+        let limit = protocol.settings.exchange_timeout + 5 * SECOND;
+        let waiting =
+            self.waiting.get_or_insert(Waiting { until: now.saturating_add(limit), poll: FIRST_POLL });
+        let left = waiting.until.saturating_sub(now);
+        if left <= 0 {
+            let holder = match &self.holding {
+                Holding::Busy(holder) => holder,
+                _ => holder,
+            };
+            return Err(RefreshError::transient(StoreError::busy(holder)));
+        }
+        let poll = (waiting.poll as f64 * (0.7 + 0.6 * fastrand::f64())) as Nanos;
+        waiting.poll = (waiting.poll * 8 / 5).min(LAST_POLL);
+        let pause = protocol.sleep(poll.min(left).min(lapses_in.max(1))).map_err(to_refresh_error)?;
+        select(protocol.store.changed(), pause).await;
+        Ok(())
+    }
+
+    /// Asks the token endpoint. From here on something may be presented.
+    async fn exchange(
+        &mut self,
+        claimed: Claimed,
+        cx: &RefreshContext,
+        unknown: bool,
+    ) -> Result<Option<Token>, RefreshError> {
+        self.needs_store = true;
+        self.protocol.exchange(claimed, cx, unknown).await
+    }
+
+    async fn claim_and_present(
+        &mut self,
+        view: View,
+        cx: &RefreshContext,
+        unknown: bool,
+    ) -> Result<Option<Token>, RefreshError> {
+        let protocol = self.protocol;
+        let timeout = protocol.settings.exchange_timeout;
+        if cx.time_left().is_some_and(|left| nanos(left) < timeout + 3 * SECOND) {
+            return Err(RefreshError::transient("not enough of the refresh timeout is left for an exchange"));
+        }
+        let document = match view.document() {
+            Some(document) => document.clone(),
+            None => Document { epoch: new_epoch(None), ..Document::default() },
+        };
+        let number = document.claims + step();
+        if without("no claim") {
+            let claimed = Claimed { number, since: protocol.now(), view };
+            return self.exchange(claimed, cx, unknown).await;
+        }
+        let since = protocol.now();
+        let claim = Claim {
+            number,
+            id: protocol.identity.id.clone(),
+            length: timeout,
+            at: since.wall,
+            who: protocol.identity.who.clone(),
+            host: protocol.identity.host.clone(),
+        };
+        let claimed =
+            Document { claims: number, unknown: document.unknown || unknown, claim: Some(claim), ..document };
+        // From here on it may be in the record, with nothing presented under it.
+        let before = protocol.known().own_claim.replace(OwnClaim { number, since });
+        match protocol.swap(&view, claimed).await {
+            Ok(Swapped::Written { view, since, is_looked_up }) => {
+                self.take_note_of_claim(number, since, &view);
+                // A newer token may have come in the meantime.
+                if is_looked_up && !without("look-up is no look") {
+                    return Ok(None);
+                }
+                self.exchange(Claimed { number, since, view: *view }, cx, unknown).await
+            }
+            Ok(Swapped::Conflict) => {
+                protocol.known().own_claim = before;
+                Ok(None)
+            }
+            Err(error) => {
+                if without("lost write is a failure") {
+                    protocol.known().own_claim = None;
+                }
+                Err(to_refresh_error(error))
+            }
+        }
+    }
+
+    fn take_note_of_claim(&self, number: u64, since: Timestamp, view: &View) {
+        let mut known = self.protocol.known();
+        known.own_claim = Some(OwnClaim { number, since });
+        known.sight(view.document().and_then(|document| document.claim.as_ref()), since);
+    }
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        let mut known = self.protocol.known();
+        if known.run == self.number {
+            known.is_running = false;
+            known.release_hold();
+        }
+    }
+}
