@@ -34,7 +34,9 @@ impl FromStr for StoreKind {
             ("redis" | "rediss", Some(_)) => Ok(Self::Redis(Some(text.to_owned()))),
             ("postgres", None) => Ok(Self::Postgres(None)),
             ("postgres" | "postgresql", Some(_)) => Ok(Self::Postgres(Some(text.to_owned()))),
-            _ => Err(format!("unknown store: {text}; use none, file, file:/path, redis://.. or postgres://..")),
+            _ => {
+                Err(format!("unknown store: {text}; use none, file, file:/path, redis://.. or postgres://.."))
+            }
         }
     }
 }

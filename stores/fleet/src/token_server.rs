@@ -319,7 +319,8 @@ impl Backend {
         if let Some(grant) = grant {
             let presenting = state.presenting.entry(grant).or_default();
             *presenting += 1;
-            state.counts.at_once = state.counts.at_once.max(*presenting);
+            let presenting = *presenting;
+            state.counts.at_once = state.counts.at_once.max(presenting);
         }
         Presenting { backend: Arc::clone(self), grant }
     }

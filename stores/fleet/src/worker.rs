@@ -57,13 +57,16 @@ pub(crate) const SETTINGS: &str = "TOWER_REAUTH_FLEET_PROCESS";
 pub(crate) const REPORT: &str = "REPORT ";
 /// Longer than a refresh takes on any machine.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(240);
+/// The shortest that there is.
+const BACKOFF: Duration = Duration::from_millis(1);
 
 /// Does what the starting program says, until that ends, if this process was started by a [`Program`](crate::Program).
 /// Otherwise returns.
 pub fn run_if_process() {
     let Ok(settings) = env::var(SETTINGS) else { return };
     let settings: Settings = serde_json::from_str(&settings).expect("the starting program wrote them");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("there are threads");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("there are threads");
     runtime.block_on(work(settings));
     // Not by returning: a thread still reads the input.
     std::process::exit(0);
@@ -111,6 +114,8 @@ impl Worker {
         let refresher = PointRefresher { inner: client.refresh_token_grant(), points: points.clone() };
         let adopted = Arc::new(AtomicUsize::new(0));
         let builder = Session::builder(refresher).name("fleet").wait_timeout(WAIT_TIMEOUT);
+        // The server expires tokens within their trial, so each expiry begins a backoff.
+        let builder = builder.backoff(BACKOFF, BACKOFF).wait_through_backoff(true);
         let mut builder = builder.on_event({
             let adopted = Arc::clone(&adopted);
             move |event| {
@@ -123,16 +128,13 @@ impl Worker {
             builder = builder.token(token.into_token()?);
         }
         let times = (exchange_timeout, slack);
-        let shared = match store {
-            StoreKind::None => None,
+        let (session, shared) = match store {
+            StoreKind::None => (builder.build(), None),
             StoreKind::File(Some(path)) => {
-                Some(builder.build_shared(with_points(FileStore::new(path), &points, times)))
+                let shared = builder.build_shared(with_points(FileStore::new(path), &points, times));
+                (shared.session().clone(), Some(shared))
             }
             store => return Err(format!("the store {store} can't be used yet").into()),
-        };
-        let session = match &shared {
-            Some(shared) => shared.session().clone(),
-            None => builder.build(),
         };
         let api = session.layer().restrict_to_origin(server.parse()?);
         let api = tower::ServiceBuilder::new().layer(api).service(http_client(true));
