@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use rustix::process::{Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
+use nix::sys::{
+    resource::{Resource, setrlimit},
+    signal::{Signal, raise},
+};
 use tower_reauth::{
     RefreshContext, RefreshError, Refresher, Token,
     store::{Hold, Loaded, Record, StoreError, Swap, TokenStore, Version},
@@ -46,11 +49,11 @@ impl Points {
 
     /// Stops the process if this is the point. It goes on when it is resumed.
     ///
-    /// It stops itself, so that nothing else can happen first, however long the other process takes to read the report.
+    /// It stops itself, by a signal to this very thread, so that nothing else can happen first.
     fn reach(&self, point: Point) {
         if self.take(point) {
             report(&Report::At(point));
-            kill_process(getpid(), Signal::STOP).expect("a process may stop itself");
+            raise(Signal::SIGSTOP).expect("a process may stop itself");
         }
     }
 
@@ -58,9 +61,8 @@ impl Points {
     fn die_while_writing(&self, point: Point) -> io::Result<()> {
         if self.take(point) {
             // More than a lock file has. What is written beyond it is `SIGXFSZ`.
-            let limit = Rlimit { current: Some(64), maximum: Some(64) };
-            setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-            setrlimit(Resource::Fsize, limit)?;
+            setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+            setrlimit(Resource::RLIMIT_FSIZE, 64, 64)?;
         }
         Ok(())
     }

@@ -7,7 +7,13 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use nix::{
+    sys::{
+        signal::{Signal, kill},
+        wait::{Id, WaitPidFlag, waitid},
+    },
+    unistd::Pid,
+};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     process::{Child, ChildStdin},
@@ -73,7 +79,7 @@ impl Program {
                 }
             }
         });
-        let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it has just started");
+        let id = Pid::from_raw(child.id().expect("it has just started").cast_signed());
         let mut process = Process { id, child, stdin, reports };
         match process.report().await {
             Some(Report::Ready) => Ok(process),
@@ -88,7 +94,7 @@ impl Program {
 impl Process {
     /// Its process ID.
     pub fn id(&self) -> u32 {
-        self.id.as_raw_nonzero().get().cast_unsigned()
+        self.id.as_raw().cast_unsigned()
     }
 
     /// Sends a command.
@@ -164,13 +170,13 @@ impl Process {
 
     /// Suspends it (`SIGSTOP`), and returns when it has stopped.
     pub fn suspend(&self) {
-        self.signal(Signal::STOP);
+        self.signal(Signal::SIGSTOP);
         self.wait_until_stopped();
     }
 
     /// Resumes it (`SIGCONT`).
     pub fn resume(&self) {
-        self.signal(Signal::CONT);
+        self.signal(Signal::SIGCONT);
     }
 
     /// Kills it (`SIGKILL`), and returns when it is gone.
@@ -195,12 +201,12 @@ impl Process {
 
     fn signal(&self, signal: Signal) {
         // It isn't reaped before `kill` or `exit`, so the ID is its own.
-        kill_process(self.id, signal).expect("it is a child of this process");
+        kill(self.id, signal).expect("it is a child of this process");
     }
 
     fn wait_until_stopped(&self) {
         // A zombie would never stop.
-        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        waitid(WaitId::Pid(self.id), stopped).expect("it is a child of this process");
+        let stopped = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        waitid(Id::Pid(self.id), stopped).expect("it is a child of this process");
     }
 }

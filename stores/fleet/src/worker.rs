@@ -27,6 +27,7 @@ use tower_reauth::{
     Session, Token,
     endpoint::RequestBody,
     event::EventKind,
+    future::AuthReport,
     oauth2,
     store::{FileStore, SharedSession, SharedStore, TokenStore},
 };
@@ -181,6 +182,10 @@ impl Worker {
         let (head, body) = self.api.clone().oneshot(request).await?.into_parts();
         let body = body.collect().await?.to_bytes();
         if !head.status.is_success() {
+            // Why there was no newer token.
+            if let Some(error) = head.extensions.get::<AuthReport>().and_then(AuthReport::error) {
+                return Err(error.clone().into());
+            }
             return Err(format!("the API responded with {}", head.status).into());
         }
         let body: serde_json::Value = serde_json::from_slice(&body)?;

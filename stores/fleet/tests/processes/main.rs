@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "tests fail by panics")]
 
+mod killed;
 mod race;
 mod setup;
+mod suspended;
 
 /// What a process does. In the test run itself: nothing.
 #[test]
