@@ -95,13 +95,23 @@ impl Fleet {
         self.server.gather_rejections(self.processes.len() * self.settings.callers);
     }
 
-    /// Takes out the process that sent a request.
+    /// Kills the process that sent a request, which gets no response. Returns its index, at which it is missing now.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system.
     ///
     /// # Panics
     ///
-    /// If none of them did.
-    pub fn take(&mut self, held: &Held) -> Process {
+    /// If none of them sent it.
+    pub async fn kill(&mut self, held: Held) -> io::Result<usize> {
         let index = self.processes.iter().position(|process| process.id() == held.process());
-        self.processes.remove(index.expect("a process of the fleet sent it"))
+        let index = index.expect("a process of the fleet sent it");
+        let process = self.processes.remove(index);
+        // Suspended first, so that it can't react to the end of its connection.
+        process.suspend();
+        drop(held);
+        process.kill().await?;
+        Ok(index)
     }
 }

@@ -175,7 +175,7 @@ impl TokenServer {
         self.backend.rejections.close(count);
     }
 
-    /// The next `count` presentations are handled when the last one has arrived.
+    /// The next `count` presentations get their responses when the last one has been handled.
     pub fn gather_presentations(&self, count: usize) {
         self.backend.presentations.close(count);
     }
@@ -273,12 +273,12 @@ impl Backend {
             return Ok(response(StatusCode::BAD_REQUEST, &json!({ "error": "invalid_request" })));
         };
         let presenting = self.present(process, &refresh);
-        self.presentations.pass().await;
         let (reply, presenting) = self.hold(Moment::Received, process, presenting).await?;
         if let Reply::Other(status, body) = reply {
             return Ok(other(status, body));
         }
         let pair = self.lock().exchange(process, &refresh);
+        self.presentations.pass().await;
         let Some(pair) = pair else {
             return Ok(response(StatusCode::BAD_REQUEST, &json!({ "error": "invalid_grant" })));
         };

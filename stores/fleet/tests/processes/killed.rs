@@ -1,6 +1,6 @@
 //! A process is killed while it refreshes.
 
-use tower_reauth_fleet::{Command, FailureKind, Moment, Outcome, Point, Process};
+use tower_reauth_fleet::{Command, FailureKind, Moment, Outcome, Point};
 
 use crate::setup::{Server, Setup, with_file};
 
@@ -39,25 +39,15 @@ async fn kill(server: Server, killed: Killed) -> Setup {
             holder.send(&Command::Call).await;
             holder.stopped_at(point).await;
             fleet.send(&Command::Call).await;
-            kill_for_good(holder).await;
+            holder.kill().await.unwrap();
         }
         Killed::AtServer(moment) => {
             let held = fleet.server.hold_next(moment);
             fleet.send(&Command::Call).await;
-            let held = held.await;
-            let holder = fleet.take(&held);
-            // Suspended first, so that it can't react to the end of its connection.
-            holder.suspend();
-            drop(held);
-            kill_for_good(holder).await;
+            fleet.kill(held.await).await.unwrap();
         }
     }
     setup
-}
-
-async fn kill_for_good(process: Process) {
-    let status = process.kill().await.unwrap();
-    assert!(!status.success());
 }
 
 /// The killed process's replacement.
