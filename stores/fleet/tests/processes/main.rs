@@ -6,9 +6,11 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "tests fail by panics")]
 
+mod commands;
 mod killed;
 mod race;
 mod setup;
+mod stale;
 mod suspended;
 
 /// What a process does. In the test run itself: nothing.
