@@ -133,3 +133,10 @@
 //! have spent the refresh token, so it is repeated once, immediately, with the same refresh token: in the
 //! same flight if the refresher says so in time, otherwise by the next call. If that response is lost as
 //! well, it counts as a transient failure. A refresher that must not repeat can end the grant instead.
+//!
+//! # p19
+//!
+//! **Many processes: a rotating refresh token is presented by one of them at a time.** That holds for
+//! processes that share a session through a store (feature `store`), as long as none is suspended or delayed
+//! beyond its claim and the store loses no write; the page `many_processes` lists the exceptions. While a store is unavailable or unreadable, nothing is presented and a valid token stays
+//! in use.

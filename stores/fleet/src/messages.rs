@@ -101,6 +101,8 @@ pub struct Outcome {
     pub generation: u64,
     /// How many tokens of other processes the session has taken over.
     pub adopted: usize,
+    /// How many exchanges it has made of a refresh token that may have been presented before, and knew it.
+    pub repeated: usize,
 }
 
 /// Why something failed.
@@ -158,6 +160,7 @@ impl Outcome {
         self.failed += other.failed;
         self.generation = self.generation.max(other.generation);
         self.adopted += other.adopted;
+        self.repeated += other.repeated;
         other.failures.into_iter().for_each(|failure| self.note(failure));
     }
 

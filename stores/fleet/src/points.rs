@@ -3,7 +3,10 @@
 use std::{
     future::Future,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use nix::sys::{
@@ -12,6 +15,7 @@ use nix::sys::{
 };
 use tower_reauth::{
     RefreshContext, RefreshError, Refresher, Token,
+    refresh::RefreshReason,
     store::{Hold, Loaded, Record, StoreError, Swap, TokenStore, Version},
 };
 
@@ -28,11 +32,12 @@ pub(crate) struct PointStore<S> {
     pub(crate) points: Points,
 }
 
-/// A refresher with a point after its response.
+/// A refresher with a point after its response. It counts declared repeats.
 #[derive(Debug)]
 pub(crate) struct PointRefresher<R> {
     pub(crate) inner: R,
     pub(crate) points: Points,
+    pub(crate) repeated: Arc<AtomicUsize>,
 }
 
 // === impl Points ===
@@ -107,6 +112,9 @@ fn has_claim(record: &Record) -> bool {
 
 impl<R: Refresher> Refresher for PointRefresher<R> {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
+        if cx.reason() == RefreshReason::Repeated {
+            self.repeated.fetch_add(1, Ordering::Relaxed);
+        }
         let refreshed = self.inner.refresh(cx).await;
         if refreshed.is_ok() {
             self.points.reach(Point::ResponseRead);

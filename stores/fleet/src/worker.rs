@@ -47,6 +47,7 @@ struct Worker {
     api: Api,
     points: Points,
     adopted: Arc<AtomicUsize>,
+    repeated: Arc<AtomicUsize>,
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -112,8 +113,12 @@ impl Worker {
             request
         });
         let client = oauth2::Client::try_with_transport(format!("{server}/token"), "fleet", transport)?;
-        let refresher = PointRefresher { inner: client.refresh_token_grant(), points: points.clone() };
-        let adopted = Arc::new(AtomicUsize::new(0));
+        let (adopted, repeated) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let refresher = PointRefresher {
+            inner: client.refresh_token_grant(),
+            points: points.clone(),
+            repeated: Arc::clone(&repeated),
+        };
         let builder = Session::builder(refresher).name("fleet").wait_timeout(WAIT_TIMEOUT);
         // The server expires tokens within their trial, so each expiry begins a backoff.
         let builder = builder.backoff(BACKOFF, BACKOFF).wait_through_backoff(true);
@@ -140,7 +145,7 @@ impl Worker {
         let api = session.layer().restrict_to_origin(server.parse()?);
         let api = tower::ServiceBuilder::new().layer(api).service(http_client(true));
         let api = BoxCloneSyncService::new(api);
-        Ok(Self { server, callers, session, shared, api, points, adopted })
+        Ok(Self { server, callers, session, shared, api, points, adopted, repeated })
     }
 
     async fn run(self: Arc<Self>, command: Command) {
@@ -173,6 +178,7 @@ impl Worker {
             outcome.add(result.expect("a call doesn't panic").map_err(|error| Failure::of(&*error)));
         }
         outcome.adopted = self.adopted.load(Ordering::Relaxed);
+        outcome.repeated = self.repeated.load(Ordering::Relaxed);
         outcome
     }
 
