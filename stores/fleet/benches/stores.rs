@@ -3,7 +3,12 @@
 //! `cargo bench --bench stores` prints a table. The exchange takes no time, so what is left is the store: a load, the
 //! claim and the save.
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a report")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a report, with the system's time"
+)]
 
 use std::{
     fs::File,

@@ -1,0 +1,264 @@
+//! A process of a fleet: a session, and callers that use it.
+
+use std::{
+    env,
+    io::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    task::JoinSet,
+};
+use tower::{ServiceExt, util::BoxCloneSyncService};
+use tower_reauth::{
+    Session, Token,
+    endpoint::RequestBody,
+    event::EventKind,
+    future::AuthReport,
+    oauth2,
+    store::{FileStore, SharedSession, SharedStore, TokenStore},
+};
+
+use tokio_postgres::NoTls;
+use tower_reauth_postgres::PostgresStore;
+use tower_reauth_redis::RedisStore;
+
+use crate::{
+    Command, Credential, Failure, FailureKind, Outcome, Report, Settings, StoreKind,
+    points::{PointRefresher, PointStore, Points},
+    token_server::PROCESS,
+};
+
+struct Worker {
+    server: String,
+    callers: usize,
+    session: Session,
+    /// `None`: without a store.
+    shared: Option<SharedSession>,
+    api: Api,
+    points: Points,
+    adopted: Arc<AtomicUsize>,
+    repeated: Arc<AtomicUsize>,
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type Api = BoxCloneSyncService<Request<Full<Bytes>>, Response<Incoming>, BoxError>;
+
+/// The variable with a process's [`Settings`].
+pub(crate) const SETTINGS: &str = "TOWER_REAUTH_FLEET_PROCESS";
+/// What begins a report: a test binary prints other lines as well.
+pub(crate) const REPORT: &str = "REPORT ";
+/// Longer than a refresh takes on any machine.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(240);
+/// The shortest that there is.
+const BACKOFF: Duration = Duration::from_millis(1);
+
+/// Does what the starting program says, until that ends, if this process was started by a [`Program`](crate::Program).
+/// Otherwise returns.
+pub fn run_if_process() {
+    let Ok(settings) = env::var(SETTINGS) else { return };
+    let settings: Settings = serde_json::from_str(&settings).expect("the starting program wrote them");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("there are threads");
+    runtime.block_on(work(settings));
+    // Not by returning: a thread still reads the input.
+    std::process::exit(0);
+}
+
+/// Writes a report to the starting program.
+pub(crate) fn report(report: &Report) {
+    let report = serde_json::to_string(report).expect("reports are serializable");
+    let mut stdout = std::io::stdout().lock();
+    // The starting program may be gone; then the input ends as well.
+    let _ = write!(stdout, "\n{REPORT}{report}\n").and_then(|()| stdout.flush());
+}
+
+async fn work(settings: Settings) {
+    let worker = match Worker::new(settings).await {
+        Ok(worker) => Arc::new(worker),
+        Err(error) => return report(&Report::Done(Err(Failure::of(&*error)))),
+    };
+    report(&Report::Ready);
+    let mut commands = BufReader::new(tokio::io::stdin()).lines();
+    while let Ok(Some(line)) = commands.next_line().await {
+        let command = serde_json::from_str(&line).expect("the starting program wrote it");
+        match command {
+            Command::StopAt(point) => worker.points.set(Some(point)),
+            Command::Exit => return,
+            // A call waits for others, so commands run side by side.
+            command => drop(tokio::spawn(Arc::clone(&worker).run(command))),
+        }
+    }
+}
+
+// === impl Worker ===
+
+impl Worker {
+    async fn new(settings: Settings) -> Result<Self, BoxError> {
+        let Settings { server, store, callers, token, exchange_timeout, slack, stop_at } = settings;
+        let points = Points::default();
+        points.set(stop_at);
+        let process = HeaderValue::from(std::process::id());
+        let transport = http_client::<RequestBody>(false).map_request(move |mut request: Request<_>| {
+            request.headers_mut().insert(PROCESS, process.clone());
+            request
+        });
+        let client = oauth2::Client::try_with_transport(format!("{server}/token"), "fleet", transport)?;
+        let (adopted, repeated) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let refresher = PointRefresher {
+            inner: client.refresh_token_grant(),
+            points: points.clone(),
+            repeated: Arc::clone(&repeated),
+        };
+        let builder = Session::builder(refresher).name("fleet").wait_timeout(WAIT_TIMEOUT);
+        // The server expires tokens within their trial, so each expiry begins a backoff.
+        let builder = builder.backoff(BACKOFF, BACKOFF).wait_through_backoff(true);
+        let mut builder = builder.on_event({
+            let adopted = Arc::clone(&adopted);
+            move |event| {
+                if matches!(event.kind, EventKind::TokenAdopted) {
+                    adopted.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        if let Some(token) = token {
+            builder = builder.token(token.into_token()?);
+        }
+        let times = (exchange_timeout, slack);
+        let (session, shared) = match store {
+            StoreKind::None => (builder.build(), None),
+            StoreKind::File(Some(path)) => {
+                let shared = builder.build_shared(with_points(FileStore::new(path), &points, times));
+                (shared.session().clone(), Some(shared))
+            }
+            StoreKind::Redis(Some(url)) => {
+                let client = redis::Client::open(url)?;
+                let connection = client.get_connection_manager().await?;
+                let store = RedisStore::new(connection, "fleet").listen(client);
+                let shared = builder.build_shared(with_points(store, &points, times));
+                (shared.session().clone(), Some(shared))
+            }
+            StoreKind::Postgres(Some(url)) => {
+                let store = PostgresStore::connect(
+                    move || {
+                        let url = url.clone();
+                        async move { tokio_postgres::connect(&url, NoTls).await }
+                    },
+                    "fleet",
+                );
+                let shared = builder.build_shared(with_points(store, &points, times));
+                (shared.session().clone(), Some(shared))
+            }
+            store => return Err(format!("{store}: the path or the URL is missing").into()),
+        };
+        let api = session.layer().restrict_to_origin(server.parse()?);
+        let api = tower::ServiceBuilder::new().layer(api).service(http_client(true));
+        let api = BoxCloneSyncService::new(api);
+        Ok(Self { server, callers, session, shared, api, points, adopted, repeated })
+    }
+
+    async fn run(self: Arc<Self>, command: Command) {
+        report(&match command {
+            Command::Call => Report::Called(self.call_all().await),
+            command => Report::Done(self.change(command).await),
+        });
+    }
+
+    async fn change(&self, command: Command) -> Result<(), Failure> {
+        let done = match (command, &self.shared) {
+            (Command::Load, Some(shared)) => shared.load().await,
+            (Command::SignIn(credential), Some(shared)) => shared.sign_in(credential.token()?).await,
+            (Command::SignOut, Some(shared)) => shared.sign_out().await.map(drop),
+            (Command::SetToken(credential), Some(shared)) => shared.set_token(credential.token()?).await,
+            (Command::Shutdown, _) => self.session.shutdown(Duration::from_secs(60)).await,
+            (command, _) => panic!("not without a store: {command:?}"),
+        };
+        done.map_err(|error| Failure::of(&error))
+    }
+
+    async fn call_all(self: &Arc<Self>) -> Outcome {
+        let mut calls = JoinSet::new();
+        for _ in 0..self.callers {
+            let worker = Arc::clone(self);
+            calls.spawn(async move { worker.call().await });
+        }
+        let mut outcome = Outcome::default();
+        while let Some(result) = calls.join_next().await {
+            outcome.add(result.expect("a call doesn't panic").map_err(|error| Failure::of(&*error)));
+        }
+        outcome.adopted = self.adopted.load(Ordering::Relaxed);
+        outcome.repeated = self.repeated.load(Ordering::Relaxed);
+        outcome
+    }
+
+    /// Calls the API. Returns the generation of the token that it accepted.
+    async fn call(&self) -> Result<u64, BoxError> {
+        let request = Request::get(format!("{}/api", self.server)).body(Full::default())?;
+        let (head, body) = self.api.clone().oneshot(request).await?.into_parts();
+        let body = body.collect().await?.to_bytes();
+        if !head.status.is_success() {
+            // Why there was no newer token.
+            if let Some(error) = head.extensions.get::<AuthReport>().and_then(AuthReport::error) {
+                return Err(error.clone().into());
+            }
+            return Err(format!("the API responded with {}", head.status).into());
+        }
+        let body: serde_json::Value = serde_json::from_slice(&body)?;
+        body["generation"].as_u64().ok_or_else(|| "the API's response has no generation".into())
+    }
+}
+
+fn with_points<S: TokenStore>(
+    store: S,
+    points: &Points,
+    (exchange_timeout, slack): (Option<Duration>, Option<Duration>),
+) -> SharedStore<PointStore<S>> {
+    let mut store = SharedStore::new(PointStore { inner: store, points: points.clone() });
+    if let Some(timeout) = exchange_timeout {
+        store = store.exchange_timeout(timeout);
+    }
+    if let Some(slack) = slack {
+        store = store.test_times(slack, Duration::from_secs(5));
+    }
+    store
+}
+
+/// Over HTTP/2, all callers of a process use one connection.
+fn http_client<B>(http2: bool) -> Client<HttpConnector, B>
+where
+    B: hyper::body::Body<Data: Send> + Send + 'static,
+{
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    Client::builder(TokioExecutor::new()).http2_only(http2).build(connector)
+}
+
+// === impl Credential ===
+
+impl Credential {
+    fn into_token(self) -> Result<Token, BoxError> {
+        let token = Token::builder(self.access).refresh_token(self.refresh);
+        Ok(token.expires_in(Duration::from_secs(3600)).build()?)
+    }
+
+    fn token(self) -> Result<Token, Failure> {
+        self.into_token().map_err(|error| Failure {
+            message: error.to_string(),
+            kind: FailureKind::Other,
+            holder: None,
+        })
+    }
+}

@@ -1,0 +1,20 @@
+//! Processes that share a session through a store.
+//!
+//! They are real: this binary, run again. The program sees at the server what they present, and stops them at named
+//! points. No test asserts how long anything takes.
+#![cfg(unix)]
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "tests fail by panics")]
+
+mod commands;
+mod killed;
+mod race;
+mod setup;
+mod stale;
+mod suspended;
+
+/// What a process does. In the test run itself: nothing.
+#[test]
+fn runs_as_a_process() {
+    tower_reauth_fleet::run_if_process();
+}

@@ -1,0 +1,96 @@
+//! A process whose token is old: others have replaced it meanwhile.
+
+use http::StatusCode;
+use tower_reauth_fleet::{Command, Credential, FailureKind, Moment, Reply};
+
+use crate::setup::{Server, Setup, with_file};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c22_a_process_that_has_slept_takes_the_token_of_the_others() {
+    let mut setup = Setup::start(Server::Strict, with_file(3), 2).await;
+    let fleet = &mut setup.fleet;
+    assert_eq!(fleet.call().await.ok, 6);
+    let mut sleeper = fleet.processes.pop().unwrap();
+    for _ in 0..5 {
+        fleet.server.expire();
+        assert_eq!(fleet.call().await.ok, 3);
+    }
+    let before = fleet.server.counts();
+    assert_eq!(before.presentations, 5);
+
+    let outcome = sleeper.call().await;
+    assert_eq!((outcome.ok, outcome.generation), (3, 6), "{outcome:?}");
+    assert_eq!(fleet.server.counts(), before);
+    assert_eq!(fleet.server.presentations_by(sleeper.id()), (0, 0));
+
+    // It presents the newest one in its turn.
+    fleet.server.expire();
+    assert_eq!(sleeper.call().await.ok, 3);
+    assert_eq!(fleet.call().await.ok, 3);
+    let counts = fleet.server.counts();
+    assert_eq!((counts.presentations, counts.refusals), (6, 0));
+    assert_eq!(fleet.server.presentations(&setup.first.refresh), 1);
+}
+
+/// A process's refresh token was replaced while the server had it.
+async fn refused_after_another_was_set(reply: Reply) {
+    let mut setup = Setup::start(Server::Strict, with_file(3), 2).await;
+    let fleet = &mut setup.fleet;
+    assert_eq!(fleet.call().await.ok, 6);
+    fleet.server.expire();
+    let held = fleet.server.hold_next(Moment::Received);
+    fleet.processes[1].send(&Command::Call).await;
+    let held = held.await;
+    assert_eq!(held.process(), fleet.processes[1].id());
+    let pair = fleet.server.exchange(&setup.first.refresh).unwrap();
+    fleet.processes[0].run(Command::SetToken(Credential::from(&pair))).await.unwrap();
+    held.release(reply);
+
+    let outcome = fleet.processes[1].called().await;
+    assert_eq!((outcome.ok, outcome.generation), (3, 2), "{outcome:?}");
+    assert_eq!(setup.record()["token"]["refresh"], pair.refresh);
+    assert!(setup.record()["ended"].is_null());
+    let fleet = &mut setup.fleet;
+    assert_eq!(fleet.server.counts().presentations, 1);
+    assert!(fleet.server.is_live(&pair.refresh));
+    assert_eq!(fleet.call().await.ok, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c24_invalid_grant_for_an_old_token_ends_nothing() {
+    refused_after_another_was_set(Reply::Other(StatusCode::BAD_REQUEST, r#"{"error":"invalid_grant"}"#))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c24_404_for_an_old_token_is_no_error() {
+    refused_after_another_was_set(Reply::Other(StatusCode::NOT_FOUND, "")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p19_a_process_that_knew_a_deleted_record_follows_the_next_sign_in() {
+    let mut setup = Setup::start(Server::Strict, with_file(3), 3).await;
+    assert_eq!(setup.fleet.call().await.ok, 9);
+    std::fs::remove_file(setup.file()).unwrap();
+    let fleet = &mut setup.fleet;
+    fleet.server.expire();
+
+    // One looks while there is no record, and is signed out. Another one doesn't look.
+    let outcome = fleet.processes[1].call().await;
+    assert_eq!((outcome.ok, outcome.failed), (0, 3), "{outcome:?}");
+    assert!(outcome.failures.iter().all(|failure| failure.kind == FailureKind::SignedOut), "{outcome:?}");
+    assert!(!setup.file().exists());
+
+    let fleet = &mut setup.fleet;
+    let second = fleet.server.sign_in();
+    fleet.processes[0].run(Command::SignIn(Credential::from(&second))).await.unwrap();
+    let record = std::fs::read(setup.file()).unwrap();
+    let fleet = &mut setup.fleet;
+    for process in &mut fleet.processes[1..] {
+        process.run(Command::Load).await.unwrap();
+        let outcome = process.call().await;
+        assert_eq!((outcome.ok, outcome.generation), (3, second.generation()), "{outcome:?}");
+    }
+    assert_eq!(fleet.server.counts().presentations, 0);
+    assert_eq!(std::fs::read(setup.file()).unwrap(), record);
+}
