@@ -21,7 +21,9 @@
 //! it uses the token that it has.
 //!
 //! Clients without a refresh token (client credentials) can share a store, too: one process asks for a token, and
-//! the others adopt it.
+//! the others adopt it. If the store is unavailable, each of them asks by itself. A process that has never read the
+//! record can't know whether there is a refresh token: its refresher is called without one, and should then fail
+//! with [`grant_ended`](crate::RefreshError::grant_ended), as the built-in ones do.
 //!
 //! # What is promised
 //!

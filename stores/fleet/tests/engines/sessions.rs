@@ -41,6 +41,9 @@ impl Endpoint {
     }
 
     fn exchange(&self, refresh_token: &str) -> Result<Token, RefreshError> {
+        if refresh_token.is_empty() {
+            return Err(RefreshError::grant_ended("there is no refresh token"));
+        }
         let mut presented = self.presented.lock().unwrap();
         let is_spent = presented.iter().any(|spent| spent == refresh_token);
         presented.push(refresh_token.to_owned());
