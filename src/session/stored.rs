@@ -77,14 +77,24 @@ impl SessionLink {
         self.0.upgrade()?.lock().machine.unsaved_change()
     }
 
-    /// Returns whether the session took it.
-    pub(crate) fn adopt(&self, token: Token) -> bool {
-        self.turn(|turn| turn.adopt_stored(token)).unwrap_or_default()
+    /// Returns whether the session took it: not if the user has made a change since there were `changes`.
+    pub(crate) fn adopt(&self, token: Token, changes: u64) -> bool {
+        self.turn(|turn| turn.adopt_stored(token, changes)).unwrap_or_default()
     }
 
-    /// Sets a token that is in the store already.
-    pub(crate) fn set(&self, token: Token) {
-        self.turn(|turn| turn.set_stored(token));
+    /// The number of the user's last change.
+    pub(crate) fn changes(&self) -> u64 {
+        self.0.upgrade().map_or(0, |shared| shared.lock().machine.changes())
+    }
+
+    /// The store has no sign-in.
+    pub(crate) fn find_signed_out(&self, sign_ins: u64) {
+        self.turn(|turn| turn.find_signed_out(sign_ins));
+    }
+
+    /// Sets a token that is in the store already. Returns whether the session could take it.
+    pub(crate) fn set(&self, token: Token) -> bool {
+        self.turn(|turn| turn.set_stored(token)).unwrap_or_default()
     }
 
     /// `None`: only the refresh token is known, to the store.

@@ -100,8 +100,13 @@ impl Document {
         if ahead != 0 {
             shifted.shift(ahead);
         }
-        let bytes = serde_json::to_vec(&shifted);
-        bytes.map(Record::from_bytes).map_err(|_| StoreError::unavailable("the record can't be written"))
+        let failed = |_| StoreError::unavailable("the record can't be written");
+        // Sized in advance: a buffer that grows leaves copies behind that aren't zeroed.
+        let mut size = Size(0);
+        serde_json::to_writer(&mut size, &shifted).map_err(failed)?;
+        let mut bytes = Vec::with_capacity(size.0);
+        serde_json::to_writer(&mut bytes, &shifted).map_err(failed)?;
+        Ok(Record::from_bytes(bytes))
     }
 
     fn shift(&mut self, by: Nanos) {
@@ -131,6 +136,20 @@ impl Document {
             token.and_then(|token| token.access.clone()),
             token.and_then(|token| token.refresh.clone()),
         )
+    }
+}
+
+/// Counts what is written.
+struct Size(usize);
+
+impl std::io::Write for Size {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -55,7 +55,12 @@ impl Protocol {
         self.known().own_claim = None;
         self.learn_sign_in(document);
         let is_repeat = document.unknown || unknown;
-        let reason = if is_repeat { RefreshReason::Repeated } else { cx.reason() };
+        let reason = match cx.reason() {
+            _ if is_repeat => RefreshReason::Repeated,
+            // The flight that got no response had presented nothing, or another token.
+            RefreshReason::Repeated => RefreshReason::Expired,
+            reason => reason,
+        };
         let presented = document.refresh_token().cloned();
         let stored = document.token.as_ref();
         let clock = Arc::clone(&self.clock);
@@ -98,6 +103,8 @@ impl Protocol {
 
     /// Saves a response, and returns what the session gets.
     async fn finish(&self, token: Token, obtained: Obtained, view: View) -> Token {
+        // This future may be dropped while it saves.
+        self.keep_unsaved(obtained.clone());
         let (saved, is_late) = match self.save(&obtained, Some(view)).await {
             Ok(Saved::Written { token: stored, is_late, .. }) => {
                 let is_the_same = stored.access == obtained.token.access;
@@ -109,13 +116,11 @@ impl Protocol {
             }
             // The session revokes it.
             Ok(Saved::OtherSignIn) => {
+                self.known().unsaved = None;
                 self.follow_other_sign_in().await;
                 (None, false)
             }
-            Err(_) => {
-                self.keep_unsaved(obtained);
-                (None, false)
-            }
+            Err(_) => (None, false),
         };
         if is_late {
             if let Some(session) = self.session() {
@@ -141,9 +146,9 @@ impl Protocol {
                 StoredToken { refresh_expires_at: None, ..document.token.clone().unwrap_or_default() };
             let token = StoredToken { refresh: Some(successor), ..token };
             let obtained = Obtained { number, epoch: document.epoch, by: document.by, presented, token };
-            if self.save(&obtained, Some(view)).await.is_err() {
-                self.keep_unsaved(obtained);
-            }
+            self.keep_unsaved(obtained.clone());
+            // If it fails, it stays unsaved.
+            let _ = self.save(&obtained, Some(view)).await;
             return Err(error);
         }
         let is_cache = presented.is_none();

@@ -37,9 +37,9 @@ pub(super) struct Known {
     pub(super) refused: Option<(u64, u64)>,
     /// The last of the user's changes that is in the record.
     pub(super) written_change: u64,
-    /// The user's change for which an epoch was drawn, and the epoch: an attempt to write it may have succeeded
-    /// unnoticed.
-    pub(super) drawn: Option<(u64, u64)>,
+    /// The epochs that were drawn here, each with the user's change that it was for: an attempt to write one may have
+    /// succeeded unnoticed.
+    pub(super) drawn: Vec<(Option<u64>, u64)>,
     /// Counts the sign-ins and sign-outs that were followed.
     pub(super) sign_ins: u64,
     /// The number of the last refresh, and whether it is running.
@@ -118,6 +118,16 @@ impl Known {
     /// Whether the record went back to an earlier sign-in: its store has lost a write.
     pub(super) fn came_after(&self, epoch: u64) -> bool {
         self.was.contains(&epoch)
+    }
+
+    /// Whether this process has drawn the epoch.
+    pub(super) fn has_drawn(&self, epoch: u64) -> bool {
+        self.drawn.iter().any(|(_, drawn)| *drawn == epoch)
+    }
+
+    /// The session couldn't take the record's token now: the next look adopts it.
+    pub(super) fn forget_adoption(&mut self) {
+        self.by = self.by.saturating_sub(1);
     }
 
     /// The epochs before the next one.

@@ -129,7 +129,8 @@ impl Protocol {
     /// Keeps a token that couldn't be saved: the session uses it, and nothing is presented until it is saved.
     pub(super) fn keep_unsaved(&self, obtained: Obtained) {
         let mut known = self.known();
-        if known.epoch.is_some_and(|epoch| epoch != obtained.epoch) || without("unsaved dropped") {
+        let is_other = known.epoch.is_some_and(|epoch| epoch != obtained.epoch);
+        if is_other || obtained.number < known.by || without("unsaved dropped") {
             return;
         }
         known.epoch = Some(obtained.epoch);

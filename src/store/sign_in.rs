@@ -8,7 +8,7 @@ use crate::{
 
 use super::{
     StoreError,
-    document::Document,
+    document::{Document, EPOCHS},
     known::Known,
     look::{Look, look, new_epoch, step, write_again},
     mutations::without,
@@ -59,12 +59,16 @@ impl Protocol {
     async fn save_unsaved(&self) -> Result<(), StoreError> {
         let unsaved = self.known().unsaved.clone();
         let Some(unsaved) = unsaved.filter(|_| !without("unsaved not retried")) else { return Ok(()) };
+        let changes = self.session().map_or(0, |session| session.changes());
         match self.save(&unsaved, None).await? {
             Saved::Written { .. } => {}
             Saved::Overtaken { document, .. } => {
                 let token = document.token.as_ref().and_then(super::save::adopted);
                 if let (Some(session), Some(token)) = (self.session(), token) {
-                    session.adopt(token);
+                    if !session.adopt(token, changes) {
+                        // The next look finds it.
+                        self.known().forget_adoption();
+                    }
                 }
             }
             Saved::OtherSignIn => {
@@ -116,10 +120,17 @@ impl Protocol {
         let drawn = self.draw_epoch(change);
         let edit = |document: Option<&Document>, known: &Known| {
             let before = document.map(|document| document.epoch);
-            let is_unknown =
-                |before| known.epoch.is_some_and(|epoch| epoch != before) && !known.came_after(before);
-            let is_written =
-                document.is_some_and(|document| document.epoch == drawn || document.was.contains(&drawn));
+            if let Some(written) = document.filter(|document| document.epoch == drawn) {
+                // By an attempt whose response was lost.
+                let written = Written::Done(Box::new(written.clone()));
+                return Edit::Leave((written, RevocableTokens::default()));
+            }
+            let is_unknown = |before| {
+                known.epoch.is_some_and(|epoch| epoch != before)
+                    && !known.came_after(before)
+                    && !known.has_drawn(before)
+            };
+            let is_written = document.is_some_and(|document| document.was.contains(&drawn));
             let is_other = is_written || change.is_some() && before.is_some_and(is_unknown);
             if is_other {
                 let other = document.cloned().map(Box::new);
@@ -150,15 +161,15 @@ impl Protocol {
     /// The epoch of the next sign-in: the same one for each attempt to write a change.
     fn draw_epoch(&self, change: Option<u64>) -> u64 {
         let mut known = self.known();
-        match (known.drawn, change) {
-            (Some((number, drawn)), Some(change)) if number == change => drawn,
-            (_, None) => new_epoch(None),
-            (_, Some(change)) => {
-                let drawn = new_epoch(None);
-                known.drawn = Some((change, drawn));
-                drawn
-            }
+        let earlier = known.drawn.iter().find(|(number, _)| change.is_some() && *number == change);
+        if let Some((_, drawn)) = earlier {
+            return *drawn;
         }
+        let drawn = new_epoch(None);
+        known.drawn.push((change, drawn));
+        let surplus = known.drawn.len().saturating_sub(EPOCHS);
+        known.drawn.drain(..surplus);
+        drawn
     }
 
     /// Writes a token of the same sign-in that was obtained elsewhere. `refresh_token`: its own, if it has another.
@@ -312,7 +323,9 @@ impl Protocol {
                 self.known().learn(&document);
                 let token = document.token.as_ref().and_then(StoredToken::to_token);
                 if let (Some(session), Some(token)) = (self.session(), token) {
-                    session.set(token);
+                    if !session.set(token) {
+                        self.follow(Some(&document));
+                    }
                 }
                 Ok(())
             }
@@ -326,6 +339,8 @@ impl Protocol {
     /// Takes over what other processes did. Asks no token endpoint. Returns whether the session is up to date.
     pub(super) async fn look_now(&self) -> Result<bool, StoreError> {
         self.write_unsaved().await?;
+        let before = self.session().map(|session| (session.changes(), session.sign_ins()));
+        let (changes, sign_ins) = before.unwrap_or_default();
         let view = self.load().await?;
         let action = {
             let looker = self.looker(None, true);
@@ -335,7 +350,7 @@ impl Protocol {
             Look::Follow => self.follow(view.document()),
             Look::SignedOut => {
                 if let Some(session) = self.session() {
-                    session.follow_sign_out(false);
+                    session.find_signed_out(sign_ins);
                 }
             }
             Look::Write(document) => {
@@ -349,7 +364,7 @@ impl Protocol {
                 let token = document.and_then(|document| super::save::adopted(document.token.as_ref()?));
                 if let (Some(session), Some(document), Some(token)) = (self.session(), document, token) {
                     // While a refresh is in flight, it finds the token itself.
-                    if !session.adopt(token) {
+                    if !session.adopt(token, changes) {
                         return Ok(false);
                     }
                     self.known().learn(document);

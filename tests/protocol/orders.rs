@@ -369,3 +369,47 @@ async fn p19_a_record_that_went_back_to_an_earlier_sign_in_is_not_followed() {
     assert_eq!(*presented.lock().unwrap(), ["R1"]);
     assert_eq!(store.document()["epoch"], json!(7));
 }
+
+#[tokio::test(start_paused = true)]
+async fn p19_p10_a_sign_in_is_not_undone_by_a_token_of_the_user_before() {
+    let store = Scripted::new(&record("A1", "R1", 0, 0));
+    let (shared, _) = shared(&store, |store, _| {
+        store.set_down(true);
+        token("A2", "R2")
+    });
+    assert_eq!(after_rejection(&shared).await, "A2");
+    // Another process has taken over, and saved; then another user signs in here.
+    store.edit(|document| {
+        (document["by"], document["claims"]) = (json!(9000), json!(9000));
+        document["token"] = json!({"access": "A9", "refresh": "R9", "received_at": 0});
+        document["claim"] = Value::Null;
+    });
+    shared.session().sign_in(token("U2", "UR2").unwrap());
+    store.set_down(false);
+    shared.load().await.unwrap();
+    assert_eq!(shared.session().token().await.unwrap().secret(), "U2");
+    assert_eq!(store.document()["token"]["access"], json!("U2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_p10_a_sign_out_is_not_undone_by_a_sign_in_that_was_written_unnoticed() {
+    let store = Scripted::new(&record("A1", "R1", 0, 0));
+    let (shared, _) = shared(&store, |_, _| token("none", "none"));
+    shared.session().token().await.unwrap();
+    // The sign-in is written, but neither the response nor the look-up arrives.
+    store.at_next_swap(|store, record| {
+        *store.0.record.lock().unwrap() = Some(record.as_bytes().to_vec());
+        store.set_down(true);
+        Err(StoreError::unavailable("the response is lost"))
+    });
+    shared.session().sign_in(token("U2", "UR2").unwrap());
+    let mut watch = shared.session().watch();
+    while !store.0.is_down.load(Ordering::SeqCst) {
+        watch.changed().await.unwrap();
+    }
+    drop(shared.session().sign_out());
+    store.set_down(false);
+    shared.load().await.unwrap();
+    assert!(shared.session().status().is_signed_out());
+    assert_eq!(store.document()["signed_out"], json!(true));
+}

@@ -135,6 +135,12 @@ impl Saves {
         self.changes
     }
 
+    /// The number of the user's last change.
+    #[cfg(feature = "store")]
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// How often the user has signed in or out.
     #[cfg(feature = "store")]
     pub(super) fn sign_ins(&self) -> u64 {

@@ -8,6 +8,7 @@ use crate::{
 
 use super::{
     grant::Grant,
+    held::Held,
     saves::Change,
     turn::{Machine, Turn},
 };
@@ -15,6 +16,11 @@ use super::{
 // === impl Machine ===
 
 impl Machine {
+    /// The number of the user's last change.
+    pub(crate) fn changes(&self) -> u64 {
+        self.saves.changes()
+    }
+
     /// How often the user has signed in or out.
     pub(crate) fn sign_ins(&self) -> u64 {
         self.saves.sign_ins()
@@ -29,20 +35,26 @@ impl Machine {
 // === impl Turn ===
 
 impl Turn<'_> {
-    /// Takes a newer token of the same sign-in. Not while a refresh is in flight, which looks for it itself:
-    /// returns whether it was taken.
-    pub(crate) fn adopt_stored(&mut self, token: Token) -> bool {
+    /// Takes a newer token of the same sign-in. Returns whether it was taken: not while a refresh is in flight,
+    /// which looks for it itself, and not if the user has made a change since there were `changes`.
+    pub(crate) fn adopt_stored(&mut self, token: Token, changes: u64) -> bool {
         self.advance();
-        if self.machine.flights.current.is_some() || self.machine.grant.is_none() {
+        let is_changed =
+            self.machine.saves.changes() != changes || self.machine.saves.unsaved_change().is_some();
+        if is_changed || self.machine.flights.current.is_some() || self.machine.grant.is_none() {
             return false;
         }
         self.forget_end();
         if let Some(grant) = &mut self.machine.grant {
             grant.set_refresh_token(token.refresh_secret().cloned(), token.receipt(self.now));
             grant.outcome_unknown = false;
-            grant.backoff = super::backoff::Backoff::default();
+            // The count of failures stays: a token that is rejected in its trial counts here, too.
+            grant.backoff.reset();
         }
-        self.adopt(token);
+        let random = self.machine.random();
+        let held = Held::new(token, self.now, self.now, true, &self.machine.rules, random);
+        self.replace(held);
+        self.begin_trial();
         self.effects.publish = true;
         self.emit(EventKind::TokenAdopted);
         self.changed();
@@ -50,11 +62,20 @@ impl Turn<'_> {
         true
     }
 
-    /// Sets a token that is in the store already.
-    pub(crate) fn set_stored(&mut self, token: Token) {
-        if self.set_unsaved(token).is_ok() {
-            self.changed();
-            self.wake_backoff_waiters();
+    /// Sets a token that is in the store already. Returns whether the session could take it.
+    pub(crate) fn set_stored(&mut self, token: Token) -> bool {
+        if self.set_unsaved(token).is_err() {
+            return false;
+        }
+        self.changed();
+        self.wake_backoff_waiters();
+        true
+    }
+
+    /// The store has no sign-in. Not if the user has signed in or out since there were `sign_ins`.
+    pub(crate) fn find_signed_out(&mut self, sign_ins: u64) {
+        if !self.machine.is_signed_out() && self.machine.saves.sign_ins() == sign_ins {
+            self.follow_sign_out(false);
         }
     }
 
