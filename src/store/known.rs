@@ -40,6 +40,9 @@ pub(super) struct Known {
     /// The epochs that were drawn here, each with the user's change that it was for: an attempt to write one may have
     /// succeeded unnoticed.
     pub(super) drawn: Vec<(Option<u64>, u64)>,
+    /// A set token whose write has failed, perhaps unnoticed: the number of the user's change, and that of the token in
+    /// the record then.
+    pub(super) failed_set: Option<(u64, u64)>,
     /// Counts the sign-ins and sign-outs that were followed.
     pub(super) sign_ins: u64,
     /// The number of the last refresh, and whether it is running.

@@ -20,6 +20,8 @@ use super::{
 /// What became of a change.
 enum Written {
     Done(Box<Document>),
+    /// The record has a later token, which the next look adopts.
+    Overtaken,
     /// Another process signed in or out meanwhile.
     OtherSignIn(Option<Box<Document>>),
 }
@@ -94,7 +96,7 @@ impl Protocol {
             (ChangeKind::SignedOut, _) => self.write_sign_in(None, Some(number)).await?.0,
             (ChangeKind::SignedIn, Some(token)) => self.write_sign_in(Some(&token), Some(number)).await?.0,
             (ChangeKind::Set { refresh_token }, Some(token)) => {
-                self.write_token(&token, refresh_token.as_ref()).await?
+                self.write_token_again(number, &token, refresh_token.as_ref()).await?
             }
             (ChangeKind::SignedIn | ChangeKind::Set { .. }, None) => return Ok(()),
         };
@@ -102,6 +104,7 @@ impl Protocol {
         known.written_change = known.written_change.max(number);
         match written {
             Written::Done(document) => known.learn(&document),
+            Written::Overtaken => {}
             Written::OtherSignIn(document) => {
                 drop(known);
                 self.follow(document.as_deref());
@@ -156,6 +159,32 @@ impl Protocol {
             Edit::Write(written.clone(), (Written::Done(written), revocable))
         };
         self.edit(None, edit).await
+    }
+
+    /// Writes a token that was set. If an attempt has failed and the record has another token now, the set one may have
+    /// been there, and its refresh token may have been used since.
+    async fn write_token_again(
+        &self,
+        change: u64,
+        token: &Token,
+        refresh_token: Option<&Secret>,
+    ) -> Result<Written, StoreError> {
+        let failed =
+            self.known().failed_set.filter(|(number, _)| *number == change && refresh_token.is_some());
+        let view = self.load().await?;
+        let by = view.document().map_or(0, |document| document.by);
+        if let (Some((_, before)), Some(document)) = (failed, view.document()) {
+            if before != by && self.known().epoch == Some(document.epoch) {
+                self.known().learn(document);
+                self.known().forget_adoption();
+                return Ok(Written::Overtaken);
+            }
+        }
+        let written = self.write_token(&token.clone(), refresh_token).await;
+        if written.is_err() && failed.is_none() {
+            self.known().failed_set = Some((change, by));
+        }
+        written
     }
 
     /// The epoch of the next sign-in: the same one for each attempt to write a change.
@@ -329,6 +358,7 @@ impl Protocol {
                 }
                 Ok(())
             }
+            Written::Overtaken => Ok(()),
             Written::OtherSignIn(document) => {
                 self.follow(document.as_deref());
                 Err(StoreError::signed_out())

@@ -413,3 +413,31 @@ async fn p19_p10_a_sign_out_is_not_undone_by_a_sign_in_that_was_written_unnotice
     assert!(shared.session().status().is_signed_out());
     assert_eq!(store.document()["signed_out"], json!(true));
 }
+
+#[tokio::test(start_paused = true)]
+async fn p19_p02_a_set_refresh_token_that_was_used_since_is_not_written_again() {
+    let store = Scripted::new(&record("A1", "R1", 0, 0));
+    let (shared, presented) = shared(&store, |_, _| token("A9", "R9"));
+    shared.session().token().await.unwrap();
+    // The token is written, but neither the response nor the look-up arrives. Then another process uses it.
+    store.at_next_swap(|store, record| {
+        *store.0.record.lock().unwrap() = Some(record.as_bytes().to_vec());
+        store.set_down(true);
+        Err(StoreError::unavailable("the response is lost"))
+    });
+    shared.session().set_token(token("A5", "R5").unwrap()).unwrap();
+    let mut watch = shared.session().watch();
+    while !store.0.is_down.load(Ordering::SeqCst) {
+        watch.changed().await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    store.edit(|document| {
+        (document["by"], document["claims"]) = (json!(9000), json!(9000));
+        document["token"] = json!({"access": "A6", "refresh": "R6", "received_at": 0});
+    });
+    store.set_down(false);
+    shared.load().await.unwrap();
+    assert_eq!(store.document()["token"]["refresh"], json!("R6"));
+    assert_eq!(shared.session().refresh().await.unwrap().secret(), "A6");
+    assert!(presented.lock().unwrap().is_empty());
+}
