@@ -32,7 +32,7 @@ use gate::Gate;
 /// - `POST /token` is an OAuth 2.0 token endpoint that rotates refresh tokens.
 /// - `GET /api` needs a valid access token, and returns its generation.
 ///
-/// Processes name themselves in the header [`PROCESS`]. Tokens expire when [`expire`](Self::expire) is called, never
+/// Processes name themselves in the header `x-process`. Tokens expire when [`expire`](Self::expire) is called, never
 /// by themselves.
 #[derive(Debug)]
 pub struct TokenServer {
