@@ -29,6 +29,8 @@ struct Scripted(Arc<Inner>);
 struct Inner {
     record: Mutex<Option<Vec<u8>>>,
     is_down: AtomicBool,
+    /// Swaps never end.
+    hangs: AtomicBool,
     on_swap: Mutex<VecDeque<OnSwap>>,
 }
 
@@ -85,6 +87,9 @@ impl TokenStore for Scripted {
 
     async fn swap(&self, expected: Option<&Version>, record: &Record) -> Result<Swap, StoreError> {
         self.check()?;
+        if self.0.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         let event = self.0.on_swap.lock().unwrap().pop_front();
         if let Some(event) = event {
             event(self, record)?;
@@ -440,4 +445,56 @@ async fn p19_p02_a_set_refresh_token_that_was_used_since_is_not_written_again() 
     assert_eq!(store.document()["token"]["refresh"], json!("R6"));
     assert_eq!(shared.session().refresh().await.unwrap().secret(), "A6");
     assert!(presented.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_p05_a_token_of_another_process_ends_no_count_of_failures() {
+    let store = Scripted::new(&record("A1", "R1", 0, 0));
+    let (shared, _) = shared(&store, |_, _| token("A2", "R2"));
+    let session = shared.session();
+    let reject = |expected: &str| {
+        let held = session.try_token().unwrap();
+        assert_eq!(held.secret(), expected);
+        session.mark_rejected(&held);
+        session.status().consecutive_failures()
+    };
+    assert_eq!(after_rejection(&shared).await, "A2");
+    assert_eq!(reject("A2"), 1);
+    // Another process has just obtained the next one, and the server rejects that as well.
+    store.edit(|document| {
+        document["by"] = json!(9000);
+        document["token"] = json!({"access": "A3", "refresh": "R3", "received_at": 1_000_000_000});
+    });
+    shared.load().await.unwrap();
+    assert_eq!(reject("A3"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_p03_a_response_survives_the_runtime_of_its_refresh() {
+    let store = Scripted::new(&record("A1", "R1", 0, 0));
+    let (shared, presented) = shared(&store, |store, cx| match cx.refresh_token() {
+        Some("R1") => {
+            store.0.hangs.store(true, Ordering::SeqCst);
+            token("A2", "R2")
+        }
+        _ => token("A3", "R3"),
+    });
+    let held = shared.session().token().await.unwrap();
+    // A runtime that is shut down while the response is being saved.
+    let (session, hanging) = (shared.session().clone(), store.clone());
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let waiter = tokio::spawn(async move { session.token_after_rejection(&held).await });
+            while !hanging.0.hangs.load(Ordering::SeqCst) {
+                tokio::task::yield_now().await;
+            }
+            tokio::task::yield_now().await;
+            waiter.abort();
+        });
+    });
+    thread.join().unwrap();
+    store.0.hangs.store(false, Ordering::SeqCst);
+    assert_eq!(shared.session().refresh().await.unwrap().secret(), "A3");
+    assert_eq!(*presented.lock().unwrap(), ["R1", "R2"]);
 }
