@@ -20,6 +20,7 @@ mod document;
 mod erased;
 mod error;
 mod exchange;
+mod follow;
 // For `File::try_lock`.
 #[cfg(feature = "file-store")]
 #[clippy::msrv = "1.89"]

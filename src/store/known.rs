@@ -171,7 +171,7 @@ impl Known {
     }
 
     /// Takes note that the store couldn't be read. The holder of a claim may have a response that it couldn't save
-    /// either, so its time counts anew.
+    /// either, so its time counts again from the start.
     pub(super) fn lose_sight(&mut self) {
         if let Some(sighting) = &mut self.sighting {
             (sighting.since, sighting.is_unbroken) = (None, false);

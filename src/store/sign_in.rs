@@ -10,10 +10,10 @@ use super::{
     StoreError,
     document::{Document, EPOCHS},
     known::Known,
-    look::{Look, look, new_epoch, step, write_again},
+    look::{new_epoch, step, write_again},
     mutations::without,
     protocol::{Edit, Protocol},
-    save::Saved,
+    save::{Saved, adopted},
     stored_token::StoredToken,
 };
 
@@ -65,7 +65,7 @@ impl Protocol {
         match self.save(&unsaved, None).await? {
             Saved::Written { .. } => {}
             Saved::Overtaken { document, .. } => {
-                let token = document.token.as_ref().and_then(super::save::adopted);
+                let token = document.token.as_ref().and_then(adopted);
                 if let (Some(session), Some(token)) = (self.session(), token) {
                     if !session.adopt(token, changes) {
                         // The next look finds it.
@@ -180,7 +180,7 @@ impl Protocol {
                 return Ok(Written::Overtaken);
             }
         }
-        let written = self.write_token(&token.clone(), refresh_token).await;
+        let written = self.write_token(token, refresh_token).await;
         if written.is_err() && failed.is_none() {
             self.known().failed_set = Some((change, by));
         }
@@ -258,61 +258,6 @@ impl Protocol {
         self.edit(None, change).await
     }
 
-    /// Takes over another process's sign-in or sign-out. `None`: the record was deleted.
-    pub(super) fn follow(&self, document: Option<&Document>) {
-        let Some(session) = self.session() else { return };
-        let token = document.and_then(|document| document.token.as_ref().filter(|_| !document.signed_out));
-        // The session first: a change that it has made before must not be written any more.
-        let changes = match token {
-            Some(token) => session.follow_sign_in(token.to_token()),
-            None => session.follow_sign_out(document.is_some()),
-        };
-        let unsaved = {
-            let mut known = self.known();
-            known.written_change = known.written_change.max(changes);
-            let unsaved = known.unsaved.take();
-            known.sign_ins += 1;
-            match document {
-                Some(document) => known.learn(document),
-                None => known.lose(),
-            }
-            known.release_hold();
-            unsaved
-        };
-        if let Some(token) = unsaved.and_then(|unsaved| unsaved.token.to_token()) {
-            session.revoke(token);
-        }
-    }
-
-    /// Takes over a sign-in or sign-out that this process has just written, unless the user has made another one
-    /// since the call.
-    fn follow_own(&self, document: &Document, sign_ins: u64) {
-        match self.session() {
-            Some(session) if session.sign_ins() == sign_ins => {
-                self.follow(Some(document));
-                if document.signed_out {
-                    session.stay_signed_out();
-                }
-            }
-            _ => self.known().learn(document),
-        }
-    }
-
-    /// Looks for the sign-in that a save has found, and follows it.
-    pub(super) async fn follow_other_sign_in(&self) {
-        let Ok(view) = self.load().await else { return };
-        let is_other = {
-            let known = self.known();
-            match view.document() {
-                Some(document) => known.epoch != Some(document.epoch) && !known.came_after(document.epoch),
-                None => known.epoch.is_some(),
-            }
-        };
-        if is_other {
-            self.follow(view.document());
-        }
-    }
-
     /// Signs in, in the record first.
     pub(super) async fn sign_in(&self, token: Token) -> Result<(), StoreError> {
         let sign_ins = self.session().map_or(0, |session| session.sign_ins());
@@ -364,45 +309,5 @@ impl Protocol {
                 Err(StoreError::signed_out())
             }
         }
-    }
-
-    /// Takes over what other processes did. Asks no token endpoint. Returns whether the session is up to date.
-    pub(super) async fn look_now(&self) -> Result<bool, StoreError> {
-        self.write_unsaved().await?;
-        let before = self.session().map(|session| (session.changes(), session.sign_ins()));
-        let (changes, sign_ins) = before.unwrap_or_default();
-        let view = self.load().await?;
-        let action = {
-            let looker = self.looker(None, true);
-            look(view.document(), &self.known(), &looker)
-        };
-        match action {
-            Look::Follow => self.follow(view.document()),
-            Look::SignedOut => {
-                if let Some(session) = self.session() {
-                    session.find_signed_out(sign_ins);
-                }
-            }
-            Look::Write(document) => {
-                self.swap(&view, *document).await?;
-            }
-            Look::Save(obtained) => {
-                self.save(&obtained, Some(view)).await?;
-            }
-            Look::Adopt => {
-                let document = view.document();
-                let token = document.and_then(|document| super::save::adopted(document.token.as_ref()?));
-                if let (Some(session), Some(document), Some(token)) = (self.session(), document, token) {
-                    // While a refresh is in flight, it finds the token itself.
-                    if !session.adopt(token, changes) {
-                        return Ok(false);
-                    }
-                    self.known().learn(document);
-                }
-            }
-            Look::Ended | Look::GiveUp | Look::Pause(_) | Look::UseOwnClaim | Look::Wait { .. } => {}
-            Look::Claim { .. } => {}
-        }
-        Ok(true)
     }
 }

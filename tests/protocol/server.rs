@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 pub(crate) enum Policy {
     /// Revokes the grant.
     Revoke,
-    /// Refuses the request; the grant lives.
+    /// Refuses the request; the grant survives.
     Refuse,
     /// Returns the same successor while that is unused; otherwise revokes the grant.
     SameSuccessor,

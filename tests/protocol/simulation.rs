@@ -241,7 +241,7 @@ async fn settle(world: &World, processes: &[Process]) {
                 // Within one sign-in; and it may take some looks to find it.
                 let demand = demand(world.clone(), process.number, process.shared.clone());
                 result = tokio::time::timeout(Duration::from_secs(600), demand).await.unwrap_or_else(|_| {
-                    world.state().violation(format!("I4: {} waits for ever", process.number));
+                    world.state().violation(format!("I4: {} never gets an answer", process.number));
                     Ok(())
                 });
                 if result.is_ok() {
@@ -258,7 +258,7 @@ async fn settle(world: &World, processes: &[Process]) {
             if !is_signed_in || state.is_excused() {
                 continue;
             }
-            // A session that signed itself out stays so, until it is told otherwise.
+            // A session that signed itself out stays so until it looks again.
             let status = process.shared.session().status();
             if let Err(error) = result {
                 if !error.is_signed_out() {

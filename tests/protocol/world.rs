@@ -404,7 +404,7 @@ impl Refresher for Client {
                     let _ = sender.send(Err(RefreshError::outcome_unknown("a lost request")));
                 }
                 1 => {
-                    state.log.push(format!("{process} is told to come later"));
+                    state.log.push(format!("{process} is asked to retry later"));
                     state.presented.remove(&sent);
                     let busy = RefreshError::transient("busy").with_retry_after(Duration::from_secs(3));
                     let _ = sender.send(Err(busy));
