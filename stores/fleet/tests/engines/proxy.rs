@@ -1,4 +1,4 @@
-//! A TCP proxy that can be cut.
+//! A TCP proxy that can be cut, or go silent.
 
 use std::{
     net::SocketAddr,
@@ -23,6 +23,8 @@ struct State {
     target: Mutex<Option<u16>>,
     /// Changes with each cut.
     cuts: watch::Sender<u64>,
+    /// Changes whenever the open connections go silent.
+    silences: watch::Sender<u64>,
     accepted: watch::Sender<usize>,
     open: watch::Sender<usize>,
 }
@@ -36,6 +38,7 @@ impl Proxy {
         let state = Arc::new(State {
             target: Mutex::new(Some(target)),
             cuts: watch::channel(0).0,
+            silences: watch::channel(0).0,
             accepted: watch::channel(0).0,
             open: watch::channel(0).0,
         });
@@ -61,6 +64,11 @@ impl Proxy {
         self.state.cuts.send_modify(|count| *count += 1);
     }
 
+    /// Forwards nothing more on the connections that are open, and doesn't close them.
+    pub(crate) fn silence(&self) {
+        self.state.silences.send_modify(|count| *count += 1);
+    }
+
     pub(crate) fn accepted(&self) -> usize {
         *self.state.accepted.borrow()
     }
@@ -81,13 +89,17 @@ impl Drop for Proxy {
 
 impl State {
     async fn forward(self: Arc<Self>, mut client: TcpStream) {
-        let mut cuts = self.cuts.subscribe();
+        let (mut cuts, mut silences) = (self.cuts.subscribe(), self.silences.subscribe());
         let Some(target) = *self.target.lock().unwrap() else { return };
         self.open.send_modify(|open| *open += 1);
         if let Ok(mut server) = TcpStream::connect(("127.0.0.1", target)).await {
-            tokio::select! {
-                _ = copy_bidirectional(&mut client, &mut server) => {}
-                _ = cuts.changed() => {}
+            let is_silent = tokio::select! {
+                _ = copy_bidirectional(&mut client, &mut server) => false,
+                _ = cuts.changed() => false,
+                _ = silences.changed() => true,
+            };
+            if is_silent {
+                let _ = cuts.changed().await;
             }
         }
         drop(client);
