@@ -83,7 +83,7 @@ async fn postgres_keeps_the_contract_through_a_pooler() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c28_postgres_outlasts_a_silent_connection() {
+async fn p19_postgres_outlasts_a_silent_connection() {
     let Some(server) = server().await else { return };
     let proxy = Proxy::start(server.port()).await;
     let store = PostgresStore::connect(connect(through(&proxy)), &name());
