@@ -25,6 +25,8 @@ pub struct Settings {
     pub slack: Option<Duration>,
     /// At which point it stops, from its start.
     pub stop_at: Option<Point>,
+    /// It isn't notified of changes, even if its store can.
+    pub only_polls: bool,
 }
 
 /// An access token and its refresh token.
@@ -103,6 +105,10 @@ pub struct Outcome {
     pub adopted: usize,
     /// How many exchanges it has made of a refresh token that may have been presented before, and knew it.
     pub repeated: usize,
+    /// How often it has read the record.
+    pub loads: usize,
+    /// How often it has tried to write the record.
+    pub swaps: usize,
 }
 
 /// Why something failed.
@@ -161,6 +167,8 @@ impl Outcome {
         self.generation = self.generation.max(other.generation);
         self.adopted += other.adopted;
         self.repeated += other.repeated;
+        self.loads += other.loads;
+        self.swaps += other.swaps;
         other.failures.into_iter().for_each(|failure| self.note(failure));
     }
 
