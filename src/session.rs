@@ -163,7 +163,30 @@ impl Session {
     ///
     /// As [`token`](Self::token). The token stays marked as rejected.
     pub async fn token_after_rejection(&self, rejected: &AccessToken) -> Result<AccessToken, Error> {
-        self.wait_for(Demand::Rejected(rejected.id()), self.limits()).await
+        self.token_after_rejection_with(rejected, Challenges::default(), TokenOptions::new()).await
+    }
+
+    /// Reports a rejection, like [`token_after_rejection`](Self::token_after_rejection), with the challenges of the
+    /// response, which the refresher gets, and with options for this call.
+    ///
+    /// # Errors
+    ///
+    /// As [`token_after_rejection`](Self::token_after_rejection).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`token_after_rejection`](Self::token_after_rejection).
+    pub async fn token_after_rejection_with(
+        &self,
+        rejected: &AccessToken,
+        challenges: Challenges,
+        options: TokenOptions,
+    ) -> Result<AccessToken, Error> {
+        let limits = options.limits(self.limits());
+        match self.demand(Demand::Rejected(rejected.id()), limits, Some(challenges))? {
+            Demanded::Use(token) => Ok(token),
+            Demanded::Wait(mut waiter) => poll_fn(|cx| waiter.poll(cx)).await,
+        }
     }
 
     /// Returns the token that [`token`](Self::token) would return immediately. Never starts a refresh or

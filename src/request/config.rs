@@ -69,7 +69,7 @@ impl Config {
 
     /// Whether a token may be sent to `uri`.
     #[inline(never)]
-    pub(super) fn trusts(&self, uri: &Uri) -> Result<bool, Error> {
+    pub(crate) fn trusts(&self, uri: &Uri) -> Result<bool, Error> {
         Ok(self.destinations.check(uri)? == Destination::Allowed)
     }
 

@@ -15,7 +15,7 @@ const CRATE: &[&[&str]] = &[
     &["oauth2", "json", "store"],
     &["endpoint"],
     &["https"],
-    &["layer"],
+    &["layer", "send"],
     &["service"],
     &["future"],
     &["request"],

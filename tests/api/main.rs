@@ -9,6 +9,7 @@ mod advice;
 mod backoff;
 mod buffered;
 mod builder;
+mod by_hand;
 mod cancellation;
 mod challenge_zoo;
 mod clocks;

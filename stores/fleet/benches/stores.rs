@@ -65,7 +65,7 @@ async fn report(rounds: usize) {
         let client = redis::Client::open(server.url()).unwrap();
         let connection = client.get_multiplexed_async_connection().await.unwrap();
         let ping = async || redis::cmd("PING").exec_async(&mut connection.clone()).await.unwrap();
-        let round_trip = p50_of(rounds, ping).await;
+        let round_trip = median_of(rounds, ping).await;
         let store = RedisStore::new(connection.clone(), "bench");
         bench.measure("Redis, without persistence", Some(("a round trip", round_trip)), store).await;
     }
@@ -76,7 +76,7 @@ async fn report(rounds: usize) {
         PostgresStore::create_table(&client).await.unwrap();
         client.batch_execute("CREATE TABLE one (value int); INSERT INTO one VALUES (0)").await.unwrap();
         let update = async || client.batch_execute("UPDATE one SET value = value + 1").await.unwrap();
-        let commit = p50_of(rounds, update).await;
+        let commit = median_of(rounds, update).await;
         let store = PostgresStore::new(client, "bench");
         bench.measure("PostgreSQL, with fsync", Some(("a committed UPDATE", commit)), store).await;
         task.abort();
@@ -102,7 +102,7 @@ async fn refreshes(session: &Session, rounds: usize) -> Vec<Duration> {
     times
 }
 
-async fn p50_of<F: Future<Output = ()>>(rounds: usize, mut operation: impl FnMut() -> F) -> Duration {
+async fn median_of<F: Future<Output = ()>>(rounds: usize, mut operation: impl FnMut() -> F) -> Duration {
     let mut times = Vec::new();
     for _ in 0..rounds {
         let start = Instant::now();
