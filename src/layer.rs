@@ -2,7 +2,7 @@
 
 use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
-use http::{HeaderName, Uri};
+use http::Uri;
 use tower_layer::Layer;
 
 use crate::{
@@ -100,15 +100,6 @@ impl<R, P> AuthLayer<R, P> {
     /// The session that the layer's services share.
     pub fn session(&self) -> &Session {
         &self.session
-    }
-
-    /// Sets the header that carries the token. Default: `authorization`.
-    ///
-    /// Its value is the scheme and the token, such as `Bearer A1`, whatever the header. A layer that follows
-    /// redirects might not strip any header but `authorization`; see [layer
-    /// order](crate::docs::layer_order#redirects).
-    pub fn header_name(self, name: HeaderName) -> Self {
-        self.configure(|config| config.header = name)
     }
 
     /// Sets whether a header that the request already has is replaced (`true`). If not (`false`, the

@@ -34,7 +34,8 @@ const CRATE: &[&[&str]] = &[
 /// The files of `session/`. `builder` makes a `Session`, whose methods are in `session`.
 const SESSION: &[&[&str]] = &[
     &["stored"],
-    &["builder", "shutdown"],
+    &["build", "shutdown"],
+    &["builder"],
     &["session"],
     &["options"],
     &["watch"],

@@ -16,6 +16,7 @@ mod clocks;
 mod combinators;
 mod flight_ends;
 mod gated;
+mod headers;
 mod hooked_clock;
 mod hooks;
 mod injection;
