@@ -122,6 +122,9 @@
 //! - Share one sign-in among processes: `SessionBuilder::build_shared` (feature `store`).
 //! - A token that lasts for a long job, upload or stream: [`MinLifetime`] on its request,
 //!   [`Session::token_with`] without the layer.
+//! - A connection that stays open, and must be given the next token: [`Session::tokens`]. An idle session never
+//!   refreshes, unless [`Session::keep_fresh`] is spawned.
+//! - Headers other than `Authorization`, or a token without a scheme: [`SessionBuilder::header`].
 //! - Ask the user to sign in again: [`Session::watch`].
 //! - Short-lived programs: disable [`refresh_early`](SessionBuilder::refresh_early), or call
 //!   [`Session::shutdown`] before exiting.

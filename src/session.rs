@@ -6,6 +6,7 @@ mod completion;
 mod driver;
 mod flight;
 mod hooks;
+mod keep_fresh;
 #[cfg(feature = "tracing")]
 mod log;
 mod machine;
@@ -16,6 +17,7 @@ mod shared;
 mod shutdown;
 #[cfg(feature = "store")]
 mod stored;
+mod tokens;
 mod waiter;
 mod watch;
 

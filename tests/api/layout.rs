@@ -34,7 +34,7 @@ const CRATE: &[&[&str]] = &[
 /// The files of `session/`. `builder` makes a `Session`, whose methods are in `session`.
 const SESSION: &[&[&str]] = &[
     &["stored"],
-    &["build", "shutdown"],
+    &["build", "keep_fresh", "shutdown", "tokens"],
     &["builder"],
     &["session"],
     &["options"],

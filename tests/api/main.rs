@@ -20,6 +20,7 @@ mod headers;
 mod hooked_clock;
 mod hooks;
 mod injection;
+mod keeping_fresh;
 mod layer_order;
 mod layout;
 mod min_lifetime;

@@ -201,6 +201,24 @@ impl Turn<'_> {
 // === impl Machine ===
 
 impl Machine {
+    /// When a refresh is due, and permitted. `None`: not before something changes.
+    pub(crate) fn time_until_refresh(&self, now: Timestamp) -> Option<Nanos> {
+        let grant = self.grant.as_ref()?;
+        if let Some(flight) = &self.flights.current {
+            // Then a demand abandons it.
+            return Some(flight.info.time_left(self.rules.refresh_timeout, now));
+        }
+        if self.shutting_down || grant.ended.is_some() && !self.rules.is_shared {
+            return None;
+        }
+        let due = grant.held.as_ref().map_or(0, |held| match held.phase(now) {
+            Phase::Fresh => held.time_until_stale(now),
+            Phase::Stale | Phase::Rejected | Phase::Expired => 0,
+        });
+        let permitted = grant.backoff.time_left(now).unwrap_or(0);
+        Some(due.max(permitted)).filter(|left| *left < Nanos::MAX)
+    }
+
     /// Whether a demand can't be met with the current token.
     pub(super) fn needs_refresh(&self, demand: Demand, limits: &WaitLimits, now: Timestamp) -> bool {
         let Some(grant) = &self.grant else { return false };

@@ -85,7 +85,7 @@ impl Machine {
         (flight.info.time_left(self.rules.refresh_timeout, now) > 0).then_some(flight)
     }
 
-    pub(super) fn token_id(&self) -> TokenId {
+    pub(crate) fn token_id(&self) -> TokenId {
         TokenId { epoch: self.epoch, flights_ended: self.flights.ended }
     }
 

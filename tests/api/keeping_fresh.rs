@@ -1,0 +1,143 @@
+//! `Session::keep_fresh` and `Session::tokens`.
+
+use std::{pin::pin, time::Duration};
+
+use futures::{FutureExt, StreamExt};
+use tokio::time::{Instant, sleep};
+use tower_reauth::{RefreshError, Session};
+
+use crate::support::{clock, endpoint, run_pending_tasks, token};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// More than a timer is late.
+#[track_caller]
+fn assert_seconds(since: Instant, seconds: u64) {
+    let elapsed = since.elapsed().as_secs_f64();
+    assert!((elapsed - seconds as f64).abs() < 1.0, "{elapsed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn d84_an_idle_session_is_refreshed_whenever_that_is_due() {
+    let (refresher, mut endpoint) = endpoint();
+    let builder = Session::builder(refresher).token(token("A1 R1 600")).jitter(false).clock(clock());
+    let session = builder.build();
+    let kept = tokio::spawn(session.keep_fresh());
+    for expected in ["A2 R2 600", "A3 R3 600", "A4 R4 600"] {
+        let start = Instant::now();
+        endpoint.next_call().await.succeed(expected);
+        assert_seconds(start, 420);
+        run_pending_tasks().await;
+        assert_eq!(session.try_token().unwrap().secret(), &expected[..2]);
+    }
+    drop(session);
+    kept.await.unwrap();
+    assert_eq!(endpoint.call_count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn d84_without_a_token_the_first_one_is_obtained() {
+    let (refresher, mut endpoint) = endpoint();
+    let session = Session::builder(refresher).clock(clock()).build();
+    tokio::spawn(session.keep_fresh());
+    endpoint.next_call().await.succeed("A1 R1 600");
+    run_pending_tasks().await;
+    assert_eq!(session.try_token().unwrap().secret(), "A1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p07_keeping_fresh_waits_for_the_backoff() {
+    let (refresher, mut endpoint) = endpoint();
+    let builder = Session::builder(refresher).token(token("A1 R1 0")).jitter(false).clock(clock());
+    let backoff = Duration::from_secs(30);
+    let session = builder.backoff(backoff, backoff).build();
+    tokio::spawn(session.keep_fresh());
+    endpoint.next_call().await.fail(RefreshError::transient("503"));
+    let start = Instant::now();
+    endpoint.next_call().await.succeed("A2 R2 600");
+    assert_seconds(start, 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p08_keeping_fresh_does_not_ask_for_a_grant_that_has_ended() {
+    let (refresher, mut endpoint) = endpoint();
+    let builder = Session::builder(refresher).token(token("A1 R1 0")).jitter(false).clock(clock());
+    let session = builder.build();
+    tokio::spawn(session.keep_fresh());
+    endpoint.next_call().await.fail(RefreshError::grant_ended("invalid_grant"));
+    sleep(DAY).await;
+    assert_eq!(endpoint.call_count(), 1);
+    drop(session.sign_out());
+    sleep(DAY).await;
+    assert_eq!(endpoint.call_count(), 1);
+
+    session.sign_in(token("U1 UR1 600"));
+    let start = Instant::now();
+    endpoint.next_call().await.succeed("U2 UR2 600");
+    assert_seconds(start, 420);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p13_keeping_fresh_notices_a_suspension() {
+    let (refresher, mut endpoint) = endpoint();
+    let clock = clock();
+    let builder = Session::builder(refresher).token(token("A1 R1 36000")).jitter(false).clock(clock.clone());
+    let session = builder.build();
+    tokio::spawn(session.keep_fresh());
+    run_pending_tasks().await;
+    // Timers stand still, and the wall clock goes on.
+    clock.step(DAY);
+    let start = Instant::now();
+    endpoint.next_call().await.succeed("A2 R2 600");
+    assert!(start.elapsed() <= Duration::from_secs(61), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p17_keeping_fresh_ends_with_a_shutdown() {
+    let (refresher, endpoint) = endpoint();
+    let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
+    let kept = tokio::spawn(session.keep_fresh());
+    run_pending_tasks().await;
+    session.shutdown(Duration::from_secs(1)).await.unwrap();
+    kept.await.unwrap();
+    assert_eq!(endpoint.call_count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn d84_a_stream_has_the_current_token_and_each_new_one() {
+    let (refresher, mut endpoint) = endpoint();
+    let builder = Session::builder(refresher).token(token("A1 R1 600")).jitter(false).clock(clock());
+    let session = builder.build();
+    let mut tokens = pin!(session.tokens());
+    assert_eq!(tokens.next().await.unwrap().secret(), "A1");
+    assert!(tokens.next().now_or_never().is_none());
+    tokio::spawn(session.keep_fresh());
+    for expected in ["A2 R2 600", "A3 R3 600"] {
+        endpoint.next_call().await.succeed(expected);
+        assert_eq!(tokens.next().await.unwrap().secret(), &expected[..2]);
+    }
+    // Who isn't in time gets the last one.
+    session.set_token(token("A4 R4 600")).unwrap();
+    session.set_token(token("A5 R5 600")).unwrap();
+    assert_eq!(tokens.next().await.unwrap().secret(), "A5");
+    assert!(tokens.next().now_or_never().is_none());
+    drop(session);
+    assert!(tokens.next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_a_stream_ends_before_the_token_of_another_user() {
+    for signs_in in [true, false] {
+        let (refresher, _endpoint) = endpoint();
+        let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
+        let mut tokens = pin!(session.tokens());
+        assert_eq!(tokens.next().await.unwrap().secret(), "A1");
+        match signs_in {
+            true => session.sign_in(token("U1 UR1 600")),
+            false => drop(session.sign_out()),
+        }
+        assert!(tokens.next().await.is_none());
+        session.sign_in(token("U2 UR2 600"));
+        assert!(tokens.next().await.is_none());
+    }
+}
