@@ -45,7 +45,7 @@ pub use watch::Watch;
 #[cfg(feature = "store")]
 pub(crate) use {
     builder::InitialToken,
-    machine::{ChangeKind, SaveOrder},
+    machine::{Change, ChangeKind, SaveOrder},
     shared::Hook,
     stored::{SessionLink, StoreParts},
 };

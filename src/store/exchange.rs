@@ -52,7 +52,7 @@ impl Protocol {
         if !cx.is_wanted() || left < timeout / 2 {
             return Ok(None);
         }
-        self.known().own_claim = None;
+        self.known().own_claims.clear();
         self.learn_sign_in(document);
         let is_repeat = document.unknown || unknown;
         let reason = match cx.reason() {
@@ -95,10 +95,15 @@ impl Protocol {
 
     /// Knows the sign-in of the record, if there is one, which has no newer token.
     pub(super) fn learn_sign_in(&self, document: &Document) {
+        let mut known = self.known();
         if document.token.is_none() && !document.signed_out {
+            if known.is_cache() {
+                // The cache was deleted, and is being filled again.
+                (known.epoch, known.by) = (Some(document.epoch), document.by);
+                known.was.clone_from(&document.was);
+            }
             return;
         }
-        let mut known = self.known();
         if known.epoch.is_none() || known.is_cache() {
             known.learn(document);
         }
@@ -172,6 +177,8 @@ impl Protocol {
                     .map(|wait| self.now().wall.saturating_add(nanos(wait).clamp(0, LONGEST_PAUSE)));
                 let change = |document: Option<&Document>, _: &Known| match document {
                     Some(document) if self.has_claim(document, number) => {
+                        // Another one may have been set meanwhile.
+                        let unknown = unknown && document.refresh_token() == presented.as_ref();
                         let released = Document {
                             claim: None,
                             unknown: document.unknown || unknown,

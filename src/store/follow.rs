@@ -29,25 +29,11 @@ impl Protocol {
                 Some(document) => known.learn(document),
                 None => known.lose(),
             }
-            known.release_hold();
             unsaved
         };
+        self.release_hold();
         if let Some(token) = unsaved.and_then(|unsaved| unsaved.token.to_token()) {
             session.revoke(token);
-        }
-    }
-
-    /// Takes over a sign-in or sign-out that this process has just written, unless the user has made another one
-    /// since the call.
-    pub(super) fn follow_own(&self, document: &Document, sign_ins: u64) {
-        match self.session() {
-            Some(session) if session.sign_ins() == sign_ins => {
-                self.follow(Some(document));
-                if document.signed_out {
-                    session.stay_signed_out();
-                }
-            }
-            _ => self.known().learn(document),
         }
     }
 
@@ -58,8 +44,11 @@ impl Protocol {
         let (changes, sign_ins) = before.unwrap_or_default();
         let view = self.load().await?;
         let action = {
-            let looker = self.looker(None, true);
-            look(view.document(), &self.known(), &looker)
+            let (looker, known) = (self.looker(None, true), self.known());
+            if view.is_outdated(&known) {
+                return Ok(false);
+            }
+            look(view.document(), &known, &looker)
         };
         match action {
             Look::Follow => self.follow(view.document()),
@@ -83,7 +72,7 @@ impl Protocol {
                     self.known().learn(document);
                 }
             }
-            Look::Ended | Look::GiveUp | Look::Pause(_) | Look::UseOwnClaim | Look::Wait { .. } => {}
+            Look::Ended | Look::GiveUp | Look::Pause(_) | Look::UseOwnClaim(_) | Look::Wait { .. } => {}
             Look::Claim { .. } => {}
         }
         Ok(true)

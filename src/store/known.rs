@@ -28,8 +28,8 @@ pub(super) struct Known {
     pub(super) unsaved: Option<Obtained>,
     /// What the session was built with, for a store without a record.
     pub(super) seed: Option<StoredToken>,
-    /// A claim of this process under which nothing was presented.
-    pub(super) own_claim: Option<OwnClaim>,
+    /// The claims of this process under which nothing was presented. One of them may be in the record.
+    pub(super) own_claims: Vec<OwnClaim>,
     pub(super) sighting: Option<Sighting>,
     /// Loads report the time.
     pub(super) store_has_clock: bool,
@@ -37,18 +37,25 @@ pub(super) struct Known {
     pub(super) refused: Option<(u64, u64)>,
     /// The last of the user's changes that is in the record.
     pub(super) written_change: u64,
-    /// The epochs that were drawn here, each with the user's change that it was for: an attempt to write one may have
-    /// succeeded unnoticed.
-    pub(super) drawn: Vec<(Option<u64>, u64)>,
-    /// A set token whose write has failed, perhaps unnoticed: the number of the user's change, and that of the token in
-    /// the record then.
-    pub(super) failed_set: Option<(u64, u64)>,
+    /// The epochs that were drawn here: an attempt to write one may have succeeded unnoticed.
+    pub(super) drawn: Vec<Drawn>,
+    /// The refresh token that was set last, and the number of the token in the record before it was written: an attempt
+    /// to write it may have succeeded unnoticed.
+    pub(super) set: Option<(Secret, u64)>,
     /// Counts the sign-ins and sign-outs that were followed.
     pub(super) sign_ins: u64,
     /// The number of the last refresh, and whether it is running.
     pub(super) run: u64,
     pub(super) is_running: bool,
     pub(super) hold: Option<Box<dyn Any + Send + Sync>>,
+}
+
+/// An epoch for a sign-in or sign-out.
+pub(super) struct Drawn {
+    pub(super) epoch: u64,
+    /// The user's change that it is for. `None`: it was written before the session changed.
+    pub(super) change: Option<u64>,
+    pub(super) refresh: Option<Secret>,
 }
 
 /// The response of an exchange.
@@ -89,11 +96,14 @@ impl Known {
         } else if let Some(left) = self.epoch.filter(|epoch| *epoch != document.epoch) {
             self.was.push(left);
         }
+        if self.epoch != Some(document.epoch) {
+            self.set = None;
+        }
         self.epoch = Some(document.epoch);
         self.is_gone = false;
         self.by = document.by;
         self.token.clone_from(&document.token);
-        self.unsaved = None;
+        self.unsaved.take_if(|unsaved| unsaved.epoch != document.epoch || unsaved.number <= document.by);
         self.seed = None;
     }
 
@@ -102,7 +112,8 @@ impl Known {
         self.epoch = None;
         self.is_gone = true;
         self.was = Vec::new();
-        (self.token, self.unsaved, self.own_claim) = (None, None, None);
+        (self.token, self.unsaved, self.set) = (None, None, None);
+        self.own_claims.clear();
     }
 
     /// The token has no refresh token: it is only cached, and nobody is signed in.
@@ -125,7 +136,7 @@ impl Known {
 
     /// Whether this process has drawn the epoch.
     pub(super) fn has_drawn(&self, epoch: u64) -> bool {
-        self.drawn.iter().any(|(_, drawn)| *drawn == epoch)
+        self.drawn.iter().any(|drawn| drawn.epoch == epoch)
     }
 
     /// The session couldn't take the record's token now: the next look adopts it.
@@ -149,8 +160,10 @@ impl Known {
         epochs.split_off(epochs.len().saturating_sub(EPOCHS))
     }
 
-    pub(super) fn is_own(&self, claim: &Claim, id: &str) -> bool {
-        claim.id == id && self.own_claim.is_some_and(|own| own.number == claim.number)
+    /// The claim as one of this process, under which nothing was presented.
+    pub(super) fn as_own(&self, claim: &Claim, id: &str) -> Option<OwnClaim> {
+        let own = self.own_claims.iter().find(|own| own.number == claim.number && claim.id == id);
+        own.copied()
     }
 
     /// Takes note of the claim that a load has shown.
@@ -184,12 +197,10 @@ impl Known {
         since.map_or(0, |since| now.monotonic.saturating_sub(since.monotonic))
     }
 
-    /// Releases the hold, unless it is needed: with an unsaved token, another process would repeat what is known
-    /// to be spent.
-    pub(super) fn release_hold(&mut self) {
-        if !self.is_running && self.unsaved.is_none() {
-            self.hold = None;
-        }
+    /// The hold, unless it is needed: with an unsaved token, another process would repeat what is known to be spent.
+    pub(super) fn take_hold(&mut self) -> Option<Box<dyn Any + Send + Sync>> {
+        let is_needed = self.is_running || self.unsaved.is_some();
+        self.hold.take_if(|_| !is_needed)
     }
 
     pub(super) fn sees_without_break(&self) -> bool {

@@ -7,7 +7,7 @@ use crate::{
 
 use super::{
     document::{Claim, Document},
-    known::{Known, Obtained},
+    known::{Known, Obtained, OwnClaim},
     mutations::without,
     record::random,
     stored_token::StoredToken,
@@ -46,7 +46,7 @@ pub(super) enum Look {
     /// The token endpoint asked to wait, for this long.
     Pause(Nanos),
     /// A claim of this process, under which nothing was presented.
-    UseOwnClaim,
+    UseOwnClaim(OwnClaim),
     /// Another process's claim, and when it lapses.
     Wait { lapses_in: Nanos, holder: String },
     /// Nothing is in the way. `unknown`: the refresh token may have been presented.
@@ -120,15 +120,15 @@ fn look_at_nothing(known: &Known, looker: &Looker<'_>) -> Look {
 }
 
 fn look_at_claim(document: &Document, known: &Known, looker: &Looker<'_>) -> Look {
-    let own = document.claim.as_ref().filter(|claim| known.is_own(claim, looker.id));
-    let is_own = own.is_some() && !without("own claim unknown");
+    let own = document.claim.as_ref().and_then(|claim| known.as_own(claim, looker.id));
+    let own = own.filter(|_| !without("own claim unknown"));
     // A token that was set meanwhile has a higher number: it needs a claim of its own.
-    if let Some(own) = known.own_claim.filter(|own| is_own && own.number > document.by) {
+    if let Some(own) = own.filter(|own| own.number > document.by) {
         if looker.now.since(own.since) <= looker.exchange_timeout / 2 {
-            return Look::UseOwnClaim;
+            return Look::UseOwnClaim(own);
         }
     }
-    let standing = document.claim.as_ref().filter(|_| !is_own);
+    let standing = document.claim.as_ref().filter(|_| own.is_none());
     if let Some(claim) = standing.filter(|_| !without("claim ignored")) {
         let lapses_in = lapses_in(claim, known, looker);
         if lapses_in > 0 && !without("early lapse") {

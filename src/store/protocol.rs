@@ -41,6 +41,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::{
     error::{Error, ErrorKind},
+    panics::catch_panic,
     refresh::{AnyRefresher, RefreshError},
     rt::{Clock, Nanos, Timestamp, duration, nanos_since_epoch},
     session::SessionLink,
@@ -98,6 +99,8 @@ pub(super) struct View {
     pub(super) document: Option<Document>,
     version: Option<Version>,
     time: StoreTime,
+    /// The sign-in that was known before it was read.
+    epoch: Option<u64>,
 }
 
 /// The store's clock at a load, if it has one.
@@ -116,8 +119,12 @@ pub(super) enum Swapped {
         /// The response was lost; a load has shown that it was written.
         is_looked_up: bool,
     },
-    Conflict,
+    /// `is_certain`: it wasn't written. Otherwise it may have been, and another write followed.
+    Conflict { is_certain: bool },
 }
+
+/// A write of the session's changes, of which there is one at a time.
+pub(super) type Write = OwnedMutexGuard<()>;
 
 /// What to do with a record that was read.
 pub(super) enum Edit<T> {
@@ -163,7 +170,7 @@ impl Protocol {
         if result.is_err() && without("unreadable is empty") {
             let now = self.now();
             let time = StoreTime { at: None, sent: now, received: now };
-            result = Ok(View { document: None, version: None, time });
+            result = Ok(View { document: None, version: None, time, epoch: self.known().epoch });
         }
         if let Err(error) = &result {
             self.known().lose_sight();
@@ -173,12 +180,13 @@ impl Protocol {
     }
 
     async fn try_load(&self) -> Result<View, StoreError> {
+        let epoch = self.known().epoch;
         let sent = self.now();
         let loaded = self.timed(self.store.load()).await??;
         let received = self.now();
         let at = loaded.as_ref().and_then(|loaded| loaded.time()).map(nanos_since_epoch);
         let time = StoreTime { at, sent, received };
-        let mut view = View { document: None, version: None, time };
+        let mut view = View { document: None, version: None, time, epoch };
         if let Some(loaded) = loaded {
             let document = Document::parse(loaded.record(), time.ahead_when_read())?;
             self.check_client(&document)?;
@@ -212,7 +220,7 @@ impl Protocol {
             let record = document.to_record(view.time.ahead_when_written(self.now()))?;
             let error = match self.timed(self.store.swap(view.version.as_ref(), &record)).await {
                 Ok(Ok(Swap::Written(version))) => {
-                    let view = View { document: Some(document), version: Some(version), time: view.time };
+                    let view = View { document: Some(document), version: Some(version), ..*view };
                     return Ok(Swapped::Written { view: Box::new(view), since, is_looked_up });
                 }
                 Ok(Ok(Swap::Conflict)) if without("blind claim") && document.claim.is_some() => {
@@ -221,13 +229,13 @@ impl Protocol {
                     let _ = self.store.swap(found.version.as_ref(), &record).await;
                     return Ok(Swapped::Written { view: Box::new(found), since, is_looked_up });
                 }
-                Ok(Ok(Swap::Conflict)) if attempt == 0 => return Ok(Swapped::Conflict),
+                Ok(Ok(Swap::Conflict)) if attempt == 0 => return Ok(Swapped::Conflict { is_certain: true }),
                 // The first attempt may have taken effect after the look-up.
                 Ok(Ok(Swap::Conflict)) => {
                     let found = self.load().await.map_err(StoreError::or_written)?;
                     return Ok(match found.is_write(&document.write) {
                         true => Swapped::Written { view: Box::new(found), since, is_looked_up },
-                        false => Swapped::Conflict,
+                        false => Swapped::Conflict { is_certain: false },
                     });
                 }
                 Ok(Err(error)) | Err(error) => error,
@@ -245,7 +253,7 @@ impl Protocol {
                 return Ok(Swapped::Written { view: Box::new(found), since, is_looked_up: true });
             }
             if found.version != view.version {
-                return Ok(Swapped::Conflict);
+                return Ok(Swapped::Conflict { is_certain: false });
             }
             // It wasn't written, and the same swap is made again.
             if attempt > 0 {
@@ -256,11 +264,9 @@ impl Protocol {
         unreachable!("the loop only ends by returning")
     }
 
-    /// Waits for the other writes of this session's changes.
-    ///
-    /// For 3 s at most: the runtime of one may stand still. Two at once do no harm, as the record is only replaced at
-    /// the version that was read.
-    pub(super) async fn begin_write(&self) -> Result<OwnedMutexGuard<()>, StoreError> {
+    /// Waits for the other writes of this session's changes. For 3 s at most, as the runtime of one may stand still; that
+    /// one is [replaced](Self::is_replaced).
+    pub(super) async fn begin_write(&self) -> Result<Write, StoreError> {
         loop {
             let lock = Arc::clone(&sync::lock(&self.writing));
             let locked = Box::pin(Arc::clone(&lock).lock_owned());
@@ -272,6 +278,13 @@ impl Protocol {
                 *current = Arc::default();
             }
         }
+    }
+
+    /// Whether another write didn't wait for the end of this one, and goes on with the changes of both.
+    ///
+    /// A swap of this one that is under way does no harm: it fails after the other's, and the other finds it before.
+    pub(super) fn is_replaced(&self, write: &Write) -> bool {
+        !Arc::ptr_eq(&sync::lock(&self.writing), Write::mutex(write))
     }
 
     /// Changes the record: `change` decides again after each conflict.
@@ -302,6 +315,13 @@ impl Protocol {
             self.known().seed = None;
         }
         Ok(())
+    }
+
+    /// Releases the hold, unless it is needed.
+    pub(super) fn release_hold(&self) {
+        let hold = self.known().take_hold();
+        // User code, which must not run under the lock.
+        catch_panic(|| drop(hold));
     }
 
     /// Removes a claim of this process.
@@ -383,5 +403,10 @@ impl View {
 
     pub(super) fn document(&self) -> Option<&Document> {
         self.document.as_ref()
+    }
+
+    /// Whether there was no record, and this process has signed in since.
+    pub(super) fn is_outdated(&self, known: &Known) -> bool {
+        self.document.is_none() && self.epoch != known.epoch
     }
 }

@@ -1,10 +1,11 @@
 //! A refresh: look, wait, take the hold, claim.
 
-use std::{error::Error as _, sync::Arc};
+use std::{error::Error as _, mem, sync::Arc};
 
 use futures_util::future::select;
 
 use crate::{
+    panics::catch_panic,
     refresh::{RefreshContext, RefreshError, RefreshReason, Refresher},
     rt::{Nanos, Timestamp, duration, nanos},
     token::Token,
@@ -111,8 +112,11 @@ impl<'a> Run<'a> {
     /// Acts on a record. `None`: look again.
     async fn step(&mut self, view: View, cx: &RefreshContext) -> Result<Option<Token>, RefreshError> {
         let protocol = self.protocol;
+        if view.is_outdated(&protocol.known()) {
+            return Ok(None);
+        }
         let action = self.look(&view, cx);
-        if !matches!(action, Look::UseOwnClaim | Look::Claim { .. } | Look::Wait { .. }) {
+        if !matches!(action, Look::UseOwnClaim(_) | Look::Claim { .. } | Look::Wait { .. }) {
             self.remove_unused_claim(&view).await?;
         }
         match action {
@@ -177,17 +181,17 @@ impl<'a> Run<'a> {
                 }
                 Ok(None)
             }
-            Look::UseOwnClaim => {
-                let own = protocol.known().own_claim;
-                let Some(own) = own else { return Ok(None) };
+            Look::UseOwnClaim(own) => {
+                // Without it, another process may have replaced the claim since the look.
+                if self.take_hold().await? || self.is_busy().await? {
+                    return Ok(None);
+                }
                 self.exchange(Claimed { number: own.number, since: own.since, view }, cx, false).await
             }
             Look::Claim { unknown } => {
                 // If the record has changed by the time that it is held, the claim is a conflict.
                 self.take_hold().await?;
-                if let Holding::Busy(holder) = &self.holding {
-                    let holder = holder.clone();
-                    self.wait(SECOND, &holder).await?;
+                if self.is_busy().await? {
                     return Ok(None);
                 }
                 self.claim_and_present(view, cx, unknown).await
@@ -220,15 +224,15 @@ impl<'a> Run<'a> {
 
     async fn remove_unused_claim(&self, view: &View) -> Result<(), RefreshError> {
         let protocol = self.protocol;
-        // Meanwhile no other refresh of this handle can use it.
-        let own = protocol.known().own_claim.take();
-        let Some(own) = own else { return Ok(()) };
-        if !view.document().is_some_and(|document| protocol.has_claim(document, own.number)) {
-            return Ok(());
-        }
-        let removed = protocol.remove_claim(own.number).await;
+        // Meanwhile no other refresh of this handle can use one.
+        let own = mem::take(&mut protocol.known().own_claims);
+        let in_record = own
+            .iter()
+            .find(|own| view.document().is_some_and(|document| protocol.has_claim(document, own.number)));
+        let Some(in_record) = in_record else { return Ok(()) };
+        let removed = protocol.remove_claim(in_record.number).await;
         removed.map_err(|error| {
-            protocol.known().own_claim.get_or_insert(own);
+            protocol.known().own_claims.extend(own);
             to_refresh_error(error)
         })
     }
@@ -239,6 +243,10 @@ impl<'a> Run<'a> {
             return Ok(false);
         }
         let protocol = self.protocol;
+        if protocol.known().hold.is_some() {
+            self.holding = Holding::Held;
+            return Ok(true);
+        }
         let hold = match protocol.timed(protocol.store.try_hold()).await {
             Ok(Ok(hold)) => hold,
             Ok(Err(error)) | Err(error) => return Err(to_refresh_error(error)),
@@ -247,11 +255,25 @@ impl<'a> Run<'a> {
             HoldKind::None => Holding::None,
             HoldKind::Busy(holder) => Holding::Busy(holder),
             HoldKind::Held(guard) => {
-                protocol.known().hold = Some(guard);
+                let mut known = protocol.known();
+                if known.run != self.number {
+                    drop(known);
+                    catch_panic(|| drop(guard));
+                    return Err(RefreshError::transient("another refresh of this session has taken over"));
+                }
+                known.hold = Some(guard);
                 Holding::Held
             }
         };
         Ok(matches!(self.holding, Holding::Held))
+    }
+
+    /// Whether another process has the hold; then it was waited for.
+    async fn is_busy(&mut self) -> Result<bool, RefreshError> {
+        let Holding::Busy(holder) = &self.holding else { return Ok(false) };
+        let holder = holder.clone();
+        self.wait(SECOND, &holder).await?;
+        Ok(true)
     }
 
     /// Waits until the record may have changed, at most until the claim lapses.
@@ -319,7 +341,7 @@ impl<'a> Run<'a> {
         let claimed =
             Document { claims: number, unknown: document.unknown || unknown, claim: Some(claim), ..document };
         // From here on it may be in the record, with nothing presented under it.
-        let before = protocol.known().own_claim.replace(OwnClaim { number, since });
+        protocol.known().own_claims.push(OwnClaim { number, since });
         match protocol.swap(&view, claimed).await {
             Ok(Swapped::Written { view, since, is_looked_up }) => {
                 self.take_note_of_claim(number, since, &view);
@@ -329,13 +351,13 @@ impl<'a> Run<'a> {
                 }
                 self.exchange(Claimed { number, since, view: *view }, cx, unknown).await
             }
-            Ok(Swapped::Conflict) => {
-                protocol.known().own_claim = before;
+            Ok(Swapped::Conflict { .. }) => {
+                protocol.known().own_claims.retain(|own| own.number != number);
                 Ok(None)
             }
             Err(error) => {
                 if without("lost write is a failure") {
-                    protocol.known().own_claim = None;
+                    protocol.known().own_claims.clear();
                 }
                 Err(to_refresh_error(error))
             }
@@ -344,7 +366,7 @@ impl<'a> Run<'a> {
 
     fn take_note_of_claim(&self, number: u64, since: Timestamp, view: &View) {
         let mut known = self.protocol.known();
-        known.own_claim = Some(OwnClaim { number, since });
+        known.own_claims = vec![OwnClaim { number, since }];
         known.sight(view.document().and_then(|document| document.claim.as_ref()), since);
     }
 }
@@ -354,7 +376,8 @@ impl Drop for Run<'_> {
         let mut known = self.protocol.known();
         if known.run == self.number {
             known.is_running = false;
-            known.release_hold();
+            drop(known);
+            self.protocol.release_hold();
         }
     }
 }

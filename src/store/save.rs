@@ -42,7 +42,7 @@ impl Protocol {
         if let Some(other) = other {
             let is_followed = match &other {
                 Some(document) => known.epoch == Some(document.epoch) || known.came_after(document.epoch),
-                None => known.epoch.is_none(),
+                None => known.epoch != Some(obtained.epoch),
             };
             drop(known);
             if !is_followed {
@@ -63,7 +63,8 @@ impl Protocol {
             Saved::Overtaken { document, .. } if !knows_later(document.by) => known.learn(document),
             _ => {}
         }
-        known.release_hold();
+        drop(known);
+        self.release_hold();
         Ok(saved)
     }
 
@@ -151,7 +152,7 @@ impl Protocol {
     /// Keeps a token that couldn't be saved: the session uses it, and nothing is presented until it is saved.
     pub(super) fn keep_unsaved(&self, obtained: Obtained) {
         let mut known = self.known();
-        let is_other = known.epoch.is_some_and(|epoch| epoch != obtained.epoch);
+        let is_other = known.epoch.map_or(known.is_gone, |epoch| epoch != obtained.epoch);
         if is_other || obtained.number < known.by || without("unsaved dropped") {
             return;
         }

@@ -2,17 +2,17 @@
 
 use crate::{
     event::HookError,
-    session::{ChangeKind, SaveOrder},
+    session::{Change, ChangeKind, SaveOrder},
     token::{RevocableTokens, Secret, Token},
 };
 
 use super::{
     StoreError,
     document::{Document, EPOCHS},
-    known::Known,
+    known::{Drawn, Known},
     look::{new_epoch, step, write_again},
     mutations::without,
-    protocol::{Edit, Protocol},
+    protocol::{Edit, Protocol, Swapped, Write},
     save::{Saved, adopted},
     stored_token::StoredToken,
 };
@@ -20,8 +20,10 @@ use super::{
 /// What became of a change.
 enum Written {
     Done(Box<Document>),
-    /// The record has a later token, which the next look adopts.
-    Overtaken,
+    /// An earlier attempt had written it. The next look adopts its token.
+    Found(Box<Document>),
+    /// Another write has taken over.
+    Replaced,
     /// Another process signed in or out meanwhile.
     OtherSignIn(Option<Box<Document>>),
 }
@@ -36,24 +38,24 @@ impl Protocol {
     }
 
     async fn write_unsaved_with(&self, order: &SaveOrder) -> Result<(), StoreError> {
-        let _write = self.begin_write().await?;
+        let write = self.begin_write().await?;
         self.save_unsaved().await?;
         match &order.change {
-            Some(change) => self.write_change(change.number, &change.kind, order.token.clone()).await,
+            Some(change) => self.write_change(&write, change, order.token.clone()).await,
             None => Ok(()),
         }
     }
 
     /// Writes what this process has and the record lacks. Nothing is presented before that.
     pub(super) async fn write_unsaved(&self) -> Result<(), StoreError> {
-        let _write = self.begin_write().await?;
-        self.write_pending().await
+        let write = self.begin_write().await?;
+        self.write_pending(&write).await
     }
 
-    async fn write_pending(&self) -> Result<(), StoreError> {
+    async fn write_pending(&self, write: &Write) -> Result<(), StoreError> {
         self.save_unsaved().await?;
         match self.session().and_then(|session| session.unsaved_change()) {
-            Some((change, token)) => self.write_change(change.number, &change.kind, token).await,
+            Some((change, token)) => self.write_change(write, &change, token).await,
             None => Ok(()),
         }
     }
@@ -84,26 +86,36 @@ impl Protocol {
 
     async fn write_change(
         &self,
-        number: u64,
-        kind: &ChangeKind,
+        write: &Write,
+        change: &Change,
         token: Option<Token>,
     ) -> Result<(), StoreError> {
+        let number = change.number;
         if self.known().written_change >= number {
             return Ok(());
         }
-        let written = match (kind, token) {
-            (ChangeKind::SignedOut, _) => self.write_sign_in(None, Some(number)).await?.0,
-            (ChangeKind::SignedIn, Some(token)) => self.write_sign_in(Some(&token), Some(number)).await?.0,
+        let written = match (&change.kind, token) {
+            (ChangeKind::SignedOut, _) => self.write_sign_in(write, None, Some(number)).await?.0,
+            (ChangeKind::SignedIn, Some(token)) => {
+                self.write_sign_in(write, Some(&token), Some(number)).await?.0
+            }
             (ChangeKind::Set { refresh_token }, Some(token)) => {
-                self.write_token_again(number, &token, refresh_token.as_ref()).await?
+                self.write_token_again(write, &token, refresh_token.as_ref()).await?
             }
             (ChangeKind::SignedIn | ChangeKind::Set { .. }, None) => return Ok(()),
         };
         let mut known = self.known();
+        if let Written::Replaced = written {
+            return Err(replaced());
+        }
         known.written_change = known.written_change.max(number);
         match written {
             Written::Done(document) => known.learn(&document),
-            Written::Overtaken => {}
+            Written::Found(document) => {
+                known.learn(&document);
+                known.forget_adoption();
+            }
+            Written::Replaced => {}
             Written::OtherSignIn(document) => {
                 drop(known);
                 self.follow(document.as_deref());
@@ -116,15 +128,18 @@ impl Protocol {
     /// sign-in that this process didn't know then.
     async fn write_sign_in(
         &self,
+        write: &Write,
         token: Option<&Token>,
         change: Option<u64>,
     ) -> Result<(Written, RevocableTokens), StoreError> {
-        let drawn = self.draw_epoch(change);
+        let drawn = self.draw_epoch(change, token.and_then(Token::refresh_secret));
         let edit = |document: Option<&Document>, known: &Known| {
             let before = document.map(|document| document.epoch);
+            if self.is_replaced(write) {
+                return Edit::Leave((Written::Replaced, RevocableTokens::default()));
+            }
             if let Some(written) = document.filter(|document| document.epoch == drawn) {
-                // By an attempt whose response was lost.
-                let written = Written::Done(Box::new(written.clone()));
+                let written = Written::Found(Box::new(written.clone()));
                 return Edit::Leave((written, RevocableTokens::default()));
             }
             let is_unknown = |before| {
@@ -160,53 +175,63 @@ impl Protocol {
         self.edit(None, edit).await
     }
 
-    /// Writes a token that was set. If an attempt has failed and the record has another token now, the set one may have
-    /// been there, and its refresh token may have been used since.
+    /// Writes a token that the session has set. If the record has another token than before an earlier attempt, the set
+    /// one may have been there, and its refresh token may have been used since.
     async fn write_token_again(
         &self,
-        change: u64,
+        write: &Write,
         token: &Token,
         refresh_token: Option<&Secret>,
     ) -> Result<Written, StoreError> {
-        let failed =
-            self.known().failed_set.filter(|(number, _)| *number == change && refresh_token.is_some());
+        let Some(set) = refresh_token else { return self.write_token(write, token, None).await };
         let view = self.load().await?;
         let by = view.document().map_or(0, |document| document.by);
-        if let (Some((_, before)), Some(document)) = (failed, view.document()) {
-            if before != by && self.known().epoch == Some(document.epoch) {
-                self.known().learn(document);
-                self.known().forget_adoption();
-                return Ok(Written::Overtaken);
+        {
+            let mut known = self.known();
+            match (&known.set, view.document()) {
+                (Some((earlier, before)), document) if earlier == set => {
+                    let same = document.filter(|document| known.epoch == Some(document.epoch));
+                    if let Some(document) = same.filter(|document| document.by != *before) {
+                        return Ok(Written::Found(Box::new(document.clone())));
+                    }
+                }
+                // From here on it may be in the record.
+                _ => known.set = Some((set.clone(), by)),
             }
         }
-        let written = self.write_token(token, refresh_token).await;
-        if written.is_err() && failed.is_none() {
-            self.known().failed_set = Some((change, by));
-        }
-        written
+        self.write_token(write, token, refresh_token).await
     }
 
-    /// The epoch of the next sign-in: the same one for each attempt to write a change.
-    fn draw_epoch(&self, change: Option<u64>) -> u64 {
+    /// The epoch of the next sign-in: the same one for each attempt to write a change, also after an access token was
+    /// set.
+    fn draw_epoch(&self, change: Option<u64>, refresh: Option<&Secret>) -> u64 {
         let mut known = self.known();
-        let earlier = known.drawn.iter().find(|(number, _)| change.is_some() && *number == change);
-        if let Some((_, drawn)) = earlier {
-            return *drawn;
+        let is_same = |drawn: &&Drawn| {
+            let is_unwritten = drawn.change > Some(known.written_change);
+            drawn.change == change || is_unwritten && refresh.is_some() && drawn.refresh.as_ref() == refresh
+        };
+        let earlier = known.drawn.iter().filter(|drawn| drawn.change.is_some() && change.is_some());
+        if let Some(drawn) = earlier.rev().find(is_same) {
+            return drawn.epoch;
         }
-        let drawn = new_epoch(None);
-        known.drawn.push((change, drawn));
+        let epoch = new_epoch(None);
+        known.drawn.push(Drawn { epoch, change, refresh: refresh.cloned() });
         let surplus = known.drawn.len().saturating_sub(EPOCHS);
         known.drawn.drain(..surplus);
-        drawn
+        epoch
     }
 
     /// Writes a token of the same sign-in that was obtained elsewhere. `refresh_token`: its own, if it has another.
     async fn write_token(
         &self,
+        write: &Write,
         token: &Token,
         refresh_token: Option<&Secret>,
     ) -> Result<Written, StoreError> {
         let change = |document: Option<&Document>, known: &Known| {
+            if self.is_replaced(write) {
+                return Edit::Leave(Written::Replaced);
+            }
             let Some(document) = document else {
                 // Deleted meanwhile; or nobody has signed in yet.
                 if known.epoch.is_some() {
@@ -254,44 +279,54 @@ impl Protocol {
             });
             Edit::Write(written.clone(), Written::Done(written))
         };
-        self.edit(None, change).await
+        loop {
+            let view = self.load().await?;
+            let edit = change(view.document(), &self.known());
+            let (document, written) = match edit {
+                Edit::Write(document, written) => (*document, written),
+                Edit::Leave(written) => return Ok(written),
+            };
+            match self.swap(&view, document).await? {
+                Swapped::Written { .. } => return Ok(written),
+                // Another process may have used the refresh token already.
+                Swapped::Conflict { is_certain: false } if refresh_token.is_some() => {
+                    return Err(StoreError::unavailable("the response to a write was lost").or_written());
+                }
+                Swapped::Conflict { .. } => {}
+            }
+        }
     }
 
     /// Signs in, in the record first.
     pub(super) async fn sign_in(&self, token: Token) -> Result<(), StoreError> {
         let sign_ins = self.session().map_or(0, |session| session.sign_ins());
-        let _write = self.begin_write().await?;
+        let write = self.begin_write().await?;
         let mut token = token;
         token.resolve_times(self.now());
-        let (written, _) = self.write_sign_in(Some(&token), None).await?;
-        if let Written::Done(document) = written {
-            self.follow_own(&document, sign_ins);
-        }
-        Ok(())
+        let (written, _) = self.write_sign_in(&write, Some(&token), None).await?;
+        self.follow_own(written, sign_ins)
     }
 
     /// Signs out, in the record first. Returns what the record had.
     pub(super) async fn sign_out(&self) -> Result<RevocableTokens, StoreError> {
         let sign_ins = self.session().map_or(0, |session| session.sign_ins());
-        let _write = self.begin_write().await?;
-        let (written, revocable) = self.write_sign_in(None, None).await?;
-        if let Written::Done(document) = written {
-            self.follow_own(&document, sign_ins);
-        }
+        let write = self.begin_write().await?;
+        let (written, revocable) = self.write_sign_in(&write, None, None).await?;
+        self.follow_own(written, sign_ins)?;
         Ok(revocable)
     }
 
     /// Sets a token, in the record first.
     pub(super) async fn set_token(&self, mut token: Token) -> Result<(), StoreError> {
         let sign_ins = self.known().sign_ins;
-        let _write = self.begin_write().await?;
+        let write = self.begin_write().await?;
         // It is a token of the sign-in that the session has.
-        self.write_pending().await?;
+        self.write_pending(&write).await?;
         if self.known().sign_ins != sign_ins {
             return Err(StoreError::signed_out());
         }
         token.resolve_times(self.now());
-        match self.write_token(&token, token.refresh_secret()).await? {
+        match self.write_token(&write, &token, token.refresh_secret()).await? {
             Written::Done(document) => {
                 self.known().learn(&document);
                 let token = document.token.as_ref().and_then(StoredToken::to_token);
@@ -302,11 +337,36 @@ impl Protocol {
                 }
                 Ok(())
             }
-            Written::Overtaken => Ok(()),
+            Written::Found(_) => Ok(()),
+            Written::Replaced => Err(replaced()),
             Written::OtherSignIn(document) => {
                 self.follow(document.as_deref());
                 Err(StoreError::signed_out())
             }
         }
     }
+
+    /// Takes over a sign-in or sign-out that this process has just written, unless the user has made another one
+    /// since the call.
+    fn follow_own(&self, written: Written, sign_ins: u64) -> Result<(), StoreError> {
+        let document = match written {
+            Written::Done(document) | Written::Found(document) => document,
+            Written::Replaced => return Err(replaced()),
+            Written::OtherSignIn(_) => return Ok(()),
+        };
+        match self.session() {
+            Some(session) if session.sign_ins() == sign_ins => {
+                self.follow(Some(&document));
+                if document.signed_out {
+                    session.stay_signed_out();
+                }
+            }
+            _ => self.known().learn(&document),
+        }
+        Ok(())
+    }
+}
+
+fn replaced() -> StoreError {
+    StoreError::unavailable("it took too long, and a later write has taken over")
 }

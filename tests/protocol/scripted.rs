@@ -10,10 +10,11 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 use tower_reauth::{
     RefreshContext, RefreshError, Session, Token, refresh_fn,
     rt::TestClock,
-    store::{Loaded, Record, SharedSession, SharedStore, StoreError, Swap, TokenStore, Version},
+    store::{Hold, Loaded, Record, SharedSession, SharedStore, StoreError, Swap, TokenStore, Version},
 };
 
 /// What happens at a swap.
@@ -32,6 +33,14 @@ struct Inner {
     /// Swaps never end.
     hangs: AtomicBool,
     on_swap: Mutex<VecDeque<OnSwap>>,
+    gates: Mutex<VecDeque<Gate>>,
+    holder: Mutex<Option<String>>,
+}
+
+/// Where a swap waits.
+enum Gate {
+    Before(oneshot::Receiver<()>),
+    After(oneshot::Receiver<()>),
 }
 
 // === impl Scripted ===
@@ -83,10 +92,39 @@ impl Scripted {
         self.0.hangs.load(Ordering::SeqCst)
     }
 
+    fn write_if(&self, expected: Option<&Version>, record: &Record) -> Swap {
+        let mut current = self.0.record.lock().unwrap();
+        let version = current.clone().map(|bytes| Version::of(&Record::from_bytes(bytes)));
+        if version.as_ref() != expected {
+            return Swap::Conflict;
+        }
+        *current = Some(record.as_bytes().to_vec());
+        Swap::Written(Version::of(record))
+    }
+
     /// Writes, and loses the response.
     pub(crate) fn lose_response(&self, record: &Record) -> Result<(), StoreError> {
         *self.0.record.lock().unwrap() = Some(record.as_bytes().to_vec());
         Err(StoreError::unavailable("the response is lost"))
+    }
+
+    /// The next swap without a gate waits before it writes, until the sender is used or dropped.
+    pub(crate) fn hold_before_swap(&self) -> oneshot::Sender<()> {
+        let (open, gate) = oneshot::channel();
+        self.0.gates.lock().unwrap().push_back(Gate::Before(gate));
+        open
+    }
+
+    /// The same after it has written.
+    pub(crate) fn hold_after_swap(&self) -> oneshot::Sender<()> {
+        let (open, gate) = oneshot::channel();
+        self.0.gates.lock().unwrap().push_back(Gate::After(gate));
+        open
+    }
+
+    /// Another process has the hold, which there is none of otherwise.
+    pub(crate) fn set_holder(&self, holder: &str) {
+        *self.0.holder.lock().unwrap() = Some(holder.to_owned());
     }
 
     fn check(&self) -> Result<(), StoreError> {
@@ -124,17 +162,24 @@ impl TokenStore for Scripted {
         if self.is_hanging() {
             std::future::pending::<()>().await;
         }
+        let mut gate = self.0.gates.lock().unwrap().pop_front();
+        if let Some(Gate::Before(gate)) = &mut gate {
+            let _ = gate.await;
+        }
         let event = self.0.on_swap.lock().unwrap().pop_front();
         if let Some(event) = event {
             event(self, record)?;
         }
-        let mut current = self.0.record.lock().unwrap();
-        let version = current.clone().map(|bytes| Version::of(&Record::from_bytes(bytes)));
-        if version.as_ref() != expected {
-            return Ok(Swap::Conflict);
+        let swapped = self.write_if(expected, record);
+        if let Some(Gate::After(gate)) = gate {
+            let _ = gate.await;
         }
-        *current = Some(record.as_bytes().to_vec());
-        Ok(Swap::Written(Version::of(record)))
+        Ok(swapped)
+    }
+
+    async fn try_hold(&self) -> Result<Hold, StoreError> {
+        let holder = self.0.holder.lock().unwrap().clone();
+        Ok(holder.map_or_else(Hold::none, Hold::busy))
     }
 }
 

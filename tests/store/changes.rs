@@ -368,3 +368,22 @@ async fn p19_signed_out_here_is_not_undone_by_looking() {
     }
     assert_eq!(endpoint.call_count(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn p19_p10_a_late_response_does_not_undo_a_sign_in_after_a_deletion() {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 0)));
+    let (shared, mut endpoint) = open(&clock, store.clone());
+    let waiter = spawn_token(shared.session());
+    let call = endpoint.next_call().await;
+    store.delete();
+    shared.load().await.unwrap();
+    store.set_down(true);
+    shared.session().sign_in(token("U2 UR2 600"));
+    call.succeed("A2 R2 600");
+    assert!(waiter.await.unwrap().unwrap_err().is_signed_out());
+    run_pending_tasks().await;
+    store.set_down(false);
+    shared.load().await.unwrap();
+    assert_eq!(store.document()["token"]["access"], json!("U2"));
+    assert_eq!(shared.session().token().await.unwrap().secret(), "U2");
+}

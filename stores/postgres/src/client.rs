@@ -4,16 +4,24 @@ use std::{
     error::Error as StdError,
     future::Future,
     ops::Deref,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 use tokio_postgres::{
     Client, Connection, Error, Row,
     types::{ToSql, Type},
 };
 
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// How long an operation waits for the connection that another one is opening: less than its own 3 s.
+const OTHER_OPENS: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A client for one operation.
 pub(crate) trait Lent: Send + Sync {
@@ -30,7 +38,7 @@ pub(crate) struct Foreign<C>(pub(crate) C);
 #[derive(Default)]
 pub(crate) struct Opened {
     /// While a connection is being opened.
-    opening: tokio::sync::Mutex<()>,
+    opening: Arc<tokio::sync::Mutex<()>>,
     current: Mutex<Option<Arc<Client>>>,
 }
 
@@ -57,30 +65,41 @@ impl<C: Deref<Target = Client> + Send + Sync> Lent for Foreign<C> {
 
 impl Opened {
     /// The current connection, or a new one.
-    pub(crate) async fn lend<F, Fut, S, T, E>(self: &Arc<Self>, connect: &F) -> Result<OfOpened, BoxError>
+    ///
+    /// If this is dropped, a connection that is being opened is kept for the next operation.
+    #[allow(clippy::disallowed_methods, reason = "the driver needs tokio, too")]
+    pub(crate) async fn lend<F, Fut, S, T, E>(self: Arc<Self>, connect: Arc<F>) -> Result<OfOpened, BoxError>
     where
-        F: Fn() -> Fut,
-        Fut: Future<Output = Result<(Client, Connection<S, T>), E>>,
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(Client, Connection<S, T>), E>> + Send + 'static,
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         E: Into<BoxError>,
     {
-        let _opening = self.opening.lock().await;
-        let current = self.current().clone().filter(|client| !client.is_closed());
-        let client = match current {
-            Some(client) => client,
-            None => {
-                let (client, connection) = connect().await.map_err(Into::into)?;
-                #[allow(clippy::disallowed_methods, reason = "the driver needs tokio, too")]
-                tokio::spawn(connection);
-                Arc::clone(self.current().insert(Arc::new(client)))
-            }
-        };
-        Ok(OfOpened { client, opened: Arc::clone(self) })
+        if let Some(client) = self.current_open() {
+            return Ok(OfOpened { client, opened: self });
+        }
+        // The runtime of the task that opens one may stand still.
+        let opening = timeout(OTHER_OPENS, Arc::clone(&self.opening).lock_owned()).await.ok();
+        if let Some(client) = self.current_open() {
+            return Ok(OfOpened { client, opened: self });
+        }
+        let opened = Arc::clone(&self);
+        let task = tokio::spawn(async move {
+            let _opening = opening;
+            let (client, connection) = timeout(CONNECT_TIMEOUT, connect()).await?.map_err(Into::into)?;
+            tokio::spawn(connection);
+            Ok::<_, BoxError>(Arc::clone(opened.current().insert(Arc::new(client))))
+        });
+        Ok(OfOpened { client: task.await??, opened: self })
+    }
+
+    fn current_open(&self) -> Option<Arc<Client>> {
+        self.current().clone().filter(|client| !client.is_closed())
     }
 
     /// A panic can't leave it half changed.
-    fn current(&self) -> std::sync::MutexGuard<'_, Option<Arc<Client>>> {
+    fn current(&self) -> MutexGuard<'_, Option<Arc<Client>>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -77,16 +77,10 @@ impl PostgresStore {
         Fut: Future<Output = Result<(Client, Connection<S, T>), E>> + Send + 'static,
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        E: Into<Box<dyn StdError + Send + Sync>>,
+        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
     {
         let (opened, connect) = (Arc::new(Opened::default()), Arc::new(connect));
-        Self::with_clients(
-            move || {
-                let (opened, connect) = (Arc::clone(&opened), Arc::clone(&connect));
-                async move { opened.lend(&*connect).await }
-            },
-            name,
-        )
+        Self::with_clients(move || Arc::clone(&opened).lend(Arc::clone(&connect)), name)
     }
 
     /// Like [`connect`](Self::connect), over a client that the program also uses for other things.
