@@ -194,7 +194,7 @@ where
     ReplayFn { try_clone }
 }
 
-mod sealed {
+pub(crate) mod sealed {
     pub trait Sealed {}
 }
 
