@@ -176,12 +176,6 @@ impl<R, P> AuthLayer<R, P> {
         }
     }
 
-    /// The same layer as a type that doesn't mention the refresher.
-    #[cfg(feature = "reqwest")]
-    pub(crate) fn erase_refresher(self) -> AuthLayer<AnyRefresher, P> {
-        AuthLayer { session: self.session, config: self.config, replay: self.replay, refresher: PhantomData }
-    }
-
     pub(crate) fn configure(mut self, set: impl FnOnce(&mut Config)) -> Self {
         set(Arc::make_mut(&mut self.config));
         self

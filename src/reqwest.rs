@@ -62,8 +62,8 @@
 //! # Redirects
 //!
 //! reqwest follows redirects inside the layer and leaves the token out when a redirect leaves the origin. So a 401
-//! of another origin isn't a rejection, and causes no refresh. [`FinalUrl`] is in the extensions of each response,
-//! for a [`RejectionRule`](crate::rejection::RejectionRule) that looks for the login page.
+//! of another origin isn't a rejection, and causes no refresh. [`FinalUrl`] is in the extensions of a response
+//! after redirects, for a [`RejectionRule`](crate::rejection::RejectionRule) that looks for the login page.
 //!
 //! **Set [`redirect_policy`]**, or another that stays within the origin: with its own, reqwest sends the token if
 //! the other origin then redirects to itself.
@@ -181,7 +181,7 @@ impl<R, P> AuthLayer<R, P> {
 impl<R> AuthLayer<R, BodyReplay> {
     /// Creates a client, like [`AuthLayer::reqwest`], from a layer with settings for reqwest.
     pub fn reqwest(self, client: Client) -> AuthClient {
-        AuthClient::new(self, client)
+        AuthClient::new(&self, client)
     }
 
     /// Sets how many bytes of a streamed body are buffered for a retry, as in

@@ -6,9 +6,11 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::Version;
 use http_body::Body as _;
-use reqwest::Body;
+use reqwest::{Body, Url};
 
 use crate::request::replay::{Buffered, NotReplayed, Replay, Retained, sealed::Sealed};
+
+use super::convert::Outgoing;
 
 /// Replays the bodies of reqwest's requests.
 ///
@@ -23,6 +25,13 @@ pub struct BodyReplay {
 #[derive(Debug)]
 pub struct RetainedBody {
     kind: Kind,
+}
+
+/// What is retained of an [`Outgoing`].
+pub(super) struct RetainedOutgoing<V> {
+    via: V,
+    url: Url,
+    body: RetainedBody,
 }
 
 #[derive(Debug)]
@@ -73,6 +82,32 @@ impl Replay<Body> for BodyReplay {
     }
 }
 
+impl<V: Clone> Replay<Outgoing<V>> for BodyReplay {
+    type Body = Outgoing<V>;
+    type Retained = RetainedOutgoing<V>;
+
+    fn split(&self, outgoing: Outgoing<V>) -> (Outgoing<V>, Option<RetainedOutgoing<V>>) {
+        let Outgoing { via, url, body } = outgoing;
+        let (body, retained) = self.split(body);
+        let retained = retained.map(|body| RetainedOutgoing { via: via.clone(), url: url.clone(), body });
+        (Outgoing { via, url, body }, retained)
+    }
+
+    fn stop(
+        &self,
+        retained: RetainedOutgoing<V>,
+        version: Version,
+    ) -> Result<RetainedOutgoing<V>, NotReplayed> {
+        let body = Replay::<Body>::stop(self, retained.body, version)?;
+        Ok(RetainedOutgoing { body, ..retained })
+    }
+
+    fn replay(&self, retained: RetainedOutgoing<V>) -> Outgoing<V> {
+        let RetainedOutgoing { via, url, body } = retained;
+        Outgoing { via, url, body: Replay::<Body>::replay(self, body) }
+    }
+}
+
 /// Takes the bytes of a body out without a copy. An error has the body back, as it is a stream.
 fn into_bytes(mut body: Body) -> Result<Bytes, Body> {
     let Some(length) = body.as_bytes().map(<[u8]>::len) else { return Err(body) };
@@ -93,7 +128,10 @@ mod tests {
         let replay = BodyReplay::default();
         let (sent, retained) = replay.split(Body::from(bytes.clone()));
         assert_eq!(sent.as_bytes().map(<[u8]>::as_ptr), Some(bytes.as_ptr()));
-        let retained = replay.stop(retained.unwrap(), Version::HTTP_11).unwrap();
-        assert_eq!(replay.replay(retained).as_bytes().map(<[u8]>::as_ptr), Some(bytes.as_ptr()));
+        let retained = Replay::<Body>::stop(&replay, retained.unwrap(), Version::HTTP_11).unwrap();
+        assert_eq!(
+            Replay::<Body>::replay(&replay, retained).as_bytes().map(<[u8]>::as_ptr),
+            Some(bytes.as_ptr())
+        );
     }
 }

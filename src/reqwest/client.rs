@@ -1,12 +1,22 @@
 //! [`AuthClient`].
 
-use reqwest::{Body, Client, Request, RequestBuilder, Response};
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use reqwest::{Client, Request, RequestBuilder, Response, Url};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{layer::AuthLayer, session::Session};
+use crate::{layer::AuthLayer, service::Auth, session::Session};
 
-use super::{BodyReplay, SendError, convert::to_http, reqwest_service};
+use super::{
+    BodyReplay, SendError,
+    convert::{Outgoing, from_lent, lend},
+};
 
 /// Sends a reqwest client's requests with a valid token. Created by [`AuthLayer::reqwest`].
 ///
@@ -14,15 +24,27 @@ use super::{BodyReplay, SendError, convert::to_http, reqwest_service};
 /// [module docs](super) for an example.
 #[derive(Clone, Debug)]
 pub struct AuthClient {
-    layer: AuthLayer<crate::refresh::AnyRefresher, BodyReplay>,
+    service: Auth<Execute, BodyReplay>,
     client: Client,
+}
+
+/// Sends each request through the client that it comes with.
+#[derive(Clone, Copy, Debug)]
+struct Execute;
+
+pin_project! {
+    struct ExecuteFuture {
+        #[pin]
+        future: <Client as Service<Request>>::Future,
+        sent_to: Url,
+    }
 }
 
 // === impl AuthClient ===
 
 impl AuthClient {
-    pub(super) fn new<R>(layer: AuthLayer<R, BodyReplay>, client: Client) -> Self {
-        Self { layer: layer.erase_refresher(), client }
+    pub(super) fn new<R>(layer: &AuthLayer<R, BodyReplay>, client: Client) -> Self {
+        Self { service: layer.layer(Execute), client }
     }
 
     /// Sends the request of a builder, through the client that created the builder.
@@ -66,13 +88,43 @@ impl AuthClient {
 
     /// The session whose tokens the requests carry.
     pub fn session(&self) -> &Session {
-        self.layer.session()
+        self.service.session()
     }
 
     async fn call(&self, client: Client, request: Request) -> Result<Response, SendError> {
-        let request: http::Request<Body> = to_http(request).map_err(SendError::new)?;
+        let request = Outgoing::request(client, request).map_err(SendError::new)?;
         // A reqwest client is always ready.
-        let mut service = self.layer.layer(reqwest_service(client));
-        Ok(service.call(request).await.map_err(SendError::new)?.into())
+        let response = self.service.clone().call(request).await.map_err(SendError::new)?;
+        Ok(from_lent(response))
+    }
+}
+
+// === impl Execute ===
+
+impl Service<http::Request<Outgoing<Client>>> for Execute {
+    type Response = http::Response<Response>;
+    type Error = reqwest::Error;
+    type Future = ExecuteFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), reqwest::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Outgoing<Client>>) -> ExecuteFuture {
+        let (mut client, request) = Outgoing::into_attempt(request);
+        let sent_to = request.url().clone();
+        ExecuteFuture { future: client.call(request), sent_to }
+    }
+}
+
+// === impl ExecuteFuture ===
+
+impl Future for ExecuteFuture {
+    type Output = Result<http::Response<Response>, reqwest::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.future.poll(cx))?;
+        Poll::Ready(Ok(lend(response, this.sent_to)))
     }
 }

@@ -1,8 +1,8 @@
 //! Requests and responses of reqwest as those of the http crate, and back.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
-use http::response;
+use http::{Extensions, response};
 use reqwest::{Body, Request, Response, ResponseBuilderExt, Url};
 use tokio::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::request::options::FromOtherOrigin;
 
 use super::redirects::is_same_origin;
 
-/// Response extension: the URL of the response, after redirects.
+/// Response extension: the URL that a response came from, after redirects. Without one, it isn't there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FinalUrl {
     url: Url,
@@ -21,39 +21,82 @@ pub struct FinalUrl {
 #[derive(Clone, Copy)]
 pub(super) struct CallDeadline(Instant);
 
-/// A request for the layer.
-pub(super) fn to_http(request: Request) -> Result<http::Request<Body>, reqwest::Error> {
-    let timeout = request.timeout().copied();
-    let mut request = http::Request::try_from(request)?;
-    if let Some(deadline) = timeout.and_then(|timeout| Instant::now().checked_add(timeout)) {
-        request.extensions_mut().insert(CallDeadline(deadline));
-    }
-    Ok(request)
+/// What the http crate's request leaves out. Parsing the URL again would cost more than the layer itself.
+pub(super) struct Outgoing<V> {
+    /// How to send it.
+    pub(super) via: V,
+    pub(super) url: Url,
+    pub(super) body: Body,
 }
 
-/// The request of an attempt.
-pub(super) fn from_http<B: Into<Body>>(request: http::Request<B>) -> Result<Request, reqwest::Error> {
-    let deadline = request.extensions().get::<CallDeadline>().copied();
-    let mut request = Request::try_from(request)?;
-    if let Some(deadline) = deadline {
-        *request.timeout_mut() = Some(deadline.time_left());
+// === impl Outgoing ===
+
+impl<V> Outgoing<V> {
+    /// A request for the layer.
+    pub(super) fn request(via: V, request: Request) -> Result<http::Request<Self>, reqwest::Error> {
+        let url = request.url().clone();
+        let timeout = request.timeout().copied();
+        let mut request = http::Request::try_from(request)?;
+        if let Some(deadline) = timeout.and_then(|timeout| Instant::now().checked_add(timeout)) {
+            request.extensions_mut().insert(CallDeadline(deadline));
+        }
+        Ok(request.map(|body| Self { via, url, body }))
     }
-    Ok(request)
+
+    /// The request of an attempt.
+    ///
+    /// Its other extensions aren't for reqwest, which reads only the timeout.
+    pub(super) fn into_attempt(request: http::Request<Self>) -> (V, Request) {
+        let (head, Self { via, url, body }) = request.into_parts();
+        let mut request = Request::new(head.method, url);
+        *request.headers_mut() = head.headers;
+        *request.version_mut() = head.version;
+        *request.body_mut() = Some(body);
+        if let Some(deadline) = head.extensions.get::<CallDeadline>() {
+            *request.timeout_mut() = Some(deadline.time_left());
+        }
+        (via, request)
+    }
+}
+
+/// Lends the head of a response to the layer; [`from_lent`] puts it back.
+pub(super) fn lend(mut response: Response, sent_to: &Url) -> http::Response<Response> {
+    let mut lent = http::Response::new(());
+    *lent.status_mut() = response.status();
+    *lent.version_mut() = response.version();
+    *lent.headers_mut() = mem::take(response.headers_mut());
+    *lent.extensions_mut() = mem::take(response.extensions_mut());
+    note_redirect(lent.extensions_mut(), response.url(), sent_to);
+    lent.map(|()| response)
+}
+
+/// The response with its head.
+pub(super) fn from_lent(lent: http::Response<Response>) -> Response {
+    let (head, mut response) = lent.into_parts();
+    *response.headers_mut() = head.headers;
+    *response.extensions_mut() = head.extensions;
+    response
 }
 
 /// The response to a request that was sent to `sent_to`. Converted back, it keeps its URL.
-pub(super) fn response_to_http(response: Response, sent_to: &Url) -> http::Response<Body> {
+pub(super) fn to_http(response: Response, sent_to: &Url) -> http::Response<Body> {
     let url = response.url().clone();
     let mut response = http::Response::<Body>::from(response);
-    let extensions = response.extensions_mut();
-    if !is_same_origin(sent_to, &url) {
-        extensions.insert(FromOtherOrigin);
-    }
     // reqwest's own extension for the URL is private.
     let carrier = response::Builder::new().url(url.clone()).body(()).expect("no invalid parts");
-    extensions.extend(carrier.into_parts().0.extensions);
-    extensions.insert(FinalUrl { url });
+    response.extensions_mut().extend(carrier.into_parts().0.extensions);
+    note_redirect(response.extensions_mut(), &url, sent_to);
     response
+}
+
+fn note_redirect(extensions: &mut Extensions, url: &Url, sent_to: &Url) {
+    if url == sent_to {
+        return;
+    }
+    if !is_same_origin(url, sent_to) {
+        extensions.insert(FromOtherOrigin);
+    }
+    extensions.insert(FinalUrl { url: url.clone() });
 }
 
 // === impl FinalUrl ===
@@ -82,29 +125,31 @@ mod tests {
 
     use super::*;
 
-    fn request(timeout: Option<Duration>) -> Request {
+    fn request(timeout: Option<Duration>) -> http::Request<Outgoing<()>> {
         let mut request = Request::new(Method::GET, "https://api.example.com/".parse().unwrap());
         *request.timeout_mut() = timeout;
-        request
+        Outgoing::request((), request).unwrap()
+    }
+
+    fn timeout_of_attempt(request: http::Request<Outgoing<()>>) -> Option<Duration> {
+        Outgoing::into_attempt(request).1.timeout().copied()
     }
 
     #[tokio::test(start_paused = true)]
     async fn each_attempt_gets_what_is_left_of_the_timeout() {
-        let first = to_http(request(Some(Duration::from_secs(10)))).unwrap();
+        let first = request(Some(Duration::from_secs(10)));
         time::advance(Duration::from_secs(4)).await;
-        assert_eq!(from_http(first).unwrap().timeout(), Some(&Duration::from_secs(6)));
+        assert_eq!(timeout_of_attempt(first), Some(Duration::from_secs(6)));
 
-        let late = to_http(request(Some(Duration::from_secs(10)))).unwrap();
+        let late = request(Some(Duration::from_secs(10)));
         time::advance(Duration::from_secs(11)).await;
-        assert_eq!(from_http(late).unwrap().timeout(), Some(&Duration::ZERO));
+        assert_eq!(timeout_of_attempt(late), Some(Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_without_a_timeout_has_no_deadline() {
+    async fn a_timeout_beyond_all_time_is_none() {
         for timeout in [None, Some(Duration::MAX)] {
-            let converted = to_http(request(timeout)).unwrap();
-            assert!(converted.extensions().get::<CallDeadline>().is_none());
-            assert_eq!(from_http(converted).unwrap().timeout().copied(), timeout);
+            assert_eq!(timeout_of_attempt(request(timeout)), None);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use http::Extensions;
-use reqwest::{Body, Request, Response};
+use reqwest::{Request, Response};
 use reqwest_middleware::{Middleware, Next};
 use tokio::sync::Mutex;
 use tower_layer::Layer;
@@ -22,7 +22,7 @@ use crate::{
 
 use super::{
     BodyReplay, SendError,
-    convert::{from_http, response_to_http, to_http},
+    convert::{Outgoing, from_lent, lend},
 };
 
 /// The rest of a chain as a service, for one call.
@@ -44,7 +44,7 @@ impl<R: 'static> Middleware for AuthLayer<R, BodyReplay> {
         extensions: &mut Extensions,
         next: Next<'_>,
     ) -> reqwest_middleware::Result<Response> {
-        let mut request = to_http(request)?;
+        let mut request = Outgoing::request((), request)?;
         // A user of the middleware can't reach the request's own extensions.
         copy::<SkipAuth>(extensions, request.extensions_mut());
         copy::<MinLifetime>(extensions, request.extensions_mut());
@@ -52,7 +52,7 @@ impl<R: 'static> Middleware for AuthLayer<R, BodyReplay> {
         let rest = Rest { next, extensions: Arc::new(Mutex::new(extensions)) };
         // A reqwest client is always ready.
         let response = self.layer(rest).call(request).await.map_err(into_middleware_error)?;
-        Ok(response.into())
+        Ok(from_lent(response))
     }
 }
 
@@ -73,23 +73,24 @@ fn into_middleware_error(error: BoxError) -> reqwest_middleware::Error {
 
 // === impl Rest ===
 
-impl<'a> Service<http::Request<Body>> for Rest<'a> {
-    type Response = http::Response<Body>;
+impl<'a> Service<http::Request<Outgoing<()>>> for Rest<'a> {
+    type Response = http::Response<Response>;
     type Error = reqwest_middleware::Error;
-    type Future = Pin<Box<dyn Future<Output = reqwest_middleware::Result<http::Response<Body>>> + Send + 'a>>;
+    type Future =
+        Pin<Box<dyn Future<Output = reqwest_middleware::Result<http::Response<Response>>> + Send + 'a>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<reqwest_middleware::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+    fn call(&mut self, request: http::Request<Outgoing<()>>) -> Self::Future {
         let Self { next, extensions } = self.clone();
         Box::pin(async move {
-            let request = from_http(request)?;
-            let url = request.url().clone();
+            let ((), request) = Outgoing::into_attempt(request);
+            let sent_to = request.url().clone();
             let mut extensions = extensions.lock().await;
             let response = next.run(request, &mut extensions).await?;
-            Ok(response_to_http(response, &url))
+            Ok(lend(response, &sent_to))
         })
     }
 }

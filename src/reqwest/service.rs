@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use reqwest::{Body, Client, Request, Url};
 use tower_service::Service;
 
-use super::convert::{from_http, response_to_http};
+use super::convert::to_http;
 
 /// A reqwest client as a service of the http crate's requests. Created by [`reqwest_service`].
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ impl<B: Into<Body>> Service<http::Request<B>> for ReqwestService {
     }
 
     fn call(&mut self, request: http::Request<B>) -> ReqwestFuture {
-        let state = match from_http(request) {
+        let state = match Request::try_from(request) {
             Ok(request) => {
                 let url = request.url().clone();
                 State::Sending { future: self.client.call(request), url }
@@ -74,7 +74,7 @@ impl Future for ReqwestFuture {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Poll::Ready(match self.project().state.project() {
             StateProj::Sending { future, url } => {
-                ready!(future.poll(cx)).map(|response| response_to_http(response, url))
+                ready!(future.poll(cx)).map(|response| to_http(response, url))
             }
             StateProj::Failed { error } => Err(error.take().expect("futures aren't polled after completion")),
         })

@@ -2,8 +2,12 @@
 
 use std::{future::pending, time::Duration};
 
+use reqwest::RequestBuilder;
 use tokio::time;
-use tower_reauth::{Error, Session, Token, refresh_fn};
+use tower_reauth::{
+    Error, Session, Token, refresh_fn,
+    reqwest::{AuthClient, SendError},
+};
 
 use crate::{
     sender::Kind,
@@ -58,25 +62,29 @@ async fn a_requests_timeout_bounds_the_wait_after_a_rejection() {
     }
 }
 
+async fn error(auth: &AuthClient, request: RequestBuilder) -> SendError {
+    time::timeout(LONG, auth.send(request)).await.expect("no hang").unwrap_err()
+}
+
 #[tokio::test]
 async fn a_send_error_knows_all_timeouts() {
     let server = Server::start(|_| pending::<Reply>()).await;
     let client = http1();
+    let with_timeout = client.get(server.url("/")).timeout(SHORT);
 
-    let waiting = Session::builder(refresh_fn(|_| pending())).wait_timeout(SHORT).build();
-    let error = waiting.layer().reqwest(client.clone()).send(client.get(server.url("/"))).await.unwrap_err();
-    assert!(error.is_timeout() && error.auth_error().is_some_and(Error::is_timeout), "{error:?}");
+    let waiting = Session::builder(refresh_fn(|_| pending())).build();
+    let timed_out =
+        error(&waiting.layer().wait_timeout(SHORT).reqwest(http1()), client.get(server.url("/"))).await;
+    assert!(timed_out.is_timeout() && timed_out.auth_error().is_some_and(Error::is_timeout), "{timed_out:?}");
 
-    let request = client.get(server.url("/")).timeout(SHORT);
-    let error = waiting.layer().wait_timeout(LONG).reqwest(client.clone()).send(request).await;
-    let error = error.unwrap_err();
-    assert!(error.is_timeout() && error.auth_error().is_some(), "{error:?}");
+    let timed_out = error(&waiting.layer().reqwest(http1()), with_timeout.try_clone().unwrap()).await;
+    assert!(timed_out.is_timeout() && timed_out.auth_error().is_some(), "{timed_out:?}");
 
-    let auth = session().0.layer().reqwest(client.clone());
-    let error = auth.send(client.get(server.url("/")).timeout(SHORT)).await.unwrap_err();
-    assert!(error.is_timeout() && error.reqwest_error().is_some(), "{error:?}");
+    let auth = session().0.layer().reqwest(http1());
+    let timed_out = error(&auth, with_timeout).await;
+    assert!(timed_out.is_timeout() && timed_out.reqwest_error().is_some(), "{timed_out:?}");
 
     let client = builder().timeout(SHORT).build().unwrap();
-    let error = auth.send(client.get(server.url("/"))).await.unwrap_err();
-    assert!(error.is_timeout() && error.reqwest_error().is_some(), "{error:?}");
+    let timed_out = error(&auth, client.get(server.url("/"))).await;
+    assert!(timed_out.is_timeout() && timed_out.reqwest_error().is_some(), "{timed_out:?}");
 }
