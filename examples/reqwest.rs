@@ -6,7 +6,11 @@
 //!
 //! It starts a server on loopback that accepts only refreshed tokens.
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, reason = "printing is the purpose of the example")]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "printing is the purpose of the example, and it runs on tokio"
+)]
 
 use std::{
     convert::Infallible,

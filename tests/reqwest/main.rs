@@ -8,6 +8,7 @@
 mod cookies;
 mod errors;
 mod expiry;
+mod held;
 mod middleware;
 mod options;
 mod redirects;

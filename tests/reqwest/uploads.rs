@@ -16,11 +16,11 @@ use reqwest::{
     multipart::{Form, Part},
 };
 use tokio::{sync::mpsc, time::timeout};
-use tower_reauth::{future::AuthReport, replay::NotReplayed};
+use tower_reauth::{RefreshError, Token, future::AuthReport, refresh_fn, replay::NotReplayed};
 
 use crate::{
     sender::Kind,
-    server::{LONG, Reply, Server, http1, http2, serve, session, status},
+    server::{LONG, Reply, Server, http1, http2, serve, session, session_with, status},
 };
 
 /// A stream whose chunks the test sends.
@@ -184,5 +184,81 @@ async fn d28_over_http_2_a_stream_that_is_rejected_early_ends_and_is_retried() {
         more.send(Bytes::from(" second half")).unwrap();
         drop(more);
         assert_eq!(timeout(LONG, upload).await.unwrap().unwrap(), "first half, second half", "{kind:?}");
+    }
+}
+
+/// Its second chunk is sent after the server received the first.
+#[tokio::test]
+async fn p16_the_first_attempt_of_a_stream_is_not_delayed() {
+    for (kind, client) in Kind::ALL.into_iter().flat_map(|kind| [(kind, http1()), (kind, http2())]) {
+        let (saw, mut seen) = mpsc::unbounded_channel();
+        let url = serve(move |request: http::Request<Incoming>| {
+            let saw = saw.clone();
+            async move {
+                let mut body = request.into_body();
+                while let Some(frame) = body.frame().await {
+                    saw.send(frame?.into_data().unwrap_or_default()).unwrap();
+                }
+                Ok(Reply::default())
+            }
+        })
+        .await;
+        let sender = kind.sender(session().0.layer(), &client);
+        let (body, chunks) = stream([]);
+        let request = client.post(&url).body(body);
+        let call = tokio::spawn(async move { sender.send(request).await.unwrap().status() });
+        for chunk in ["first", "second"] {
+            chunks.send(Bytes::from_static(chunk.as_bytes())).unwrap();
+            assert_eq!(
+                timeout(LONG, seen.recv()).await.expect("it comes at once").unwrap(),
+                chunk,
+                "{kind:?}"
+            );
+        }
+        drop(chunks);
+        assert_eq!(call.await.unwrap(), StatusCode::OK, "{kind:?}");
+    }
+}
+
+/// Two uploads above the flow-control window, and the refresher's request over the same connection: the rejected
+/// uploads are stopped, so they don't occupy the window that the refresh needs.
+#[tokio::test(flavor = "multi_thread")]
+async fn p16_rejected_uploads_and_their_refresher_share_a_connection() {
+    const CHUNKS: usize = 40;
+    const CHUNK: usize = 16_384;
+    for kind in Kind::ALL {
+        let url = serve(|request: http::Request<Incoming>| async move {
+            // Before the body is read.
+            if request.headers().get("authorization").is_some_and(|token| token == "Bearer A1") {
+                return Ok(status(401));
+            }
+            Ok(Reply::new(request.into_body().collect().await?.to_bytes().into()))
+        })
+        .await;
+        let client = http2();
+        let (for_refreshes, endpoint) = (client.clone(), url.clone());
+        let session = session_with(refresh_fn(move |_| {
+            let request = for_refreshes.post(&endpoint).body(vec![0; 200_000]);
+            async move {
+                request.send().await.map_err(RefreshError::transient)?;
+                Ok(Token::try_new("A2")?)
+            }
+        }));
+        let layer = session.layer().for_reqwest().with_buffer_limit(8 << 20);
+        let sender = kind.sender_for(layer, &client);
+        let mut uploads = Vec::new();
+        for upload in 0..2 {
+            let chunk = |index| Bytes::from(vec![(upload * CHUNKS + index) as u8; CHUNK]);
+            let (body, _) = stream((0..CHUNKS).map(chunk));
+            let (sender, request) = (sender.clone(), client.post(&url).body(body));
+            let call =
+                tokio::spawn(async move { sender.send(request).await.unwrap().bytes().await.unwrap() });
+            uploads.push((call, (0..CHUNKS).map(chunk).collect::<Vec<_>>().concat()));
+        }
+        for (call, whole) in uploads {
+            let received = timeout(LONG, call).await.expect("no hang").unwrap();
+            assert!(received == whole, "{kind:?}: byte for byte");
+        }
+        assert_eq!(session.status().generation(), 2, "{kind:?}");
     }
 }
