@@ -1,7 +1,11 @@
 //! What callers get if a request can't be authorized or sent.
 
 use tokio::net::TcpListener;
-use tower_reauth::{Error, RefreshError, reqwest::SendError};
+use tower::Layer;
+use tower_reauth::{
+    Error, RefreshError, Session, Token, refresh_fn,
+    reqwest::{SendError, reqwest_service},
+};
 
 use crate::{
     sender::Kind,
@@ -74,4 +78,19 @@ async fn a_send_error_says_which_part_failed() {
         shown[..2],
         ["failed to authorize the request", "the grant is no longer valid: sign in again"]
     );
+}
+
+#[tokio::test]
+async fn p14_no_debug_output_shows_the_token() {
+    let token = Token::builder("SENTINEL").refresh_token("SENTINEL").build().unwrap();
+    let session =
+        Session::builder(refresh_fn(|_| async { Err(RefreshError::transient("down")) })).token(token).build();
+    let auth = session.layer().reqwest(http1());
+    let unreachable = "https://api.example.invalid/";
+    let error = auth.send(auth.client().get(unreachable)).await.unwrap_err();
+    let layer = session.layer().for_reqwest();
+    let service = layer.layer(reqwest_service(http1()));
+    let shown = format!("{auth:?} {error:?} {layer:?} {service:?}");
+    assert!(!shown.contains("SENTINEL"), "{shown}");
+    assert!(shown.contains("AuthClient"), "{shown}");
 }

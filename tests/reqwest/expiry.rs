@@ -144,3 +144,23 @@ async fn p02_steady_traffic_presents_each_refresh_token_once() {
         traffic_over_three_expiries(kind, http2).await;
     }
 }
+
+#[tokio::test]
+async fn p03_a_dropped_call_leaves_its_refresh_running() {
+    for kind in Kind::ALL {
+        let server = Server::start().await;
+        let session = Session::builder(exchange(&server, http1)).token(server.first_token_expired()).build();
+        let client = http1();
+        let (sender, request) = (kind.sender(session.layer(), &client), client.get(server.url()));
+        server.delay_refreshes(true);
+        let call = tokio::spawn(async move { sender.send(request).await.map(drop) });
+        while session.status().waiters() == 0 {
+            tokio::task::yield_now().await;
+        }
+        call.abort();
+        assert!(call.await.unwrap_err().is_cancelled(), "{kind:?}");
+        server.delay_refreshes(false);
+        session.idle().await;
+        assert_eq!((session.status().generation(), server.counts().ok), (2, 0), "{kind:?}");
+    }
+}
