@@ -2,7 +2,7 @@
 
 use std::{mem, time::Duration};
 
-use http::{Extensions, response};
+use http::{Extensions, Method, Uri, response};
 use reqwest::{Body, Request, Response, ResponseBuilderExt, Url};
 use tokio::time::Instant;
 
@@ -44,19 +44,32 @@ impl<V> Outgoing<V> {
     }
 
     /// The request of an attempt.
-    ///
-    /// Its other extensions aren't for reqwest, which reads only the timeout.
     pub(super) fn into_attempt(request: http::Request<Self>) -> (V, Request) {
         let (head, Self { via, url, body }) = request.into_parts();
-        let mut request = Request::new(head.method, url);
+        let deadline = head.extensions.get::<CallDeadline>().copied();
+        let mut request = match head.extensions.is_empty() {
+            true => Request::new(head.method, url),
+            false => with_extensions(head.extensions, head.method, url),
+        };
         *request.headers_mut() = head.headers;
         *request.version_mut() = head.version;
         *request.body_mut() = Some(body);
-        if let Some(deadline) = head.extensions.get::<CallDeadline>() {
+        if let Some(deadline) = deadline {
             *request.timeout_mut() = Some(deadline.time_left());
         }
         (via, request)
     }
+}
+
+/// reqwest keeps a request's settings in its extensions, which only a conversion can set.
+fn with_extensions(extensions: Extensions, method: Method, url: Url) -> Request {
+    let mut request = http::Request::new(Body::default());
+    *request.uri_mut() = Uri::from_static("http://localhost/");
+    *request.extensions_mut() = extensions;
+    let mut request = Request::try_from(request).expect("a valid URL");
+    *request.method_mut() = method;
+    *request.url_mut() = url;
+    request
 }
 
 /// Lends the head of a response to the layer; [`from_lent`] puts it back.
@@ -120,7 +133,6 @@ impl CallDeadline {
 mod tests {
     use std::time::Duration;
 
-    use reqwest::Method;
     use tokio::time;
 
     use super::*;
@@ -146,10 +158,30 @@ mod tests {
         assert_eq!(timeout_of_attempt(late), Some(Duration::ZERO));
     }
 
+    #[test]
+    fn p16_an_attempt_has_all_parts_of_the_request() {
+        let whole = http::Request::put("https://api.example.com/items?page=2")
+            .version(http::Version::HTTP_2)
+            .header("x-own", "1")
+            .extension(7_u32)
+            .body("body")
+            .unwrap();
+        let whole = Outgoing::request("via", whole.try_into().unwrap()).unwrap();
+        let (via, attempt) = Outgoing::into_attempt(whole);
+        assert_eq!((via, attempt.url().as_str()), ("via", "https://api.example.com/items?page=2"));
+        let attempt = http::Request::try_from(attempt).unwrap();
+        assert_eq!((attempt.method(), attempt.version()), (&Method::PUT, http::Version::HTTP_2));
+        assert_eq!((attempt.headers().len(), &attempt.headers()["x-own"]), (1, &"1".parse().unwrap()));
+        assert_eq!(
+            (attempt.extensions().get(), attempt.body().as_bytes()),
+            (Some(&7_u32), Some(&b"body"[..]))
+        );
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn a_timeout_beyond_all_time_is_none() {
+    async fn a_timeout_beyond_all_time_is_left_to_reqwest() {
         for timeout in [None, Some(Duration::MAX)] {
-            assert_eq!(timeout_of_attempt(request(timeout)), None);
+            assert_eq!(timeout_of_attempt(request(timeout)), timeout);
         }
     }
 }
