@@ -187,6 +187,28 @@ async fn d28_over_http_2_a_stream_that_is_rejected_early_ends_and_is_retried() {
     }
 }
 
+/// reqwest declares the length of a form in a header. Part of it is never taken for the whole.
+#[tokio::test]
+async fn d28_a_form_of_declared_length_that_is_rejected_early_is_aborted_and_retried() {
+    for (kind, client) in Kind::ALL.into_iter().flat_map(|kind| [(kind, http1()), (kind, http2())]) {
+        let (url, mut ends) = rejecting_early().await;
+        let sender = kind.sender(session().0.layer(), &client);
+        let (file, more) = stream([Bytes::from("first half,")]);
+        let form =
+            Form::new().part("file", Part::stream_with_length(file, "first half, second half".len() as u64));
+        let request = client.post(&url).multipart(form);
+        let upload = tokio::spawn(async move { sender.send(request).await.unwrap().text().await.unwrap() });
+        assert_eq!(timeout(LONG, ends.recv()).await.unwrap().unwrap(), None, "{kind:?}");
+        more.send(Bytes::from(" second half")).unwrap();
+        drop(more);
+        let received = timeout(LONG, upload).await.unwrap().unwrap();
+        assert!(
+            received.contains("first half, second half") && received.ends_with("--\r\n"),
+            "{kind:?}: {received}"
+        );
+    }
+}
+
 /// Its second chunk is sent after the server received the first.
 #[tokio::test]
 async fn p16_the_first_attempt_of_a_stream_is_not_delayed() {
