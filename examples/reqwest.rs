@@ -25,11 +25,11 @@ use std::{
 use http::{Request, Response, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use reqwest::{Client, redirect::Policy};
+use reqwest::Client;
 use tokio::{net::TcpListener, task::JoinSet};
 use tower_reauth::{
     Session, Token, oauth2,
-    reqwest::{redirect_policy, reqwest_service},
+    reqwest::{redirect_policy, token_transport},
 };
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -48,10 +48,9 @@ async fn main() -> Result<(), BoxError> {
     let address = start_server(Arc::clone(&counts)).await?;
     let url = format!("http://{address}/items");
 
-    // Token requests have a client of their own, which follows no redirects.
-    let for_tokens = reqwest_service(Client::builder().redirect(Policy::none()).build()?);
-    let token_url = format!("http://{address}/token");
-    let provider = oauth2::Client::try_with_transport(token_url, "my-app", for_tokens)?;
+    let transport = token_transport(Client::builder())?;
+    let provider =
+        oauth2::Client::try_with_transport(format!("http://{address}/token"), "my-app", transport)?;
     let stored = Token::builder("A1").refresh_token("R1").build()?;
     let session = Session::builder(provider.refresh_token_grant()).token(stored).build();
 

@@ -128,8 +128,8 @@
 //!
 //! # Token requests
 //!
-//! [`reqwest_service`] also sends the requests of `oauth2` and `json`, with `try_with_transport`. Give it a client
-//! of its own, with `redirect(Policy::none())`: the endpoint follows safe redirects by itself.
+//! `token_transport` creates a client for the token requests of `oauth2` and `json`, so that they need neither the
+//! feature `https` nor its TLS.
 
 mod body;
 mod client;
@@ -155,6 +155,8 @@ pub use convert::FinalUrl;
 pub use error::SendError;
 pub use redirects::redirect_policy;
 pub use service::{ReqwestFuture, ReqwestService, reqwest_service};
+#[cfg(feature = "__endpoint")]
+pub use transport::{TokenTransport, token_transport};
 
 // === impl AuthLayer ===
 

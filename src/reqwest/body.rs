@@ -27,6 +27,11 @@ pub struct RetainedBody {
     kind: Kind,
 }
 
+/// Replays an [`Outgoing`]. Not [`BodyReplay`] itself: if that replayed two types, a call of tower's `ready` would
+/// need a type annotation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OutgoingReplay(pub(super) BodyReplay);
+
 /// What is retained of an [`Outgoing`].
 pub(super) struct RetainedOutgoing<V> {
     via: V,
@@ -82,13 +87,17 @@ impl Replay<Body> for BodyReplay {
     }
 }
 
-impl<V: Clone> Replay<Outgoing<V>> for BodyReplay {
+// === impl OutgoingReplay ===
+
+impl Sealed for OutgoingReplay {}
+
+impl<V: Clone> Replay<Outgoing<V>> for OutgoingReplay {
     type Body = Outgoing<V>;
     type Retained = RetainedOutgoing<V>;
 
     fn split(&self, outgoing: Outgoing<V>) -> (Outgoing<V>, Option<RetainedOutgoing<V>>) {
         let Outgoing { via, url, body } = outgoing;
-        let (body, retained) = self.split(body);
+        let (body, retained) = self.0.split(body);
         let retained = retained.map(|body| RetainedOutgoing { via: via.clone(), url: url.clone(), body });
         (Outgoing { via, url, body }, retained)
     }
@@ -98,13 +107,13 @@ impl<V: Clone> Replay<Outgoing<V>> for BodyReplay {
         retained: RetainedOutgoing<V>,
         version: Version,
     ) -> Result<RetainedOutgoing<V>, NotReplayed> {
-        let body = Replay::<Body>::stop(self, retained.body, version)?;
+        let body = self.0.stop(retained.body, version)?;
         Ok(RetainedOutgoing { body, ..retained })
     }
 
     fn replay(&self, retained: RetainedOutgoing<V>) -> Outgoing<V> {
         let RetainedOutgoing { via, url, body } = retained;
-        Outgoing { via, url, body: Replay::<Body>::replay(self, body) }
+        Outgoing { via, url, body: self.0.replay(body) }
     }
 }
 
@@ -128,10 +137,7 @@ mod tests {
         let replay = BodyReplay::default();
         let (sent, retained) = replay.split(Body::from(bytes.clone()));
         assert_eq!(sent.as_bytes().map(<[u8]>::as_ptr), Some(bytes.as_ptr()));
-        let retained = Replay::<Body>::stop(&replay, retained.unwrap(), Version::HTTP_11).unwrap();
-        assert_eq!(
-            Replay::<Body>::replay(&replay, retained).as_bytes().map(<[u8]>::as_ptr),
-            Some(bytes.as_ptr())
-        );
+        let retained = replay.stop(retained.unwrap(), Version::HTTP_11).unwrap();
+        assert_eq!(replay.replay(retained).as_bytes().map(<[u8]>::as_ptr), Some(bytes.as_ptr()));
     }
 }

@@ -15,6 +15,7 @@ use crate::{layer::AuthLayer, service::Auth, session::Session};
 
 use super::{
     BodyReplay, SendError,
+    body::OutgoingReplay,
     convert::{Outgoing, from_lent, lend},
 };
 
@@ -24,7 +25,7 @@ use super::{
 /// [module docs](super) for an example.
 #[derive(Clone, Debug)]
 pub struct AuthClient {
-    service: Auth<Execute, BodyReplay>,
+    service: Auth<Execute, OutgoingReplay>,
     client: Client,
 }
 
@@ -44,7 +45,7 @@ pin_project! {
 
 impl AuthClient {
     pub(super) fn new<R>(layer: &AuthLayer<R, BodyReplay>, client: Client) -> Self {
-        Self { service: layer.layer(Execute), client }
+        Self { service: layer.map_replay(OutgoingReplay).layer(Execute), client }
     }
 
     /// Sends the request of a builder, through the client that created the builder.

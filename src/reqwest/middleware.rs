@@ -22,6 +22,7 @@ use crate::{
 
 use super::{
     BodyReplay, SendError,
+    body::OutgoingReplay,
     convert::{Outgoing, from_lent, lend},
 };
 
@@ -51,7 +52,8 @@ impl<R: 'static> Middleware for AuthLayer<R, BodyReplay> {
         copy::<WaitTimeout>(extensions, request.extensions_mut());
         let rest = Rest { next, extensions: Arc::new(Mutex::new(extensions)) };
         // A reqwest client is always ready.
-        let response = self.layer(rest).call(request).await.map_err(into_middleware_error)?;
+        let mut service = self.map_replay(OutgoingReplay).layer(rest);
+        let response = service.call(request).await.map_err(into_middleware_error)?;
         Ok(from_lent(response))
     }
 }

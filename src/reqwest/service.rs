@@ -38,14 +38,15 @@ pin_project! {
 
 /// Wraps a reqwest client for tower's layers.
 ///
-/// Bodies can be a [`reqwest::Body`], or anything that converts into one. See the [module docs](super).
+/// With an [`AuthLayer`](crate::AuthLayer) on it, that needs [`for_reqwest`](crate::AuthLayer::for_reqwest). See the
+/// [module docs](super).
 pub fn reqwest_service(client: Client) -> ReqwestService {
     ReqwestService { client }
 }
 
 // === impl ReqwestService ===
 
-impl<B: Into<Body>> Service<http::Request<B>> for ReqwestService {
+impl Service<http::Request<Body>> for ReqwestService {
     type Response = http::Response<Body>;
     type Error = reqwest::Error;
     type Future = ReqwestFuture;
@@ -54,7 +55,7 @@ impl<B: Into<Body>> Service<http::Request<B>> for ReqwestService {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<B>) -> ReqwestFuture {
+    fn call(&mut self, request: http::Request<Body>) -> ReqwestFuture {
         let state = match Request::try_from(request) {
             Ok(request) => {
                 let url = request.url().clone();
