@@ -1,7 +1,13 @@
 //! Token requests that a reqwest client sends.
 
 use http::StatusCode;
-use tower_reauth::{Session, Token, oauth2, reqwest::token_transport};
+use tokio::net::TcpListener;
+use tower_reauth::{
+    Session, Token,
+    json::{JsonEndpoint, TokenPlace},
+    oauth2,
+    reqwest::token_transport,
+};
 
 use crate::server::{Reply, Server, builder, http1, if_a2, redirect};
 
@@ -45,5 +51,27 @@ async fn p15_a_token_request_is_not_redirected_to_another_origin() {
         let server = start(move || redirect(to, &location)).await;
         session(&server).refresh().await.unwrap_err();
         assert_eq!((server.received().len(), elsewhere.received().len()), (1, 0), "{to}");
+    }
+}
+
+/// The body of a token request records whether it was sent.
+#[tokio::test]
+async fn c19_a_token_request_that_reached_no_server_was_not_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/token", listener.local_addr().unwrap());
+    drop(listener);
+    let transport = || token_transport(builder()).unwrap();
+    let oauth2 =
+        oauth2::Client::try_with_transport(&*url, "my-app", transport()).unwrap().refresh_token_grant();
+    let json = JsonEndpoint::try_with_transport(&*url, transport()).unwrap();
+    let by_get = json.clone().get().send_refresh_token(TokenPlace::bearer());
+    let token = || Token::builder("A1").refresh_token("R1").build().unwrap();
+    for session in [
+        Session::builder(oauth2).token(token()).build(),
+        Session::builder(json).token(token()).build(),
+        Session::builder(by_get).token(token()).build(),
+    ] {
+        let error = session.refresh().await.unwrap_err();
+        assert!(error.is_transient() && !error.is_outcome_unknown(), "{error:?}");
     }
 }
