@@ -160,7 +160,8 @@ impl Error {
         self.is(ErrorKind::Timeout)
     }
 
-    /// The call's own deadline (`grpc-timeout`) expired before a token was available.
+    /// The call's own deadline expired before a token was available: its `grpc-timeout`, or the timeout of a
+    /// reqwest request.
     pub fn is_deadline_exceeded(&self) -> bool {
         self.is(ErrorKind::Deadline)
     }

@@ -193,6 +193,14 @@ impl<R, P> AuthLayer<R, P> {
         }
     }
 
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn map_replay<Q>(&self, map: impl FnOnce(P) -> Q) -> AuthLayer<R, Q>
+    where
+        P: Copy,
+    {
+        self.clone().with_replay(map(*self.replay))
+    }
+
     pub(crate) fn configure(mut self, set: impl FnOnce(&mut Config)) -> Self {
         set(Arc::make_mut(&mut self.config));
         self

@@ -44,7 +44,7 @@
 //! ```
 //!
 //! `http_client` can be any `Clone` service of `http::Request<B>`: a hyper-util client or a stack of layers.
-//! Wrap other services in `tower::buffer::Buffer`.
+//! Wrap other services in `tower::buffer::Buffer`. For reqwest, see the module `reqwest` (feature `reqwest`).
 //!
 //! # Terminology
 //!
@@ -146,6 +146,9 @@
 //!   module `https`.
 //! - `https-ring`, `https-aws-lc`: the same, with a crypto provider for programs that install none.
 //! - `grpc`: [tonic](https://docs.rs/tonic) channels and generated clients. See the module `grpc`.
+//! - `reqwest`: [reqwest](https://docs.rs/reqwest) clients. See the module `reqwest`.
+//! - `reqwest-middleware`: the same as a middleware of
+//!   [reqwest-middleware](https://docs.rs/reqwest-middleware).
 //! - `tracing`: session events for the [`tracing`](https://docs.rs/tracing) crate, with the target
 //!   `tower_reauth`.
 //! - `test-util`: `TestClock`, for tests with tokio's paused time.
@@ -175,6 +178,8 @@ pub mod origin;
 mod panics;
 pub mod refresh;
 mod request;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
 pub mod rt;
 mod send;
 mod service;
@@ -209,7 +214,8 @@ pub use token::{access::AccessToken, builder::TokenBuilder, value::Token};
     feature = "grpc",
     feature = "https",
     feature = "json",
-    feature = "oauth2"
+    feature = "oauth2",
+    feature = "reqwest"
 ))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{Extensions, HeaderMap};
 
 use crate::{
     error::{BoxError, Error},
@@ -17,7 +17,7 @@ pub(super) struct Grpc;
 // === impl Grpc ===
 
 impl Protocol for Grpc {
-    fn deadline(&self, headers: &HeaderMap) -> Option<Duration> {
+    fn deadline(&self, headers: &HeaderMap, _: &Extensions) -> Option<Duration> {
         timeout::get(headers)
     }
 

@@ -92,7 +92,7 @@ impl<P> Authorizer<P> {
         if self.config.keeps_existing(request.headers(), self.session.header_names()) {
             return Begin::Send(None);
         }
-        let deadline = self.deadline(request.headers());
+        let deadline = self.deadline(request);
         let limits = self.limits(request.extensions(), deadline);
         match self.session.demand_new(limits) {
             Ok(Demanded::Use(token)) => self.config.inject(request.headers_mut(), &token).into(),
@@ -127,7 +127,7 @@ impl<P> Authorizer<P> {
         attempt.report_token =
             self.config.protocol.is_some() && request.extensions().get::<ReportToken>().is_some();
         if let Some(body) = retained {
-            let deadline = self.deadline(request.headers());
+            let deadline = self.deadline(&request);
             let head = Head::pack(&request, self.session.header_names());
             attempt.payload = Payload::Replayable(Box::new(Replayable { head, body, deadline }));
         }
@@ -298,8 +298,9 @@ impl<P> Authorizer<P> {
 
     /// The deadline of the whole call, on the monotonic clock.
     #[inline]
-    fn deadline(&self, headers: &HeaderMap) -> Option<Nanos> {
-        let timeout = self.config.protocol.as_ref()?.deadline(headers)?;
+    fn deadline<B>(&self, request: &Request<B>) -> Option<Nanos> {
+        let protocol = self.config.protocol.as_ref()?;
+        let timeout = protocol.deadline(request.headers(), request.extensions())?;
         Some(self.session.now().monotonic.saturating_add(rt::nanos(timeout)))
     }
 

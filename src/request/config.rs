@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::{HeaderMap, Request, Response, StatusCode, Uri, uri::Scheme};
+use http::{Extensions, HeaderMap, Request, Response, StatusCode, Uri, uri::Scheme};
 
 use crate::{
     challenge::Challenges,
@@ -33,7 +33,7 @@ pub(crate) struct Config {
 /// What a protocol on top of HTTP does differently.
 pub(crate) trait Protocol: Send + Sync + 'static {
     /// The time left until the caller's deadline for the whole call.
-    fn deadline(&self, headers: &HeaderMap) -> Option<Duration>;
+    fn deadline(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<Duration>;
 
     /// Sets the time that is left, for the server.
     ///

@@ -74,6 +74,11 @@ pub struct MinLifetime {
 )]
 pub(crate) struct ReportToken;
 
+/// Response extension: the response came from another origin than the request was sent to, after a redirect.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "reqwest"), allow(dead_code, reason = "inserted by reqwest's service"))]
+pub(crate) struct FromOtherOrigin;
+
 /// Response extension: which token the request carried.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(not(feature = "grpc"), allow(dead_code, reason = "as above"))]

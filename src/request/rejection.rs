@@ -6,6 +6,8 @@ use http::{Extensions, HeaderMap, Response, StatusCode};
 
 use crate::challenge::Challenges;
 
+use super::options::FromOtherOrigin;
+
 /// A response without its body.
 #[derive(Clone, Copy)]
 pub struct ResponseHead<'a> {
@@ -127,7 +129,8 @@ pub trait RejectionRule: Send + Sync + 'static {
 /// The *status* decides, whether there is a challenge, none, or an unreadable one (RFC 9110 §15.5.2). There
 /// are two exceptions, for which a refresh doesn't help: step-up (`insufficient_scope`, RFC 6750 §3.1, and
 /// `insufficient_user_authentication`, RFC 9470 §3), and `use_dpop_nonce`, which is about a proof (RFC 9449
-/// §9). 403, 407 and others don't count.
+/// §9). 403, 407 and others don't count, nor does a 401 that `reqwest_service` got from another origin after a
+/// redirect.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StatusUnauthorized;
 
@@ -223,7 +226,11 @@ impl Verdict {
 
 impl RejectionRule for StatusUnauthorized {
     fn judge(&self, head: &ResponseHead<'_>) -> Verdict {
-        Verdict::of_status(head.status, head.headers)
+        // The redirect to another origin left the token behind.
+        match head.extensions.get::<FromOtherOrigin>() {
+            None => Verdict::of_status(head.status, head.headers),
+            Some(_) => Verdict::Accept,
+        }
     }
 }
 

@@ -104,6 +104,7 @@ pub use not_replayed::NotReplayed;
     label = "no way to replay `{B}`",
     note = "if the body isn't `Clone`: `AuthLayer::with_replay(Buffered::default())` retains what is sent, up to a limit",
     note = "for a client with a fixed body type: `with_replay(Buffered::default().map_body(..))`",
+    note = "for a reqwest client: `AuthLayer::for_reqwest()`, with feature `reqwest`",
     note = "for a tonic channel: `AuthLayer::for_grpc()`, with feature `grpc`",
     note = "to disable replay: `with_replay(NoReplay)`"
 )]
@@ -194,7 +195,7 @@ where
     ReplayFn { try_clone }
 }
 
-mod sealed {
+pub(crate) mod sealed {
     pub trait Sealed {}
 }
 

@@ -11,7 +11,7 @@ const SRC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 /// The crate's modules, from top to bottom. Those of one line don't import each other.
 const CRATE: &[&[&str]] = &[
     &["lib", "docs"],
-    &["grpc"],
+    &["grpc", "reqwest"],
     &["oauth2", "json", "store"],
     &["endpoint"],
     &["https"],
