@@ -15,6 +15,8 @@ pub struct Settings {
     pub server: String,
     /// The store, with its path or URL.
     pub store: StoreKind,
+    /// The name of the record, if the store isn't a file. Default: `fleet`.
+    pub record: Option<String>,
     /// How many callers it has.
     pub callers: usize,
     /// What its session is built with.
@@ -103,6 +105,8 @@ pub struct Outcome {
     pub adopted: usize,
     /// How many exchanges it has made of a refresh token that may have been presented before, and knew it.
     pub repeated: usize,
+    /// How many responses have come after their claims had lapsed.
+    pub claims_lost: usize,
 }
 
 /// Why something failed.
@@ -161,6 +165,7 @@ impl Outcome {
         self.generation = self.generation.max(other.generation);
         self.adopted += other.adopted;
         self.repeated += other.repeated;
+        self.claims_lost += other.claims_lost;
         other.failures.into_iter().for_each(|failure| self.note(failure));
     }
 

@@ -52,6 +52,7 @@ struct Worker {
     points: Points,
     adopted: Arc<AtomicUsize>,
     repeated: Arc<AtomicUsize>,
+    claims_lost: Arc<AtomicUsize>,
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -108,7 +109,7 @@ async fn work(settings: Settings) {
 
 impl Worker {
     async fn new(settings: Settings) -> Result<Self, BoxError> {
-        let Settings { server, store, callers, token, exchange_timeout, slack, stop_at } = settings;
+        let Settings { server, store, record, callers, token, exchange_timeout, slack, stop_at } = settings;
         let points = Points::default();
         points.set(stop_at);
         let process = HeaderValue::from(std::process::id());
@@ -117,7 +118,8 @@ impl Worker {
             request
         });
         let client = oauth2::Client::try_with_transport(format!("{server}/token"), "fleet", transport)?;
-        let (adopted, repeated) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let record = record.as_deref().unwrap_or("fleet");
+        let [adopted, repeated, claims_lost] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
         let refresher = PointRefresher {
             inner: client.refresh_token_grant(),
             points: points.clone(),
@@ -127,11 +129,14 @@ impl Worker {
         // The server expires tokens within their trial, so each expiry begins a backoff.
         let builder = builder.backoff(BACKOFF, BACKOFF).wait_through_backoff(true);
         let mut builder = builder.on_event({
-            let adopted = Arc::clone(&adopted);
+            let (adopted, claims_lost) = (Arc::clone(&adopted), Arc::clone(&claims_lost));
             move |event| {
-                if matches!(event.kind, EventKind::TokenAdopted) {
-                    adopted.fetch_add(1, Ordering::Relaxed);
-                }
+                let count = match event.kind {
+                    EventKind::TokenAdopted => &adopted,
+                    EventKind::ClaimLost => &claims_lost,
+                    _ => return,
+                };
+                count.fetch_add(1, Ordering::Relaxed);
             }
         });
         if let Some(token) = token {
@@ -147,7 +152,7 @@ impl Worker {
             StoreKind::Redis(Some(url)) => {
                 let client = redis::Client::open(url)?;
                 let connection = client.get_connection_manager().await?;
-                let store = RedisStore::new(connection, "fleet").listen(client);
+                let store = RedisStore::new(connection, record).listen(client);
                 let shared = builder.build_shared(with_points(store, &points, times));
                 (shared.session().clone(), Some(shared))
             }
@@ -157,7 +162,7 @@ impl Worker {
                         let url = url.clone();
                         async move { tokio_postgres::connect(&url, NoTls).await }
                     },
-                    "fleet",
+                    record,
                 );
                 let shared = builder.build_shared(with_points(store, &points, times));
                 (shared.session().clone(), Some(shared))
@@ -167,7 +172,7 @@ impl Worker {
         let api = session.layer().restrict_to_origin(server.parse()?);
         let api = tower::ServiceBuilder::new().layer(api).service(http_client(true));
         let api = BoxCloneSyncService::new(api);
-        Ok(Self { server, callers, session, shared, api, points, adopted, repeated })
+        Ok(Self { server, callers, session, shared, api, points, adopted, repeated, claims_lost })
     }
 
     async fn run(self: Arc<Self>, command: Command) {
@@ -201,6 +206,7 @@ impl Worker {
         }
         outcome.adopted = self.adopted.load(Ordering::Relaxed);
         outcome.repeated = self.repeated.load(Ordering::Relaxed);
+        outcome.claims_lost = self.claims_lost.load(Ordering::Relaxed);
         outcome
     }
 

@@ -4,13 +4,18 @@
 //! points. No test asserts how long anything takes.
 #![cfg(unix)]
 #![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, reason = "tests fail by panics")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests fail by panics, and use tokio's tasks"
+)]
 
 mod commands;
 mod killed;
 mod race;
 mod setup;
 mod stale;
+mod stores;
 mod suspended;
 
 /// What a process does. In the test run itself: nothing.
