@@ -24,7 +24,7 @@ mod worker;
 
 pub use fleet::Fleet;
 pub use grants::{POLICIES, Pair, Policy};
-pub use messages::{Command, Credential, Failure, FailureKind, Outcome, Point, Report, Settings};
+pub use messages::{Command, Credential, Failure, FailureKind, Outcome, Point, Provider, Report, Settings};
 pub use process::{Process, Program};
 pub use store_kind::StoreKind;
 pub use token_server::{Counts, Held, Moment, Reply, TokenServer};

@@ -11,8 +11,10 @@ use crate::{Pair, StoreKind};
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[allow(clippy::exhaustive_structs, reason = "tests set any of it")]
 pub struct Settings {
-    /// The [`TokenServer`](crate::TokenServer).
+    /// The origin of the [`TokenServer`](crate::TokenServer), or of another server.
     pub server: String,
+    /// How another server is used. Default: as the [`TokenServer`](crate::TokenServer) is.
+    pub provider: Option<Provider>,
     /// The store, with its path or URL.
     pub store: StoreKind,
     /// The name of the record, if the store isn't a file. Default: `fleet`.
@@ -27,6 +29,16 @@ pub struct Settings {
     pub slack: Option<Duration>,
     /// At which point it stops, from its start.
     pub stop_at: Option<Point>,
+}
+
+/// An authorization server with an API, over HTTP/1.1.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, clippy::exhaustive_structs, reason = "the names say it, and there is no more")]
+pub struct Provider {
+    pub token_url: String,
+    pub api_url: String,
+    pub client_id: String,
+    pub client_secret: String,
 }
 
 /// An access token and its refresh token.

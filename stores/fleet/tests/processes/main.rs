@@ -12,11 +12,16 @@
 
 mod commands;
 mod killed;
+mod oidc_provider;
 mod race;
 mod setup;
 mod stale;
 mod stores;
 mod suspended;
+
+#[allow(dead_code, reason = "its other users use the rest")]
+#[path = "../../../../tests/support/servers/mod.rs"]
+mod servers;
 
 /// What a process does. In the test run itself: nothing.
 #[test]
