@@ -18,6 +18,7 @@ mod setup;
 mod stale;
 mod stores;
 mod suspended;
+mod unavailable;
 
 #[allow(dead_code, reason = "its other users use the rest")]
 #[path = "../../../../tests/support/servers/mod.rs"]

@@ -81,9 +81,21 @@ impl Setup {
         processes: usize,
     ) -> Option<Self> {
         let record = Record::new(store).await?;
-        let settings = Settings { store: record.store().await, record: record.name(), ..settings };
+        let settings = Settings { store: record.store().await, ..settings };
+        Some(Self::with_record(store, record, server, settings, processes).await)
+    }
+
+    /// The same, with a record that the test has made, and its store in the settings.
+    pub(crate) async fn with_record(
+        store: Store,
+        record: Record,
+        server: TokenServer,
+        settings: Settings,
+        processes: usize,
+    ) -> Self {
+        let settings = Settings { record: record.name(), ..settings };
         let (fleet, first) = Fleet::start(this_program(), server, settings, processes).await.unwrap();
-        Some(Self { fleet, store, first, record })
+        Self { fleet, store, first, record }
     }
 
     /// Starts a process that will be killed or suspended. In a store without a hold its claim lapses.

@@ -92,8 +92,28 @@ impl Record {
     pub(crate) async fn store(&self) -> StoreKind {
         match self {
             Self::File(_) => StoreKind::File(Some(self.file())),
-            Self::Redis { .. } => StoreKind::Redis(redis().map(RedisServer::url)),
-            Self::Postgres { .. } => StoreKind::Postgres(postgres().await.map(PostgresServer::url)),
+            _ => self.store_at(self.port().await),
+        }
+    }
+
+    /// The port of its server.
+    pub(crate) async fn port(&self) -> u16 {
+        let port = match self {
+            Self::File(_) => None,
+            Self::Redis { .. } => redis().map(RedisServer::port),
+            Self::Postgres { .. } => postgres().await.map(PostgresServer::port),
+        };
+        port.expect("it has a server")
+    }
+
+    /// Its server through another port.
+    pub(crate) fn store_at(&self, port: u16) -> StoreKind {
+        match self {
+            Self::File(_) => panic!("it has no server"),
+            Self::Redis { .. } => StoreKind::Redis(Some(format!("redis://127.0.0.1:{port}/"))),
+            Self::Postgres { .. } => {
+                StoreKind::Postgres(Some(format!("postgres://postgres@127.0.0.1:{port}/postgres")))
+            }
         }
     }
 
