@@ -65,8 +65,8 @@ pub enum Command {
     SetToken(Credential),
     /// Waits until everything is saved.
     Shutdown,
-    /// Stops at this point when it next gets there.
-    StopAt(Point),
+    /// Stops at this point when it next gets there, or nowhere.
+    StopAt(Option<Point>),
     /// Exits at once, whatever is running.
     Exit,
 }
@@ -95,6 +95,8 @@ pub enum Point {
     ClaimWritten,
     /// The response to the exchange was read.
     ResponseRead,
+    /// The new token is about to be written.
+    SaveBegun,
     /// Half of a record with the new token is written, as with [`InClaimSwap`](Self::InClaimSwap).
     InSaveSwap,
     /// The new token is written; the session doesn't have it.

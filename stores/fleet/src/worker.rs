@@ -97,7 +97,7 @@ async fn work(settings: Settings) {
     while let Ok(Some(line)) = commands.next_line().await {
         let command = serde_json::from_str(&line).expect("the starting program wrote it");
         match command {
-            Command::StopAt(point) => worker.points.set(Some(point)),
+            Command::StopAt(point) => worker.points.set(point),
             Command::Exit => return,
             // A call waits for others, so commands run side by side.
             command => drop(tokio::spawn(Arc::clone(&worker).run(command))),
@@ -131,12 +131,14 @@ impl Worker {
         };
         let record = record.as_deref().unwrap_or("fleet");
         let [adopted, repeated, claims_lost] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
+        let revocation = client.revocation(format!("{server}/revoke"))?;
         let refresher = PointRefresher {
             inner: client.refresh_token_grant(),
             points: points.clone(),
             repeated: Arc::clone(&repeated),
         };
         let builder = Session::builder(refresher).name("fleet").wait_timeout(WAIT_TIMEOUT);
+        let builder = builder.revoke_with(revocation.into_hook());
         // The server expires tokens within their trial, so each expiry begins a backoff.
         let builder = builder.backoff(BACKOFF, BACKOFF).wait_through_backoff(true);
         let mut builder = builder.on_event({

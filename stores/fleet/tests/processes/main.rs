@@ -10,6 +10,7 @@
     reason = "tests fail by panics, and use tokio's tasks"
 )]
 
+mod changes;
 mod commands;
 mod killed;
 mod oidc_provider;

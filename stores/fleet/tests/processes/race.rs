@@ -20,7 +20,14 @@ async fn p19_each_expiry_is_one_exchange(store: Store) {
         let outcome = setup.fleet.call_after_expiry().await;
         assert_eq!((outcome.ok, outcome.failed), (CALLS, 0), "expiry {expiry}: {outcome:?}");
         let counts = setup.fleet.server.counts();
-        let once = Counts { presentations: expiry, at_once: 1, rotations: expiry, repeats: 0, refusals: 0 };
+        let once = Counts {
+            presentations: expiry,
+            at_once: 1,
+            rotations: expiry,
+            repeats: 0,
+            refusals: 0,
+            revocations: 0,
+        };
         assert_eq!(counts, once);
     }
     assert!(setup.fleet.server.is_signed_in());

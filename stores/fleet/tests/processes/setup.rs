@@ -112,7 +112,7 @@ impl Setup {
     pub(crate) async fn refresh_until(&self, process: &mut Process, phase: Phase) -> Option<Held> {
         match phase {
             Phase::At(point) => {
-                process.send(&Command::StopAt(point)).await;
+                process.send(&Command::StopAt(Some(point))).await;
                 process.send(&Command::Call).await;
                 process.stopped_at(point).await;
                 None
