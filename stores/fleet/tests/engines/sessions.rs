@@ -16,8 +16,10 @@ use tower_reauth::{
 #[derive(Clone, Default)]
 pub(crate) struct Endpoint {
     presented: Arc<Mutex<Vec<String>>>,
-    at_next_exchange: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>,
+    at_next_exchange: Arc<Mutex<Option<Action>>>,
 }
+
+type Action = Box<dyn FnOnce() + Send>;
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 /// How long to wait before something that can't be awaited is looked at again.
