@@ -8,7 +8,7 @@
 //! - `watch`: a header's string in a `tokio::sync::watch` channel, as clients write it by hand.
 //! - `auth`: this crate's layer (replay `NoReplay`); `auth_origin` with `restrict_to_origin`;
 //!   `auth_extension` with an extension in the request (net of `bare_extension`, which gets the same
-//!   request).
+//!   request); `auth_shared` with a store behind the session.
 //! - `auth_clone_body` (the default) and `auth_buffered` also copy the request head, so that it can be sent
 //!   again.
 //!
@@ -59,12 +59,13 @@ use tower_http::{auth::AddAuthorizationLayer, set_header::SetRequestHeaderLayer}
 use tower_reauth::{
     AuthLayer,
     replay::{Buffered, NoReplay},
+    store::MemoryStore,
 };
 
 use support::{
-    Body, Noop, fresh_session,
+    Body, Noop, fresh_session, fresh_token,
     hand_written::{FromRwLock, FromWatch},
-    request, send,
+    request, send, shared_session,
     table::{Goal, Samples, Table, in_processes, is_bench, job, median, report},
     token_text,
 };
@@ -160,6 +161,9 @@ fn visit_all(visitor: &mut impl Visit) {
     let origin = "https://api.example.com".parse().expect("an origin");
     visitor.visit("auth_origin", &layer.clone().restrict_to_origin(origin).layer(Noop), request);
     visitor.visit("auth_extension", &layer.layer(Noop), request_with_extension);
+    let shared = shared_session(&MemoryStore::new(), fresh_token());
+    let layer = AuthLayer::from_session(shared).with_replay(NoReplay);
+    visitor.visit("auth_shared", &layer.layer(Noop), request);
     visitor.visit("auth_clone_body", &default.clone().layer(Noop), request);
     visitor.visit("auth_buffered", &default.with_replay(Buffered::default()).layer(Noop), request);
 }
@@ -340,6 +344,7 @@ impl Instructions {
             "auth_clone",
             "auth_origin",
             "auth_extension",
+            "auth_shared",
             "auth_clone_body",
             "auth_buffered",
         ] {
@@ -387,6 +392,8 @@ impl Instructions {
         table.row(row, more("auth_origin"), Goal::AtMost(60.0));
         let row = "fresh, `NoReplay`, an extension in the request: instructions more";
         table.row(row, more("auth_extension"), Goal::AtMost(60.0));
+        let row = "fresh, `NoReplay`, a store behind the session: instructions more";
+        table.row(row, more("auth_shared"), Goal::AtMost(1.0));
         let row = "fresh, `CloneBody`: instructions, net";
         table.row(row, self.net("auth_clone_body"), Goal::AtMost(1950.0));
         table.row("fresh, `Buffered`: instructions, net", self.net("auth_buffered"), Goal::None);

@@ -17,7 +17,7 @@
 //! # An idle session
 //!
 //! It has an access and a refresh token and no hooks, and one request was made, whose layer is gone. The
-//! tokens' own strings are subtracted once.
+//! tokens' own strings are subtracted once. A shared one has read them from a store, which all of them share.
 #![allow(clippy::disallowed_methods, reason = "real tasks are what a bench needs")]
 #![allow(clippy::print_stdout, reason = "figures are for reading")]
 
@@ -45,12 +45,13 @@ use tower::{Layer, Service, ServiceExt};
 use tower_reauth::{
     Auth, AuthLayer, RefreshContext, Session, Token, refresh_fn,
     replay::{Buffered, NoReplay},
+    store::MemoryStore,
 };
 
 use support::{
     Body, Noop,
     counting::{Counting, during, left_by_size},
-    fresh_session, never_refreshed, request, send,
+    fresh_session, never_refreshed, request, send, shared_session,
     table::{Goal, Table},
     token_text,
 };
@@ -179,16 +180,31 @@ fn polls() -> f64 {
 }
 
 fn add_idle_session(table: &mut Table, token_bytes: usize) {
-    let idle = || {
+    let token = || {
         let text = |letter: &str| letter.repeat(token_bytes);
         let token = Token::builder(text("a")).refresh_token(text("r")).expires_in(Duration::from_secs(3600));
-        let session = never_refreshed().token(token.build().expect("visible ASCII")).build();
+        token.build().expect("visible ASCII")
+    };
+    let (alone, services) = idle_bytes(|| never_refreshed().token(token()).build());
+    let store = MemoryStore::new();
+    let (shared, _) = idle_bytes(|| shared_session(&store, token()));
+    let what = format!("idle session, tokens of {token_bytes} bytes");
+    let besides = alone - 2.0 * token_bytes as f64;
+    table.row(format!("{what}: bytes besides them"), besides, Goal::AtMost(1024.0));
+    table.row(format!("{what}: bytes of a service over it"), services, Goal::None);
+    table.row(format!("{what}: bytes more if it is shared"), shared - alone, Goal::None);
+}
+
+/// The bytes of a session that has sent a request, and those of a service over it.
+fn idle_bytes(session: impl Fn() -> Session) -> (f64, f64) {
+    let idle = || {
+        let session = session();
         let layer = AuthLayer::from_session(session.clone()).with_replay(NoReplay);
         let mut service = layer.layer(Noop);
         drop(send(&mut service, request()));
         (session, service)
     };
-    // A thread's first use may set something up.
+    // A thread's first use may set something up, and so may a store's.
     drop(idle());
     let mut sessions = Vec::with_capacity(SESSIONS);
     let mut services = Vec::with_capacity(SESSIONS);
@@ -202,10 +218,7 @@ fn add_idle_session(table: &mut Table, token_bytes: usize) {
     let with_services = during(make).1.live;
     let services = -during(|| drop(services)).1.live;
     let each = |bytes: i64| bytes as f64 / SESSIONS as f64;
-    let besides = each(with_services - services) - 2.0 * token_bytes as f64;
-    let what = format!("idle session, tokens of {token_bytes} bytes");
-    table.row(format!("{what}: bytes besides them"), besides, Goal::AtMost(1024.0));
-    table.row(format!("{what}: bytes of a service over it"), each(services), Goal::None);
+    (each(with_services - services), each(services))
 }
 
 // === impl Waiting ===

@@ -2,10 +2,11 @@
 
 use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
-use http::HeaderName;
+use http::Uri;
 use tower_layer::Layer;
 
 use crate::{
+    error::Error,
     origin::Origin,
     refresh::{AnyRefresher, Refresher},
     request::{config::Config, rejection::RejectionRule, replay::CloneBody},
@@ -101,15 +102,6 @@ impl<R, P> AuthLayer<R, P> {
         &self.session
     }
 
-    /// Sets the header that carries the token. Default: `authorization`.
-    ///
-    /// Its value is the scheme and the token, such as `Bearer A1`, whatever the header. A layer that follows
-    /// redirects might not strip any header but `authorization`; see [layer
-    /// order](crate::docs::layer_order#redirects).
-    pub fn header_name(self, name: HeaderName) -> Self {
-        self.configure(|config| config.header = name)
-    }
-
     /// Sets whether a header that the request already has is replaced (`true`). If not (`false`, the
     /// default), the request passes through untouched, and its response isn't checked for a rejection.
     ///
@@ -157,6 +149,31 @@ impl<R, P> AuthLayer<R, P> {
     /// default).
     pub fn dangerous_allow_cleartext(self, allow: bool) -> Self {
         self.configure(|config| config.destinations.allow_cleartext = allow)
+    }
+
+    /// Whether the layer attaches its token to a request with this URI. For code that attaches a token by hand, such as
+    /// to the handshake of a WebSocket.
+    ///
+    /// `wss` counts like `https`, and `ws` like `http`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_reauth::{AuthLayer, RefreshContext, Token, refresh_fn};
+    ///
+    /// # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
+    /// let layer = AuthLayer::new(refresher).restrict_to_origin("https://api.example.com".parse()?);
+    /// assert!(layer.allows(&"wss://api.example.com/events".parse()?)?);
+    /// assert!(!layer.allows(&"wss://elsewhere.example/events".parse()?)?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those that such a request fails with: [`is_cleartext`](crate::Error::is_cleartext) and
+    /// [`is_missing_host`](crate::Error::is_missing_host).
+    pub fn allows(&self, uri: &Uri) -> Result<bool, Error> {
+        self.config.trusts(uri)
     }
 
     /// Sets what counts as a rejected token. Default:

@@ -117,8 +117,7 @@
 //!
 //! # Recipes
 //!
-//! - Another HTTP library, or a WebSocket: [`Session::token`], and [`Session::token_after_rejection`] after a
-//!   401.
+//! - Another HTTP library, or a WebSocket: [`Session::send`], and [`AuthLayer::allows`] to check the destination.
 //! - Store each new token, and erase it after a sign-out: [`SessionBuilder::save_with`].
 //! - Share one sign-in among processes: `SessionBuilder::build_shared` (feature `store`).
 //! - A token that lasts for a long job, upload or stream: [`MinLifetime`] on its request,
@@ -174,6 +173,7 @@ mod panics;
 pub mod refresh;
 mod request;
 pub mod rt;
+mod send;
 mod service;
 mod session;
 mod shard;

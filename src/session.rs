@@ -1,5 +1,6 @@
 //! A credential that is shared and kept valid.
 
+mod build;
 mod builder;
 mod completion;
 mod driver;
@@ -23,6 +24,8 @@ use std::{
     future::poll_fn,
     sync::{Arc, TryLockError, atomic::Ordering},
 };
+
+use http::HeaderName;
 
 use crate::{
     challenge::Challenges,
@@ -163,7 +166,30 @@ impl Session {
     ///
     /// As [`token`](Self::token). The token stays marked as rejected.
     pub async fn token_after_rejection(&self, rejected: &AccessToken) -> Result<AccessToken, Error> {
-        self.wait_for(Demand::Rejected(rejected.id()), self.limits()).await
+        self.token_after_rejection_with(rejected, Challenges::default(), TokenOptions::new()).await
+    }
+
+    /// Reports a rejection, like [`token_after_rejection`](Self::token_after_rejection), with the challenges of the
+    /// response, which the refresher gets, and with options for this call.
+    ///
+    /// # Errors
+    ///
+    /// As [`token_after_rejection`](Self::token_after_rejection).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`token_after_rejection`](Self::token_after_rejection).
+    pub async fn token_after_rejection_with(
+        &self,
+        rejected: &AccessToken,
+        challenges: Challenges,
+        options: TokenOptions,
+    ) -> Result<AccessToken, Error> {
+        let limits = options.limits(self.limits());
+        match self.demand(Demand::Rejected(rejected.id()), limits, Some(challenges))? {
+            Demanded::Use(token) => Ok(token),
+            Demanded::Wait(mut waiter) => poll_fn(|cx| waiter.poll(cx)).await,
+        }
     }
 
     /// Returns the token that [`token`](Self::token) would return immediately. Never starts a refresh or
@@ -220,7 +246,8 @@ impl Session {
     /// # Errors
     ///
     /// [`is_signed_out`](Error::is_signed_out): only [`sign_in`](Self::sign_in) undoes a sign-out.
-    pub fn set_token(&self, token: Token) -> Result<(), Error> {
+    pub fn set_token(&self, mut token: Token) -> Result<(), Error> {
+        self.shared.headers.add_to(&mut token);
         self.shared.turn(|turn| turn.set(token))
     }
 
@@ -231,7 +258,8 @@ impl Session {
     ///
     /// If the same user has signed in again, call [`set_token`](Self::set_token) instead: waiting callers are
     /// then served.
-    pub fn sign_in(&self, token: Token) {
+    pub fn sign_in(&self, mut token: Token) {
+        self.shared.headers.add_to(&mut token);
         self.shared.turn(|turn| turn.sign_in(token));
     }
 
@@ -332,6 +360,12 @@ impl Session {
     #[inline]
     pub(crate) fn now(&self) -> Timestamp {
         self.shared.clock.now()
+    }
+
+    /// The names of the headers that carry the token.
+    #[inline]
+    pub(crate) fn header_names(&self) -> &[HeaderName] {
+        self.shared.headers.names()
     }
 
     pub(crate) fn limits(&self) -> WaitLimits {

@@ -6,6 +6,7 @@
 
 pub(crate) mod access;
 pub(crate) mod builder;
+mod headers;
 mod invalid;
 mod revocable;
 mod secret;
@@ -20,6 +21,7 @@ pub use revocable::RevocableTokens;
 pub(crate) use builder::TokenBuilder;
 pub(crate) use {
     access::{AccessToken, Epoch, TokenId},
+    headers::TokenHeaders,
     secret::Secret,
     value::{ReportedLifetime, Token},
     warning::Warning,

@@ -63,8 +63,21 @@ pub(crate) fn request() -> Request<Body> {
 
 /// A session with a token that is valid for an hour.
 pub(crate) fn fresh_session() -> Session {
+    never_refreshed().token(fresh_token()).build()
+}
+
+pub(crate) fn fresh_token() -> Token {
     let token = Token::builder(token_text()).expires_in(Duration::from_secs(3600)).build();
-    never_refreshed().token(token.expect("visible ASCII")).build()
+    token.expect("visible ASCII")
+}
+
+/// A shared session that has read its token from the store.
+#[cfg(feature = "store")]
+pub(crate) fn shared_session(store: &tower_reauth::store::MemoryStore, token: Token) -> Session {
+    let session = never_refreshed().token(token).build_shared(store.clone()).session().clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    runtime.expect("a runtime can be built").block_on(session.token()).expect("the store has a token");
+    session
 }
 
 /// A builder whose refresher is never called.

@@ -70,7 +70,7 @@
 //!
 //! Outside, each hop is checked by its own URI. Without restricted origins the token follows every redirect,
 //! so this order needs [`restrict_to_origin`](crate::AuthLayer::restrict_to_origin). Use it if the token is
-//! in another header ([`header_name`](crate::AuthLayer::header_name)), which `FollowRedirect` doesn't strip.
+//! in another header ([`header`](crate::SessionBuilder::header)), which `FollowRedirect` doesn't strip.
 //! Then:
 //!
 //! - A foreign server can redirect a request to the API, and the layer adds the token. Use another client for

@@ -20,7 +20,7 @@
 //!
 //! If redirects are followed *inside* this layer, only the first hop is checked. tower-http's
 //! `FollowRedirect` strips `Authorization` when a redirect leaves the origin, but not a header set by
-//! [`header_name`](crate::AuthLayer::header_name). A client that also calls foreign servers should use this
+//! [`header`](crate::SessionBuilder::header). A client that also calls foreign servers should use this
 //! order. If redirects are followed *outside*, each hop to an allowed origin gets the token. Without
 //! restricted origins, a redirect by the API takes the token to any server. Even with them, a foreign server
 //! can redirect a request to the API, and the layer adds the token. See [layer

@@ -185,6 +185,8 @@ mod tests {
         let destinations = Destinations { allowed, ..Destinations::default() };
         assert_eq!(check(&destinations, "https://api.example.com/x?y"), "allowed");
         assert_eq!(check(&destinations, "https://API.example.com:443/"), "allowed");
+        assert_eq!(check(&destinations, "wss://api.example.com/"), "allowed");
+        assert_eq!(check(&destinations, "wss://api.example.com:8443/"), "untrusted");
         for uri in [
             "https://api.example.com:8443/",
             "http://api.example.com/",
@@ -195,6 +197,7 @@ mod tests {
             assert_eq!(check(&destinations, uri), "untrusted", "{uri}");
         }
         assert_eq!(check(&destinations, "http://internal:8080/"), "cleartext");
+        assert_eq!(check(&destinations, "ws://internal:8080/"), "cleartext");
     }
 
     #[test]

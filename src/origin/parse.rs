@@ -51,7 +51,7 @@ impl Origin {
 
     #[inline]
     pub(super) fn matches(&self, scheme: &Scheme, authority: &Authority) -> bool {
-        if scheme.as_str() != self.scheme {
+        if scheme.as_str() != self.scheme && !is_websocket_of(scheme.as_str(), &self.scheme) {
             return false;
         }
         // Fast path: parsing the authority dominates the cost here.
@@ -63,6 +63,12 @@ impl Origin {
                 && host.eq_ignore_ascii_case(&self.host)
         })
     }
+}
+
+/// Whether one scheme is that of WebSockets over the other (RFC 6455 §3).
+#[cold]
+fn is_websocket_of(scheme: &str, other: &str) -> bool {
+    matches!((scheme, other), ("wss", "https") | ("https", "wss") | ("ws", "http") | ("http", "ws"))
 }
 
 fn default_port(scheme: &str) -> Option<u16> {

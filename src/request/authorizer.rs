@@ -89,7 +89,7 @@ impl<P> Authorizer<P> {
 
     #[cold]
     fn begin_slow<B>(&self, request: &mut Request<B>) -> Begin {
-        if self.config.keeps_existing(request.headers()) {
+        if self.config.keeps_existing(request.headers(), self.session.header_names()) {
             return Begin::Send(None);
         }
         let deadline = self.deadline(request.headers());
@@ -128,7 +128,7 @@ impl<P> Authorizer<P> {
             self.config.protocol.is_some() && request.extensions().get::<ReportToken>().is_some();
         if let Some(body) = retained {
             let deadline = self.deadline(request.headers());
-            let head = Head::pack(&request, &self.config.header);
+            let head = Head::pack(&request, self.session.header_names());
             attempt.payload = Payload::Replayable(Box::new(Replayable { head, body, deadline }));
         }
         request
@@ -203,7 +203,7 @@ impl<P> Authorizer<P> {
                 let Replayable { head, body, deadline } = *retry;
                 let mut request = head.unpack();
                 self.config.trusts(request.uri())?;
-                self.config.replace(request.headers_mut(), token.header_value().clone())?;
+                Config::replace(request.headers_mut(), self.session.header_names(), token)?;
                 self.set_deadline(request.headers_mut(), deadline)?;
                 attempt.token = Some(token.id());
                 attempt.attempts += 1;

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri, header, uri::Scheme};
+use http::{HeaderMap, Request, Response, StatusCode, Uri, uri::Scheme};
 
 use crate::{
     challenge::Challenges,
@@ -16,9 +16,8 @@ use super::{
     replay::NotReplayed,
 };
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Config {
-    pub(crate) header: HeaderName,
     /// Replace a header that the request already has.
     pub(crate) override_existing: bool,
     pub(crate) wait_timeout: Option<Duration>,
@@ -69,7 +68,7 @@ impl Config {
 
     /// Whether a token may be sent to `uri`.
     #[inline(never)]
-    pub(super) fn trusts(&self, uri: &Uri) -> Result<bool, Error> {
+    pub(crate) fn trusts(&self, uri: &Uri) -> Result<bool, Error> {
         Ok(self.destinations.check(uri)? == Destination::Allowed)
     }
 
@@ -106,24 +105,9 @@ impl Config {
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
-            .field("header", &self.header)
             .field("override_existing", &self.override_existing)
             .field("wait_timeout", &self.wait_timeout)
             .field("destinations", &self.destinations)
             .finish_non_exhaustive()
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            header: header::AUTHORIZATION,
-            override_existing: false,
-            wait_timeout: None,
-            allow_unauthenticated: false,
-            destinations: Destinations::default(),
-            rule: None,
-            protocol: None,
-        }
     }
 }

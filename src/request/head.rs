@@ -40,8 +40,8 @@ const LENGTHS: usize = 2 * size_of::<u16>();
 // === impl Head ===
 
 impl Head {
-    /// Copies a head. The value of `credential` is left out: a retry has another.
-    pub(super) fn pack<B>(request: &Request<B>, credential: &HeaderName) -> Self {
+    /// Copies a head. The values of the `credentials` are left out: a retry has others.
+    pub(super) fn pack<B>(request: &Request<B>, credentials: &[HeaderName]) -> Self {
         let mut extras = None;
         let (authority, path) = match (request.uri().scheme(), request.uri().authority()) {
             (Some(scheme), Some(authority)) if *scheme == Scheme::HTTPS => {
@@ -53,7 +53,12 @@ impl Head {
             }
         };
         let headers = request.headers();
-        let copied = |name: &HeaderName, value: &HeaderValue| match name == credential {
+        let is_credential = |name: &HeaderName| match credentials {
+            // The usual case, without a loop.
+            [only] => name == only,
+            several => several.contains(name),
+        };
+        let copied = |name: &HeaderName, value: &HeaderValue| match is_credential(name) {
             true => Some(0),
             false => Some(value.len()).filter(|length| *length <= MAX_COPIED && !value.is_sensitive()),
         };
@@ -94,7 +99,7 @@ impl Head {
         self.extras.as_ref().map(|extras| &extras.extensions)
     }
 
-    /// The request again, without its body and with an empty credential.
+    /// The request again, without its body and with empty credentials.
     pub(super) fn unpack(self) -> Request<()> {
         const INVARIANT: &str = "copied from a valid head";
         let Self { method, version, buffer, authority, path, headers: count, names, extras } = self;
@@ -198,7 +203,7 @@ mod tests {
                 request.extensions_mut().insert(extension);
             }
 
-            let mut copy = Head::pack(&request, &AUTHORIZATION).unpack();
+            let mut copy = Head::pack(&request, &[AUTHORIZATION]).unpack();
             if let Some(credential) = request.headers().get(AUTHORIZATION) {
                 prop_assert_eq!(&copy.headers()[AUTHORIZATION], "");
                 copy.headers_mut().insert(AUTHORIZATION, credential.clone());
@@ -223,7 +228,7 @@ mod tests {
         let mut cookie = HeaderValue::from_static("SENTINEL");
         cookie.set_sensitive(true);
         let request = Request::get("https://api.example.com/").header(COOKIE, cookie).body(()).unwrap();
-        let head = Head::pack(&request, &AUTHORIZATION);
+        let head = Head::pack(&request, &[AUTHORIZATION]);
         assert!(!head.buffer.windows(8).any(|window| window == b"SENTINEL"));
         assert_eq!(head.unpack().headers()[COOKIE], "SENTINEL");
     }

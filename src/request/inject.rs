@@ -1,6 +1,6 @@
 //! Attaching the token.
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 
 use crate::{
     error::{Error, ErrorKind},
@@ -23,34 +23,60 @@ impl Config {
     /// Attaches the token.
     #[inline]
     pub(super) fn inject(&self, headers: &mut HeaderMap, token: &AccessToken) -> Injected {
-        let value = token.header_value().clone();
+        if let Some(own) = token.own_headers() {
+            return self.inject_own(headers, own, token.id());
+        }
         // Append first: requests rarely have the header, and `entry` costs twice as much.
-        let appended = match self.header == header::AUTHORIZATION {
-            true => headers.try_append(header::AUTHORIZATION, value),
-            false => headers.try_append(&self.header, value),
-        };
-        match appended {
+        match headers.try_append(AUTHORIZATION, token.header_value().clone()) {
             Ok(false) => Injected::Ours(token.id()),
             Ok(true) => self.resolve_conflict(headers, token),
             Err(_) => Injected::HeadersFull,
         }
     }
 
-    /// Replaces the token of an earlier attempt.
-    pub(super) fn replace(&self, headers: &mut HeaderMap, value: HeaderValue) -> Result<(), Error> {
-        headers.try_insert(&self.header, value).map_err(|_| Error::new(ErrorKind::TooManyHeaders))?;
+    /// Replaces the token of an earlier attempt, which was sent in the headers with these names.
+    pub(super) fn replace(
+        headers: &mut HeaderMap,
+        names: &[HeaderName],
+        token: &AccessToken,
+    ) -> Result<(), Error> {
+        if token.own_headers().is_some() {
+            names.iter().for_each(|name| drop(headers.remove(name)));
+        }
+        for (name, value) in token.headers() {
+            let inserted = headers.try_insert(name, value.clone());
+            inserted.map_err(|_| Error::new(ErrorKind::TooManyHeaders))?;
+        }
         Ok(())
     }
 
     /// Whether the request keeps a header of its own.
-    pub(super) fn keeps_existing(&self, headers: &HeaderMap) -> bool {
-        !self.override_existing && headers.contains_key(&self.header)
+    pub(super) fn keeps_existing(&self, headers: &HeaderMap, names: &[HeaderName]) -> bool {
+        !self.override_existing && names.iter().any(|name| headers.contains_key(name))
+    }
+
+    #[cold]
+    fn inject_own(
+        &self,
+        headers: &mut HeaderMap,
+        own: &[(HeaderName, HeaderValue)],
+        id: TokenId,
+    ) -> Injected {
+        if !self.override_existing && own.iter().any(|(name, _)| headers.contains_key(name)) {
+            return Injected::Theirs;
+        }
+        for (name, value) in own {
+            if headers.try_insert(name, value.clone()).is_err() {
+                return Injected::HeadersFull;
+            }
+        }
+        Injected::Ours(id)
     }
 
     /// The request already had the header; ours was appended last.
     #[cold]
     fn resolve_conflict(&self, headers: &mut HeaderMap, token: &AccessToken) -> Injected {
-        let mut values: Vec<_> = headers.get_all(&self.header).iter().cloned().collect();
+        let mut values: Vec<_> = headers.get_all(AUTHORIZATION).iter().cloned().collect();
         let ours = values.pop();
         if self.override_existing {
             values.clear();
@@ -59,10 +85,10 @@ impl Config {
         let mut values = values.into_iter();
         if let Some(first) = values.next() {
             // It replaces all of them, and the header keeps its place.
-            headers.insert(&self.header, first);
+            headers.insert(AUTHORIZATION, first);
         }
         for value in values {
-            headers.append(&self.header, value);
+            headers.append(AUTHORIZATION, value);
         }
         if self.override_existing { Injected::Ours(token.id()) } else { Injected::Theirs }
     }

@@ -200,6 +200,15 @@ impl Verdict {
         Self::Reject(Challenges::default())
     }
 
+    /// The verdict of [`StatusUnauthorized`] on a response with this status and these headers, for clients whose
+    /// responses aren't [`http::Response`]s.
+    pub fn of_status(status: StatusCode, headers: &HeaderMap) -> Self {
+        match status {
+            StatusCode::UNAUTHORIZED => Self::of_challenges(headers),
+            _ => Self::Accept,
+        }
+    }
+
     /// The verdict on a response whose status rejects the token, unless its challenges state otherwise.
     pub(crate) fn of_challenges(headers: &HeaderMap) -> Self {
         let challenges = Challenges::from_headers(headers);
@@ -214,10 +223,7 @@ impl Verdict {
 
 impl RejectionRule for StatusUnauthorized {
     fn judge(&self, head: &ResponseHead<'_>) -> Verdict {
-        match head.status {
-            StatusCode::UNAUTHORIZED => Verdict::of_challenges(head.headers),
-            _ => Verdict::Accept,
-        }
+        Verdict::of_status(head.status, head.headers)
     }
 }
 

@@ -1,27 +1,21 @@
 //! [`SessionBuilder`].
 
-use std::{
-    fmt,
-    future::Future,
-    sync::{Arc, Mutex, atomic::AtomicUsize},
-    time::Duration,
-};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
-use tokio::sync::Notify;
+use http::{HeaderName, HeaderValue};
 
 use crate::{
     error::BoxError,
     event::Event,
     refresh::{AnyRefresher, Refresher},
-    rt::{Clock, Nanos, Spawner, SystemClock, Timestamp, TokioSpawner, nanos},
-    token::{Secret, Token},
+    rt::{Clock, Nanos, Spawner, SystemClock, TokioSpawner, nanos},
+    token::{Secret, Token, TokenHeaders},
 };
 
 use super::{
     Session,
-    machine::{Delays, Machine, Rules, SaveOrder, WaitLimits},
-    published::Published,
-    shared::{Hook, Listener, Locked, Shared, hook},
+    machine::{Delays, Rules, SaveOrder, WaitLimits},
+    shared::{Hook, Listener, hook},
 };
 
 /// Builds a [`Session`].
@@ -33,16 +27,17 @@ pub struct SessionBuilder {
     pub(super) refresher: AnyRefresher,
     pub(super) initial: InitialToken,
     pub(super) rules: Rules,
-    seed: Option<u64>,
-    limits: WaitLimits,
+    pub(super) seed: Option<u64>,
+    pub(super) limits: WaitLimits,
     pub(super) refresh_timeout: Duration,
     pub(super) save_timeout: Duration,
     pub(super) name: Option<Arc<str>>,
     pub(super) clock: Arc<dyn Clock>,
-    spawner: Arc<dyn Spawner>,
+    pub(super) spawner: Arc<dyn Spawner>,
     pub(super) save_hook: Option<Hook<SaveOrder>>,
-    revoke_hook: Option<Hook<Token>>,
-    listeners: Vec<Listener>,
+    pub(super) revoke_hook: Option<Hook<Token>>,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) headers: TokenHeaders,
 }
 
 pub(crate) enum InitialToken {
@@ -116,6 +111,7 @@ impl Session {
             save_hook: None,
             revoke_hook: None,
             listeners: Vec::new(),
+            headers: TokenHeaders::default(),
         }
     }
 }
@@ -346,6 +342,37 @@ impl SessionBuilder {
         self
     }
 
+    /// Sends the token in this header, instead of `Authorization`; can be called several times.
+    ///
+    /// The value is made once for each token. A header without a value isn't sent, nor one whose closure panics. All
+    /// are marked as sensitive. A layer that follows redirects might not strip them; see [layer
+    /// order](crate::docs::layer_order#redirects).
+    ///
+    /// # Examples
+    ///
+    /// The bare token, and the account that it belongs to:
+    ///
+    /// ```
+    /// use http::{HeaderName, HeaderValue};
+    /// use tower_reauth::{RefreshContext, Session, Token, refresh_fn};
+    ///
+    /// # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
+    /// let account = |token: &Token| HeaderValue::from_str(token.extra("account_id")?).ok();
+    /// let session = Session::builder(refresher)
+    ///     .header(HeaderName::from_static("x-auth-token"), Token::raw_header_value)
+    ///     .header(HeaderName::from_static("x-account-id"), account)
+    ///     .build();
+    /// # let _ = session;
+    /// ```
+    pub fn header<V: Into<Option<HeaderValue>>>(
+        mut self,
+        name: HeaderName,
+        value: impl Fn(&Token) -> V + Send + Sync + 'static,
+    ) -> Self {
+        self.headers.push(name, value);
+        self
+    }
+
     /// Sets the clock. Default: [`SystemClock`].
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
@@ -356,42 +383,6 @@ impl SessionBuilder {
     pub fn spawner(mut self, spawner: impl Spawner) -> Self {
         self.spawner = Arc::new(spawner);
         self
-    }
-
-    /// Builds the session.
-    pub fn build(mut self) -> Session {
-        self.rules.refresh_timeout = nanos(self.refresh_timeout);
-        self.rules.save_timeout = nanos(self.save_timeout);
-        let mut now = Timestamp { wall: 0, monotonic: 0 };
-        let mut machine = Machine::new(self.rules, self.seed);
-        match self.initial {
-            InitialToken::None => machine.start_with_refresh_token(None),
-            InitialToken::RefreshToken(refresh_token) => {
-                machine.start_with_refresh_token(Some(refresh_token));
-            }
-            InitialToken::Token(token) => {
-                now = self.clock.now();
-                machine.start_with(token, now);
-            }
-            InitialToken::SignedOut => {}
-        }
-        let shared = Shared {
-            name: self.name,
-            refresher: self.refresher,
-            clock: self.clock,
-            spawner: self.spawner,
-            save_hook: self.save_hook,
-            revoke_hook: self.revoke_hook,
-            listeners: self.listeners,
-            limits: self.limits,
-            refresh_timeout: self.refresh_timeout,
-            save_timeout: self.save_timeout,
-            published: Published::new(),
-            locked: Mutex::new(Locked { machine, completions: Vec::new(), version: 0, now }),
-            waiters: AtomicUsize::new(0),
-            changed: Arc::new(Notify::new()),
-        };
-        Session { shared: Arc::new(shared) }
     }
 }
 

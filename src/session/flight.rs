@@ -61,7 +61,7 @@ async fn refresh(mut guard: FlightGuard, mut cx: RefreshContext) {
         guard.end = FlightEnd::Lost(Lost::NoTimer);
         return;
     };
-    let token = loop {
+    let mut token = loop {
         guard.end = FlightEnd::Lost(Lost::Dropped);
         let clock = Arc::clone(&shared.clock);
         let call = shared.refresher.call(cx.in_flight(clock, deadline, guard.is_wanted()));
@@ -87,6 +87,7 @@ async fn refresh(mut guard: FlightGuard, mut cx: RefreshContext) {
             }
         }
     };
+    shared.headers.add_to(&mut token);
     // From here on the machine has the response, and publishes it however this task ends.
     guard.end = FlightEnd::Responded;
     shared.turn(|turn| turn.respond(&guard.info, token));

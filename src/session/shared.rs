@@ -15,7 +15,7 @@ use crate::{
     refresh::AnyRefresher,
     rt::{Clock, Nanos, Spawner, Timestamp},
     sync,
-    token::{AccessToken, Token},
+    token::{AccessToken, Token, TokenHeaders},
 };
 
 use super::{
@@ -38,6 +38,7 @@ pub(super) struct Shared {
     pub(super) save_hook: Option<Hook<SaveOrder>>,
     pub(super) revoke_hook: Option<Hook<Token>>,
     pub(super) listeners: Vec<Listener>,
+    pub(super) headers: TokenHeaders,
     pub(super) limits: WaitLimits,
     pub(super) refresh_timeout: Duration,
     pub(super) save_timeout: Duration,

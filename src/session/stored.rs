@@ -79,7 +79,7 @@ impl SessionLink {
 
     /// Returns whether the session took it: not if the user has made a change since there were `changes`.
     pub(crate) fn adopt(&self, token: Token, changes: u64) -> bool {
-        self.turn(|turn| turn.adopt_stored(token, changes)).unwrap_or_default()
+        self.take(token, |turn, token| turn.adopt_stored(token, changes)).unwrap_or_default()
     }
 
     /// The number of the user's last change.
@@ -94,14 +94,18 @@ impl SessionLink {
 
     /// Sets a token that is in the store already. Returns whether the session could take it.
     pub(crate) fn set(&self, token: Token) -> bool {
-        self.turn(|turn| turn.set_stored(token)).unwrap_or_default()
+        self.take(token, |turn, token| turn.set_stored(token)).unwrap_or_default()
     }
 
     /// `None`: only the refresh token is known, to the store.
     ///
     /// Returns the number of the last change that the user has made before.
     pub(crate) fn follow_sign_in(&self, token: Option<Token>) -> u64 {
-        self.turn(|turn| turn.follow_sign_in(token)).unwrap_or_default()
+        match token {
+            Some(token) => self.take(token, |turn, token| turn.follow_sign_in(Some(token))),
+            None => self.turn(|turn| turn.follow_sign_in(None)),
+        }
+        .unwrap_or_default()
     }
 
     /// As [`follow_sign_in`](Self::follow_sign_in).
@@ -129,6 +133,13 @@ impl SessionLink {
 
     pub(crate) fn emit_claim_lost(&self) {
         self.turn(|turn| turn.emit(EventKind::ClaimLost));
+    }
+
+    /// A step with a token that the session may send.
+    fn take<T>(&self, mut token: Token, step: impl FnOnce(&mut Turn<'_>, Token) -> T) -> Option<T> {
+        let shared = self.0.upgrade()?;
+        shared.headers.add_to(&mut token);
+        Some(shared.turn(|turn| step(turn, token)))
     }
 
     fn turn<T>(&self, step: impl FnOnce(&mut Turn<'_>) -> T) -> Option<T> {

@@ -75,6 +75,10 @@ const MILLISECOND: Nanos = 1_000_000;
 // === impl Document ===
 
 impl Document {
+    pub(super) fn without_claim(&self) -> Self {
+        Self { claim: None, ..self.clone() }
+    }
+
     /// Reads a record. `ahead`: by how much the store's clock is ahead of this host's wall clock.
     pub(super) fn parse(record: &Record, ahead: Nanos) -> Result<Self, StoreError> {
         let len = record.as_bytes().len();

@@ -93,8 +93,11 @@ impl Protocol {
         }
     }
 
-    /// Knows the sign-in of the record, which has no newer token.
+    /// Knows the sign-in of the record, if there is one, which has no newer token.
     pub(super) fn learn_sign_in(&self, document: &Document) {
+        if document.token.is_none() && !document.signed_out {
+            return;
+        }
         let mut known = self.known();
         if known.epoch.is_none() || known.is_cache() {
             known.learn(document);
@@ -115,11 +118,7 @@ impl Protocol {
                 (other, is_late)
             }
             // The session revokes it.
-            Ok(Saved::OtherSignIn) => {
-                self.known().unsaved = None;
-                self.follow_other_sign_in().await;
-                (None, false)
-            }
+            Ok(Saved::OtherSignIn) => (None, false),
             Err(_) => (None, false),
         };
         if is_late {
@@ -208,10 +207,13 @@ impl Protocol {
             let Some(document) = document else { return Edit::Leave(Verdict::LookAgain) };
             let is_other = document.epoch != presented_from.epoch
                 || document.refresh_token() != presented_from.refresh_token();
-            if is_other && !without("verdict erases") {
-                return Edit::Leave(Verdict::LookAgain);
-            }
             let is_own = self.has_claim(document, number);
+            if is_other && !without("verdict erases") {
+                return match is_own {
+                    true => Edit::Write(Box::new(document.without_claim()), Verdict::LookAgain),
+                    false => Edit::Leave(Verdict::LookAgain),
+                };
+            }
             if !ends && !is_own {
                 return Edit::Leave(Verdict::Stands);
             }

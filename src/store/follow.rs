@@ -51,21 +51,6 @@ impl Protocol {
         }
     }
 
-    /// Looks for the sign-in that a save has found, and follows it.
-    pub(super) async fn follow_other_sign_in(&self) {
-        let Ok(view) = self.load().await else { return };
-        let is_other = {
-            let known = self.known();
-            match view.document() {
-                Some(document) => known.epoch != Some(document.epoch) && !known.came_after(document.epoch),
-                None => known.epoch.is_some(),
-            }
-        };
-        if is_other {
-            self.follow(view.document());
-        }
-    }
-
     /// Takes over what other processes did. Asks no token endpoint. Returns whether the session is up to date.
     pub(super) async fn look_now(&self) -> Result<bool, StoreError> {
         self.write_unsaved().await?;
@@ -83,9 +68,7 @@ impl Protocol {
                     session.find_signed_out(sign_ins);
                 }
             }
-            Look::Write(document) => {
-                self.swap(&view, *document).await?;
-            }
+            Look::Write(document) => self.write_missing(&view, *document).await?,
             Look::Save(obtained) => {
                 self.save(&obtained, Some(view)).await?;
             }

@@ -9,6 +9,7 @@ use super::{
     document::{Claim, Document},
     known::{Known, Obtained},
     mutations::without,
+    record::random,
     stored_token::StoredToken,
 };
 
@@ -121,7 +122,8 @@ fn look_at_nothing(known: &Known, looker: &Looker<'_>) -> Look {
 fn look_at_claim(document: &Document, known: &Known, looker: &Looker<'_>) -> Look {
     let own = document.claim.as_ref().filter(|claim| known.is_own(claim, looker.id));
     let is_own = own.is_some() && !without("own claim unknown");
-    if let Some(own) = known.own_claim.filter(|_| is_own) {
+    // A token that was set meanwhile has a higher number: it needs a claim of its own.
+    if let Some(own) = known.own_claim.filter(|own| is_own && own.number > document.by) {
         if looker.now.since(own.since) <= looker.exchange_timeout / 2 {
             return Look::UseOwnClaim;
         }
@@ -207,6 +209,6 @@ pub(super) fn new_epoch(before: Option<u64>) -> u64 {
     match before {
         Some(before) if without("epoch counted") => before + 1,
         None if without("constant epoch") => 1,
-        _ => fastrand::u64(1..1 << 48),
+        _ => random() % (1 << 48) + 1,
     }
 }

@@ -37,6 +37,7 @@ use std::{
 };
 
 use futures_util::future::{Either, select};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::{
     error::{Error, ErrorKind},
@@ -53,6 +54,7 @@ use super::{
     known::Known,
     look::Looker,
     mutations::without,
+    record::random,
 };
 
 /// The protocol by which processes share a credential.
@@ -67,8 +69,8 @@ pub(super) struct Protocol {
     pub(super) identity: Identity,
     pub(super) session: OnceLock<SessionLink>,
     pub(super) known: Mutex<Known>,
-    /// One write of a session's changes at a time.
-    pub(super) writing: tokio::sync::Mutex<()>,
+    /// The lock of [`begin_write`](Self::begin_write).
+    pub(super) writing: Mutex<Arc<tokio::sync::Mutex<()>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -200,7 +202,7 @@ impl Protocol {
 
     /// Writes the record if it is still what was read. If the response is lost, checks whether it was written.
     pub(super) async fn swap(&self, view: &View, mut document: Document) -> Result<Swapped, StoreError> {
-        document.write = format!("{:016x}", fastrand::u64(..));
+        document.write = format!("{:016x}", random());
         if document.client.is_none() {
             document.client.clone_from(&self.settings.client);
         }
@@ -254,6 +256,24 @@ impl Protocol {
         unreachable!("the loop only ends by returning")
     }
 
+    /// Waits for the other writes of this session's changes.
+    ///
+    /// For 3 s at most: the runtime of one may stand still. Two at once do no harm, as the record is only replaced at
+    /// the version that was read.
+    pub(super) async fn begin_write(&self) -> Result<OwnedMutexGuard<()>, StoreError> {
+        loop {
+            let lock = Arc::clone(&sync::lock(&self.writing));
+            let locked = Box::pin(Arc::clone(&lock).lock_owned());
+            if let Either::Left((guard, _)) = select(locked, self.sleep(OPERATION_TIMEOUT)?).await {
+                return Ok(guard);
+            }
+            let mut current = sync::lock(&self.writing);
+            if Arc::ptr_eq(&current, &lock) {
+                *current = Arc::default();
+            }
+        }
+    }
+
     /// Changes the record: `change` decides again after each conflict.
     pub(super) async fn edit<T>(
         &self,
@@ -276,15 +296,23 @@ impl Protocol {
         }
     }
 
+    /// Writes what a look has found missing. A conflict is looked at, too.
+    pub(super) async fn write_missing(&self, view: &View, document: Document) -> Result<(), StoreError> {
+        if let Swapped::Written { .. } = self.swap(view, document).await? {
+            self.known().seed = None;
+        }
+        Ok(())
+    }
+
     /// Removes a claim of this process.
-    pub(super) async fn remove_claim(&self, number: u64, view: Option<View>) -> Result<(), StoreError> {
+    pub(super) async fn remove_claim(&self, number: u64) -> Result<(), StoreError> {
         let remove = |document: Option<&Document>, _: &Known| match document {
             Some(document) if self.has_claim(document, number) => {
-                Edit::Write(Box::new(Document { claim: None, ..document.clone() }), ())
+                Edit::Write(Box::new(document.without_claim()), ())
             }
             _ => Edit::Leave(()),
         };
-        self.edit(view, remove).await
+        self.edit(None, remove).await
     }
 
     pub(super) fn has_claim(&self, document: &Document, number: u64) -> bool {

@@ -1,6 +1,13 @@
 //! What a store reads and writes.
 
-use std::{any::Any, fmt, sync::Arc, time::SystemTime};
+use std::{
+    any::Any,
+    collections::hash_map::RandomState,
+    fmt,
+    hash::{BuildHasher, Hasher},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -49,6 +56,11 @@ pub(super) enum HoldKind {
     Held(Box<dyn Any + Send + Sync>),
 }
 
+/// A random number that no other process gets: its seed comes from the operating system, unlike `fastrand`'s.
+pub(super) fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
 // === impl Record ===
 
 impl Record {
@@ -75,6 +87,12 @@ impl Version {
     /// Creates a version from the store's own.
     pub fn new(version: impl Into<Arc<str>>) -> Self {
         Self { version: version.into() }
+    }
+
+    /// Creates a version that no other process creates, for stores in which the writer chooses it: 32 random
+    /// hexadecimal digits.
+    pub fn random() -> Self {
+        Self::new(format!("{:016x}{:016x}", random(), random()))
     }
 
     /// A version for stores that have none: the SHA-256 hash of the content.

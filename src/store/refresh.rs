@@ -117,9 +117,7 @@ impl<'a> Run<'a> {
         }
         match action {
             Look::Write(document) => {
-                // A conflict is looked at, too.
-                protocol.swap(&view, *document).await.map_err(to_refresh_error)?;
-                protocol.known().seed = None;
+                protocol.write_missing(&view, *document).await.map_err(to_refresh_error)?;
                 Ok(None)
             }
             Look::Save(obtained) => {
@@ -167,7 +165,7 @@ impl<'a> Run<'a> {
             }
             Look::Wait { lapses_in, holder } => {
                 // Whoever signs in meanwhile is another user.
-                if let Some(document) = view.document().filter(|document| document.token.is_some()) {
+                if let Some(document) = view.document() {
                     protocol.learn_sign_in(document);
                 }
                 if self.take_hold().await? {
@@ -185,9 +183,8 @@ impl<'a> Run<'a> {
                 self.exchange(Claimed { number: own.number, since: own.since, view }, cx, false).await
             }
             Look::Claim { unknown } => {
-                if self.take_hold().await? {
-                    return Ok(None);
-                }
+                // If the record has changed by the time that it is held, the claim is a conflict.
+                self.take_hold().await?;
                 if let Holding::Busy(holder) = &self.holding {
                     let holder = holder.clone();
                     self.wait(SECOND, &holder).await?;
@@ -222,12 +219,18 @@ impl<'a> Run<'a> {
     }
 
     async fn remove_unused_claim(&self, view: &View) -> Result<(), RefreshError> {
-        let own = self.protocol.known().own_claim.take();
+        let protocol = self.protocol;
+        // Meanwhile no other refresh of this handle can use it.
+        let own = protocol.known().own_claim.take();
         let Some(own) = own else { return Ok(()) };
-        if view.document().is_some_and(|document| self.protocol.has_claim(document, own.number)) {
-            self.protocol.remove_claim(own.number, None).await.map_err(to_refresh_error)?;
+        if !view.document().is_some_and(|document| protocol.has_claim(document, own.number)) {
+            return Ok(());
         }
-        Ok(())
+        let removed = protocol.remove_claim(own.number).await;
+        removed.map_err(|error| {
+            protocol.known().own_claim.get_or_insert(own);
+            to_refresh_error(error)
+        })
     }
 
     /// Takes the store's hold. Returns whether that is new, so that the record has to be read again.

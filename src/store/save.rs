@@ -18,7 +18,7 @@ pub(super) enum Saved {
     Written { by: u64, token: StoredToken, is_late: bool },
     /// The record has another one, which counts.
     Overtaken { document: Box<Document>, is_late: bool },
-    /// There is another sign-in, or none.
+    /// There is another sign-in, or none. The session has followed it.
     OtherSignIn,
 }
 
@@ -27,19 +27,41 @@ pub(super) enum Saved {
 impl Protocol {
     /// Writes the token, unless the record has a later one. Then this process knows what the record has.
     pub(super) async fn save(&self, obtained: &Obtained, view: Option<View>) -> Result<Saved, StoreError> {
-        let saved = self.edit(view, |document, known| self.save_into(document, known, obtained)).await?;
+        let mut other = None;
+        let change = |document: Option<&Document>, known: &Known| {
+            let edit = self.save_into(document, known, obtained);
+            if let Edit::Leave(Saved::OtherSignIn) = edit {
+                other = Some(document.cloned());
+            }
+            edit
+        };
+        let saved = self.edit(view, change).await?;
         let mut known = self.known();
+        // The caller revokes it, or passes it on.
+        known.unsaved.take_if(|unsaved| unsaved.number <= obtained.number);
+        if let Some(other) = other {
+            let is_followed = match &other {
+                Some(document) => known.epoch == Some(document.epoch) || known.came_after(document.epoch),
+                None => known.epoch.is_none(),
+            };
+            drop(known);
+            if !is_followed {
+                self.follow(other.as_ref());
+            }
+            return Ok(Saved::OtherSignIn);
+        }
         if known.epoch.is_some_and(|epoch| epoch != obtained.epoch) {
             return Ok(Saved::OtherSignIn);
         }
-        known.unsaved = None;
+        // A save may come late, from a runtime that stood still.
+        let knows_later = |by| known.epoch.is_some() && known.by > by;
         match &saved {
-            Saved::Written { by, token, .. } => {
+            Saved::Written { by, token, .. } if !knows_later(*by) => {
                 known.epoch = Some(obtained.epoch);
                 (known.by, known.token) = (*by, Some(token.clone()));
             }
-            Saved::Overtaken { document, .. } => known.learn(document),
-            Saved::OtherSignIn => {}
+            Saved::Overtaken { document, .. } if !knows_later(document.by) => known.learn(document),
+            _ => {}
         }
         known.release_hold();
         Ok(saved)

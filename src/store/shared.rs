@@ -24,6 +24,7 @@ use super::{
     known::Known,
     look::{LONGEST_EXCHANGE, SHORTEST_EXCHANGE},
     protocol::{Identity, Protocol, Settings, to_error},
+    record::random,
     refresh::SharedRefresher,
     stored_token::StoredToken,
 };
@@ -155,7 +156,7 @@ impl SessionBuilder {
             identity: Identity::of_this_process(name.as_deref()),
             session: OnceLock::new(),
             known: Mutex::new(Known { seed, ..Known::default() }),
-            writing: tokio::sync::Mutex::new(()),
+            writing: Mutex::default(),
         });
         let refresher = AnyRefresher::new(SharedRefresher(Arc::clone(&protocol)));
         let hook = save_hook(Arc::clone(&protocol), save, save_timeout);
@@ -306,7 +307,7 @@ impl Identity {
             Some(name) => format!("{name}, pid {pid}"),
             None => format!("pid {pid}"),
         };
-        Self { id: format!("{:016x}", fastrand::u64(..)), who, host: host() }
+        Self { id: format!("{:016x}", random()), who, host: host() }
     }
 }
 

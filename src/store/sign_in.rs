@@ -36,7 +36,7 @@ impl Protocol {
     }
 
     async fn write_unsaved_with(&self, order: &SaveOrder) -> Result<(), StoreError> {
-        let _writing = self.timed(self.writing.lock()).await?;
+        let _write = self.begin_write().await?;
         self.save_unsaved().await?;
         match &order.change {
             Some(change) => self.write_change(change.number, &change.kind, order.token.clone()).await,
@@ -46,7 +46,7 @@ impl Protocol {
 
     /// Writes what this process has and the record lacks. Nothing is presented before that.
     pub(super) async fn write_unsaved(&self) -> Result<(), StoreError> {
-        let _writing = self.timed(self.writing.lock()).await?;
+        let _write = self.begin_write().await?;
         self.write_pending().await
     }
 
@@ -74,7 +74,6 @@ impl Protocol {
                 }
             }
             Saved::OtherSignIn => {
-                self.follow_other_sign_in().await;
                 if let (Some(session), Some(token)) = (self.session(), unsaved.token.to_token()) {
                     session.revoke(token);
                 }
@@ -261,7 +260,7 @@ impl Protocol {
     /// Signs in, in the record first.
     pub(super) async fn sign_in(&self, token: Token) -> Result<(), StoreError> {
         let sign_ins = self.session().map_or(0, |session| session.sign_ins());
-        let _writing = self.timed(self.writing.lock()).await?;
+        let _write = self.begin_write().await?;
         let mut token = token;
         token.resolve_times(self.now());
         let (written, _) = self.write_sign_in(Some(&token), None).await?;
@@ -274,7 +273,7 @@ impl Protocol {
     /// Signs out, in the record first. Returns what the record had.
     pub(super) async fn sign_out(&self) -> Result<RevocableTokens, StoreError> {
         let sign_ins = self.session().map_or(0, |session| session.sign_ins());
-        let _writing = self.timed(self.writing.lock()).await?;
+        let _write = self.begin_write().await?;
         let (written, revocable) = self.write_sign_in(None, None).await?;
         if let Written::Done(document) = written {
             self.follow_own(&document, sign_ins);
@@ -285,7 +284,7 @@ impl Protocol {
     /// Sets a token, in the record first.
     pub(super) async fn set_token(&self, mut token: Token) -> Result<(), StoreError> {
         let sign_ins = self.known().sign_ins;
-        let _writing = self.timed(self.writing.lock()).await?;
+        let _write = self.begin_write().await?;
         // It is a token of the sign-in that the session has.
         self.write_pending().await?;
         if self.known().sign_ins != sign_ins {

@@ -10,8 +10,9 @@ use std::{
     time::SystemTime,
 };
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 
+use super::headers::OwnHeaders;
 use super::secret::{after_scheme, header_value, scheme};
 
 /// An access token, ready to be sent.
@@ -26,6 +27,8 @@ pub struct AccessToken {
 struct AccessTokenInner {
     header: HeaderValue,
     scheme_len: usize,
+    /// What it is sent in, if not in `Authorization`.
+    headers: Option<OwnHeaders>,
     id: TokenId,
     expires_at: Option<SystemTime>,
 }
@@ -54,6 +57,19 @@ impl AccessToken {
         &self.inner.header
     }
 
+    /// The headers that carry it: `Authorization`, or those of [`SessionBuilder::header`](crate::SessionBuilder::header).
+    pub fn headers(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        let standard = self.inner.headers.is_none().then_some((&AUTHORIZATION, &self.inner.header));
+        let own = self.own_headers().into_iter().flatten().map(|(name, value)| (name, value));
+        standard.into_iter().chain(own)
+    }
+
+    /// `None`: it is sent in `Authorization`.
+    #[inline]
+    pub(crate) fn own_headers(&self) -> Option<&[(HeaderName, HeaderValue)]> {
+        self.inner.headers.as_deref()
+    }
+
     /// The access token, without the scheme, for clients that add the scheme themselves.
     pub fn secret(&self) -> &str {
         after_scheme(&self.inner.header, self.inner.scheme_len)
@@ -72,10 +88,11 @@ impl AccessToken {
     pub(super) fn new(
         header: HeaderValue,
         scheme_len: usize,
+        headers: Option<OwnHeaders>,
         id: TokenId,
         expires_at: Option<SystemTime>,
     ) -> Self {
-        Self { inner: Arc::new(AccessTokenInner { header, scheme_len, id, expires_at }) }
+        Self { inner: Arc::new(AccessTokenInner { header, scheme_len, headers, id, expires_at }) }
     }
 
     pub(crate) fn id(&self) -> TokenId {
@@ -84,10 +101,16 @@ impl AccessToken {
 
     /// A copy with a header buffer of its own, zeroed like the original's.
     pub(crate) fn deep_clone(&self) -> Self {
-        let AccessTokenInner { header, scheme_len, id, expires_at } = &*self.inner;
+        let AccessTokenInner { header, scheme_len, headers, id, expires_at } = &*self.inner;
         let header = header_value(scheme(header, *scheme_len), after_scheme(header, *scheme_len));
-        Self::new(header, *scheme_len, *id, *expires_at)
+        let headers = headers.as_ref().map(|headers| headers.iter().map(deep_clone_header).collect());
+        Self::new(header, *scheme_len, headers, *id, *expires_at)
     }
+}
+
+fn deep_clone_header((name, value): &(HeaderName, HeaderValue)) -> (HeaderName, HeaderValue) {
+    let copy = value.to_str().map(|value| header_value("", value));
+    (name.clone(), copy.unwrap_or_else(|_| value.clone()))
 }
 
 impl PartialEq for AccessToken {

@@ -228,6 +228,7 @@ impl TokenBuilder {
             warnings: self.warnings.into(),
             stands_alone: self.stands_alone,
             is_adopted: false,
+            headers: None,
         })
     }
 }
@@ -240,6 +241,7 @@ impl From<Token> for TokenBuilder {
         let Token {
             header: _,
             scheme_len: _,
+            headers: _,
             refresh_token,
             refresh_token_expiry,
             expiry,

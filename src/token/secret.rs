@@ -85,8 +85,10 @@ impl Drop for ZeroizingBuffer {
 pub(super) fn header_value(scheme: &str, token: &str) -> HeaderValue {
     // Sized in advance: a buffer that grows leaves copies behind that aren't zeroed.
     let mut buffer = Vec::with_capacity(scheme.len() + 1 + token.len());
-    buffer.extend_from_slice(scheme.as_bytes());
-    buffer.push(b' ');
+    if !scheme.is_empty() {
+        buffer.extend_from_slice(scheme.as_bytes());
+        buffer.push(b' ');
+    }
     buffer.extend_from_slice(token.as_bytes());
     let mut header = HeaderValue::from_maybe_shared(Bytes::from_owner(ZeroizingBuffer(buffer)))
         .expect("scheme and token were checked to be visible ASCII");

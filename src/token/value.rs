@@ -9,8 +9,9 @@ use crate::rt::{self, LONGEST, Nanos, Timestamp};
 use super::{
     access::{AccessToken, TokenId},
     builder::TokenBuilder,
+    headers::OwnHeaders,
     invalid::InvalidToken,
-    secret::{Secret, after_scheme, scheme, shown_scheme},
+    secret::{Secret, after_scheme, header_value, scheme, shown_scheme},
     warning::Warning,
 };
 
@@ -49,6 +50,8 @@ pub struct Token {
     pub(super) is_adopted: bool,
     /// It has no refresh token, and doesn't keep the one that was presented, which is of another grant.
     pub(super) stands_alone: bool,
+    /// What its session sends it in, if not in `Authorization`.
+    pub(super) headers: Option<OwnHeaders>,
 }
 
 /// When a token expires or is due.
@@ -224,6 +227,18 @@ impl Token {
         scheme(&self.header, self.scheme_len)
     }
 
+    /// The value of an `Authorization` header: the scheme and the access token.
+    ///
+    /// To send it in another header, see [`SessionBuilder::header`](crate::SessionBuilder::header).
+    pub fn header_value(&self) -> HeaderValue {
+        self.header.clone()
+    }
+
+    /// The access token alone as the value of a header.
+    pub fn raw_header_value(&self) -> HeaderValue {
+        header_value("", self.access_token())
+    }
+
     /// The refresh token.
     pub fn refresh_token(&self) -> Option<&str> {
         self.refresh_token.as_ref().map(Secret::expose)
@@ -306,7 +321,7 @@ impl Token {
     }
 
     pub(crate) fn to_access_token(&self, id: TokenId, expires_at: Option<SystemTime>) -> AccessToken {
-        AccessToken::new(self.header.clone(), self.scheme_len, id, expires_at)
+        AccessToken::new(self.header.clone(), self.scheme_len, self.headers.clone(), id, expires_at)
     }
 }
 

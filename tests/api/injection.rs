@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_reauth::{AuthLayer, Error, Session, SkipAuth, Token, refresh::AnyRefresher};
+use tower_reauth::{AuthLayer, Error, Session, SessionBuilder, SkipAuth, Token, refresh::AnyRefresher};
 
 use crate::support::{BoxError, endpoint, expired, get, token};
 
@@ -21,9 +21,13 @@ fn server() -> (Server, Sent) {
     (Server::new(server), sent)
 }
 
-fn layer(token: Token) -> AuthLayer<AnyRefresher> {
+fn builder(token: Token) -> SessionBuilder {
     let (refresher, _endpoint) = endpoint();
-    AuthLayer::from_session(Session::builder(refresher).token(token).build())
+    Session::builder(refresher).token(token)
+}
+
+fn layer(token: Token) -> AuthLayer<AnyRefresher> {
+    AuthLayer::from_session(builder(token).build())
 }
 
 #[tokio::test]
@@ -100,7 +104,8 @@ async fn c91_b13_requests_with_their_own_header_or_skip_auth_do_not_wait() {
 async fn b04_header_name_and_scheme_can_be_set() {
     let (server, sent) = server();
     let token = Token::builder("A1").scheme("dpop").build().unwrap();
-    let client = layer(token).header_name(HeaderName::from_static("x-api-authorization")).layer(server);
+    let session = builder(token).header(HeaderName::from_static("x-api-authorization"), Token::header_value);
+    let client = session.build().layer().layer(server);
     let mut request = get();
     request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static("Basic own"));
     client.oneshot(request).await.unwrap();

@@ -24,7 +24,7 @@ use tower_http::follow_redirect::{
     policy::{FilterCredentials, Limited, PolicyExt},
 };
 use tower_reauth::{
-    AuthLayer, Error, RefreshError, Session, SkipAuth,
+    AuthLayer, Error, RefreshError, Session, SkipAuth, Token,
     refresh::AnyRefresher,
     rejection::{RejectionRule, ResponseHead, StatusUnauthorized, Verdict, rejection_fn},
 };
@@ -65,8 +65,14 @@ fn request() -> Request<Body> {
 }
 
 fn auth() -> AuthLayer<AnyRefresher> {
+    auth_in(AUTHORIZATION)
+}
+
+/// Sends the token in this header.
+fn auth_in(header: HeaderName) -> AuthLayer<AnyRefresher> {
     let (refresher, _endpoint) = endpoint();
-    AuthLayer::from_session(Session::builder(refresher).token(token("A1 R1 600")).build())
+    let builder = Session::builder(refresher).token(token("A1 R1 600"));
+    AuthLayer::from_session(builder.header(header, Token::header_value).build())
 }
 
 fn seen(seen: &Seen) -> Vec<(String, bool)> {
@@ -158,7 +164,7 @@ async fn d64_a_foreign_servers_redirect_gets_a_token_only_inside_the_redirect_la
 /// Host a is the API.
 #[tokio::test]
 async fn d64_a_token_in_another_header_follows_redirects_unless_it_is_inside_and_restricted() {
-    let auth = || auth().header_name(TOKEN).restrict_to_origin("https://a.example".parse().unwrap());
+    let auth = || auth_in(TOKEN).restrict_to_origin("https://a.example".parse().unwrap());
     let (server, log) = hosts(StatusCode::OK);
     let client = ServiceBuilder::new().layer(auth()).layer(FollowRedirectLayer::new()).service(server);
     client.oneshot(request()).await.unwrap();
@@ -173,7 +179,7 @@ async fn d64_a_token_in_another_header_follows_redirects_unless_it_is_inside_and
 /// The proxy's token is in the request itself only for `http`; for `https` it is in the connector's `CONNECT`.
 #[tokio::test]
 async fn d80_a_forward_proxys_token_is_checked_against_the_requests_uri() {
-    let layer = || auth().header_name(PROXY_AUTHORIZATION);
+    let layer = || auth_in(PROXY_AUTHORIZATION);
     let request = || Request::get("http://b.example/").body(Body::default()).unwrap();
     let (server, log) = hosts(StatusCode::OK);
     let error = layer().layer(server.clone()).oneshot(request()).await.unwrap_err();

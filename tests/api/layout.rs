@@ -15,7 +15,7 @@ const CRATE: &[&[&str]] = &[
     &["oauth2", "json", "store"],
     &["endpoint"],
     &["https"],
-    &["layer"],
+    &["layer", "send"],
     &["service"],
     &["future"],
     &["request"],
@@ -34,7 +34,8 @@ const CRATE: &[&[&str]] = &[
 /// The files of `session/`. `builder` makes a `Session`, whose methods are in `session`.
 const SESSION: &[&[&str]] = &[
     &["stored"],
-    &["builder", "shutdown"],
+    &["build", "shutdown"],
+    &["builder"],
     &["session"],
     &["options"],
     &["watch"],

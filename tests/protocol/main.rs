@@ -5,9 +5,11 @@
     reason = "tests fail by panics, and drive a runtime of their own"
 )]
 
+mod leftovers;
 #[cfg(feature = "__mutations")]
 mod mutations;
 mod orders;
+mod scripted;
 mod server;
 mod simulation;
 mod world;

@@ -1,150 +1,19 @@
 //! Orders of events that random runs seldom meet. The test plays the other processes: it edits the record.
 
 use std::{
-    collections::VecDeque,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, SystemTime},
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
 use tower_reauth::{
-    RefreshContext, RefreshError, Session, Token,
+    RefreshError, Session, Token,
     refresh::RefreshReason,
     refresh_fn,
-    rt::TestClock,
-    store::{Loaded, Record, SharedSession, SharedStore, StoreError, Swap, TokenStore, Version},
+    store::{SharedStore, StoreError},
 };
 
-/// What happens at a swap.
-type OnSwap = Box<dyn FnOnce(&Scripted, &Record) -> Result<(), StoreError> + Send>;
-
-/// A store whose record the test edits.
-#[derive(Clone, Default)]
-struct Scripted(Arc<Inner>);
-
-#[derive(Default)]
-struct Inner {
-    record: Mutex<Option<Vec<u8>>>,
-    is_down: AtomicBool,
-    /// Swaps never end.
-    hangs: AtomicBool,
-    on_swap: Mutex<VecDeque<OnSwap>>,
-}
-
-// === impl Scripted ===
-
-impl Scripted {
-    fn new(document: &Value) -> Self {
-        let store = Self::default();
-        store.write(document);
-        store
-    }
-
-    fn write(&self, document: &Value) {
-        *self.0.record.lock().unwrap() = Some(document.to_string().into_bytes());
-    }
-
-    fn document(&self) -> Value {
-        serde_json::from_slice(self.0.record.lock().unwrap().as_ref().unwrap()).unwrap()
-    }
-
-    /// Another process writes.
-    fn edit(&self, edit: impl FnOnce(&mut Value)) {
-        let mut document = self.document();
-        edit(&mut document);
-        self.write(&document);
-    }
-
-    fn set_down(&self, is_down: bool) {
-        self.0.is_down.store(is_down, Ordering::SeqCst);
-    }
-
-    fn check(&self) -> Result<(), StoreError> {
-        match self.0.is_down.load(Ordering::SeqCst) {
-            true => Err(StoreError::unavailable("down")),
-            false => Ok(()),
-        }
-    }
-
-    /// What happens at the next swap, instead of an ordinary one.
-    fn at_next_swap(&self, event: impl FnOnce(&Self, &Record) -> Result<(), StoreError> + Send + 'static) {
-        self.0.on_swap.lock().unwrap().push_back(Box::new(event));
-    }
-}
-
-impl TokenStore for Scripted {
-    async fn load(&self) -> Result<Option<Loaded>, StoreError> {
-        self.check()?;
-        let record = self.0.record.lock().unwrap().clone().map(Record::from_bytes);
-        Ok(record.map(|record| {
-            let version = Version::of(&record);
-            Loaded::new(record, version)
-        }))
-    }
-
-    async fn swap(&self, expected: Option<&Version>, record: &Record) -> Result<Swap, StoreError> {
-        self.check()?;
-        if self.0.hangs.load(Ordering::SeqCst) {
-            std::future::pending::<()>().await;
-        }
-        let event = self.0.on_swap.lock().unwrap().pop_front();
-        if let Some(event) = event {
-            event(self, record)?;
-        }
-        let mut current = self.0.record.lock().unwrap();
-        let version = current.clone().map(|bytes| Version::of(&Record::from_bytes(bytes)));
-        if version.as_ref() != expected {
-            return Ok(Swap::Conflict);
-        }
-        *current = Some(record.as_bytes().to_vec());
-        Ok(Swap::Written(Version::of(record)))
-    }
-}
-
-/// A record whose token was obtained long ago.
-fn record(access: &str, refresh: &str, by: u64, claims: u64) -> Value {
-    json!({
-        "v": 1, "w": "w", "epoch": 7, "was": [], "by": by, "claims": claims,
-        "token": {"access": access, "scheme": "Bearer", "refresh": refresh, "received_at": 0},
-    })
-}
-
-fn token(access: &str, refresh: &str) -> Result<Token, RefreshError> {
-    Ok(Token::builder(access).refresh_token(refresh).build()?)
-}
-
-/// A session whose refresher does this, and the refresh tokens that it was called with.
-fn shared(
-    store: &Scripted,
-    exchange: impl Fn(&Scripted, &RefreshContext) -> Result<Token, RefreshError> + Send + Sync + 'static,
-) -> (SharedSession, Arc<Mutex<Vec<String>>>) {
-    shared_over(store, SharedStore::new(store.clone()), exchange)
-}
-
-fn shared_over(
-    store: &Scripted,
-    over: SharedStore<Scripted>,
-    exchange: impl Fn(&Scripted, &RefreshContext) -> Result<Token, RefreshError> + Send + Sync + 'static,
-) -> (SharedSession, Arc<Mutex<Vec<String>>>) {
-    let presented = Arc::new(Mutex::new(Vec::new()));
-    let (calls, others) = (Arc::clone(&presented), store.clone());
-    let refresher = refresh_fn(move |cx: RefreshContext| {
-        calls.lock().unwrap().push(cx.refresh_token().unwrap_or("none").to_owned());
-        let result = exchange(&others, &cx);
-        async move { result }
-    });
-    let clock = TestClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
-    (Session::builder(refresher).clock(clock).jitter(false).build_shared(over), presented)
-}
-
-/// Takes the record's token, has it rejected, and returns what comes then.
-async fn after_rejection(shared: &SharedSession) -> String {
-    let token = shared.session().token().await.unwrap();
-    shared.session().token_after_rejection(&token).await.unwrap().secret().to_owned()
-}
+use crate::scripted::{Scripted, after_rejection, record, shared, shared_over, token};
 
 #[tokio::test(start_paused = true)]
 async fn p19_a_claim_that_a_look_up_has_found_is_not_used_if_a_newer_token_came() {
@@ -152,12 +21,12 @@ async fn p19_a_claim_that_a_look_up_has_found_is_not_used_if_a_newer_token_came(
     let (shared, presented) = shared(&store, |_, _| token("A2", "R2"));
     // The claim is written. The process that had the claim before saves at last, and the response is lost.
     store.at_next_swap(|store, record| {
-        *store.0.record.lock().unwrap() = Some(record.as_bytes().to_vec());
+        let lost = store.lose_response(record);
         store.edit(|document| {
             document["by"] = json!(1000);
             document["token"] = json!({"access": "A9", "refresh": "R9"});
         });
-        Err(StoreError::unavailable("the response is lost"))
+        lost
     });
     assert_eq!(after_rejection(&shared).await, "A9");
     assert!(presented.lock().unwrap().is_empty());
@@ -288,9 +157,8 @@ async fn p19_a_claim_under_which_nothing_was_presented_is_used() {
     let (shared, presented) = shared_over(&store, over, |_, _| token("A2", "R2"));
     // The claim is written, but the response is lost, and then the store is down.
     store.at_next_swap(|store, record| {
-        *store.0.record.lock().unwrap() = Some(record.as_bytes().to_vec());
         store.set_down(true);
-        Err(StoreError::unavailable("the response is lost"))
+        store.lose_response(record)
     });
     let token = shared.session().token().await.unwrap();
     let error = shared.session().token_after_rejection(&token).await.unwrap_err();
@@ -336,10 +204,7 @@ async fn p19_a_claim_whose_response_is_lost_is_looked_up_and_used() {
         assert_eq!(cx.reason(), RefreshReason::Rejected);
         token("A2", "R2")
     });
-    store.at_next_swap(|store, record| {
-        *store.0.record.lock().unwrap() = Some(record.as_bytes().to_vec());
-        Err(StoreError::unavailable("the response is lost"))
-    });
+    store.at_next_swap(|store, record| store.lose_response(record));
     assert_eq!(after_rejection(&shared).await, "A2");
     assert_eq!(*presented.lock().unwrap(), ["R1"]);
 }
@@ -403,13 +268,12 @@ async fn p19_p10_a_sign_out_is_not_undone_by_a_sign_in_that_was_written_unnotice
     shared.session().token().await.unwrap();
     // The sign-in is written, but neither the response nor the look-up arrives.
     store.at_next_swap(|store, record| {
-        *store.0.record.lock().unwrap() = Some(record.as_bytes().to_vec());
         store.set_down(true);
-        Err(StoreError::unavailable("the response is lost"))
+        store.lose_response(record)
     });
     shared.session().sign_in(token("U2", "UR2").unwrap());
     let mut watch = shared.session().watch();
-    while !store.0.is_down.load(Ordering::SeqCst) {
+    while !store.is_down() {
         watch.changed().await.unwrap();
     }
     drop(shared.session().sign_out());
@@ -426,13 +290,12 @@ async fn p19_p02_a_set_refresh_token_that_was_used_since_is_not_written_again() 
     shared.session().token().await.unwrap();
     // The token is written, but neither the response nor the look-up arrives. Then another process uses it.
     store.at_next_swap(|store, record| {
-        *store.0.record.lock().unwrap() = Some(record.as_bytes().to_vec());
         store.set_down(true);
-        Err(StoreError::unavailable("the response is lost"))
+        store.lose_response(record)
     });
     shared.session().set_token(token("A5", "R5").unwrap()).unwrap();
     let mut watch = shared.session().watch();
-    while !store.0.is_down.load(Ordering::SeqCst) {
+    while !store.is_down() {
         watch.changed().await.unwrap();
     }
     tokio::time::sleep(Duration::from_secs(10)).await;
@@ -474,7 +337,7 @@ async fn p19_p03_a_response_survives_the_runtime_of_its_refresh() {
     let store = Scripted::new(&record("A1", "R1", 0, 0));
     let (shared, presented) = shared(&store, |store, cx| match cx.refresh_token() {
         Some("R1") => {
-            store.0.hangs.store(true, Ordering::SeqCst);
+            store.set_hanging(true);
             token("A2", "R2")
         }
         _ => token("A3", "R3"),
@@ -486,7 +349,7 @@ async fn p19_p03_a_response_survives_the_runtime_of_its_refresh() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let waiter = tokio::spawn(async move { session.token_after_rejection(&held).await });
-            while !hanging.0.hangs.load(Ordering::SeqCst) {
+            while !hanging.is_hanging() {
                 tokio::task::yield_now().await;
             }
             tokio::task::yield_now().await;
@@ -494,7 +357,7 @@ async fn p19_p03_a_response_survives_the_runtime_of_its_refresh() {
         });
     });
     thread.join().unwrap();
-    store.0.hangs.store(false, Ordering::SeqCst);
+    store.set_hanging(false);
     assert_eq!(shared.session().refresh().await.unwrap().secret(), "A3");
     assert_eq!(*presented.lock().unwrap(), ["R1", "R2"]);
 }

@@ -29,6 +29,8 @@ pub struct Settings {
     pub slack: Option<Duration>,
     /// At which point it stops, from its start.
     pub stop_at: Option<Point>,
+    /// It isn't notified of changes, even if its store can.
+    pub only_polls: bool,
 }
 
 /// An authorization server with an API, over HTTP/1.1.
@@ -121,6 +123,10 @@ pub struct Outcome {
     pub repeated: usize,
     /// How many responses have come after their claims had lapsed.
     pub claims_lost: usize,
+    /// How often it has read the record.
+    pub loads: usize,
+    /// How often it has tried to write the record.
+    pub swaps: usize,
 }
 
 /// Why something failed.
@@ -180,6 +186,8 @@ impl Outcome {
         self.adopted += other.adopted;
         self.repeated += other.repeated;
         self.claims_lost += other.claims_lost;
+        self.loads += other.loads;
+        self.swaps += other.swaps;
         other.failures.into_iter().for_each(|failure| self.note(failure));
     }
 

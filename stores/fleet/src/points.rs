@@ -25,11 +25,18 @@ use crate::{Point, Report, worker::report};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Points(Arc<Mutex<Option<Point>>>);
 
-/// A store with points in its swaps.
+/// A store with points in its swaps. It counts its operations.
 #[derive(Debug)]
 pub(crate) struct PointStore<S> {
     pub(crate) inner: S,
     pub(crate) points: Points,
+    pub(crate) operations: Arc<Operations>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Operations {
+    pub(crate) loads: AtomicUsize,
+    pub(crate) swaps: AtomicUsize,
 }
 
 /// A refresher with a point after its response. It counts declared repeats.
@@ -77,6 +84,7 @@ impl Points {
 
 impl<S: TokenStore> TokenStore for PointStore<S> {
     fn load(&self) -> impl Future<Output = Result<Option<Loaded>, StoreError>> + Send {
+        self.operations.loads.fetch_add(1, Ordering::Relaxed);
         self.inner.load()
     }
 
@@ -89,6 +97,7 @@ impl<S: TokenStore> TokenStore for PointStore<S> {
         if !is_claim {
             self.points.reach(Point::SaveBegun);
         }
+        self.operations.swaps.fetch_add(1, Ordering::Relaxed);
         self.points.die_while_writing(during).map_err(StoreError::unavailable)?;
         let swapped = self.inner.swap(expected, record).await?;
         if matches!(swapped, Swap::Written(_)) {

@@ -19,7 +19,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// A TCP proxy on loopback whose connections can be cut. It accepts none after it is dropped.
+/// A TCP proxy on loopback whose connections can be cut, or go silent. It accepts none after it is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -33,6 +33,8 @@ struct State {
     target: Mutex<Option<u16>>,
     /// Changes with each cut.
     cuts: watch::Sender<u64>,
+    /// Changes whenever the open connections go silent.
+    silences: watch::Sender<u64>,
     accepted: watch::Sender<usize>,
     open: watch::Sender<usize>,
     loses_response: AtomicBool,
@@ -52,6 +54,7 @@ impl Proxy {
         let state = Arc::new(State {
             target: Mutex::new(Some(target)),
             cuts: watch::channel(0).0,
+            silences: watch::channel(0).0,
             accepted: watch::channel(0).0,
             open: watch::channel(0).0,
             loses_response: AtomicBool::new(false),
@@ -77,6 +80,11 @@ impl Proxy {
     pub fn cut(&self, target: Option<u16>) {
         *self.state.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
         self.state.cuts.send_modify(|count| *count += 1);
+    }
+
+    /// Forwards nothing more on the connections that are open, and doesn't close them.
+    pub fn silence(&self) {
+        self.state.silences.send_modify(|count| *count += 1);
     }
 
     /// Cuts the connection on which the server responds next, instead of returning the response.
@@ -106,17 +114,21 @@ impl Drop for Proxy {
 
 impl State {
     async fn forward(self: Arc<Self>, mut client: TcpStream) {
-        let mut cuts = self.cuts.subscribe();
+        let (mut cuts, mut silences) = (self.cuts.subscribe(), self.silences.subscribe());
         let target = *self.target.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(target) = target else { return };
         self.open.send_modify(|open| *open += 1);
         if let Ok(mut server) = TcpStream::connect(("127.0.0.1", target)).await {
             let (mut from_client, to_client) = client.split();
             let (from_server, mut to_server) = server.split();
-            tokio::select! {
-                _ = copy(&mut from_client, &mut to_server) => {}
-                _ = self.return_responses(from_server, to_client) => {}
-                _ = cuts.changed() => {}
+            let is_silent = tokio::select! {
+                _ = copy(&mut from_client, &mut to_server) => false,
+                _ = self.return_responses(from_server, to_client) => false,
+                _ = cuts.changed() => false,
+                _ = silences.changed() => true,
+            };
+            if is_silent {
+                let _ = cuts.changed().await;
             }
         }
         drop(client);

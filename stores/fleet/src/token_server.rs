@@ -7,7 +7,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -98,6 +98,7 @@ struct Backend {
 struct State {
     grants: Grants,
     counts: Counts,
+    rotated_at: Option<Instant>,
     /// By refresh token.
     presented: HashMap<String, usize>,
     presenting: HashMap<Grant, usize>,
@@ -139,6 +140,7 @@ impl TokenServer {
         let state = State {
             grants: Grants::new(policy, tolerance),
             counts: Counts::default(),
+            rotated_at: None,
             presented: HashMap::new(),
             presenting: HashMap::new(),
             by_process: HashMap::new(),
@@ -197,6 +199,11 @@ impl TokenServer {
         let state = self.backend.lock();
         let Grants { rotations, repeats, refusals, .. } = state.grants;
         Counts { rotations, repeats, refusals, ..state.counts }
+    }
+
+    /// When the response to the last exchange was made. `None`: there was none.
+    pub fn rotated_at(&self) -> Option<Instant> {
+        self.backend.lock().rotated_at
     }
 
     /// How often a refresh token was presented.
@@ -291,6 +298,7 @@ impl Backend {
         if let Reply::Other(status, body) = reply {
             return Ok(other(status, body));
         }
+        self.lock().rotated_at = Some(Instant::now());
         let body = json!({
             "access_token": pair.access,
             "token_type": "Bearer",

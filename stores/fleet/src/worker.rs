@@ -38,7 +38,7 @@ use tower_reauth_redis::RedisStore;
 
 use crate::{
     Command, Credential, Failure, FailureKind, Outcome, Provider, Report, Settings, StoreKind,
-    points::{PointRefresher, PointStore, Points},
+    points::{Operations, PointRefresher, PointStore, Points},
     token_server::PROCESS,
 };
 
@@ -50,9 +50,18 @@ struct Worker {
     shared: Option<SharedSession>,
     api: Api,
     points: Points,
+    operations: Arc<Operations>,
     adopted: Arc<AtomicUsize>,
     repeated: Arc<AtomicUsize>,
     claims_lost: Arc<AtomicUsize>,
+}
+
+/// How a store is shared.
+struct Share<'a> {
+    points: &'a Points,
+    operations: &'a Arc<Operations>,
+    exchange_timeout: Option<Duration>,
+    slack: Option<Duration>,
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -109,8 +118,9 @@ async fn work(settings: Settings) {
 
 impl Worker {
     async fn new(settings: Settings) -> Result<Self, BoxError> {
-        let Settings { server, provider, store, record, callers, token, exchange_timeout, slack, stop_at } =
-            settings;
+        let Settings { server, provider, store, record, callers, token, stop_at, .. } = settings;
+        let Settings { exchange_timeout, slack, only_polls, .. } = settings;
+        let operations = Arc::<Operations>::default();
         let points = Points::default();
         points.set(stop_at);
         let process = HeaderValue::from(std::process::id());
@@ -155,29 +165,33 @@ impl Worker {
         if let Some(token) = token {
             builder = builder.token(token.into_token()?);
         }
-        let times = (exchange_timeout, slack);
+        let share = Share { points: &points, operations: &operations, exchange_timeout, slack };
         let (session, shared) = match store {
             StoreKind::None => (builder.build(), None),
             StoreKind::File(Some(path)) => {
-                let shared = builder.build_shared(with_points(FileStore::new(path), &points, times));
+                let shared = builder.build_shared(share.over(FileStore::new(path)));
                 (shared.session().clone(), Some(shared))
             }
             StoreKind::Redis(Some(url)) => {
                 let client = redis::Client::open(url)?;
                 let connection = client.get_connection_manager().await?;
-                let store = RedisStore::new(connection, record).listen(client);
-                let shared = builder.build_shared(with_points(store, &points, times));
+                let mut store = RedisStore::new(connection, record);
+                if !only_polls {
+                    store = store.listen(client);
+                }
+                let shared = builder.build_shared(share.over(store));
                 (shared.session().clone(), Some(shared))
             }
             StoreKind::Postgres(Some(url)) => {
-                let store = PostgresStore::connect(
-                    move || {
-                        let url = url.clone();
-                        async move { tokio_postgres::connect(&url, NoTls).await }
-                    },
-                    record,
-                );
-                let shared = builder.build_shared(with_points(store, &points, times));
+                let connect = move || {
+                    let url = url.clone();
+                    async move { tokio_postgres::connect(&url, NoTls).await }
+                };
+                let mut store = PostgresStore::connect(connect.clone(), record);
+                if !only_polls {
+                    store = store.listen(connect);
+                }
+                let shared = builder.build_shared(share.over(store));
                 (shared.session().clone(), Some(shared))
             }
             store => return Err(format!("{store}: the path or the URL is missing").into()),
@@ -185,7 +199,18 @@ impl Worker {
         let api = session.layer().restrict_to_origin(server.parse()?);
         let api = tower::ServiceBuilder::new().layer(api).service(http_client(http2));
         let api = BoxCloneSyncService::new(api);
-        Ok(Self { api_url, callers, session, shared, api, points, adopted, repeated, claims_lost })
+        Ok(Self {
+            api_url,
+            callers,
+            session,
+            shared,
+            api,
+            points,
+            operations,
+            adopted,
+            repeated,
+            claims_lost,
+        })
     }
 
     async fn run(self: Arc<Self>, command: Command) {
@@ -220,6 +245,8 @@ impl Worker {
         outcome.adopted = self.adopted.load(Ordering::Relaxed);
         outcome.repeated = self.repeated.load(Ordering::Relaxed);
         outcome.claims_lost = self.claims_lost.load(Ordering::Relaxed);
+        outcome.loads = self.operations.loads.load(Ordering::Relaxed);
+        outcome.swaps = self.operations.swaps.load(Ordering::Relaxed);
         outcome
     }
 
@@ -240,19 +267,20 @@ impl Worker {
     }
 }
 
-fn with_points<S: TokenStore>(
-    store: S,
-    points: &Points,
-    (exchange_timeout, slack): (Option<Duration>, Option<Duration>),
-) -> SharedStore<PointStore<S>> {
-    let mut store = SharedStore::new(PointStore { inner: store, points: points.clone() });
-    if let Some(timeout) = exchange_timeout {
-        store = store.exchange_timeout(timeout);
+// === impl Share ===
+
+impl Share<'_> {
+    fn over<S: TokenStore>(self, inner: S) -> SharedStore<PointStore<S>> {
+        let (points, operations) = (self.points.clone(), Arc::clone(self.operations));
+        let mut store = SharedStore::new(PointStore { inner, points, operations });
+        if let Some(timeout) = self.exchange_timeout {
+            store = store.exchange_timeout(timeout);
+        }
+        if let Some(slack) = self.slack {
+            store = store.test_times(slack, Duration::from_secs(5));
+        }
+        store
     }
-    if let Some(slack) = slack {
-        store = store.test_times(slack, Duration::from_secs(5));
-    }
-    store
 }
 
 /// Over HTTP/2, all callers of a process use one connection.

@@ -10,10 +10,7 @@ use std::{
     time::SystemTime,
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    sync::Mutex,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::{
     Client, Connection, Error,
     error::SqlState,
@@ -21,7 +18,10 @@ use tokio_postgres::{
 };
 use tower_reauth::store::{Loaded, Record, StoreError, Swap, TokenStore, Version};
 
-use crate::listen::Subscription;
+use crate::{
+    client::{BoxError, Foreign, InUse, Lent, Opened},
+    listen::Subscription,
+};
 
 /// Keeps a record in a table of PostgreSQL, for processes on many hosts. See the [crate's docs](crate).
 ///
@@ -38,14 +38,13 @@ pub struct PostgresStore {
     subscription: Option<Subscription>,
 }
 
-type BoxError = Box<dyn StdError + Send + Sync>;
-type BoxClient = Box<dyn Deref<Target = Client> + Send + Sync>;
-type Clients = dyn Fn() -> Pin<Box<dyn Future<Output = Result<BoxClient, BoxError>> + Send>> + Send + Sync;
+type Clients =
+    dyn Fn() -> Pin<Box<dyn Future<Output = Result<Box<dyn Lent>, BoxError>> + Send>> + Send + Sync;
 
 const LONGEST_NAME: usize = 512;
 
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS tower_reauth \
-     (name text PRIMARY KEY, version bigint NOT NULL, record bytea NOT NULL)";
+     (name text PRIMARY KEY, version text NOT NULL, record bytea NOT NULL)";
 const LOAD: &str = "SELECT version, record, clock_timestamp() FROM tower_reauth WHERE name = $1";
 // Each is one statement, so the write and its notification are one transaction.
 const SWAP: &str = "WITH w AS (UPDATE tower_reauth SET version = $2, record = $3 \
@@ -80,21 +79,11 @@ impl PostgresStore {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         E: Into<Box<dyn StdError + Send + Sync>>,
     {
-        let current = Arc::new(Mutex::new(None::<Arc<Client>>));
-        let connect = Arc::new(connect);
-        Self::from_fn(
+        let (opened, connect) = (Arc::new(Opened::default()), Arc::new(connect));
+        Self::with_clients(
             move || {
-                let (current, connect) = (Arc::clone(&current), Arc::clone(&connect));
-                async move {
-                    let mut current = current.lock().await;
-                    if let Some(client) = current.as_ref().filter(|client| !client.is_closed()) {
-                        return Ok(Arc::clone(client));
-                    }
-                    let (client, connection) = connect().await.map_err(Into::into)?;
-                    #[allow(clippy::disallowed_methods, reason = "the driver needs tokio, too")]
-                    tokio::spawn(connection);
-                    Ok::<_, BoxError>(Arc::clone(current.insert(Arc::new(client))))
-                }
+                let (opened, connect) = (Arc::clone(&opened), Arc::clone(&connect));
+                async move { opened.lend(&*connect).await }
             },
             name,
         )
@@ -153,9 +142,24 @@ impl PostgresStore {
         C: Deref<Target = Client> + Send + Sync + 'static,
         E: Into<Box<dyn StdError + Send + Sync>>,
     {
+        Self::with_clients(
+            move || {
+                let client = client();
+                async move { Ok(Foreign(client.await.map_err(Into::into)?)) }
+            },
+            name,
+        )
+    }
+
+    fn with_clients<F, Fut, L>(lend: F, name: &str) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<L, BoxError>> + Send + 'static,
+        L: Lent + 'static,
+    {
         let clients = move || -> Pin<Box<dyn Future<Output = _> + Send>> {
-            let client = client();
-            Box::pin(async move { Ok(Box::new(client.await.map_err(Into::into)?) as BoxClient) })
+            let lent = lend();
+            Box::pin(async move { Ok(Box::new(lent.await?) as Box<dyn Lent>) })
         };
         Self { clients: Arc::new(clients), name: name.into(), subscription: None }
     }
@@ -195,7 +199,7 @@ impl PostgresStore {
     /// It is created in the first schema of the connection's `search_path`. Instead, a migration can run:
     ///
     /// ```sql
-    /// CREATE TABLE tower_reauth (name text PRIMARY KEY, version bigint NOT NULL, record bytea NOT NULL);
+    /// CREATE TABLE tower_reauth (name text PRIMARY KEY, version text NOT NULL, record bytea NOT NULL);
     /// ```
     ///
     /// # Errors
@@ -213,10 +217,13 @@ impl PostgresStore {
         }
     }
 
-    async fn client(&self) -> Result<BoxClient, StoreError> {
+    async fn client(&self) -> Result<InUse, StoreError> {
         match self.name.len() {
             0 => Err(StoreError::unreadable("the record's name is empty")),
-            1..=LONGEST_NAME => (self.clients)().await.map_err(StoreError::unavailable),
+            1..=LONGEST_NAME => match (self.clients)().await {
+                Ok(client) => Ok(InUse(Some(client))),
+                Err(error) => Err(StoreError::unavailable(error)),
+            },
             length => Err(StoreError::unreadable(format!(
                 "the record's name is {length} bytes long, the longest is {LONGEST_NAME}"
             ))),
@@ -227,14 +234,11 @@ impl PostgresStore {
 impl TokenStore for PostgresStore {
     async fn load(&self) -> Result<Option<Loaded>, StoreError> {
         let count = self.subscription.as_ref().map(Subscription::count);
-        let client = self.client().await?;
-        let row = client.query_typed_opt(LOAD, &[(&&*self.name, Type::TEXT)]).await.map_err(store_error)?;
+        let row = self.client().await?.query(LOAD, &[(&&*self.name, Type::TEXT)]).await;
+        let row = row.map_err(store_error)?;
         let loaded = row.map(|row| {
-            let version: i64 = row.try_get(0)?;
-            let loaded = Loaded::new(
-                Record::from_bytes(row.try_get::<_, &[u8]>(1)?),
-                Version::new(version.to_string()),
-            );
+            let version = Version::new(row.try_get::<_, &str>(0)?);
+            let loaded = Loaded::new(Record::from_bytes(row.try_get::<_, &[u8]>(1)?), version);
             Ok(loaded.at(row.try_get::<_, SystemTime>(2)?))
         });
         let loaded = loaded.transpose().map_err(store_error)?;
@@ -245,23 +249,20 @@ impl TokenStore for PostgresStore {
     }
 
     async fn swap(&self, expected: Option<&Version>, record: &Record) -> Result<Swap, StoreError> {
-        let (name, next, record) = (&*self.name, fastrand::i64(1..), record.as_bytes());
+        let next = Version::random();
+        let (name, version, record) = (&*self.name, next.as_str(), record.as_bytes());
         let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> =
-            vec![(&name, Type::TEXT), (&next, Type::INT8), (&record, Type::BYTEA)];
-        let Ok(expected) = expected.map(|version| version.as_str().parse::<i64>()).transpose() else {
-            return Ok(Swap::Conflict);
-        };
+            vec![(&name, Type::TEXT), (&version, Type::TEXT), (&record, Type::BYTEA)];
+        let expected = expected.map(Version::as_str);
         let statement = match &expected {
             None => FIRST_SWAP,
             Some(expected) => {
-                parameters.push((expected, Type::INT8));
+                parameters.push((expected, Type::TEXT));
                 SWAP
             }
         };
-        // No prepared statement: the next one may run on another connection of a pooler.
-        let client = self.client().await?;
-        match client.query_typed_opt(statement, &parameters).await {
-            Ok(Some(_)) => Ok(Swap::Written(Version::new(next.to_string()))),
+        match self.client().await?.query(statement, &parameters).await {
+            Ok(Some(_)) => Ok(Swap::Written(next)),
             Ok(None) => Ok(Swap::Conflict),
             Err(error) if error.code() == Some(&SqlState::T_R_SERIALIZATION_FAILURE) => Ok(Swap::Conflict),
             Err(error) => Err(store_error(error)),

@@ -109,17 +109,17 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> TokenStore for RedisStor
     }
 
     async fn swap(&self, expected: Option<&Version>, record: &Record) -> Result<Swap, StoreError> {
-        let next = format!("{:032x}", fastrand::u128(..));
+        let next = Version::random();
         let response = SWAP
             .key(self.key()?)
             .arg(expected.map_or("", Version::as_str))
-            .arg(&next)
+            .arg(next.as_str())
             .arg(record.as_bytes())
             .invoke_async(&mut self.connection.clone())
             .await;
         match response.map_err(store_error)? {
             Value::Int(0) => Ok(Swap::Conflict),
-            Value::Int(1) => Ok(Swap::Written(Version::new(next))),
+            Value::Int(1) => Ok(Swap::Written(next)),
             _ => Err(unexpected()),
         }
     }

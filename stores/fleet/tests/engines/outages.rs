@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 use tower_reauth::store::{Record, SharedSession, StoreError, Swap, TokenStore};
+use tower_reauth_fleet::Proxy;
 
 use crate::sessions::{Endpoint, HANG, HOUR, describe, token};
 
@@ -21,6 +22,20 @@ pub(crate) async fn leave_a_valid_token_in_use(store: impl TokenStore, mut set_r
     assert!(endpoint.presented().is_empty());
 
     set_running(true);
+    refresh(&session).await;
+    assert_eq!(endpoint.presented(), ["R-alice-1"]);
+    assert_eq!(session.session().token().await.unwrap().secret(), "A-alice-2");
+}
+
+/// A firewall drops the connection, and neither side notices.
+pub(crate) async fn outlast_a_silent_connection(store: impl TokenStore, proxy: &Proxy) {
+    let endpoint = Endpoint::default();
+    let session = endpoint.session(store, HOUR);
+    session.sign_in(token("alice", 1)).await.unwrap();
+
+    proxy.silence();
+    let error = session.session().refresh().await.unwrap_err();
+    assert!(StoreError::find(&error).unwrap().is_unavailable(), "{}", describe(&error));
     refresh(&session).await;
     assert_eq!(endpoint.presented(), ["R-alice-1"]);
     assert_eq!(session.session().token().await.unwrap().secret(), "A-alice-2");

@@ -85,6 +85,14 @@ async fn postgres_keeps_the_contract_through_a_pooler() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p19_postgres_outlasts_a_silent_connection() {
+    let Some(server) = server().await else { return };
+    let proxy = Proxy::start(server.port()).await.unwrap();
+    let store = PostgresStore::connect(connect(through(&proxy)), &name());
+    outages::outlast_a_silent_connection(store, &proxy).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn postgres_notifications_reach_followers() {
     let Some(server) = server().await else { return };
     let (name, proxy) = (name(), Proxy::start(server.port()).await.unwrap());
@@ -204,7 +212,7 @@ async fn errors_of_postgres_have_no_record() {
     let Some(server) = server().await else { return };
     let client = client(&server.url()).await;
     let table = "CREATE SCHEMA strict; SET search_path = strict; CREATE TABLE tower_reauth \
-         (name text PRIMARY KEY, version bigint NOT NULL, record bytea NOT NULL CHECK (length(record) < 3))";
+         (name text PRIMARY KEY, version text NOT NULL, record bytea NOT NULL CHECK (length(record) < 3))";
     client.batch_execute(table).await.unwrap();
     let store = PostgresStore::new(client, &name());
     let error = store.swap(None, &Record::from_bytes("secret")).await.unwrap_err();
