@@ -78,8 +78,17 @@ impl Proxy {
 
     /// Cuts all connections. Further ones lead to this port, or nowhere.
     pub fn cut(&self, target: Option<u16>) {
-        *self.state.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
+        self.set_target(target);
         self.state.cuts.send_modify(|count| *count += 1);
+    }
+
+    /// Further connections lead to this port. Those that are open stay.
+    pub fn lead_to(&self, target: u16) {
+        self.set_target(Some(target));
+    }
+
+    fn set_target(&self, target: Option<u16>) {
+        *self.state.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
     }
 
     /// Forwards nothing more on the connections that are open, and doesn't close them.

@@ -36,7 +36,7 @@ async fn a_store_that_is_gone_costs_only_expired_tokens(store: Store) {
     }
     assert_eq!(fleet.server.counts().presentations, 0);
 
-    proxy.cut(Some(port));
+    proxy.lead_to(port);
     loop {
         let outcome = fleet.call().await;
         if outcome.failed == 0 {
