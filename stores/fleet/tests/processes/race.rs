@@ -1,10 +1,10 @@
 //! Many processes find the token expired at once.
 
-use tower_reauth_fleet::{Counts, Fleet, Policy, Settings, TokenServer};
+use tower_reauth_fleet::{Counts, Fleet, Policy, Settings, StoreKind, TokenServer, postgres::PgBouncer};
 
 use crate::{
     setup::{Server, Setup, this_program, with_callers},
-    stores::{Store, on_each_store},
+    stores::{Record, Store, on_each_store},
 };
 
 on_each_store! {
@@ -13,12 +13,17 @@ on_each_store! {
 }
 
 async fn p19_each_expiry_is_one_exchange(store: Store) {
-    const EXPIRIES: usize = 200;
-    const CALLS: usize = 20 * 50;
-    let Some(mut setup) = Setup::start(store, Server::Strict, with_callers(50), 20).await else { return };
-    for expiry in 1..=EXPIRIES {
+    let Some(setup) = Setup::start(store, Server::Strict, with_callers(50), 20).await else { return };
+    race(setup, 200).await;
+}
+
+async fn race(mut setup: Setup, expiries: usize) {
+    let first = setup.fleet.call().await;
+    assert_eq!(first.failed, 0, "{first:?}");
+    let calls = first.ok;
+    for expiry in 1..=expiries {
         let outcome = setup.fleet.call_after_expiry().await;
-        assert_eq!((outcome.ok, outcome.failed), (CALLS, 0), "expiry {expiry}: {outcome:?}");
+        assert_eq!((outcome.ok, outcome.failed), (calls, 0), "expiry {expiry}: {outcome:?}");
         let counts = setup.fleet.server.counts();
         let once = Counts {
             presentations: expiry,
@@ -31,6 +36,35 @@ async fn p19_each_expiry_is_one_exchange(store: Store) {
         assert_eq!(counts, once);
     }
     assert!(setup.fleet.server.is_signed_in());
+}
+
+/// Each statement of a process runs on either of the pooler's two connections. LISTEN needs one of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn p19_each_expiry_is_one_exchange_through_a_pooler() {
+    let Some(record) = Record::new(Store::Postgres).await else { return };
+    let Some(pooler) = PgBouncer::start(record.port().await) else { return };
+    let store = StoreKind::Postgres(Some(pooler.url()));
+    let settings = Settings { store, only_polls: true, ..with_callers(10) };
+    let server = TokenServer::start(Policy::Revoke, None).await.unwrap();
+    race(Setup::with_record(Store::Postgres, record, server, settings, 20).await, 50).await;
+}
+
+/// The user of the README may do all that is needed.
+#[tokio::test(flavor = "multi_thread")]
+async fn p19_each_expiry_is_one_exchange_as_the_user_of_the_docs() {
+    let Some(record) = Record::new(Store::Redis).await else { return };
+    let readme = include_str!("../../../redis/README.md");
+    let rules = readme.lines().find_map(|line| line.strip_prefix("ACL SETUSER ")).unwrap();
+    let port = record.port().await;
+    let client = redis::Client::open(format!("redis://127.0.0.1:{port}/")).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut command = redis::cmd("ACL");
+    command.arg("SETUSER").arg(rules.split(' ').collect::<Vec<_>>());
+    let () = command.query_async(&mut connection).await.unwrap();
+    let store = StoreKind::Redis(Some(format!("redis://robots:password@127.0.0.1:{port}/")));
+    let settings = Settings { store, ..with_callers(10) };
+    let server = TokenServer::start(Policy::Revoke, None).await.unwrap();
+    race(Setup::with_record(Store::Redis, record, server, settings, 20).await, 50).await;
 }
 
 async fn p19_c23_two_processes_at_once_present_a_token_once(store: Store) {
