@@ -58,7 +58,18 @@ impl Fleet {
     ///
     /// If it can't be started.
     pub async fn start_one(&self) -> io::Result<Process> {
-        self.program.start(&self.settings).await
+        self.start_one_with(|_| {}).await
+    }
+
+    /// The same, with other settings.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be started.
+    pub async fn start_one_with(&self, change: impl FnOnce(&mut Settings)) -> io::Result<Process> {
+        let mut settings = self.settings.clone();
+        change(&mut settings);
+        self.program.start(&settings).await
     }
 
     /// Sends a command to all.

@@ -161,6 +161,12 @@ impl Grants {
         }
     }
 
+    /// Ends the grant of a refresh token. Returns whether it was alive.
+    pub(crate) fn revoke(&mut self, refresh: &str) -> bool {
+        let grant = self.grant_of(refresh);
+        grant.is_some_and(|grant| self.live.remove(&grant))
+    }
+
     fn rotate(&mut self, presented: &str, grant: Grant) -> Pair {
         let pair = self.issue(grant);
         self.set(presented, State::Spent { first: pair.clone(), at: Instant::now(), is_repeated: false });

@@ -16,6 +16,7 @@ mod messages;
 mod points;
 pub mod postgres;
 mod process;
+mod proxy;
 pub mod redis;
 mod server;
 mod store_kind;
@@ -24,8 +25,9 @@ mod worker;
 
 pub use fleet::Fleet;
 pub use grants::{POLICIES, Pair, Policy};
-pub use messages::{Command, Credential, Failure, FailureKind, Outcome, Point, Report, Settings};
+pub use messages::{Command, Credential, Failure, FailureKind, Outcome, Point, Provider, Report, Settings};
 pub use process::{Process, Program};
+pub use proxy::Proxy;
 pub use store_kind::StoreKind;
 pub use token_server::{Counts, Held, Moment, Reply, TokenServer};
 pub use worker::run_if_process;

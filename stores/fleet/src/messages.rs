@@ -11,10 +11,14 @@ use crate::{Pair, StoreKind};
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[allow(clippy::exhaustive_structs, reason = "tests set any of it")]
 pub struct Settings {
-    /// The [`TokenServer`](crate::TokenServer).
+    /// The origin of the [`TokenServer`](crate::TokenServer), or of another server.
     pub server: String,
+    /// How another server is used. Default: as the [`TokenServer`](crate::TokenServer) is.
+    pub provider: Option<Provider>,
     /// The store, with its path or URL.
     pub store: StoreKind,
+    /// The name of the record, if the store isn't a file. Default: `fleet`.
+    pub record: Option<String>,
     /// How many callers it has.
     pub callers: usize,
     /// What its session is built with.
@@ -27,6 +31,16 @@ pub struct Settings {
     pub stop_at: Option<Point>,
     /// It isn't notified of changes, even if its store can.
     pub only_polls: bool,
+}
+
+/// An authorization server with an API, over HTTP/1.1.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, clippy::exhaustive_structs, reason = "the names say it, and there is no more")]
+pub struct Provider {
+    pub token_url: String,
+    pub api_url: String,
+    pub client_id: String,
+    pub client_secret: String,
 }
 
 /// An access token and its refresh token.
@@ -53,8 +67,8 @@ pub enum Command {
     SetToken(Credential),
     /// Waits until everything is saved.
     Shutdown,
-    /// Stops at this point when it next gets there.
-    StopAt(Point),
+    /// Stops at this point when it next gets there, or nowhere.
+    StopAt(Option<Point>),
     /// Exits at once, whatever is running.
     Exit,
 }
@@ -83,6 +97,8 @@ pub enum Point {
     ClaimWritten,
     /// The response to the exchange was read.
     ResponseRead,
+    /// The new token is about to be written.
+    SaveBegun,
     /// Half of a record with the new token is written, as with [`InClaimSwap`](Self::InClaimSwap).
     InSaveSwap,
     /// The new token is written; the session doesn't have it.
@@ -105,6 +121,8 @@ pub struct Outcome {
     pub adopted: usize,
     /// How many exchanges it has made of a refresh token that may have been presented before, and knew it.
     pub repeated: usize,
+    /// How many responses have come after their claims had lapsed.
+    pub claims_lost: usize,
     /// How often it has read the record.
     pub loads: usize,
     /// How often it has tried to write the record.
@@ -167,6 +185,7 @@ impl Outcome {
         self.generation = self.generation.max(other.generation);
         self.adopted += other.adopted;
         self.repeated += other.repeated;
+        self.claims_lost += other.claims_lost;
         self.loads += other.loads;
         self.swaps += other.swaps;
         other.failures.into_iter().for_each(|failure| self.note(failure));

@@ -94,6 +94,9 @@ impl<S: TokenStore> TokenStore for PointStore<S> {
             true => (Point::InClaimSwap, Point::ClaimWritten),
             false => (Point::InSaveSwap, Point::Saved),
         };
+        if !is_claim {
+            self.points.reach(Point::SaveBegun);
+        }
         self.operations.swaps.fetch_add(1, Ordering::Relaxed);
         self.points.die_while_writing(during).map_err(StoreError::unavailable)?;
         let swapped = self.inner.swap(expected, record).await?;

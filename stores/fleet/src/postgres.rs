@@ -55,6 +55,8 @@ impl PostgresServer {
                 port.to_string(),
                 "-clisten_addresses=127.0.0.1".into(),
                 "-cunix_socket_directories=".into(),
+                // Each process of a fleet has one.
+                "-cmax_connections=500".into(),
             ]
         };
         server.start(fixed);

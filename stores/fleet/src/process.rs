@@ -204,7 +204,12 @@ impl Process {
         kill(self.id, signal).expect("it is a child of this process");
     }
 
-    fn wait_until_stopped(&self) {
+    /// Waits until it has stopped: it has reported a point, or was suspended.
+    ///
+    /// # Panics
+    ///
+    /// If it has been waited for before.
+    pub fn wait_until_stopped(&self) {
         // A zombie would never stop.
         let stopped = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
         waitid(Id::Pid(self.id), stopped).expect("it is a child of this process");

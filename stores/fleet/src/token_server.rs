@@ -30,6 +30,7 @@ use gate::Gate;
 /// A token endpoint and an API, on a free port of loopback. It stops when this is dropped.
 ///
 /// - `POST /token` is an OAuth 2.0 token endpoint that rotates refresh tokens.
+/// - `POST /revoke` ends the grant of a refresh token.
 /// - `GET /api` needs a valid access token, and returns its generation.
 ///
 /// Processes name themselves in the header `x-process`. Tokens expire when [`expire`](Self::expire) is called, never
@@ -52,6 +53,8 @@ pub struct Counts {
     /// Presentations of a used refresh token that returned the pair of the first one.
     pub repeats: usize,
     pub refusals: usize,
+    /// How many grants were revoked by a request.
+    pub revocations: usize,
 }
 
 /// When a request to the token endpoint is held.
@@ -269,6 +272,7 @@ impl Backend {
         let process = header(&head.headers, PROCESS).and_then(|id| id.parse().ok()).unwrap_or(0);
         match (&head.method, head.uri.path()) {
             (&Method::POST, "/token") => self.exchange(process, &body).await,
+            (&Method::POST, "/revoke") => Ok(self.revoke(&body)),
             (&Method::GET, "/api") => Ok(self.call(&head.headers).await),
             _ => Ok(response(StatusCode::NOT_FOUND, &Value::Null)),
         }
@@ -302,6 +306,17 @@ impl Backend {
             "refresh_token": pair.refresh,
         });
         Ok(response(StatusCode::OK, &body))
+    }
+
+    fn revoke(&self, body: &[u8]) -> Sent {
+        let mut form = form_urlencoded::parse(body);
+        let Some((_, refresh)) = form.find(|(name, _)| name == "token") else {
+            return response(StatusCode::BAD_REQUEST, &json!({ "error": "invalid_request" }));
+        };
+        let mut state = self.lock();
+        let revoked = state.grants.revoke(&refresh);
+        state.counts.revocations += usize::from(revoked);
+        response(StatusCode::OK, &Value::Null)
     }
 
     /// Holds a request if that was asked for.

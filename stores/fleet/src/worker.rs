@@ -37,13 +37,13 @@ use tower_reauth_postgres::PostgresStore;
 use tower_reauth_redis::RedisStore;
 
 use crate::{
-    Command, Credential, Failure, FailureKind, Outcome, Report, Settings, StoreKind,
+    Command, Credential, Failure, FailureKind, Outcome, Provider, Report, Settings, StoreKind,
     points::{Operations, PointRefresher, PointStore, Points},
     token_server::PROCESS,
 };
 
 struct Worker {
-    server: String,
+    api_url: String,
     callers: usize,
     session: Session,
     /// `None`: without a store.
@@ -53,6 +53,7 @@ struct Worker {
     operations: Arc<Operations>,
     adopted: Arc<AtomicUsize>,
     repeated: Arc<AtomicUsize>,
+    claims_lost: Arc<AtomicUsize>,
 }
 
 /// How a store is shared.
@@ -105,7 +106,7 @@ async fn work(settings: Settings) {
     while let Ok(Some(line)) = commands.next_line().await {
         let command = serde_json::from_str(&line).expect("the starting program wrote it");
         match command {
-            Command::StopAt(point) => worker.points.set(Some(point)),
+            Command::StopAt(point) => worker.points.set(point),
             Command::Exit => return,
             // A call waits for others, so commands run side by side.
             command => drop(tokio::spawn(Arc::clone(&worker).run(command))),
@@ -117,8 +118,8 @@ async fn work(settings: Settings) {
 
 impl Worker {
     async fn new(settings: Settings) -> Result<Self, BoxError> {
-        let Settings { server, store, callers, token, exchange_timeout, slack, stop_at, only_polls } =
-            settings;
+        let Settings { server, provider, store, record, callers, token, stop_at, .. } = settings;
+        let Settings { exchange_timeout, slack, only_polls, .. } = settings;
         let operations = Arc::<Operations>::default();
         let points = Points::default();
         points.set(stop_at);
@@ -127,22 +128,38 @@ impl Worker {
             request.headers_mut().insert(PROCESS, process.clone());
             request
         });
-        let client = oauth2::Client::try_with_transport(format!("{server}/token"), "fleet", transport)?;
-        let (adopted, repeated) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (client, api_url, http2) = match provider {
+            None => {
+                let token_url = format!("{server}/token");
+                let client = oauth2::Client::try_with_transport(token_url, "fleet", transport)?;
+                (client, format!("{server}/api"), true)
+            }
+            Some(Provider { token_url, api_url, client_id, client_secret }) => {
+                let client = oauth2::Client::try_with_transport(token_url, client_id, transport)?;
+                (client.client_secret_basic(client_secret), api_url, false)
+            }
+        };
+        let record = record.as_deref().unwrap_or("fleet");
+        let [adopted, repeated, claims_lost] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
+        let revocation = client.revocation(format!("{server}/revoke"))?;
         let refresher = PointRefresher {
             inner: client.refresh_token_grant(),
             points: points.clone(),
             repeated: Arc::clone(&repeated),
         };
         let builder = Session::builder(refresher).name("fleet").wait_timeout(WAIT_TIMEOUT);
+        let builder = builder.revoke_with(revocation.into_hook());
         // The server expires tokens within their trial, so each expiry begins a backoff.
         let builder = builder.backoff(BACKOFF, BACKOFF).wait_through_backoff(true);
         let mut builder = builder.on_event({
-            let adopted = Arc::clone(&adopted);
+            let (adopted, claims_lost) = (Arc::clone(&adopted), Arc::clone(&claims_lost));
             move |event| {
-                if matches!(event.kind, EventKind::TokenAdopted) {
-                    adopted.fetch_add(1, Ordering::Relaxed);
-                }
+                let count = match event.kind {
+                    EventKind::TokenAdopted => &adopted,
+                    EventKind::ClaimLost => &claims_lost,
+                    _ => return,
+                };
+                count.fetch_add(1, Ordering::Relaxed);
             }
         });
         if let Some(token) = token {
@@ -158,7 +175,7 @@ impl Worker {
             StoreKind::Redis(Some(url)) => {
                 let client = redis::Client::open(url)?;
                 let connection = client.get_connection_manager().await?;
-                let mut store = RedisStore::new(connection, "fleet");
+                let mut store = RedisStore::new(connection, record);
                 if !only_polls {
                     store = store.listen(client);
                 }
@@ -170,7 +187,7 @@ impl Worker {
                     let url = url.clone();
                     async move { tokio_postgres::connect(&url, NoTls).await }
                 };
-                let mut store = PostgresStore::connect(connect.clone(), "fleet");
+                let mut store = PostgresStore::connect(connect.clone(), record);
                 if !only_polls {
                     store = store.listen(connect);
                 }
@@ -180,9 +197,20 @@ impl Worker {
             store => return Err(format!("{store}: the path or the URL is missing").into()),
         };
         let api = session.layer().restrict_to_origin(server.parse()?);
-        let api = tower::ServiceBuilder::new().layer(api).service(http_client(true));
+        let api = tower::ServiceBuilder::new().layer(api).service(http_client(http2));
         let api = BoxCloneSyncService::new(api);
-        Ok(Self { server, callers, session, shared, api, points, operations, adopted, repeated })
+        Ok(Self {
+            api_url,
+            callers,
+            session,
+            shared,
+            api,
+            points,
+            operations,
+            adopted,
+            repeated,
+            claims_lost,
+        })
     }
 
     async fn run(self: Arc<Self>, command: Command) {
@@ -216,14 +244,15 @@ impl Worker {
         }
         outcome.adopted = self.adopted.load(Ordering::Relaxed);
         outcome.repeated = self.repeated.load(Ordering::Relaxed);
+        outcome.claims_lost = self.claims_lost.load(Ordering::Relaxed);
         outcome.loads = self.operations.loads.load(Ordering::Relaxed);
         outcome.swaps = self.operations.swaps.load(Ordering::Relaxed);
         outcome
     }
 
-    /// Calls the API. Returns the generation of the token that it accepted.
+    /// Calls the API. Returns the generation of the token that it accepted, or 0 if the API has none.
     async fn call(&self) -> Result<u64, BoxError> {
-        let request = Request::get(format!("{}/api", self.server)).body(Full::default())?;
+        let request = Request::get(&*self.api_url).body(Full::default())?;
         let (head, body) = self.api.clone().oneshot(request).await?.into_parts();
         let body = body.collect().await?.to_bytes();
         if !head.status.is_success() {
@@ -234,7 +263,7 @@ impl Worker {
             return Err(format!("the API responded with {}", head.status).into());
         }
         let body: serde_json::Value = serde_json::from_slice(&body)?;
-        body["generation"].as_u64().ok_or_else(|| "the API's response has no generation".into())
+        Ok(body["generation"].as_u64().unwrap_or(0))
     }
 }
 

@@ -12,19 +12,29 @@ use std::{
 
 use super::Kind;
 
-const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/servers");
+const SOURCES: &str = "tests/support/servers";
 
 /// The command of a server, without its options, or why it isn't available.
 pub(super) fn command(kind: Kind) -> Result<Command, String> {
     let (program, script) = match kind {
-        Kind::SimpleJwt => (python()?, Path::new(SOURCES).join("simplejwt_server.py")),
-        Kind::Dot => (python()?, Path::new(SOURCES).join("dot_server.py")),
+        Kind::SimpleJwt => (python()?, sources().join("simplejwt_server.py")),
+        Kind::Dot => (python()?, sources().join("dot_server.py")),
         Kind::Oidc => ("node".into(), node()?.join("oidc_provider_server.mjs")),
     };
     let mut command = Command::new(program);
     // No compiled Python beside the sources.
     command.arg(script).env("PYTHONDONTWRITEBYTECODE", "1");
     Ok(command)
+}
+
+/// The root of the workspace: tests of its other packages use the servers, too.
+fn root() -> &'static Path {
+    let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    folders.find(|folder| folder.join(SOURCES).is_dir()).expect("the package is in the workspace")
+}
+
+fn sources() -> PathBuf {
+    root().join(SOURCES)
 }
 
 pub(super) fn new_state_directory() -> PathBuf {
@@ -38,7 +48,7 @@ pub(super) fn new_state_directory() -> PathBuf {
 
 /// The Python of a virtual environment with the pinned packages.
 fn python() -> Result<PathBuf, String> {
-    let requirements = Path::new(SOURCES).join("requirements.txt");
+    let requirements = sources().join("requirements.txt");
     run(Command::new("python3").arg("--version"))?;
     let place = once("python", slice::from_ref(&requirements), |place| {
         run(Command::new("python3").args(["-c", "import ensurepip, venv"])).map_err(|_| {
@@ -53,7 +63,7 @@ fn python() -> Result<PathBuf, String> {
 
 /// A directory with the server and its pinned modules, as node resolves them beside it.
 fn node() -> Result<PathBuf, String> {
-    let file = |name: &str| Path::new(SOURCES).join(name);
+    let file = |name: &str| sources().join(name);
     let sources =
         ["oidc_provider_server.mjs", "oidc_provider_grants.mjs", "package-lock.json", "package.json"]
             .map(file);
@@ -95,7 +105,7 @@ fn once(
 
 fn target_directory() -> PathBuf {
     let configured = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    configured.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"))
+    configured.unwrap_or_else(|| root().join("target"))
 }
 
 fn run(command: &mut Command) -> Result<(), String> {

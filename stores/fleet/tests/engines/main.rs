@@ -7,10 +7,10 @@
     reason = "tests fail by panics, and use tokio's time"
 )]
 
+mod cuts;
 mod etcd;
 mod notifications;
 mod outages;
 mod postgres;
-mod proxy;
 mod redis;
 mod sessions;

@@ -5,11 +5,9 @@ use std::time::Duration;
 use futures::{FutureExt, future::join_all};
 use tokio::time::timeout;
 use tower_reauth::store::{Record, Swap, TokenStore};
+use tower_reauth_fleet::Proxy;
 
-use crate::{
-    proxy::Proxy,
-    sessions::{Endpoint, HANG, HOUR, has, token},
-};
+use crate::sessions::{Endpoint, HANG, HOUR, has, token};
 
 /// `store` is a store that listens through the proxy, `with_name` one of its handles, `other` a handle of another
 /// process.

@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 use tower_reauth::store::{Record, SharedSession, StoreError, Swap, TokenStore};
+use tower_reauth_fleet::Proxy;
 
-use crate::{
-    proxy::Proxy,
-    sessions::{Endpoint, HANG, HOUR, describe, token},
-};
+use crate::sessions::{Endpoint, HANG, HOUR, describe, token};
 
 /// `set_running` stops the server, or starts it again.
 pub(crate) async fn leave_a_valid_token_in_use(store: impl TokenStore, mut set_running: impl FnMut(bool)) {

@@ -12,12 +12,14 @@ use futures::future::join_all;
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, Connection, Error, NoTls, Socket, tls::NoTlsStream};
 use tower_reauth::store::{Record, StoreError, Swap, TokenStore, check_store};
-use tower_reauth_fleet::postgres::{PgBouncer, PostgresServer};
+use tower_reauth_fleet::{
+    Proxy,
+    postgres::{PgBouncer, PostgresServer},
+};
 use tower_reauth_postgres::PostgresStore;
 
 use crate::{
-    notifications, outages,
-    proxy::Proxy,
+    cuts, notifications, outages,
     sessions::{Endpoint, HOUR, access, describe, name, token},
 };
 
@@ -85,7 +87,7 @@ async fn postgres_keeps_the_contract_through_a_pooler() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p19_postgres_outlasts_a_silent_connection() {
     let Some(server) = server().await else { return };
-    let proxy = Proxy::start(server.port()).await;
+    let proxy = Proxy::start(server.port()).await.unwrap();
     let store = PostgresStore::connect(connect(through(&proxy)), &name());
     outages::outlast_a_silent_connection(store, &proxy).await;
 }
@@ -93,7 +95,7 @@ async fn p19_postgres_outlasts_a_silent_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_notifications_reach_followers() {
     let Some(server) = server().await else { return };
-    let (name, proxy) = (name(), Proxy::start(server.port()).await);
+    let (name, proxy) = (name(), Proxy::start(server.port()).await.unwrap());
     let listening = store(server, &name).listen(connect(through(&proxy)));
     notifications::reach_followers(&proxy, listening, |store| store.with_name(&name), store(server, &name))
         .await;
@@ -102,7 +104,7 @@ async fn postgres_notifications_reach_followers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_notifications_are_missed_only_while_cut() {
     let Some(server) = server().await else { return };
-    let (name, proxy) = (name(), Proxy::start(server.port()).await);
+    let (name, proxy) = (name(), Proxy::start(server.port()).await.unwrap());
     let listening = store(server, &name).listen(connect(through(&proxy)));
     let with_name = |store: &PostgresStore| store.with_name(&name);
     let other = store(server, &name);
@@ -249,6 +251,24 @@ async fn stopped_postgres_leaves_a_valid_token_in_use() {
         false => server.stop(),
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c16_a_response_that_postgres_cannot_save_is_used_and_saved_later() {
+    let Some(server) = server().await else { return };
+    let proxy = Arc::new(Proxy::start(server.port()).await.unwrap());
+    let url = through(&proxy);
+    let open = async |name: &str| PostgresStore::connect(connect(url.clone()), name);
+    cuts::a_response_that_cannot_be_saved_is_used_and_saved_later(proxy, server.port(), open).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p19_a_lost_response_to_a_swap_in_postgres_costs_no_repeat() {
+    let Some(server) = server().await else { return };
+    let proxy = Arc::new(Proxy::start(server.port()).await.unwrap());
+    let url = through(&proxy);
+    let open = async |name: &str| PostgresStore::connect(connect(url.clone()), name);
+    cuts::a_lost_response_to_a_swap_costs_no_repeat(proxy, open).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

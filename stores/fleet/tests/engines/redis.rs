@@ -1,6 +1,9 @@
 //! `RedisStore`.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use redis::{
     Client, Cmd,
@@ -9,12 +12,11 @@ use redis::{
 };
 use tokio::time::timeout;
 use tower_reauth::store::{Record, StoreError, Swap, TokenStore, Version, check_store};
-use tower_reauth_fleet::redis::RedisServer;
+use tower_reauth_fleet::{Proxy, redis::RedisServer};
 use tower_reauth_redis::RedisStore;
 
 use crate::{
-    notifications, outages,
-    proxy::Proxy,
+    cuts, notifications, outages,
     sessions::{Endpoint, HANG, HOUR, access, describe, name, token},
 };
 
@@ -88,7 +90,7 @@ async fn a_user_who_may_not_publish_still_writes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_notifications_reach_followers() {
     let Some(server) = server() else { return };
-    let (name, proxy) = (name(), Proxy::start(server.port()).await);
+    let (name, proxy) = (name(), Proxy::start(server.port()).await.unwrap());
     let store = RedisStore::new(connection(server).await, &name).listen(client(proxy.port()));
     let other = RedisStore::new(connection(server).await, &name);
     notifications::reach_followers(&proxy, store, |store| store.with_name(&name), other).await;
@@ -97,7 +99,7 @@ async fn redis_notifications_reach_followers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_notifications_are_missed_only_while_cut() {
     let Some(server) = server() else { return };
-    let (name, proxy) = (name(), Proxy::start(server.port()).await);
+    let (name, proxy) = (name(), Proxy::start(server.port()).await.unwrap());
     let store = RedisStore::new(connection(server).await, &name).listen(client(proxy.port()));
     let other = RedisStore::new(connection(server).await, &name);
     let with_name = |store: &RedisStore<_>| store.with_name(&name);
@@ -222,6 +224,26 @@ async fn stopped_redis_leaves_a_valid_token_in_use() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn c16_a_response_that_redis_cannot_save_is_used_and_saved_later() {
+    let Some(server) = server() else { return };
+    let proxy = Arc::new(Proxy::start(server.port()).await.unwrap());
+    let port = proxy.port();
+    let open = async |name: &str| RedisStore::new(manager(port).await, name);
+    cuts::a_response_that_cannot_be_saved_is_used_and_saved_later(proxy, server.port(), open).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p19_a_lost_response_to_a_swap_in_redis_costs_no_repeat() {
+    let Some(server) = server() else { return };
+    let proxy = Arc::new(Proxy::start(server.port()).await.unwrap());
+    let port = proxy.port();
+    let open = async |name: &str| RedisStore::new(manager(port).await, name);
+    // The server has the scripts.
+    open(&name()).await.swap(None, &Record::from_bytes("a")).await.unwrap();
+    cuts::a_lost_response_to_a_swap_costs_no_repeat(proxy, open).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn redis_with_appendfsync_always_loses_no_write_in_a_crash() {
     let Some(mut server) = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"]) else {
         return;
@@ -256,7 +278,7 @@ async fn who_knows_better_writes_again_after_a_failover_of_redis() {
         let Some(primary) = RedisServer::start(&["--repl-diskless-sync-delay", "0"]) else { return };
         let options = ["--replicaof", "127.0.0.1", &primary.port().to_string()];
         let replica = RedisServer::start(&options).unwrap();
-        let proxy = Proxy::start(primary.port()).await;
+        let proxy = Proxy::start(primary.port()).await.unwrap();
         let (name, endpoint) = (name(), Endpoint::default());
         let session = async || endpoint.session(RedisStore::new(manager(proxy.port()).await, &name), HOUR);
         let (knowing, other) = (session().await, session().await);

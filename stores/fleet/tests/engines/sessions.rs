@@ -16,9 +16,14 @@ use tower_reauth::{
 #[derive(Clone, Default)]
 pub(crate) struct Endpoint {
     presented: Arc<Mutex<Vec<String>>>,
+    at_next_exchange: Arc<Mutex<Option<Action>>>,
 }
 
+type Action = Box<dyn FnOnce() + Send>;
+
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+/// How long to wait before something that can't be awaited is looked at again.
+pub(crate) const SOON: Duration = Duration::from_millis(20);
 /// Only a hang takes longer.
 pub(crate) const HANG: Duration = Duration::from_secs(120);
 
@@ -29,20 +34,32 @@ impl Endpoint {
         self.presented.lock().unwrap().clone()
     }
 
+    /// Does this when a refresh token is presented next, before the response.
+    pub(crate) fn at_next_exchange(&self, action: impl FnOnce() + Send + 'static) {
+        *self.at_next_exchange.lock().unwrap() = Some(Box::new(action));
+    }
+
     /// A session that looks so often if it follows.
     pub(crate) fn session(&self, store: impl TokenStore, poll: Duration) -> SharedSession {
+        self.session_over(SharedStore::new(store), poll)
+    }
+
+    pub(crate) fn session_over<S: TokenStore>(&self, store: SharedStore<S>, poll: Duration) -> SharedSession {
         let endpoint = self.clone();
         let refresher = refresh_fn(move |cx| {
             let token = endpoint.exchange(cx.refresh_token().unwrap_or_default());
             async move { token }
         });
-        let store = SharedStore::new(store).test_times(Duration::from_secs(4), poll);
+        let store = store.test_times(Duration::from_secs(4), poll);
         Session::builder(refresher).refresh_early(false).build_shared(store)
     }
 
     fn exchange(&self, refresh_token: &str) -> Result<Token, RefreshError> {
         if refresh_token.is_empty() {
             return Err(RefreshError::grant_ended("there is no refresh token"));
+        }
+        if let Some(action) = self.at_next_exchange.lock().unwrap().take() {
+            action();
         }
         let mut presented = self.presented.lock().unwrap();
         let is_spent = presented.iter().any(|spent| spent == refresh_token);

@@ -1,20 +1,28 @@
-//! Fleets with a store in a temporary folder.
+//! Fleets with a store.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::time::Duration;
 
-use tempfile::TempDir;
-use tower_reauth_fleet::{Fleet, Pair, Policy, Program, Settings, StoreKind, TokenServer};
+use tower_reauth_fleet::{
+    Command, Fleet, Held, Moment, Pair, Point, Policy, Process, Program, Settings, TokenServer,
+};
 
-/// So long that it never lapses during a test.
+use crate::stores::{Record, Store};
+
+/// So long that it never elapses during a test.
 pub(crate) const NEVER: Duration = Duration::from_secs(24 * 3600);
-/// The longest that there is.
-pub(crate) const LONGEST_EXCHANGE: Duration = Duration::from_secs(15);
+
+/// The longest exchange timeout that there is.
+const LONGEST_EXCHANGE: Duration = Duration::from_secs(15);
+/// That of a process that is killed or suspended, in a store without a hold: others wait for it, and a second more.
+const DOOMED_EXCHANGE: Duration = Duration::from_secs(3);
+const SLACK: Duration = Duration::from_secs(1);
 
 pub(crate) struct Setup {
     pub(crate) fleet: Fleet,
+    pub(crate) store: Store,
     /// Of the sign-in.
     pub(crate) first: Pair,
-    folder: TempDir,
+    record: Record,
 }
 
 /// A repeat is tolerated, or never.
@@ -24,40 +32,112 @@ pub(crate) enum Server {
     Strict,
 }
 
-/// The settings of a process with the file store. A claim lapses only if its holder is known to be dead.
-pub(crate) fn with_file(callers: usize) -> Settings {
-    Settings {
-        store: StoreKind::File(None),
-        callers,
-        exchange_timeout: Some(LONGEST_EXCHANGE),
-        slack: Some(NEVER),
-        ..Settings::default()
-    }
+/// How far a process is in a refresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It has stopped itself there.
+    At(Point),
+    /// The server has its request.
+    AtServer(Moment),
+}
+
+/// This binary, as a process.
+pub(crate) fn this_program() -> Program {
+    Program::this(&["runs_as_a_process", "--exact", "--nocapture"]).unwrap()
+}
+
+/// The settings of processes whose claims never lapse.
+pub(crate) fn with_callers(callers: usize) -> Settings {
+    Settings { callers, exchange_timeout: Some(LONGEST_EXCHANGE), slack: Some(NEVER), ..Settings::default() }
+}
+
+/// The same, but the claim of a [doomed](Setup::start_doomed) process lapses. In the file store nobody waits for that.
+pub(crate) fn with_lapses(store: Store, callers: usize) -> Settings {
+    let slack = if store == Store::File { NEVER } else { SLACK };
+    Settings { slack: Some(slack), ..with_callers(callers) }
 }
 
 // === impl Setup ===
 
 impl Setup {
-    /// Starts processes, with a server that revokes the grant if a refresh token is used again.
-    pub(crate) async fn start(server: Server, mut settings: Settings, processes: usize) -> Self {
-        let folder = TempDir::new().unwrap();
-        if settings.store == StoreKind::File(None) {
-            settings.store = StoreKind::File(Some(folder.path().join("credentials.json")));
-        }
+    /// Starts processes, with a server that revokes the grant if a refresh token is used again. `None`: the store's
+    /// server isn't installed.
+    pub(crate) async fn start(
+        store: Store,
+        server: Server,
+        settings: Settings,
+        processes: usize,
+    ) -> Option<Self> {
         let tolerance = (server == Server::Tolerant).then_some(NEVER);
         let server = TokenServer::start(Policy::Revoke, tolerance).await.unwrap();
-        let program = Program::this(&["runs_as_a_process", "--exact", "--nocapture"]).unwrap();
-        let (fleet, first) = Fleet::start(program, server, settings, processes).await.unwrap();
-        Self { fleet, first, folder }
+        Self::start_with(store, server, settings, processes).await
     }
 
-    /// The file with the record.
-    pub(crate) fn file(&self) -> PathBuf {
-        self.folder.path().join("credentials.json")
+    /// The same, with any server.
+    pub(crate) async fn start_with(
+        store: Store,
+        server: TokenServer,
+        settings: Settings,
+        processes: usize,
+    ) -> Option<Self> {
+        let record = Record::new(store).await?;
+        let settings = Settings { store: record.store().await, ..settings };
+        Some(Self::with_record(store, record, server, settings, processes).await)
     }
 
-    /// The record, which is whole.
-    pub(crate) fn record(&self) -> serde_json::Value {
-        serde_json::from_slice(&fs::read(self.file()).unwrap()).unwrap()
+    /// The same, with a record that the test has made, and its store in the settings.
+    pub(crate) async fn with_record(
+        store: Store,
+        record: Record,
+        server: TokenServer,
+        settings: Settings,
+        processes: usize,
+    ) -> Self {
+        let settings = Settings { record: record.name(), ..settings };
+        let (fleet, first) = Fleet::start(this_program(), server, settings, processes).await.unwrap();
+        Self { fleet, store, first, record }
+    }
+
+    /// Starts a process that will be killed or suspended. In a store without a hold its claim lapses.
+    pub(crate) async fn start_doomed(&self) -> Process {
+        let process = self.fleet.start_one_with(|settings| {
+            if self.store != Store::File {
+                settings.exchange_timeout = Some(DOOMED_EXCHANGE);
+            }
+        });
+        process.await.unwrap()
+    }
+
+    /// Makes a process refresh, up to this phase: its token has expired.
+    pub(crate) async fn refresh_until(&self, process: &mut Process, phase: Phase) -> Option<Held> {
+        match phase {
+            Phase::At(point) => {
+                process.send(&Command::StopAt(Some(point))).await;
+                process.send(&Command::Call).await;
+                process.stopped_at(point).await;
+                None
+            }
+            Phase::AtServer(moment) => {
+                let held = self.fleet.server.hold_next(moment);
+                process.send(&Command::Call).await;
+                let held = held.await;
+                assert_eq!(held.process(), process.id());
+                Some(held)
+            }
+        }
+    }
+
+    /// The bytes of the record. `None`: there is none.
+    pub(crate) async fn bytes(&self) -> Option<Vec<u8>> {
+        self.record.read().await
+    }
+
+    /// The record, which is there, and whole.
+    pub(crate) async fn record(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.bytes().await.unwrap()).unwrap()
+    }
+
+    pub(crate) async fn delete_record(&self) {
+        self.record.delete().await;
     }
 }

@@ -3,11 +3,20 @@
 use http::StatusCode;
 use tower_reauth_fleet::{Command, Credential, FailureKind, Moment, Reply};
 
-use crate::setup::{Server, Setup, with_file};
+use crate::{
+    setup::{Server, Setup, with_callers},
+    stores::{Store, on_each_store},
+};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn c22_a_process_that_has_slept_takes_the_token_of_the_others() {
-    let mut setup = Setup::start(Server::Strict, with_file(3), 2).await;
+on_each_store! {
+    c22_a_process_that_has_slept_takes_the_token_of_the_others;
+    c24_invalid_grant_for_an_old_token_ends_nothing;
+    c24_404_for_an_old_token_is_no_error;
+    p19_a_process_that_knew_a_deleted_record_follows_the_next_sign_in;
+}
+
+async fn c22_a_process_that_has_slept_takes_the_token_of_the_others(store: Store) {
+    let Some(mut setup) = Setup::start(store, Server::Strict, with_callers(3), 2).await else { return };
     let fleet = &mut setup.fleet;
     assert_eq!(fleet.call().await.ok, 6);
     let mut sleeper = fleet.processes.pop().unwrap();
@@ -33,8 +42,8 @@ async fn c22_a_process_that_has_slept_takes_the_token_of_the_others() {
 }
 
 /// A process's refresh token was replaced while the server had it.
-async fn refused_after_another_was_set(reply: Reply) {
-    let mut setup = Setup::start(Server::Strict, with_file(3), 2).await;
+async fn refused_after_another_was_set(store: Store, reply: Reply) {
+    let Some(mut setup) = Setup::start(store, Server::Strict, with_callers(3), 2).await else { return };
     let fleet = &mut setup.fleet;
     assert_eq!(fleet.call().await.ok, 6);
     fleet.server.expire();
@@ -48,30 +57,30 @@ async fn refused_after_another_was_set(reply: Reply) {
 
     let outcome = fleet.processes[1].called().await;
     assert_eq!((outcome.ok, outcome.generation), (3, 2), "{outcome:?}");
-    assert_eq!(setup.record()["token"]["refresh"], pair.refresh);
-    assert!(setup.record()["ended"].is_null());
+    assert_eq!(setup.record().await["token"]["refresh"], pair.refresh);
+    assert!(setup.record().await["ended"].is_null());
     let fleet = &mut setup.fleet;
     assert_eq!(fleet.server.counts().presentations, 1);
     assert!(fleet.server.is_live(&pair.refresh));
     assert_eq!(fleet.call().await.ok, 6);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn c24_invalid_grant_for_an_old_token_ends_nothing() {
-    refused_after_another_was_set(Reply::Other(StatusCode::BAD_REQUEST, r#"{"error":"invalid_grant"}"#))
-        .await;
+async fn c24_invalid_grant_for_an_old_token_ends_nothing(store: Store) {
+    refused_after_another_was_set(
+        store,
+        Reply::Other(StatusCode::BAD_REQUEST, r#"{"error":"invalid_grant"}"#),
+    )
+    .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn c24_404_for_an_old_token_is_no_error() {
-    refused_after_another_was_set(Reply::Other(StatusCode::NOT_FOUND, "")).await;
+async fn c24_404_for_an_old_token_is_no_error(store: Store) {
+    refused_after_another_was_set(store, Reply::Other(StatusCode::NOT_FOUND, "")).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn p19_a_process_that_knew_a_deleted_record_follows_the_next_sign_in() {
-    let mut setup = Setup::start(Server::Strict, with_file(3), 3).await;
+async fn p19_a_process_that_knew_a_deleted_record_follows_the_next_sign_in(store: Store) {
+    let Some(mut setup) = Setup::start(store, Server::Strict, with_callers(3), 3).await else { return };
     assert_eq!(setup.fleet.call().await.ok, 9);
-    std::fs::remove_file(setup.file()).unwrap();
+    setup.delete_record().await;
     let fleet = &mut setup.fleet;
     fleet.server.expire();
 
@@ -79,12 +88,12 @@ async fn p19_a_process_that_knew_a_deleted_record_follows_the_next_sign_in() {
     let outcome = fleet.processes[1].call().await;
     assert_eq!((outcome.ok, outcome.failed), (0, 3), "{outcome:?}");
     assert!(outcome.failures.iter().all(|failure| failure.kind == FailureKind::SignedOut), "{outcome:?}");
-    assert!(!setup.file().exists());
+    assert!(setup.bytes().await.is_none());
 
     let fleet = &mut setup.fleet;
     let second = fleet.server.sign_in();
     fleet.processes[0].run(Command::SignIn(Credential::from(&second))).await.unwrap();
-    let record = std::fs::read(setup.file()).unwrap();
+    let record = setup.bytes().await;
     let fleet = &mut setup.fleet;
     for process in &mut fleet.processes[1..] {
         process.run(Command::Load).await.unwrap();
@@ -92,5 +101,5 @@ async fn p19_a_process_that_knew_a_deleted_record_follows_the_next_sign_in() {
         assert_eq!((outcome.ok, outcome.generation), (3, second.generation()), "{outcome:?}");
     }
     assert_eq!(fleet.server.counts().presentations, 0);
-    assert_eq!(std::fs::read(setup.file()).unwrap(), record);
+    assert_eq!(setup.bytes().await, record);
 }

@@ -2,91 +2,157 @@
 
 use std::time::Duration;
 
-use tower_reauth_fleet::{Command, Moment, Point, Reply, Settings};
+use tower_reauth_fleet::{
+    Command, FailureKind, Moment, Outcome, Point, Policy, Process, Reply, Settings, TokenServer,
+};
 
-use crate::setup::{Server, Setup, with_file};
+use crate::{
+    setup::{Phase, Server, Setup, with_lapses},
+    stores::{Store, on_each_store},
+};
 
-/// Others wait for this and 5 s more.
+/// In the file store, others wait for this and 5 s more.
 const EXCHANGE: Duration = Duration::from_secs(5);
 
-#[derive(Clone, Copy, Debug)]
-enum Suspended {
-    At(Point),
-    /// While the server has its request.
-    AtServer(Moment),
+/// A process that has another's token, and whose own is expired.
+async fn start(store: Store, server: Server, settings: Settings) -> Option<(Setup, Process)> {
+    let mut setup = Setup::start(store, server, settings, 1).await?;
+    assert_eq!(setup.fleet.call().await.ok, 1);
+    let mut holder = setup.start_doomed().await;
+    holder.run(Command::Load).await.unwrap();
+    setup.fleet.server.expire();
+    Some((setup, holder))
 }
 
-/// Another process finds the store busy, and presents nothing. The suspended one goes on when it is resumed.
-async fn others_find_it_busy(suspended: Suspended) {
-    let settings = Settings { exchange_timeout: Some(EXCHANGE), ..with_file(1) };
-    let mut setup = Setup::start(Server::Tolerant, settings, 2).await;
-    let fleet = &mut setup.fleet;
-    assert_eq!(fleet.call().await.ok, 2);
-    fleet.server.expire();
-    let mut other = fleet.processes.pop().unwrap();
-    let holder = &mut fleet.processes[0];
-    let held = match suspended {
-        Suspended::At(point) => {
-            holder.send(&Command::StopAt(point)).await;
-            holder.send(&Command::Call).await;
-            holder.stopped_at(point).await;
-            None
-        }
-        Suspended::AtServer(moment) => {
-            let held = fleet.server.hold_next(moment);
-            holder.send(&Command::Call).await;
-            let held = held.await;
-            holder.suspend();
-            Some(held)
-        }
-    };
-    let before = fleet.server.counts();
+/// In the file store the hold stays with its process: another one finds the store busy, and presents nothing.
+async fn others_find_it_busy(phase: Phase) {
+    let settings = Settings { exchange_timeout: Some(EXCHANGE), ..with_lapses(Store::File, 1) };
+    let (mut setup, mut holder) = start(Store::File, Server::Tolerant, settings).await.unwrap();
+    let held = setup.refresh_until(&mut holder, phase).await;
+    holder.suspend();
+    let (before, record) = (setup.fleet.server.counts(), setup.bytes().await);
 
-    let record = std::fs::read(setup.file()).unwrap();
-    let fleet = &mut setup.fleet;
-    let holder = &mut fleet.processes[0];
-    other.send(&Command::Call).await;
-    let outcome = other.called().await;
+    let outcome = setup.fleet.call().await;
     assert_eq!((outcome.ok, outcome.failed), (0, 1), "{outcome:?}");
     let busy = format!("pid {}", holder.id());
     let holders: Vec<_> = outcome.failures.iter().filter_map(|failure| failure.holder.as_deref()).collect();
     assert!(holders.len() == 1 && holders[0].contains(&busy), "{outcome:?}");
-    assert_eq!(fleet.server.counts(), before);
-    assert_eq!(std::fs::read(setup.file()).unwrap(), record);
+    assert_eq!(setup.fleet.server.counts(), before);
+    assert_eq!(setup.bytes().await, record);
 
-    let fleet = &mut setup.fleet;
     if let Some(held) = held {
         held.release(Reply::Normal);
     }
-    let holder = &mut fleet.processes[0];
     holder.resume();
     assert_eq!(holder.called().await.ok, 1);
-    assert_eq!(other.call().await.ok, 1);
-    let counts = fleet.server.counts();
+    assert_eq!(setup.fleet.call().await.ok, 1);
+    let counts = setup.fleet.server.counts();
     assert_eq!((counts.rotations, counts.refusals), (1, 0));
     // Its exchange may have been cut, and then repeated.
     assert!((1..=2).contains(&counts.presentations), "{counts:?}");
-    assert!(fleet.server.is_signed_in());
-    assert!(setup.record()["claim"].is_null());
+    assert!(setup.fleet.server.is_signed_in());
+    assert!(setup.record().await["claim"].is_null());
+}
+
+/// Elsewhere its claim lapses, and another one repeats. What it does when it is resumed changes nothing.
+async fn others_take_over(store: Store, phase: Phase) {
+    let start = start(store, Server::Tolerant, with_lapses(store, 1)).await;
+    let Some((mut setup, mut holder)) = start else { return };
+    let held = setup.refresh_until(&mut holder, phase).await;
+    holder.suspend();
+    let outcome = setup.fleet.call().await;
+    assert_eq!((outcome.ok, outcome.repeated), (1, 1), "{outcome:?}");
+    let counts = setup.fleet.server.counts();
+    let is_exchanged = matches!(phase, Phase::At(Point::ResponseRead) | Phase::AtServer(Moment::Exchanged));
+    assert_eq!((counts.rotations, counts.repeats), (1, usize::from(is_exchanged)));
+    for _ in 0..2 {
+        setup.fleet.server.expire();
+        let outcome = setup.fleet.call().await;
+        assert_eq!((outcome.ok, outcome.repeated), (1, 1), "{outcome:?}");
+    }
+    let record = setup.bytes().await;
+
+    if let Some(held) = held {
+        held.release(Reply::Normal);
+    }
+    holder.resume();
+    let outcome = holder.called().await;
+    assert_eq!((outcome.ok, outcome.generation), (1, 4), "{outcome:?}");
+    assert_eq!(outcome.repeated, 0, "{outcome:?}");
+    match phase {
+        Phase::At(Point::ClaimWritten) => assert_eq!(outcome.claims_lost, 0),
+        Phase::At(_) => assert_eq!(outcome.claims_lost, 1),
+        // It depends on whether it finds the response or its timeout first.
+        Phase::AtServer(_) => assert!(outcome.claims_lost <= 1),
+    }
+    assert_eq!(setup.bytes().await, record);
+    let counts = setup.fleet.server.counts();
+    assert_eq!((counts.rotations, counts.refusals), (3, 0));
+    assert!(setup.fleet.server.presentations(&setup.first.refresh) <= 2);
+    // The one whose token the record has goes on.
+    setup.fleet.server.expire();
+    assert_eq!(setup.fleet.call().await.ok, 1);
+    assert_eq!(holder.call().await.ok, 1);
+    assert_eq!(setup.fleet.server.counts().rotations, 4);
 }
 
 macro_rules! rows {
-    ($($name:ident: $suspended:expr;)+) => {
-        mod c26_c29_the_store_is_busy {
+    ($($name:ident: $phase:expr;)+) => {
+        mod c26_c29_it_keeps_a_file_and_loses_other_claims {
             use super::*;
             $(
-                #[tokio::test(flavor = "multi_thread")]
-                async fn $name() {
-                    others_find_it_busy($suspended).await;
+                async fn $name(store: Store) {
+                    match store {
+                        Store::File => others_find_it_busy($phase).await,
+                        _ => others_take_over(store, $phase).await,
+                    }
                 }
+                on_each_store! { $name; }
             )+
         }
     };
 }
 
 rows! {
-    claim_written: Suspended::At(Point::ClaimWritten);
-    request_written: Suspended::AtServer(Moment::Received);
-    exchanged: Suspended::AtServer(Moment::Exchanged);
-    response_read: Suspended::At(Point::ResponseRead);
+    claim_written: Phase::At(Point::ClaimWritten);
+    request_written: Phase::AtServer(Moment::Received);
+    exchanged: Phase::AtServer(Moment::Exchanged);
+    response_read: Phase::At(Point::ResponseRead);
+}
+
+/// The server refuses whoever presents a token second, and leaves the grant alone.
+async fn a_late_successor_revives_all(store: Store) {
+    let server = TokenServer::start(Policy::Refuse, None).await.unwrap();
+    let Some(mut setup) = Setup::start_with(store, server, with_lapses(store, 1), 2).await else { return };
+    assert_eq!(setup.fleet.call().await.ok, 2);
+    let mut holder = setup.start_doomed().await;
+    holder.run(Command::Load).await.unwrap();
+    setup.fleet.server.expire();
+    setup.refresh_until(&mut holder, Phase::At(Point::ResponseRead)).await;
+
+    let Outcome { ok, failures, .. } = setup.fleet.call().await;
+    assert_eq!(ok, 0);
+    assert!(failures.iter().all(|failure| failure.kind == FailureKind::GrantEnded), "{failures:?}");
+    assert!(!setup.record().await["ended"].is_null());
+    assert_eq!(setup.fleet.server.counts().refusals, 1);
+
+    holder.resume();
+    let outcome = holder.called().await;
+    assert_eq!((outcome.ok, outcome.claims_lost), (1, 1), "{outcome:?}");
+    assert!(setup.record().await["ended"].is_null());
+    for process in &mut setup.fleet.processes {
+        process.run(Command::Load).await.unwrap();
+    }
+    assert_eq!(setup.fleet.call().await.ok, 2);
+    assert_eq!(setup.fleet.server.counts().refusals, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p19_a_late_successor_revives_all_in_redis() {
+    a_late_successor_revives_all(Store::Redis).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p19_a_late_successor_revives_all_in_postgres() {
+    a_late_successor_revives_all(Store::Postgres).await;
 }
