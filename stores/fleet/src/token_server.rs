@@ -10,9 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::BodyExt;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -24,8 +23,10 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use crate::grants::{Grant, Grants, Pair, Policy, generation};
 
 mod gate;
+mod responses;
 
 use gate::Gate;
+use responses::{Sent, other, response};
 
 /// A token endpoint and an API, on a free port of loopback. It stops when this is dropped.
 ///
@@ -120,7 +121,6 @@ struct Presenting {
 }
 
 type BoxError = Box<dyn Error + Send + Sync>;
-type Sent = Response<Full<Bytes>>;
 
 /// More than any number of callers.
 const MAX_STREAMS: u32 = 1 << 20;
@@ -396,16 +396,4 @@ impl Drop for Presenting {
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
-}
-
-fn response(status: StatusCode, body: &Value) -> Sent {
-    other(status, body.to_string())
-}
-
-fn other(status: StatusCode, body: impl Into<Bytes>) -> Sent {
-    let mut response = Response::new(Full::from(body.into()));
-    *response.status_mut() = status;
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
 }

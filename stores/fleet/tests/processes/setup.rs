@@ -14,7 +14,7 @@ pub(crate) const NEVER: Duration = Duration::from_secs(24 * 3600);
 /// The longest exchange timeout that there is.
 const LONGEST_EXCHANGE: Duration = Duration::from_secs(15);
 /// That of a process that is killed or suspended, in a store without a hold: others wait for it, and a second more.
-const DOOMED_EXCHANGE: Duration = Duration::from_secs(3);
+const DOOMED_EXCHANGE: Duration = Duration::from_secs(5);
 const SLACK: Duration = Duration::from_secs(1);
 
 pub(crate) struct Setup {
