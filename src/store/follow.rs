@@ -65,11 +65,13 @@ impl Protocol {
                 let document = view.document();
                 let token = document.and_then(|document| adopted(document.token.as_ref()?));
                 if let (Some(session), Some(document), Some(token)) = (self.session(), document, token) {
+                    // First, so that a refresh that begins now doesn't take it for a newer one.
+                    self.known().learn(document);
                     // While a refresh is in flight, it finds the token itself.
                     if !session.adopt(token, changes) {
+                        self.known().forget_adoption();
                         return Ok(false);
                     }
-                    self.known().learn(document);
                 }
             }
             Look::Ended | Look::GiveUp | Look::Pause(_) | Look::UseOwnClaim(_) | Look::Wait { .. } => {}
