@@ -12,7 +12,7 @@ use reqwest::{
 /// after all. This policy doesn't follow such a redirect: the caller gets that response. Otherwise it is
 /// reqwest's default, which follows ten redirects.
 ///
-/// A header of another name ([`AuthLayer::header_name`](crate::AuthLayer::header_name)) is never left out by
+/// A header of another name ([`SessionBuilder::header`](crate::SessionBuilder::header)) is never left out by
 /// reqwest. Use [`Policy::none`] with it.
 ///
 /// # Examples
