@@ -136,6 +136,33 @@
 //! configuration: if the record is lost, it is presented again although it is spent. Use
 //! [`SharedSession::sign_in`](crate::store::SharedSession::sign_in).
 //!
+//! # Encryption
+//!
+//! [`StoreExt::sealed`](crate::store::StoreExt::sealed) encrypts the records of any store with your own cipher. The
+//! example `sealed_store` does it with an AEAD cipher, bound to the credential's name. On a desktop, keep the key in the
+//! operating system's keychain. With the crate `keyring` 3 and the example's cipher:
+//!
+//! ```ignore
+//! use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, aead::OsRng};
+//!
+//! fn key() -> keyring::Result<Key> {
+//!     let entry = keyring::Entry::new("my-program", "token-store")?;
+//!     match entry.get_secret() {
+//!         Ok(key) if key.len() == 32 => Ok(*Key::from_slice(&key)),
+//!         Ok(_) => Err(keyring::Error::Invalid("secret".into(), "not a key of 32 bytes".into())),
+//!         Err(keyring::Error::NoEntry) => {
+//!             let key = XChaCha20Poly1305::generate_key(&mut OsRng);
+//!             entry.set_secret(&key)?;
+//!             Ok(key)
+//!         }
+//!         Err(error) => Err(error),
+//!     }
+//! }
+//! ```
+//!
+//! With another key, or none, a record can't be read: nothing is presented, and nothing is overwritten. Delete the
+//! record and sign in again.
+//!
 //! # A store of your own
 //!
 //! Anything with a conditional write can be a store: S3 and its ETags, DynamoDB, etcd, Vault. Implement
