@@ -37,6 +37,7 @@ mod sealed;
 mod shared;
 mod sign_in;
 mod stored_token;
+mod view;
 
 use std::future::{Future, pending, ready};
 

@@ -16,9 +16,10 @@ use super::{
     known::{Known, Obtained},
     look::LONGEST_PAUSE,
     mutations::without,
-    protocol::{Edit, Protocol, View, to_refresh_error},
+    protocol::{Edit, Protocol, to_refresh_error},
     save::{Saved, adopted},
     stored_token::StoredToken,
+    view::View,
 };
 
 /// A claim of this process, in the record.

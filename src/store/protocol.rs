@@ -49,13 +49,14 @@ use crate::{
 };
 
 use super::{
-    StoreError, Swap, Version,
+    StoreError, Swap,
     document::{Claim, Document},
     erased::ErasedStore,
     known::Known,
     look::Looker,
     mutations::without,
     record::random,
+    view::{StoreTime, View},
 };
 
 /// The protocol by which processes share a credential.
@@ -91,24 +92,6 @@ pub(super) struct Identity {
     pub(super) who: String,
     /// The host's name and boot. `None`: the boot is unknown.
     pub(super) host: Option<String>,
-}
-
-/// A record that was read or written.
-pub(super) struct View {
-    /// `None`: there is no record.
-    pub(super) document: Option<Document>,
-    version: Option<Version>,
-    time: StoreTime,
-    /// The sign-in that was known before it was read.
-    epoch: Option<u64>,
-}
-
-/// The store's clock at a load, if it has one.
-#[derive(Clone, Copy)]
-struct StoreTime {
-    at: Option<Nanos>,
-    sent: Timestamp,
-    received: Timestamp,
 }
 
 pub(super) enum Swapped {
@@ -375,38 +358,5 @@ pub(super) fn to_refresh_error(error: StoreError) -> RefreshError {
     match error.is_unreadable() {
         true => RefreshError::misconfigured(error),
         false => RefreshError::transient(error),
-    }
-}
-
-// === impl StoreTime ===
-
-impl StoreTime {
-    /// By how much the store's clock is ahead of this host's wall clock.
-    fn ahead_when_read(self) -> Nanos {
-        self.at.map_or(0, |at| at.saturating_sub(self.received.wall))
-    }
-
-    /// The same for a write: the wall clock may have been set since.
-    fn ahead_when_written(self, now: Timestamp) -> Nanos {
-        let passed = now.monotonic.saturating_sub(self.sent.monotonic);
-        self.at.map_or(0, |at| at.saturating_add(passed).saturating_sub(now.wall))
-    }
-}
-
-// === impl View ===
-
-impl View {
-    /// Whether it is the write that has this mark.
-    fn is_write(&self, mark: &str) -> bool {
-        self.document.as_ref().is_some_and(|document| document.write == mark)
-    }
-
-    pub(super) fn document(&self) -> Option<&Document> {
-        self.document.as_ref()
-    }
-
-    /// Whether there was no record, and this process has signed in since.
-    pub(super) fn is_outdated(&self, known: &Known) -> bool {
-        self.document.is_none() && self.epoch != known.epoch
     }
 }

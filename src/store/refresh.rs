@@ -18,9 +18,10 @@ use super::{
     known::OwnClaim,
     look::{Look, Looker, look, new_epoch, step},
     mutations::without,
-    protocol::{Protocol, Swapped, View, to_refresh_error},
+    protocol::{Protocol, Swapped, to_refresh_error},
     record::HoldKind,
     save::adopted,
+    view::View,
 };
 
 /// The refresher of a shared session.

@@ -8,8 +8,9 @@ use super::{
     known::{Known, Obtained},
     look::write_again,
     mutations::without,
-    protocol::{Edit, Protocol, View},
+    protocol::{Edit, Protocol},
     stored_token::StoredToken,
+    view::View,
 };
 
 /// What became of a token that was to be saved.
