@@ -1,15 +1,16 @@
 //! gRPC: tonic channels and generated clients. Needs the feature `grpc`, and Rust 1.88 as tonic does.
 //!
-//! [`AuthLayer::grpc`] puts a layer around a tonic `Channel`. [`AuthLayer::for_grpc`] creates the same layer for a
-//! stack, with settings for gRPC. The service has the channel's own request and response types. It
+//! [`AuthLayer::grpc`](crate::AuthLayer::grpc) puts a layer around a tonic `Channel`.
+//! [`AuthLayer::for_grpc`](crate::AuthLayer::for_grpc) creates the same layer for a stack, with settings for gRPC. The
+//! service has the channel's own request and response types. It
 //!
 //! - treats `grpc-status: 16` (`UNAUTHENTICATED`) in a response's *headers* as a rejection, which is how a
 //!   server rejects a call before its response starts; and HTTP 401, from a proxy in front;
 //! - retries such a call if its messages so far fit into a buffer;
 //! - marks the token if status 16 comes in the *trailers*, so that the next call gets a new one;
 //! - trusts its channel, cleartext included, since the URI of a call usually has no host. With
-//!   [`restrict_to_origin`](AuthLayer::restrict_to_origin) or [`default_origin`](AuthLayer::default_origin)
-//!   it doesn't: set the channel's origin with the latter;
+//!   [`restrict_to_origin`](crate::AuthLayer::restrict_to_origin) or
+//!   [`default_origin`](crate::AuthLayer::default_origin) it doesn't: set the channel's origin with the latter;
 //! - attaches a [`tonic::Status`] to its errors, which tonic would otherwise report as `UNKNOWN`:
 //!   `UNAVAILABLE` if a retry may help, `DEADLINE_EXCEEDED`, or `UNAUTHENTICATED`.
 //!
@@ -63,7 +64,7 @@
 //!
 //! The channel's timeout (`Endpoint::timeout`) doesn't bound the wait: the channel is the inner service, so its
 //! timeout starts again with each attempt. For calls without a deadline of their own,
-//! [`AuthLayer::wait_timeout`] bounds the wait.
+//! [`AuthLayer::wait_timeout`](crate::AuthLayer::wait_timeout) bounds the wait.
 //!
 //! # Rejections in trailers
 //!
