@@ -1,34 +1,32 @@
 //! gRPC: tonic channels and generated clients. Needs the feature `grpc`, and Rust 1.88 as tonic does.
 //!
-//! [`AuthLayer::grpc`] creates a layer for a tonic `Channel`, and [`AuthLayer::for_grpc`] turns any layer
-//! into one. Such a layer:
+//! [`AuthLayer::grpc`](crate::AuthLayer::grpc) puts a layer around a tonic `Channel`.
+//! [`AuthLayer::for_grpc`](crate::AuthLayer::for_grpc) creates the same layer for a stack, with settings for gRPC. The
+//! service has the channel's own request and response types. It
 //!
 //! - treats `grpc-status: 16` (`UNAUTHENTICATED`) in a response's *headers* as a rejection, which is how a
-//!   server rejects a call before its first message; and HTTP 401, from a proxy in front;
-//! - retries a call if its messages so far fit into a buffer;
+//!   server rejects a call before its response starts; and HTTP 401, from a proxy in front;
+//! - retries such a call if its messages so far fit into a buffer;
+//! - marks the token if status 16 comes in the *trailers*, so that the next call gets a new one;
 //! - trusts its channel, cleartext included, since the URI of a call usually has no host. With
-//!   [`restrict_to_origin`](AuthLayer::restrict_to_origin) or [`default_origin`](AuthLayer::default_origin)
-//!   it doesn't: set the channel's origin with the latter;
-//! - counts waiting against the call's deadline (`grpc-timeout`), and sends what is left with the retry;
+//!   [`restrict_to_origin`](crate::AuthLayer::restrict_to_origin) or
+//!   [`default_origin`](crate::AuthLayer::default_origin) it doesn't: set the channel's origin with the latter;
 //! - attaches a [`tonic::Status`] to its errors, which tonic would otherwise report as `UNKNOWN`:
 //!   `UNAVAILABLE` if a retry may help, `DEADLINE_EXCEEDED`, or `UNAUTHENTICATED`.
 //!
 //! If a call's messages exceed the buffer, it isn't retried, and returns the server's status;
 //! [`not_replayed`] distinguishes such a status from that of a call that was rejected twice.
 //!
-//! A status 16 in *trailers*, after messages, comes too late for a retry. [`TrailerRejectionLayer`], placed
-//! *outside* this layer, marks the token then, so that the next call gets a new one.
-//!
 //! # Examples
 //!
 //! ```
 //! use tonic::body::Body;
-//! use tower::{Layer, ServiceBuilder, service_fn};
+//! use tower::service_fn;
 //! use tower_reauth::{AuthLayer, RefreshContext, Token, grpc::GrpcAuth, refresh_fn};
 //!
 //! # let channel = service_fn(|_: http::Request<Body>| async { Ok::<_, tonic::Status>(http::Response::new(Body::empty())) });
 //! let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
-//! let service = ServiceBuilder::new().layer(AuthLayer::grpc(refresher)).service(channel);
+//! let service = AuthLayer::new(refresher).grpc(channel);
 //! // let client = GreeterClient::new(service);
 //!
 //! /// Your struct with a client: `Greeter<Channel>`.
@@ -37,35 +35,73 @@
 //! }
 //! # let _ = Greeter { service };
 //! ```
+//!
+//! With a larger buffer, and a channel whose origin is checked:
+//!
+//! ```
+//! use tower::Layer;
+//! use tower_reauth::{RefreshContext, Session, Token, refresh_fn};
+//!
+//! # let channel = ();
+//! # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
+//! let session = Session::builder(refresher).build();
+//! let layer = session.layer().default_origin("https://api.example.com".parse()?);
+//! let service = layer.for_grpc().with_buffer_limit(4 << 20).layer(channel);
+//! # let _ = service;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Interceptors
+//!
+//! tonic's interceptors work on both sides: `GreeterClient::with_interceptor(service, interceptor)` runs one per
+//! call, before it waits for a token. One around the channel, `layer.grpc(InterceptedService::new(channel,
+//! interceptor))`, runs per attempt and sees the token.
+//!
+//! # Deadlines
+//!
+//! A call's own deadline (`grpc-timeout`, set by [`tonic::Request::set_timeout`]) bounds the wait for a token, and
+//! what is left of it is sent with the retry. A call that waits too long fails with `DEADLINE_EXCEEDED`.
+//!
+//! The channel's timeout (`Endpoint::timeout`) doesn't bound the wait: the channel is the inner service, so its
+//! timeout starts again with each attempt. For calls without a deadline of their own,
+//! [`AuthLayer::wait_timeout`](crate::AuthLayer::wait_timeout) bounds the wait.
+//!
+//! # Rejections in trailers
+//!
+//! A server may send its headers first, and status 16 in the trailers. A tonic handler does so if the first item of
+//! its stream is an error. By then the headers have been returned, so the call can't be retried. With
+//! [`GrpcLayer::retry_before_first_message`] they are held back until it is known whether a message comes. After a
+//! message a call is never retried.
+//!
+//! # Versions
+//!
+//! [`tonic::body::Body`] and [`tonic::Status`] are part of this module's API. The feature follows tonic's versions:
+//! it is for tonic 0.14, and a release of this crate that moves to the next is a breaking one.
 
+mod layer;
 mod not_replayed;
 mod protocol;
 mod status;
 mod timeout;
 mod trailers;
 
-use std::sync::Arc;
-
-use http::{HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use tonic::body::Body;
 
 use crate::{
-    layer::AuthLayer,
-    refresh::Refresher,
     request::{
         rejection::{RejectionRule, ResponseHead, StatusUnauthorized, Verdict},
-        replay::{Buffered, MapBody},
+        replay::MapBody,
     },
+    service::Auth,
 };
 
+pub use layer::GrpcLayer;
 pub use not_replayed::not_replayed;
-pub use trailers::{TrailerRejection, TrailerRejectionBody, TrailerRejectionFuture, TrailerRejectionLayer};
-
-/// Replays a call's buffered messages.
-pub type GrpcReplay = MapBody<Body, Body>;
+pub use trailers::{TrailerWatch, TrailerWatchFuture};
 
 /// The service that a gRPC layer creates from `S`.
-pub type GrpcAuth<S> = crate::service::Auth<S, GrpcReplay>;
+pub type GrpcAuth<S> = Auth<TrailerWatch<S>, MapBody<Body, Body>>;
 
 /// The rule of a gRPC layer: status 16 in the headers, or HTTP 401, rejects the token, with the exceptions of
 /// [`StatusUnauthorized`].
@@ -74,54 +110,23 @@ pub struct StatusUnauthenticated;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-// === impl AuthLayer ===
-
-impl<R: Refresher> AuthLayer<R, GrpcReplay> {
-    /// Creates a layer for a tonic channel, with a session of its own: [`AuthLayer::new`] and
-    /// [`for_grpc`](AuthLayer::for_grpc).
-    pub fn grpc(refresher: R) -> Self {
-        AuthLayer::new(refresher).for_grpc()
-    }
-}
-
-impl<R, P> AuthLayer<R, P> {
-    /// Configures the layer for a tonic channel: rejection rule, replay and trust.
-    ///
-    /// Up to 64 KiB of a call are buffered; see [`with_buffer_limit`](AuthLayer::with_buffer_limit).
-    ///
-    /// Without it, rustc reports for the methods of a generated client:
-    ///
-    /// ```text
-    /// the method `greet` exists for struct `GreeterClient<Auth<Channel>>`, but its trait bounds were not satisfied
-    /// note: the following trait bounds were not satisfied: `tonic::body::Body: Clone`
-    /// ```
-    ///
-    /// or, for the client itself, "`CloneBody` can't replay request bodies of type `tonic::body::Body`". With
-    /// it, the service has the type [`GrpcAuth`].
-    pub fn for_grpc(self) -> AuthLayer<R, GrpcReplay> {
-        let layer = self.rejection_rule(StatusUnauthenticated).configure(|config| {
-            config.protocol = Some(Arc::new(protocol::Grpc));
-            config.destinations.trusts_connection = true;
-        });
-        layer.with_replay(Buffered::default().map_body(Body::new))
-    }
-}
-
-impl<R> AuthLayer<R, GrpcReplay> {
-    /// Sets how many bytes of a call are buffered for a retry, as in [`Buffered`]. Default: 64 KiB.
-    pub fn with_buffer_limit(self, bytes: usize) -> Self {
-        self.with_replay(Buffered::new(bytes).map_body(Body::new))
-    }
-}
-
 // === impl StatusUnauthenticated ===
+
+impl StatusUnauthenticated {
+    /// Judges the headers of a response that are gRPC's, or its trailers.
+    fn judge_metadata(metadata: &HeaderMap) -> Verdict {
+        match metadata.get(GRPC_STATUS) {
+            Some(status) if status == "16" => Verdict::of_challenges(metadata),
+            _ => Verdict::Accept,
+        }
+    }
+}
 
 impl RejectionRule for StatusUnauthenticated {
     fn judge(&self, head: &ResponseHead<'_>) -> Verdict {
-        if head.status() != StatusCode::OK {
-            return StatusUnauthorized.judge(head);
+        match head.status() {
+            StatusCode::OK => Self::judge_metadata(head.headers()),
+            _ => StatusUnauthorized.judge(head),
         }
-        let rejects = head.headers().get(GRPC_STATUS).is_some_and(|status| status == "16");
-        if rejects { Verdict::of_challenges(head.headers()) } else { Verdict::Accept }
     }
 }

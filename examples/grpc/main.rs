@@ -22,7 +22,6 @@ mod tokens;
 use std::{process::ExitCode, time::Instant};
 
 use tonic::{Status, transport::Endpoint};
-use tower::ServiceBuilder;
 use tower_reauth::Session;
 
 use crate::{
@@ -56,8 +55,7 @@ async fn run() -> Result<u32, BoxError> {
         // Otherwise the token would be refreshed before it expires.
         .refresh_early(false)
         .build();
-    let layer = session.layer().for_grpc();
-    let client: Client = GreeterClient::new(ServiceBuilder::new().layer(layer).service(channel));
+    let client: Client = GreeterClient::new(session.layer().grpc(channel));
     let mut totals = Totals::default();
 
     println!("calls with a fresh token");

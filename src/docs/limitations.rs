@@ -48,10 +48,10 @@
 //!
 //! # gRPC: rejections in trailers
 //!
-//! A status 16 in the trailers, after the first message, comes too late for a retry.
-//! `grpc::TrailerRejectionLayer` marks the token, so that the next call gets a new one. A call that has sent
-//! more than 64 KiB before its rejection, such as an OTLP batch, isn't retried unless `with_buffer_limit`
-//! raises that limit.
+//! A status 16 in the trailers comes too late for a retry, as the caller has the response's head by then. The
+//! token is marked, so that the next call gets a new one. If no message came before, the call can be retried at a
+//! cost: see `grpc::GrpcLayer::retry_before_first_message`. A call that has sent more than 64 KiB before its
+//! rejection, such as an OTLP batch, isn't retried unless `with_buffer_limit` raises that limit.
 //!
 //! # Redirects
 //!

@@ -7,9 +7,10 @@ use http::{Extensions, HeaderMap};
 use crate::{
     error::{BoxError, Error},
     request::{config::Protocol, replay::NotReplayed},
+    token::TokenId,
 };
 
-use super::{not_replayed, status, timeout};
+use super::{not_replayed, status, timeout, trailers::SentToken};
 
 /// gRPC as a [`Protocol`]: deadlines, and errors and reports as statuses.
 pub(super) struct Grpc;
@@ -23,6 +24,10 @@ impl Protocol for Grpc {
 
     fn set_deadline(&self, headers: &mut HeaderMap, left: Duration) -> Result<(), Error> {
         timeout::set(headers, left)
+    }
+
+    fn set_token(&self, extensions: &mut Extensions, id: TokenId) {
+        extensions.insert(SentToken(id));
     }
 
     fn report_not_replayed(&self, headers: &mut HeaderMap, reason: NotReplayed) {

@@ -15,7 +15,6 @@ pub(crate) struct Attempt<B, K> {
     pub(super) attempts: u8,
     /// How many times its token expired while it waited for readiness.
     pub(super) expired_while_readying: u8,
-    pub(super) report_token: bool,
 }
 
 /// What is left to send.
@@ -44,14 +43,7 @@ pub(super) struct Replayable<K> {
 impl<B, K> Attempt<B, K> {
     #[inline]
     pub(crate) fn new() -> Self {
-        Self {
-            token: None,
-            payload: Payload::Nothing,
-            waited: false,
-            attempts: 1,
-            expired_while_readying: 0,
-            report_token: false,
-        }
+        Self { token: None, payload: Payload::Nothing, waited: false, attempts: 1, expired_while_readying: 0 }
     }
 
     pub(crate) fn pending(request: Request<B>, deadline: Option<Nanos>) -> Self {

@@ -17,7 +17,7 @@ use super::{
     config::Config,
     head::Head,
     inject::Injected,
-    options::{MinLifetime, ReportToken, SentToken, WaitTimeout},
+    options::{MinLifetime, WaitTimeout},
     replay::{NotReplayed, Replay},
 };
 
@@ -119,18 +119,15 @@ impl<P> Authorizer<P> {
         P: Replay<B>,
     {
         let mut retained = None;
-        let request = self.replay.split_request(request, &mut retained);
-        if token.is_none() {
-            return request;
-        }
+        let mut request = self.replay.split_request(request, &mut retained);
+        let Some(id) = token else { return request };
         attempt.token = token;
-        attempt.report_token =
-            self.config.protocol.is_some() && request.extensions().get::<ReportToken>().is_some();
         if let Some(body) = retained {
             let deadline = self.deadline(&request);
             let head = Head::pack(&request, self.session.header_names());
             attempt.payload = Payload::Replayable(Box::new(Replayable { head, body, deadline }));
         }
+        self.set_token(request.extensions_mut(), id);
         request
     }
 
@@ -205,6 +202,7 @@ impl<P> Authorizer<P> {
                 self.config.trusts(request.uri())?;
                 Config::replace(request.headers_mut(), self.session.header_names(), token)?;
                 self.set_deadline(request.headers_mut(), deadline)?;
+                self.set_token(request.extensions_mut(), token.id());
                 attempt.token = Some(token.id());
                 attempt.attempts += 1;
                 Ok(request.map(|()| Replay::<B>::replay(&*self.replay, body)))
@@ -224,9 +222,6 @@ impl<P> Authorizer<P> {
         P: Replay<B>,
     {
         let Some(id) = attempt.token else { return AfterResponse::Deliver };
-        if attempt.report_token {
-            response.extensions_mut().insert(SentToken(id));
-        }
         if let Some(challenges) = self.config.judge(response) {
             return self.rejected(attempt, id, challenges, response);
         }
@@ -302,6 +297,13 @@ impl<P> Authorizer<P> {
         let protocol = self.config.protocol.as_ref()?;
         let timeout = protocol.deadline(request.headers(), request.extensions())?;
         Some(self.session.now().monotonic.saturating_add(rt::nanos(timeout)))
+    }
+
+    #[inline]
+    fn set_token(&self, extensions: &mut Extensions, id: TokenId) {
+        if let Some(protocol) = &self.config.protocol {
+            protocol.set_token(extensions, id);
+        }
     }
 
     fn set_deadline(&self, headers: &mut HeaderMap, deadline: Option<Nanos>) -> Result<(), Error> {

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::token::TokenId;
-
 /// Request extension: send this request without a token and don't check its response.
 ///
 /// For requests made by the refresher, public resources and pre-signed URLs.
@@ -65,24 +63,10 @@ pub struct MinLifetime {
     lifetime: Duration,
 }
 
-/// Request extension: leave a [`SentToken`] in the response's extensions. Only layers with a
-/// [`Protocol`](super::config::Protocol) do so.
-#[derive(Clone, Copy, Debug)]
-#[cfg_attr(
-    not(feature = "grpc"),
-    allow(dead_code, reason = "asked for by an outer layer; gRPC's is the only one")
-)]
-pub(crate) struct ReportToken;
-
 /// Response extension: the response came from another origin than the request was sent to, after a redirect.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(not(feature = "reqwest"), allow(dead_code, reason = "inserted by reqwest's service"))]
 pub(crate) struct FromOtherOrigin;
-
-/// Response extension: which token the request carried.
-#[derive(Clone, Copy, Debug)]
-#[cfg_attr(not(feature = "grpc"), allow(dead_code, reason = "as above"))]
-pub(crate) struct SentToken(pub(crate) TokenId);
 
 // === impl WaitTimeout ===
 

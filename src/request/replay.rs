@@ -98,7 +98,7 @@ pub use not_replayed::NotReplayed;
 /// [`Replay::Body`]: with [`Buffered`] that is [`BufferedBody`].
 ///
 /// For a method of a generated gRPC client, the unsatisfied bound is `tonic::body::Body: Clone`: the layer
-/// isn't one for gRPC. Create it with `AuthLayer::grpc`, or add `for_grpc()`.
+/// isn't one for gRPC. Create the client's service with `AuthLayer::grpc`, or add `for_grpc()`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't replay request bodies of type `{B}`",
     label = "no way to replay `{B}`",

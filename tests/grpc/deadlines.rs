@@ -6,13 +6,13 @@ use std::{
 };
 
 use tonic::{Code, Request, Status};
-use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
+use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_reauth::{AuthLayer, Error, Session, WaitTimeout};
 
 use crate::{
-    greeter::{Greeting, Name},
+    greeter::{Greeting, Name, greeter_client::GreeterClient},
     server::CheckedBy,
-    setup::{Client, Setup, layer, name},
+    setup::{Client, Setup, name},
     stopped_time::StoppedTime,
     support::{clock, endpoint, token},
 };
@@ -130,11 +130,37 @@ async fn b89_a_wait_timeout_before_the_deadline_is_unavailable() {
     assert_eq!(status.code(), Code::Unavailable);
     assert!(Error::find(&status).unwrap().is_timeout());
 
-    let impatient = layer(&setup.session).wait_timeout(wait);
-    let client = crate::greeter::greeter_client::GreeterClient::new(impatient.layer(setup.channel.clone()));
+    let impatient = setup.session.layer().wait_timeout(wait);
+    let client = GreeterClient::new(impatient.grpc(setup.channel.clone()));
     let status = status_after(&setup, &time, wait, greet_within(&client, LIMIT)).await;
     assert_eq!(status.code(), Code::Unavailable);
     assert_eq!(setup.state().calls().len(), 0);
+}
+
+#[tokio::test]
+async fn d41_the_channels_timeout_does_not_bound_the_wait_for_a_token() {
+    let time = StoppedTime::new();
+    let mut setup = Setup::with("A1 R1 0", CheckedBy::Interceptor, |session| session.clock(clock())).await;
+    let channel = tonic::transport::Endpoint::from_shared(setup.server.url.clone()).unwrap();
+    let channel = channel.timeout(Duration::from_secs(1)).connect().await.unwrap();
+    let client = GreeterClient::new(setup.session.layer().grpc(channel));
+
+    // A call with a deadline of its own gives up.
+    let limit = Duration::from_secs(2);
+    let status = status_after(&setup, &time, limit, greet_within(&client, limit)).await;
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert!(Error::find(&status).unwrap().is_deadline_exceeded());
+
+    // A call without one waits for longer than the channel's timeout.
+    let mut patient = client.clone();
+    let refresh = async {
+        setup.waiting(1).await;
+        time.advance(limit).await;
+        setup.refresh_with("A2 R2 600").await;
+    };
+    let (outcome, ()) = tokio::join!(patient.greet(name("Ada")), refresh);
+    outcome.unwrap();
+    assert_eq!(setup.state().tokens(), ["A2"]);
 }
 
 /// Two calls over an inner service with one permit, and the deadline that each of them carries.

@@ -4,12 +4,11 @@ use std::{error::Error as StdError, fmt};
 
 use tokio::time::timeout;
 use tonic::{Code, Status};
-use tower::Layer;
 use tower_reauth::{AuthLayer, Error, RefreshContext, RefreshError, Session, grpc, refresh_fn};
 
 use crate::{
     greeter::greeter_client::GreeterClient,
-    setup::{KINDS, LONG, Setup, layer, name},
+    setup::{KINDS, LONG, Setup, name},
     support::sources,
 };
 
@@ -87,7 +86,7 @@ async fn b89_an_unreachable_server_is_the_channels_own_error() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let channel = tonic::transport::Endpoint::from_shared(url).unwrap().connect_lazy();
-    let mut client = GreeterClient::new(layer(&setup.session).layer(channel));
+    let mut client = GreeterClient::new(setup.session.layer().grpc(channel));
     let status = client.greet(name("Ada")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(Error::find(&status).is_none());
@@ -96,7 +95,7 @@ async fn b89_an_unreachable_server_is_the_channels_own_error() {
 #[tokio::test]
 async fn p15_a_named_origin_in_cleartext_is_an_error_before_anything_is_sent() {
     let setup = Setup::new("A1 R1 600").await;
-    let service = layer(&setup.session).layer(setup.channel.clone());
+    let service = setup.session.layer().grpc(setup.channel.clone());
     let mut client = GreeterClient::with_origin(service, "http://api.example.com".parse().unwrap());
     let status = client.greet(name("Ada")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
@@ -107,7 +106,7 @@ async fn p15_a_named_origin_in_cleartext_is_an_error_before_anything_is_sent() {
 /// The compiler can't name the remedy for a generated client's methods, so a search for its message must find it.
 #[test]
 fn d42_the_compilers_message_is_in_the_docs_of_the_remedy() {
-    let docs = include_str!("../../src/grpc.rs").split("pub fn for_grpc").next().unwrap();
+    let docs = include_str!("../../src/grpc/layer.rs").split("pub fn for_grpc").next().unwrap();
     assert!(docs.contains("the following trait bounds were not satisfied: `tonic::body::Body: Clone`"));
 }
 
@@ -118,8 +117,7 @@ async fn b89_an_error_of_the_layer_has_a_status_as_its_source() {
         refresh_fn(|_: RefreshContext| async { Err(RefreshError::transient(TokenServerSaid("busy"))) });
     let session = Session::builder(refresher).build();
     let setup = Setup::new("A1 R1 600").await;
-    let mut service: grpc::GrpcAuth<_> =
-        AuthLayer::from_session(session).for_grpc().layer(setup.channel.clone());
+    let mut service: grpc::GrpcAuth<_> = AuthLayer::from_session(session).grpc(setup.channel.clone());
     for _ in 0..2 {
         let request = http::Request::new(tonic::body::Body::empty());
         let ready = tower::ServiceExt::<http::Request<tonic::body::Body>>::ready(&mut service).await.unwrap();

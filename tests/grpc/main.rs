@@ -7,8 +7,10 @@
 
 mod deadlines;
 mod errors;
+mod first_message;
 #[path = "../../examples/grpc/greeter.rs"]
 mod greeter;
+mod interceptors;
 mod kinds;
 mod origins;
 mod rejections;

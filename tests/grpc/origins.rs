@@ -3,27 +3,24 @@
 //! The URI of a call has no host, unless the client is created with an origin.
 
 use tonic::{Code, Status};
-use tower::Layer;
-use tower_reauth::{AuthLayer, Error, grpc::GrpcReplay, refresh::AnyRefresher};
+use tower_reauth::{AuthLayer, Error};
 
 use crate::{
     greeter::greeter_client::GreeterClient,
-    setup::{Setup, layer, name},
+    setup::{Setup, name},
 };
-
-type GrpcLayer = AuthLayer<AnyRefresher, GrpcReplay>;
 
 const OTHER: &str = "https://api.example.com";
 
 /// Makes one call, by a client that names the server as its origin or not. Returns its outcome and the tokens
 /// that were sent.
 async fn greet(
-    configure: impl FnOnce(GrpcLayer, &str) -> GrpcLayer,
+    configure: impl FnOnce(AuthLayer, &str) -> AuthLayer,
     names_server: bool,
 ) -> (Result<(), Status>, Vec<String>) {
     let setup = Setup::new("A1 R1 600").await;
     setup.state().accept("A1");
-    let service = configure(layer(&setup.session), &setup.server.url).layer(setup.channel.clone());
+    let service = configure(setup.session.layer(), &setup.server.url).grpc(setup.channel.clone());
     let mut client = match names_server {
         true => GreeterClient::with_origin(service, setup.server.url.parse().unwrap()),
         false => GreeterClient::new(service),
@@ -32,7 +29,7 @@ async fn greet(
     (outcome, setup.state().tokens())
 }
 
-fn restricted_to(origin: &str) -> impl Fn(GrpcLayer, &str) -> GrpcLayer {
+fn restricted_to(origin: &str) -> impl Fn(AuthLayer, &str) -> AuthLayer {
     move |layer, _| layer.restrict_to_origin(origin.parse().unwrap())
 }
 
@@ -60,7 +57,7 @@ async fn d38_a_restricted_layer_sends_no_token_to_another_origin() {
 
 #[tokio::test]
 async fn d38_a_default_origin_in_cleartext_is_an_error() {
-    let configure = |layer: GrpcLayer, _: &str| layer.default_origin("http://other.example".parse().unwrap());
+    let configure = |layer: AuthLayer, _: &str| layer.default_origin("http://other.example".parse().unwrap());
     let (outcome, sent) = greet(configure, false).await;
     assert!(Error::find(&outcome.unwrap_err()).unwrap().is_cleartext());
     assert!(sent.is_empty());

@@ -12,7 +12,7 @@ use tower_reauth::{
 use crate::{
     greeter::greeter_client::GreeterClient,
     server::CheckedBy,
-    setup::{KINDS, Kind, LONG, Setup, layer, name},
+    setup::{KINDS, Kind, LONG, Setup, name},
 };
 
 #[tokio::test]
@@ -33,7 +33,7 @@ async fn c103_a_unary_call_rejected_before_its_response_is_retried_once() {
 async fn d31_the_status_of_a_call_that_was_not_retried_says_so() {
     for checked_by in [CheckedBy::Interceptor, CheckedBy::Proxy] {
         let setup = Setup::with("A1 R1 600", checked_by, |session| session).await;
-        let layer = layer(&setup.session).with_buffer_limit(0);
+        let layer = setup.session.layer().for_grpc().with_buffer_limit(0);
         let mut client = GreeterClient::new(layer.layer(setup.channel.clone()));
         let status = client.greet(name("Ada")).await.unwrap_err();
         assert_eq!(status.code(), Code::Unauthenticated);
@@ -59,7 +59,7 @@ async fn c103_another_status_rejects_no_token() {
     let setup = Setup::new("A1 R1 600").await;
     setup.state().accept("A1");
     let mut client = GreeterClient::with_interceptor(
-        layer(&setup.session).layer(setup.channel.clone()),
+        setup.session.layer().grpc(setup.channel.clone()),
         |_: Request<()>| Err::<Request<()>, _>(Status::unauthenticated("the client's own interceptor")),
     );
     assert_eq!(client.greet(name("Ada")).await.unwrap_err().code(), Code::Unauthenticated);
@@ -98,7 +98,7 @@ async fn p16_a_retry_keeps_the_users_metadata() {
         metadata.insert_bin("x-trace-bin", MetadataValue::from_bytes(&[0, 159, 146, 150]));
         Ok::<_, Status>(request)
     };
-    let service = layer(&setup.session).layer(setup.channel.clone());
+    let service = setup.session.layer().grpc(setup.channel.clone());
     let mut client = GreeterClient::with_interceptor(service, interceptor);
     let (outcome, ()) = tokio::join!(client.greet(name("Ada")), setup.refresh_with("A2 R2 600"));
     outcome.unwrap();

@@ -13,6 +13,8 @@ use futures::{
     stream::{self, BoxStream},
 };
 use http::header::AUTHORIZATION;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 use tokio::{net::TcpListener, sync::Barrier, task::JoinHandle};
 use tonic::{
     Request, Response, Status, Streaming,
@@ -65,6 +67,8 @@ pub(crate) enum CheckedBy {
     Interceptor,
     /// A proxy in front of it. It rejects with HTTP 401.
     Proxy,
+    /// A proxy that has sent its headers by then. It rejects with status 16 in trailers, without a message.
+    LateProxy,
 }
 
 struct GreeterService {
@@ -88,7 +92,7 @@ impl Server {
         let (proxy_state, interceptor_state) = (state.clone(), state.clone());
         let interceptor = move |request: Request<()>| match checked_by {
             CheckedBy::Interceptor => interceptor_state.check_at_start(request),
-            CheckedBy::Proxy => Ok(request),
+            CheckedBy::Proxy | CheckedBy::LateProxy => Ok(request),
         };
         let greeter = GreeterServer::new(GreeterService { state: state.clone() });
         let serving = Transport::builder()
@@ -242,6 +246,17 @@ fn unauthorized() -> http::Response<Body> {
         .unwrap()
 }
 
+fn rejected_in_trailers() -> http::Response<Body> {
+    let trailers = [("grpc-status", "16"), ("grpc-message", "too late"), ("x-reason", "revoked")];
+    let trailers = trailers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+    let end = Ok::<_, Status>(Frame::trailers(trailers.into_iter().collect()));
+    http::Response::builder()
+        .header("content-type", "application/grpc")
+        .header("x-served-by", "proxy")
+        .body(Body::new(StreamBody::new(stream::iter([end]))))
+        .unwrap()
+}
+
 impl<S> Service<http::Request<Body>> for Proxy<S>
 where
     S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
@@ -259,13 +274,13 @@ where
         let metadata = MetadataMap::from_headers(request.headers().clone());
         let rejected = self.state.check(&metadata).is_err();
         let together = self.state.shared.lock().unwrap().together.clone().filter(|_| rejected);
-        if self.checked_by == CheckedBy::Proxy {
+        if self.checked_by != CheckedBy::Interceptor {
             self.state.record(&metadata);
         }
-        let response = if self.checked_by == CheckedBy::Proxy && rejected {
-            Either::Left(ready(Ok(unauthorized())))
-        } else {
-            Either::Right(self.inner.call(request))
+        let response = match self.checked_by {
+            CheckedBy::Proxy if rejected => Either::Left(ready(Ok(unauthorized()))),
+            CheckedBy::LateProxy if rejected => Either::Left(ready(Ok(rejected_in_trailers()))),
+            _ => Either::Right(self.inner.call(request)),
         };
         Box::pin(async {
             if let Some(together) = together {

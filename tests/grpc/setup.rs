@@ -5,8 +5,7 @@ use std::time::Duration;
 use futures::{TryStreamExt, stream};
 use tokio::time::timeout;
 use tonic::{Status, transport::Channel};
-use tower::Layer;
-use tower_reauth::{AuthLayer, Session, SessionBuilder, grpc};
+use tower_reauth::{Session, SessionBuilder, grpc};
 
 use crate::{
     greeter::{Name, greeter_client::GreeterClient},
@@ -56,7 +55,7 @@ impl Setup {
         let builder = Session::builder(refresher).token(token(first)).jitter(false);
         let session = change(builder).build();
         let channel = server.channel().await;
-        let client = GreeterClient::new(layer(&session).layer(channel.clone()));
+        let client = GreeterClient::new(session.layer().grpc(channel.clone()));
         Self { server, endpoint, session, channel, client }
     }
 
@@ -80,11 +79,6 @@ impl Setup {
         };
         timeout(LONG, all).await.expect("that many callers wait");
     }
-}
-
-/// The default layer.
-pub(crate) fn layer(session: &Session) -> AuthLayer<tower_reauth::refresh::AnyRefresher, grpc::GrpcReplay> {
-    AuthLayer::from_session(session.clone()).for_grpc()
 }
 
 pub(crate) fn name(name: &str) -> Name {

@@ -1,38 +1,28 @@
-//! Streams: rejections in trailers, and replays of client streams.
+//! Streams: rejections in trailers after the head, and replays of client streams.
 
 use std::time::Duration;
 
 use futures::stream;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, transport::Channel};
-use tower::{Layer, ServiceBuilder};
-use tower_reauth::{
-    grpc::{self, TrailerRejection, TrailerRejectionLayer},
-    replay::NotReplayed,
-};
+use tonic::{Code, Status};
+use tower::Layer;
+use tower_reauth::{grpc, replay::NotReplayed};
 
 use crate::{
     greeter::{Name, greeter_client::GreeterClient},
-    setup::{Kind, LONG, Setup, join, layer, name},
+    setup::{LONG, Setup, join, name},
     support::token,
 };
 
-fn cut_after(times: u32) -> Name {
+pub(crate) fn cut_after(times: u32) -> Name {
     Name { name: "cut".to_owned(), times }
 }
 
-/// A client that also watches trailers.
-fn watching(setup: &Setup) -> GreeterClient<TrailerRejection<grpc::GrpcAuth<Channel>>> {
-    let service = ServiceBuilder::new()
-        .layer(TrailerRejectionLayer::new(setup.session.clone()))
-        .layer(layer(&setup.session))
-        .service(setup.channel.clone());
-    GreeterClient::new(service)
-}
-
 /// The number of greetings before the final status, and that status.
-async fn read_to_the_end(mut greetings: tonic::Streaming<crate::greeter::Greeting>) -> (u32, Status) {
+pub(crate) async fn read_to_the_end(
+    mut greetings: tonic::Streaming<crate::greeter::Greeting>,
+) -> (u32, Status) {
     let mut count = 0;
     loop {
         match greetings.message().await {
@@ -44,26 +34,11 @@ async fn read_to_the_end(mut greetings: tonic::Streaming<crate::greeter::Greetin
 }
 
 #[tokio::test]
-async fn c103_a_rejection_in_trailers_is_returned_to_the_caller() {
-    for times in [0, 3] {
-        let setup = Setup::new("A1 R1 600").await;
-        setup.state().accept("A1");
-        let greetings = setup.client.clone().greet_often(cut_after(times)).await.unwrap().into_inner();
-        let (count, status) = read_to_the_end(greetings).await;
-        assert_eq!((count, status.code()), (times, Code::Unauthenticated));
-        // Trailers aren't watched, so the next call has the same token.
-        Kind::Unary.call(setup.client.clone()).await.unwrap();
-        assert_eq!(setup.state().tokens(), ["A1", "A1"]);
-        assert_eq!(setup.endpoint.call_count(), 0);
-    }
-}
-
-#[tokio::test]
-async fn c103_after_a_rejection_in_watched_trailers_the_next_call_has_a_new_token() {
+async fn c103_d40_after_a_rejection_in_trailers_the_next_call_has_a_new_token() {
     for times in [0, 3] {
         let mut setup = Setup::new("A1 R1 600").await;
         setup.state().accept("A1");
-        let mut client = watching(&setup);
+        let mut client = setup.client.clone();
         let greetings = client.greet_often(cut_after(times)).await.unwrap().into_inner();
         let (count, status) = read_to_the_end(greetings).await;
         assert_eq!((count, status.code()), (times, Code::Unauthenticated));
@@ -76,10 +51,22 @@ async fn c103_after_a_rejection_in_watched_trailers_the_next_call_has_a_new_toke
 }
 
 #[tokio::test]
-async fn c103_another_status_in_watched_trailers_rejects_no_token() {
+async fn d40_a_rejection_in_the_trailers_of_a_retry_marks_the_retrys_token() {
+    let mut setup = Setup::new("A1 R1 600").await;
+    let mut client = setup.client.clone();
+    let (outcome, ()) = tokio::join!(client.greet_often(cut_after(1)), setup.refresh_with("A2 R2 600"));
+    assert!(setup.session.status().is_fresh());
+    let (count, status) = read_to_the_end(outcome.unwrap().into_inner()).await;
+    assert_eq!((count, status.code()), (1, Code::Unauthenticated));
+    assert_eq!(setup.state().tokens(), ["A1", "A2"]);
+    assert!(!setup.session.status().is_fresh());
+}
+
+#[tokio::test]
+async fn c103_another_status_in_trailers_rejects_no_token() {
     let setup = Setup::new("A1 R1 600").await;
     setup.state().accept("A1");
-    let mut client = watching(&setup);
+    let mut client = setup.client.clone();
     let greetings = client.greet_often(name("Ada")).await.unwrap().into_inner();
     join(greetings).await.unwrap();
     assert!(setup.session.status().is_fresh());
@@ -92,7 +79,7 @@ async fn c103_another_status_in_watched_trailers_rejects_no_token() {
 async fn p04_a_late_rejection_in_trailers_marks_no_newer_token() {
     let setup = Setup::new("A1 R1 600").await;
     setup.state().accept("A1");
-    let mut client = watching(&setup);
+    let mut client = setup.client.clone();
     let greetings = client.greet_often(cut_after(1)).await.unwrap().into_inner();
     setup.state().accept("A2");
     setup.session.set_token(token("A2 R2 600")).unwrap();
@@ -145,7 +132,7 @@ async fn c103_a_bidirectional_stream_is_replayed_whole() {
 async fn c103_d31_a_client_stream_above_the_limit_gets_the_servers_status_with_a_mark() {
     let mut setup = Setup::new("A1 R1 600").await;
     setup.state().check_after(1);
-    let layer = layer(&setup.session).with_buffer_limit(1024);
+    let layer = setup.session.layer().for_grpc().with_buffer_limit(1024);
     let mut client = GreeterClient::new(layer.layer(setup.channel.clone()));
     let large = name(&"x".repeat(4096));
     let call = client.greet_all(stream::iter([large, name("Bob")]));
