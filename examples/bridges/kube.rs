@@ -17,7 +17,7 @@ async fn main() -> Result<(), BoxError> {
     let config = Config::new(server.url("http", "").parse()?);
     let layer = server.session("my-operator")?.layer().restrict_to_origin(server.url("http", "").parse()?);
 
-    // Without `config.auth_layer()`, which this replaces. For HTTPS, the client needs a connector of `config`.
+    // This replaces `config.auth_layer()`. For HTTPS, the client needs a connector of `config`.
     let service = ServiceBuilder::new()
         // Outside, so that the layer sees the host of a request.
         .layer(config.base_uri_layer())

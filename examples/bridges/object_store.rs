@@ -1,4 +1,4 @@
-//! object_store, with the layer in its HTTP service.
+//! object_store, with the layer in its HTTP service. A `CredentialProvider` wouldn't learn of rejections.
 
 use async_trait::async_trait;
 use http_body_util::BodyExt;

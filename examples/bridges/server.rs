@@ -1,6 +1,4 @@
-//! A loopback server for the examples: an API that rejects the first token, and the endpoint that refreshes it.
-
-#![allow(clippy::disallowed_methods, reason = "the rule is one of the crate's own code")]
+//! A loopback server for the examples: an API that rejects the first token, and its token endpoint.
 
 use std::{
     collections::HashMap,
@@ -116,7 +114,7 @@ async fn check_token(request: Request, next: Next) -> Response {
     let token = request.headers().get(header::AUTHORIZATION).and_then(|token| token.to_str().ok());
     let token = token.and_then(|token| token.strip_prefix("Bearer refreshed-"));
     let Some((_, client_id)) = token.and_then(|token| token.split_once('-')) else {
-        // Read first: if a server closes an HTTP/1 connection with unread data, the client may miss the response.
+        // Read first: if an HTTP/1 connection is closed with unread data, the client may miss the response.
         let _ = to_bytes(request.into_body(), usize::MAX).await;
         return StatusCode::UNAUTHORIZED.into_response();
     };
