@@ -40,6 +40,13 @@
 //! reason in its [`AuthReport`](crate::future::AuthReport::not_replayed). The token is marked as rejected, so
 //! the next request waits for a refresh.
 //!
+//! # Uploads that a server rejects before it has read them
+//!
+//! Over HTTP/1, a server that sends a 401 early and closes the connection without reading the rest of the body can make
+//! the client fail with an error of its write, such as a broken pipe, instead of returning the 401. The layer sees that
+//! error, so the token isn't marked and the request isn't retried. HTTP/2 has no such problem. A server avoids it by
+//! reading the body before it closes the connection.
+//!
 //! # Rejections in a response's body
 //!
 //! A [`RejectionRule`](crate::rejection::RejectionRule) sees the head of a response, not its body. If a
@@ -73,8 +80,7 @@
 //!
 //! A refresh is always started by a call. An idle session never refreshes, and time alone doesn't wake a
 //! [`Watch`](crate::Watch). A program that needs a fresh token without calls, such as one with a long-lived
-//! connection, calls [`Session::token`](crate::Session::token) from a task of its own, at an interval shorter
-//! than the [`refresh_window`](crate::SessionBuilder::refresh_window).
+//! connection, spawns [`Session::keep_fresh`](crate::Session::keep_fresh).
 //!
 //! # Shutdown
 //!

@@ -140,7 +140,7 @@
 //!
 //! [`StoreExt::sealed`](crate::store::StoreExt::sealed) encrypts the records of any store with your own cipher. The
 //! example `sealed_store` does it with an AEAD cipher, bound to the credential's name. On a desktop, keep the key in the
-//! operating system's keychain. With the crate `keyring` 3 and the example's cipher:
+//! operating system's keychain. For example, with the crate `keyring` 3 and the example's cipher:
 //!
 //! ```ignore
 //! use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, aead::OsRng};
