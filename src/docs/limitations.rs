@@ -44,7 +44,7 @@
 //!
 //! Over HTTP/1, a server that sends a 401 early and closes the connection without reading the rest of the body can make
 //! the client fail with an error of its write, such as a broken pipe, instead of returning the 401. The layer sees that
-//! error, so the token isn't marked and the request isn't retried. HTTP/2 has no such problem. A server avoids it by
+//! error, so the token isn't marked and the request isn't retried. A server avoids it by
 //! reading the body before it closes the connection.
 //!
 //! # Rejections in a response's body
