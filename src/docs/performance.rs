@@ -6,6 +6,7 @@
 //! cargo bench --bench fresh -- table     # a request with a fresh token
 //! cargo bench --bench memory             # allocations, waiters, idle sessions
 //! cargo bench --bench storm -- table     # many callers and an expired token
+//! cargo bench --features reqwest --bench clients  # the throughput of layered clients
 //! cargo bench --bench stores             # a refresh through each store
 //! cargo bench --bench processes          # many processes and an expired token
 //! ```
