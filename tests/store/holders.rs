@@ -287,6 +287,31 @@ async fn p19_the_hold_is_held_for_a_refresh() {
     assert_eq!(store.holder(), None);
 }
 
+#[tokio::test(start_paused = true)]
+async fn p19_a_hold_that_comes_to_an_abandoned_refresh_is_released() {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 0)).with_hold());
+    let mut process = Process::new(&clock, &store);
+    let delayed = store.delay_hold();
+    drop(spawn_token(process.session()));
+    run_pending_tasks().await;
+    let stopped = process.runtime.clone();
+    stopped.stand_still();
+    *process.callers.0.lock().unwrap() = Runtime::default();
+    // Until the refresh has timed out, callers wait for it.
+    sleep(seconds(61)).await;
+    let waiter = spawn_token(process.session());
+    process.endpoint.next_call().await.succeed("A2 R2 36000");
+    assert_eq!(secret(waiter).await, "A2");
+    process.session().idle().await;
+    assert_eq!(store.holder(), None);
+
+    delayed.send(()).unwrap();
+    stopped.go_on();
+    run_pending_tasks().await;
+    assert_eq!(store.holder(), None);
+    assert_eq!(process.endpoint.call_count(), 1);
+}
+
 /// A process is killed while it presents. Returns the store.
 async fn killed(clock: &TestClock) -> ScriptedStore {
     let store = ScriptedStore::new(&record("A1", "R1", 0)).with_hold();

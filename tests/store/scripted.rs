@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
 use tower_reauth::{
     AccessToken, Error, Session, SessionBuilder,
     refresh::RefreshReason,
@@ -30,6 +30,8 @@ struct Inner {
     swaps: AtomicUsize,
     clock: Mutex<Option<TestClock>>,
     has_hold: AtomicBool,
+    /// The next one who asks for the hold waits for this.
+    hold_gate: Mutex<Option<oneshot::Receiver<()>>>,
     holder: Mutex<Option<String>>,
 }
 
@@ -59,6 +61,13 @@ impl ScriptedStore {
     pub(crate) fn with_hold(self) -> Self {
         self.0.has_hold.store(true, Ordering::SeqCst);
         self
+    }
+
+    /// The next one who asks for the hold waits until the sender is used or dropped.
+    pub(crate) fn delay_hold(&self) -> oneshot::Sender<()> {
+        let (open, gate) = oneshot::channel();
+        *self.0.hold_gate.lock().unwrap() = Some(gate);
+        open
     }
 
     /// Another process has the hold, or nobody.
@@ -140,6 +149,10 @@ impl TokenStore for ScriptedStore {
         self.check()?;
         if !self.0.has_hold.load(Ordering::SeqCst) {
             return Ok(Hold::none());
+        }
+        let gate = self.0.hold_gate.lock().unwrap().take();
+        if let Some(gate) = gate {
+            let _ = gate.await;
         }
         let mut holder = self.0.holder.lock().unwrap();
         if let Some(holder) = &*holder {
