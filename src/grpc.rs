@@ -5,7 +5,7 @@
 //! service has the channel's own request and response types. It
 //!
 //! - treats `grpc-status: 16` (`UNAUTHENTICATED`) in a response's *headers* as a rejection, which is how a
-//!   server rejects a call before its response starts; and HTTP 401, from a proxy in front;
+//!   server rejects a call before its response starts, and HTTP 401, which a proxy may send;
 //! - retries such a call if its messages so far fit into a buffer;
 //! - marks the token if status 16 comes in the *trailers*, so that the next call gets a new one;
 //! - trusts its channel, cleartext included, since the URI of a call usually has no host. With

@@ -4,7 +4,8 @@
 //! token. With tower's layers, [`reqwest_service`] is the innermost service. With the crate reqwest-middleware
 //! (feature `reqwest-middleware`), the layer is a middleware.
 //!
-//! reqwest comes without its default features: choose a TLS backend in your own manifest.
+//! This feature enables none of reqwest's own features. Your own dependency on reqwest does: with its default features TLS is
+//! on, and `json` isn't.
 //!
 //! # Examples
 //!
@@ -61,17 +62,17 @@
 //!
 //! # Redirects
 //!
-//! reqwest follows redirects inside the layer and leaves the token out when a redirect leaves the origin. So a 401
+//! reqwest follows redirects inside the layer and strips the token when a redirect leaves the origin. So a 401
 //! of another origin isn't a rejection, and causes no refresh. [`FinalUrl`] is in the extensions of a response
-//! after redirects, for a [`RejectionRule`](crate::rejection::RejectionRule) that looks for the login page.
+//! after redirects, for a [`RejectionRule`](crate::rejection::RejectionRule) that recognises a redirect to a login page.
 //!
-//! **Set [`redirect_policy`]**, or another that stays within the origin: with its own, reqwest sends the token if
-//! the other origin then redirects to itself.
+//! **Set [`redirect_policy`]**, or another that stays within the origin: with its default policy, reqwest sends the token if the
+//! other origin then redirects to another of its own URLs.
 //!
 //! # Options
 //!
 //! [`SkipAuth`](crate::SkipAuth), [`MinLifetime`](crate::MinLifetime) and [`WaitTimeout`](crate::WaitTimeout) are
-//! extensions, which reqwest's requests hide. Make such a request with the http crate, and convert it:
+//! extensions, which reqwest's requests don't expose. Build such a request with the http crate, and convert it:
 //!
 //! ```
 //! # fn example() -> Result<reqwest::Request, Box<dyn std::error::Error>> {
@@ -93,7 +94,7 @@
 //! error in reqwest-middleware's. Options are extensions of its requests: `with_extension(SkipAuth)`. A middleware
 //! that is added before the layer sees each call once; one that is added after it sees each attempt.
 //!
-//! reqwest-retry takes an error of a middleware for fatal, unless a strategy says otherwise:
+//! reqwest-retry treats a middleware's error as fatal, unless a strategy says otherwise:
 //!
 //! ```
 //! # #[cfg(feature = "reqwest-middleware")]

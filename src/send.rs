@@ -12,13 +12,13 @@ use crate::{
 // === impl Session ===
 
 impl Session {
-    /// Makes a call with a token, by a client that isn't a tower service. If the server rejects the token, makes it
-    /// once more with a newer one.
+    /// Makes a call with a token, with a client that isn't a tower service, and retries it once with a newer token if the
+    /// server rejects the first.
     ///
-    /// `call` attaches the token that it gets. `judge` looks at what the call returned, and says whether it rejects the
-    /// token; for responses over HTTP, [`Verdict::of_status`] decides as the layer does.
+    /// `call` attaches the token that it gets. `judge` decides from the call's result whether the server
+    /// rejected the token; for responses over HTTP, [`Verdict::of_status`] decides as the layer does.
     ///
-    /// Returns what the last call returned. If no newer token can be had, that is the rejection, and
+    /// Returns what the last call returned. If no newer token can be obtained, that is the rejection, and
     /// [`status`](Self::status) says why. Unlike the layer it doesn't check where the token is sent: see
     /// [`AuthLayer::allows`](crate::AuthLayer::allows).
     ///

@@ -171,8 +171,7 @@ impl Session {
         self.token_after_rejection_with(rejected, Challenges::default(), TokenOptions::new()).await
     }
 
-    /// Reports a rejection, like [`token_after_rejection`](Self::token_after_rejection), with the challenges of the
-    /// response, which the refresher gets, and with options for this call.
+    /// Like [`token_after_rejection`](Self::token_after_rejection), with options. The refresher gets `challenges`.
     ///
     /// # Errors
     ///

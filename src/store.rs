@@ -63,8 +63,8 @@ pub use shared::{SharedSession, SharedStore};
 ///   written. A replica that lags behind must not be read.
 /// - What is written stays: no expiry, no eviction.
 /// - A [`Version`] never repeats for other content, whatever was lost, restored or deleted in between. A counter
-///   can restart, so it isn't enough by itself: use [`Version::random`] if the writer can choose it, an ETag, or a
-///   counter with [`Version::of`].
+///   can restart, so it isn't enough by itself: use [`Version::random`] if the writer can choose it, an ETag, or a counter
+///   combined with the content's hash ([`Version::of`]).
 /// - Don't retry a write whose response was lost: return [`StoreError::unavailable`]. The session checks whether it
 ///   took effect.
 ///

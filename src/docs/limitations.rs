@@ -43,7 +43,7 @@
 //! # Uploads that a server rejects before it has read them
 //!
 //! Over HTTP/1, a server that sends a 401 early and closes the connection without reading the rest of the body can make
-//! the client fail with an error of its write, such as a broken pipe, instead of returning the 401. The layer sees that
+//! the client fail with a write error, such as a broken pipe, instead of returning the 401. The layer sees that
 //! error, so the token isn't marked and the request isn't retried. A server avoids it by
 //! reading the body before it closes the connection.
 //!
@@ -65,8 +65,7 @@
 //! A layer that follows redirects belongs inside this one, where a 401 from another host is indistinguishable
 //! from ours without a rule. See [layer order](super::layer_order#redirects).
 //!
-//! reqwest follows redirects by itself; `reqwest_service` (feature `reqwest`) knows where a response came from. With its
-//! own policy, reqwest can send the token to another origin: set `redirect_policy` of the module `reqwest`.
+//! reqwest follows redirects by itself; `reqwest_service` (feature `reqwest`) knows where a response came from. With its default policy, reqwest can send the token to another origin: set `redirect_policy` of the module `reqwest`.
 //!
 //! # Runtime
 //!
@@ -80,7 +79,7 @@
 //!
 //! A refresh is always started by a call. An idle session never refreshes, and time alone doesn't wake a
 //! [`Watch`](crate::Watch). A program that needs a fresh token without calls, such as one with a long-lived
-//! connection, spawns [`Session::keep_fresh`](crate::Session::keep_fresh).
+//! connection, should spawn [`Session::keep_fresh`](crate::Session::keep_fresh).
 //!
 //! # Shutdown
 //!

@@ -7,27 +7,30 @@
 //! # How it works
 //!
 //! The store has one *record* for the credential. Before a process *presents* the refresh token, which means that
-//! it sends it to the token endpoint, it writes a *claim* into the record: "I am asking the token endpoint, for at
+//! it sends it to the token endpoint, it writes a *claim* into the record: "I am calling the token endpoint, for at
 //! most ten seconds". It writes only if the record hasn't changed since it was read, so of two processes that try
 //! at once only one succeeds. The others see the claim and wait for the new token. They *adopt* it, without asking
 //! the endpoint.
 //!
-//! If the process dies, its claim stays behind. It tells the next process that the refresh token may have been
+//! If the process dies, its claim stays behind. It shows the next process that the refresh token may have been
 //! used. That process waits until the claim *lapses*, then repeats the exchange, and says so to the refresher:
 //! [`RefreshReason::Repeated`](crate::refresh::RefreshReason::Repeated).
 //!
-//! A session reads the record when its own token is stale, expired or rejected, and whenever
-//! [`load`](crate::store::SharedSession::load) or [`follow`](crate::store::SharedSession::follow) says so. Until then
+//! A session reads the record when its own token is stale, expired or rejected, when
+//! [`load`](crate::store::SharedSession::load) is called, and whenever
+//! [`follow`](crate::store::SharedSession::follow) learns of a change or polls. Until then
 //! it uses the token that it has.
 //!
 //! Clients without a refresh token (client credentials) can share a store, too: one process asks for a token, and
 //! the others adopt it. If the store is unavailable, each of them asks by itself. A process that has never read the
-//! record can't know whether there is a refresh token: its refresher is called without one, and should then fail
+//! record can't know whether there is a refresh token: its refresher is called without one. A refresher that
+//! needs one must then fail
 //! with [`grant_ended`](crate::RefreshError::grant_ended), as the built-in ones do.
 //!
 //! # What is promised
 //!
-//! - A refresh token is presented by one process at a time, and never again once its successor is in the record.
+//! - A refresh token is presented by one process at a time, and never again once its successor is in
+//!   the record, unless a process is suspended while it presents, or the store loses a write (see below).
 //! - A refusal counts only if the record still has the token that was refused. A process that was late doesn't
 //!   sign out the others.
 //! - A new token replaces only an older one, however late it is written.
@@ -47,9 +50,8 @@
 //! | the response to a write is lost | the process that wrote reads the record, to see whether it was written |
 //!
 //! # When a claim lapses
-//!
-//! A claim lapses for a process 14 s after that process first saw it, unchanged, by its own monotonic clock: 4 s
-//! more than the exchange timeout. If the store couldn't be read in between, the 14 s begin again. If the store has
+//! A process treats a claim as lapsed once it has seen it unchanged for 14 s, by its own monotonic clock: 4 s more than
+//! the exchange timeout. If the store couldn't be read in between, the 14 s begin again. If the store has
 //! a clock, a claim also lapses 28 s after it was written, so that a process which has just started needn't wait.
 //!
 //! With a file on Linux, the operating system tells at once that a process of the same boot is dead. That needs the
@@ -57,8 +59,8 @@
 //!
 //! # When the user still has to sign in again
 //!
-//! No store can make a token endpoint check who has the claim, and no store has a response that was lost. So it
-//! depends on what the server does with a refresh token that was used before:
+//! No store can make a token endpoint check who has the claim, and none can recover a lost response. Whether the user has
+//! to sign in again depends on what the server does with a refresh token that was used before:
 //!
 //! | the server | the user has to sign in again only if |
 //! |---|---|
@@ -110,7 +112,7 @@
 //!
 //! File locks over NFS and the shared folders of virtual machines may be local to each host, and what one host
 //! writes may reach the other seconds later. Two hosts then refresh at once. Use a file on one host only, or
-//! NFS 4 with its locks on; otherwise Redis or PostgreSQL.
+//! NFS 4 with locking enabled; otherwise Redis or PostgreSQL.
 //!
 //! # Failover
 //!

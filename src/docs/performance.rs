@@ -21,7 +21,7 @@
 //! async mutex with a second check.
 //!
 //! `stores` and `processes` start Redis and PostgreSQL if they are installed. `processes` starts up to 200 processes, which
-//! find the token expired at once, and counts what they ask of the store.
+//! find the token expired at the same time, and counts their loads and swaps.
 //!
 //! Compare ratios within one run only: times differ between machines, and between two builds of the same
 //! code.
@@ -46,9 +46,10 @@
 //!
 //! # A shared session
 //!
-//! With a fresh token the store isn't touched, and a request executes the same instructions as without one. A refresh
-//! reads the record, writes a claim and writes the new token. The file store makes each step on a thread for blocking
-//! calls, and each write syncs the new file and its folder: that is where the missed goals go. With Redis and PostgreSQL
+//! With a fresh token the store isn't touched, and a request executes the same instructions as in a session
+//! without a store. A refresh
+//! reads the record, writes a claim and writes the new token. The file store performs each step on a blocking thread, and each
+//! write syncs the new file and its folder, which is why its goals are missed. With Redis and PostgreSQL
 //! each step is one round trip.
 //!
 //! # Waiting

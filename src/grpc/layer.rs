@@ -71,12 +71,11 @@ impl<R> GrpcLayer<R> {
         Self { auth: self.auth.with_replay(Buffered::new(bytes).map_body(Body::new)), ..self }
     }
 
-    /// Sets whether a call is retried, too, if the server rejects its token in the trailers before any message
+    /// Sets whether a call is also retried if the server rejects its token in the trailers before any message
     /// (`true`). If not (`false`, the default), such a call returns its status, and the next call gets a new token.
     ///
-    /// The retry is the one that a call has anyway: for all four kinds of call, if its messages so far fit into the
-    /// buffer. A rejection that is returned is in the response's headers then, together with the other trailers, so
-    /// the call itself fails rather than its stream.
+    /// It uses the call's single retry, and works for all four kinds of call if the messages so far fit into the buffer. If
+    /// the rejection is returned, it and the other trailers become response headers: the call fails, not its stream.
     ///
     /// # Cost
     ///
@@ -84,8 +83,8 @@ impl<R> GrpcLayer<R> {
     /// server's metadata before, and the buffered messages are kept until then. Don't set this for
     ///
     /// - a stream whose first message may come late, such as a subscription: the call returns only with that message;
-    /// - a conversation whose client waits for the response before it sends the message that the server waits for:
-    ///   neither continues.
+    /// - a bidirectional call whose client waits for the response before it sends the message that the server waits for: it
+    ///   deadlocks.
     ///
     /// Such calls can have a second layer of the same session, without this setting.
     pub fn retry_before_first_message(mut self, retry: bool) -> Self {

@@ -226,7 +226,7 @@ impl Verdict {
 
 impl RejectionRule for StatusUnauthorized {
     fn judge(&self, head: &ResponseHead<'_>) -> Verdict {
-        // The redirect to another origin left the token behind.
+        // reqwest stripped the token at the redirect, so this 401 isn't about it.
         match head.extensions.get::<FromOtherOrigin>() {
             None => Verdict::of_status(head.status, head.headers),
             Some(_) => Verdict::Accept,

@@ -71,7 +71,7 @@ impl AuthClient {
     ///
     /// # Errors
     ///
-    /// [`auth_error`](SendError::auth_error) if no token could be obtained, or if it must not be sent there;
+    /// [`auth_error`](SendError::auth_error) if no token could be obtained, or if the URL must not get one;
     /// otherwise reqwest's error. A rejection is a response: if there is no newer token, its
     /// [`AuthReport`](crate::future::AuthReport) says why.
     ///

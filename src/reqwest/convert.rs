@@ -10,7 +10,7 @@ use crate::request::options::FromOtherOrigin;
 
 use super::redirects::is_same_origin;
 
-/// Response extension: the URL that a response came from, after redirects. Without one, it isn't there.
+/// Response extension: the URL that a response came from, after redirects. Absent if there was no redirect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FinalUrl {
     url: Url,

@@ -8,7 +8,7 @@ use reqwest::{
 /// A redirect policy that never sends the token to another origin.
 ///
 /// reqwest leaves `authorization` out when a redirect leaves the origin. But each redirect is checked only against
-/// the one before: if the other origin redirects to itself, reqwest 0.13 (up to 0.13.5, at least) sends the header
+/// the one before: if the other origin redirects to another of its own URLs, reqwest 0.13 (up to 0.13.5, at least) sends the header
 /// after all. This policy doesn't follow such a redirect: the caller gets that response. Otherwise it is
 /// reqwest's default, which follows ten redirects.
 ///

@@ -344,7 +344,7 @@ impl SessionBuilder {
 
     /// Sends the token in this header, instead of `Authorization`; can be called several times.
     ///
-    /// The value is made once for each token. A header without a value isn't sent, nor one whose closure panics. All
+    /// `value` is called once for each token. If it returns `None` or panics, the header isn't sent. All
     /// are marked as sensitive. A layer that follows redirects might not strip them; see [layer
     /// order](crate::docs::layer_order#redirects).
     ///

@@ -9,13 +9,13 @@ use crate::rt::{Nanos, duration};
 use super::{Session, machine::Demand};
 
 const SECOND: Nanos = 1_000_000_000;
-/// Timers stand still while the machine is suspended.
+/// Timers don't advance while the machine is suspended.
 const LONGEST_SLEEP: Nanos = 60 * SECOND;
 
 // === impl Session ===
 
 impl Session {
-    /// Refreshes the token whenever that is due, even if nobody asks for it. Spawn the returned future.
+    /// Refreshes the token whenever a refresh is due, without any calls. Spawn the returned future.
     ///
     /// Usually this isn't needed: a call starts each refresh, and a stale token makes nobody wait. It is for programs
     /// whose connections stay open without calls, and for those whose first call after a long pause must not wait. The
@@ -54,9 +54,9 @@ impl Session {
                         let now = shared.now();
                         let due = shared.lock().machine.time_until_refresh(now);
                         if due.is_some_and(|due| due <= 0) {
-                            // Its result is of no interest, nor is a waiter.
+                            // Neither the result nor a waiter is needed.
                             let _ = shared.demand(Demand::New, shared.limits, None);
-                            // If it could start nothing.
+                            // In case no refresh could start.
                             least = SECOND;
                         }
                     }

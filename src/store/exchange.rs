@@ -94,7 +94,7 @@ impl Protocol {
         }
     }
 
-    /// Knows the sign-in of the record, if there is one, which has no newer token.
+    /// Learns the record's sign-in, if any; its token isn't newer.
     pub(super) fn learn_sign_in(&self, document: &Document) {
         let mut known = self.known();
         if document.token.is_none() && !document.signed_out {

@@ -198,7 +198,7 @@ impl Known {
     }
 
     /// The hold, unless it is needed: with an unsaved token, another process would repeat what is known to be spent.
-    pub(super) fn take_hold(&mut self) -> Option<Box<dyn Any + Send + Sync>> {
+    pub(super) fn remove_unneeded_hold(&mut self) -> Option<Box<dyn Any + Send + Sync>> {
         let is_needed = self.is_running || self.unsaved.is_some();
         self.hold.take_if(|_| !is_needed)
     }

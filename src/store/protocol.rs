@@ -247,8 +247,7 @@ impl Protocol {
         unreachable!("the loop only ends by returning")
     }
 
-    /// Waits for the other writes of this session's changes. For 3 s at most, as the runtime of one may stand still; that
-    /// one is [replaced](Self::is_replaced).
+    /// Waits for the other writes of this session's changes. For 3 s at most, as the runtime of one may be stalled; that one is [replaced](Self::is_replaced).
     pub(super) async fn begin_write(&self) -> Result<Write, StoreError> {
         loop {
             let lock = Arc::clone(&sync::lock(&self.writing));
@@ -263,9 +262,9 @@ impl Protocol {
         }
     }
 
-    /// Whether another write didn't wait for the end of this one, and goes on with the changes of both.
-    ///
-    /// A swap of this one that is under way does no harm: it fails after the other's, and the other finds it before.
+    /// Whether a later write has stopped waiting for this one, and writes the changes of both.
+    /// A swap of this one that is in flight is harmless: after the other's it is a conflict; before, the other one's load
+    /// sees it.
     pub(super) fn is_replaced(&self, write: &Write) -> bool {
         !Arc::ptr_eq(&sync::lock(&self.writing), Write::mutex(write))
     }
@@ -292,7 +291,7 @@ impl Protocol {
         }
     }
 
-    /// Writes what a look has found missing. A conflict is looked at, too.
+    /// Writes what a look has found missing. After a conflict the caller looks again.
     pub(super) async fn write_missing(&self, view: &View, document: Document) -> Result<(), StoreError> {
         if let Swapped::Written { .. } = self.swap(view, document).await? {
             self.known().seed = None;
@@ -302,7 +301,7 @@ impl Protocol {
 
     /// Releases the hold, unless it is needed.
     pub(super) fn release_hold(&self) {
-        let hold = self.known().take_hold();
+        let hold = self.known().remove_unneeded_hold();
         // User code, which must not run under the lock.
         catch_panic(|| drop(hold));
     }

@@ -173,7 +173,7 @@ impl<'a> Run<'a> {
                 if let Some(document) = view.document() {
                     protocol.learn_sign_in(document);
                 }
-                if self.take_hold().await? {
+                if self.acquire_hold().await? {
                     return Ok(None);
                 }
                 self.wait(lapses_in, &holder).await?;
@@ -184,15 +184,15 @@ impl<'a> Run<'a> {
             }
             Look::UseOwnClaim(own) => {
                 // Without it, another process may have replaced the claim since the look.
-                if self.take_hold().await? || self.is_busy().await? {
+                if self.acquire_hold().await? || self.wait_if_busy().await? {
                     return Ok(None);
                 }
                 self.exchange(Claimed { number: own.number, since: own.since, view }, cx, false).await
             }
             Look::Claim { unknown } => {
                 // If the record has changed by the time that it is held, the claim is a conflict.
-                self.take_hold().await?;
-                if self.is_busy().await? {
+                self.acquire_hold().await?;
+                if self.wait_if_busy().await? {
                     return Ok(None);
                 }
                 self.claim_and_present(view, cx, unknown).await
@@ -239,7 +239,7 @@ impl<'a> Run<'a> {
     }
 
     /// Takes the store's hold. Returns whether that is new, so that the record has to be read again.
-    async fn take_hold(&mut self) -> Result<bool, RefreshError> {
+    async fn acquire_hold(&mut self) -> Result<bool, RefreshError> {
         if matches!(self.holding, Holding::Held | Holding::None) {
             return Ok(false);
         }
@@ -269,8 +269,8 @@ impl<'a> Run<'a> {
         Ok(matches!(self.holding, Holding::Held))
     }
 
-    /// Whether another process has the hold; then it was waited for.
-    async fn is_busy(&mut self) -> Result<bool, RefreshError> {
+    /// Waits a second if another process has the hold. Returns whether it did.
+    async fn wait_if_busy(&mut self) -> Result<bool, RefreshError> {
         let Holding::Busy(holder) = &self.holding else { return Ok(false) };
         let holder = holder.clone();
         self.wait(SECOND, &holder).await?;

@@ -100,7 +100,7 @@ impl Protocol {
                 self.write_sign_in(write, Some(&token), Some(number)).await?.0
             }
             (ChangeKind::Set { refresh_token }, Some(token)) => {
-                self.write_token_again(write, &token, refresh_token.as_ref()).await?
+                self.write_set_token(write, &token, refresh_token.as_ref()).await?
             }
             (ChangeKind::SignedIn | ChangeKind::Set { .. }, None) => return Ok(()),
         };
@@ -175,9 +175,9 @@ impl Protocol {
         self.edit(None, edit).await
     }
 
-    /// Writes a token that the session has set. If the record has another token than before an earlier attempt, the set
-    /// one may have been there, and its refresh token may have been used since.
-    async fn write_token_again(
+    /// Writes a token that the session has set. If the record's token has changed since an earlier attempt, that attempt may
+    /// have succeeded and the refresh token may be spent, so it isn't written again.
+    async fn write_set_token(
         &self,
         write: &Write,
         token: &Token,
@@ -368,5 +368,5 @@ impl Protocol {
 }
 
 fn replaced() -> StoreError {
-    StoreError::unavailable("it took too long, and a later write has taken over")
+    StoreError::unavailable("the write took too long, and a later one replaced it; try again")
 }

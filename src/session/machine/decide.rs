@@ -201,11 +201,11 @@ impl Turn<'_> {
 // === impl Machine ===
 
 impl Machine {
-    /// When a refresh is due, and permitted. `None`: not before something changes.
+    /// The time until a refresh is due and permitted. `None`: not before something changes.
     pub(crate) fn time_until_refresh(&self, now: Timestamp) -> Option<Nanos> {
         let grant = self.grant.as_ref()?;
         if let Some(flight) = &self.flights.current {
-            // Then a demand abandons it.
+            // After that, a demand abandons the flight.
             return Some(flight.info.time_left(self.rules.refresh_timeout, now));
         }
         if self.shutting_down || grant.ended.is_some() && !self.rules.is_shared {
