@@ -12,7 +12,7 @@
 //! | `FileStore` (feature `file-store`) | the processes of one host |
 //! | `RedisStore`, `PostgresStore` (crates `tower-reauth-redis`, `tower-reauth-postgres`) | many hosts |
 //! | [`MemoryStore`] | tests |
-//! | your own [`TokenStore`] | anything with a conditional write |
+//! | your own [`TokenStore`] | anything with a conditional write; `check_store` (feature `test-util`) tests it |
 
 #[cfg(feature = "test-util")]
 mod check;
@@ -62,6 +62,7 @@ pub use shared::{SharedSession, SharedStore};
 ///   and one is a [`Conflict`](Swap::Conflict), and each later [`load`](Self::load), by any process, returns what was
 ///   written. A replica that lags behind must not be read.
 /// - What is written stays: no expiry, no eviction.
+/// - Neither blocks its thread: use an asynchronous driver, or `tokio::task::spawn_blocking`.
 /// - A [`Version`] never repeats for other content, whatever was lost, restored or deleted in between. A counter
 ///   can restart, so it isn't enough by itself: use [`Version::random`] if the writer can choose it, an ETag, or a counter
 ///   combined with the content's hash ([`Version::of`]).
