@@ -238,7 +238,7 @@ impl fmt::Display for RefreshError {
             FailureKind::Transient => "temporary refresh failure",
             FailureKind::Unexplained => "the response to the refresh can't be interpreted",
             FailureKind::OutcomeUnknown => "no response to the refresh",
-            FailureKind::Misconfigured => "the refresh was refused: check the client configuration",
+            FailureKind::Misconfigured => "the refresh can't succeed until its cause is fixed",
             FailureKind::GrantEnded => "the grant is no longer valid",
         })
     }

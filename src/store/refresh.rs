@@ -169,7 +169,7 @@ impl<'a> Run<'a> {
                 Err(error.with_retry_after(duration(left)))
             }
             Look::Wait { lapses_in, holder } => {
-                // Whoever signs in meanwhile is another user.
+                // A sign-in from here on is another user's.
                 if let Some(document) = view.document() {
                     protocol.learn_sign_in(document);
                 }

@@ -1,7 +1,8 @@
 //! What a refresh through each store costs, beyond one of a session without a store.
 //!
 //! `cargo bench --bench stores` prints a table. The exchange takes no time, so what is left is the store: a load, the
-//! claim and the save. Beside it is what one write, or one round trip, costs on this machine.
+//! claim and the save. The baseline is what one write, or one round trip,
+//! costs on this machine.
 
 #![allow(
     clippy::disallowed_methods,

@@ -85,7 +85,7 @@ impl Fleet {
         self.called().await
     }
 
-    /// The results of the calls that all processes were told to make.
+    /// The results of the calls that [`Command::Call`] started in all processes.
     pub async fn called(&mut self) -> Outcome {
         let mut outcome = Outcome::default();
         for process in &mut self.processes {

@@ -115,7 +115,7 @@ impl Process {
         report.unwrap_or_else(|_| panic!("process {} hangs", self.id()))
     }
 
-    /// The results of the calls that it was told to make.
+    /// The results of the calls that [`Command::Call`] started.
     ///
     /// # Panics
     ///

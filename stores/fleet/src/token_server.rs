@@ -293,7 +293,7 @@ impl Backend {
         let Some(pair) = pair else {
             return Ok(response(StatusCode::BAD_REQUEST, &json!({ "error": "invalid_grant" })));
         };
-        // The guard lives until the response is made, so until after that no client can go on.
+        // The guard is dropped after the response is made: no client can go on before that.
         let (reply, _presenting) = self.hold(Moment::Exchanged, process, presenting).await?;
         if let Reply::Other(status, body) = reply {
             return Ok(other(status, body));

@@ -48,7 +48,7 @@ async fn others_go_on(store: Store, phase: Phase, seen: Seen) {
     let outcome = setup.fleet.call().await;
     assert_eq!((outcome.ok, outcome.failed), (16, 0), "{outcome:?}");
 
-    // Whoever takes over says that the refresh token may have been presented.
+    // The process that takes over says that the refresh token may have been presented.
     let may_be_presented = !matches!(seen, Seen::Nothing | Seen::Saved);
     assert_eq!(outcome.repeated, usize::from(may_be_presented));
     let record = setup.record().await;
@@ -76,7 +76,7 @@ async fn strict_server(store: Store, phase: Phase, seen: Seen) {
         assert_eq!((counts.rotations, counts.refusals), (1, 0));
         return;
     }
-    // No store can prevent this. It costs one request, whoever asks and however often.
+    // No store can prevent this. It costs one request, however many processes call, and however often.
     assert_eq!((outcome.ok, outcome.failed), (0, 12), "{outcome:?}");
     for _ in 0..3 {
         let Outcome { ok, failures, .. } = setup.fleet.call().await;

@@ -120,7 +120,7 @@ rows! {
     response_read: Phase::At(Point::ResponseRead);
 }
 
-/// The server refuses whoever presents a token second, and leaves the grant alone.
+/// The server refuses the second presentation of a token, and leaves the grant alone.
 async fn a_late_successor_revives_all(store: Store) {
     let server = TokenServer::start(Policy::Refuse, None).await.unwrap();
     let Some(mut setup) = Setup::start_with(store, server, with_lapses(store, 1), 2).await else { return };
