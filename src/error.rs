@@ -61,6 +61,9 @@ pub(crate) enum ErrorKind {
     Deadline,
     StoreUnavailable,
     StoreUnusable,
+    MissingSession,
+    SessionsFull,
+    LoadFailed,
 }
 
 // === impl Error ===
@@ -116,7 +119,9 @@ impl Error {
             | ErrorKind::ShutdownTimeout
             | ErrorKind::Unsaved
             | ErrorKind::Deadline
-            | ErrorKind::StoreUnavailable => true,
+            | ErrorKind::StoreUnavailable
+            | ErrorKind::SessionsFull
+            | ErrorKind::LoadFailed => true,
             ErrorKind::Misconfigured
             | ErrorKind::GrantEnded
             | ErrorKind::SignedOut
@@ -126,7 +131,8 @@ impl Error {
             | ErrorKind::Cleartext
             | ErrorKind::MissingHost
             | ErrorKind::TooManyHeaders
-            | ErrorKind::StoreUnusable => false,
+            | ErrorKind::StoreUnusable
+            | ErrorKind::MissingSession => false,
         }
     }
 
@@ -171,6 +177,19 @@ impl Error {
         self.is(ErrorKind::Overloaded)
     }
 
+    /// The sessions of a map are as many as its capacity, and none of them can be evicted.
+    ///
+    /// Each has a refresh or a save in progress, or has changed and can't be loaded again.
+    pub fn is_full(&self) -> bool {
+        self.is(ErrorKind::SessionsFull)
+    }
+
+    /// The function that loads a session failed, panicked or timed out. Its own error is the
+    /// [`source`](StdError::source).
+    pub fn is_load_failed(&self) -> bool {
+        self.is(ErrorKind::LoadFailed)
+    }
+
     /// No runtime is available for the refresh, or it has no timers.
     pub fn is_missing_runtime(&self) -> bool {
         self.is(ErrorKind::MissingRuntime)
@@ -212,6 +231,11 @@ impl Error {
     /// A refresher, a hook or a listener would have waited for its own session, which is a deadlock.
     pub fn is_reentrant(&self) -> bool {
         self.is(ErrorKind::Reentrant)
+    }
+
+    /// The request carries no session, or nothing that its key is made from. It was not sent.
+    pub fn is_missing_session(&self) -> bool {
+        self.is(ErrorKind::MissingSession)
     }
 
     /// The request would have carried the token over cleartext `http` to a host that isn't loopback.
@@ -289,6 +313,13 @@ impl fmt::Display for Error {
             ErrorKind::StoreUnusable => "the token store can't be used: the cause says what to fix",
             ErrorKind::Unsaved => "failed to save the token or the sign-out",
             ErrorKind::Deadline => "deadline exceeded while waiting for a token",
+            ErrorKind::MissingSession => {
+                "the request has no session: insert one, or what its key is made from, into its extensions"
+            }
+            ErrorKind::SessionsFull => {
+                "too many sessions: none can be evicted, as each is in use or can't be loaded again"
+            }
+            ErrorKind::LoadFailed => "failed to load the session; the cause says why",
         })
     }
 }

@@ -23,6 +23,8 @@ pub use crate::token::warning::Warning;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event {
+    /// The name of the session, if it has one: see [`SessionBuilder::name`](crate::SessionBuilder::name).
+    pub session: Option<Arc<str>>,
     /// The session's generation when it happened; for a save, that of what was saved.
     pub generation: u64,
     /// What happened.

@@ -18,8 +18,9 @@ use crate::{
         attempt::Attempt,
         authorizer::{AfterResponse, Authorizer, Recheck},
         replay::Replay,
+        source::Loading,
     },
-    session::Waiter,
+    session::{Demanded, Waiter},
     shard::Handle,
     sync,
     token::AccessToken,
@@ -62,15 +63,20 @@ pin_project! {
 }
 
 enum Slow<S, R> {
+    /// Waits for its session, holding no readiness.
+    Loading {
+        loading: Loading,
+    },
     /// Waits for a token, holding no readiness. A rejected response is kept, its body unread.
     Waiting {
         waiter: Waiter,
         rejected: Option<R>,
     },
     /// Has a token and waits for the inner service.
+    /// Without a token, the request is sent as it is.
     Readying {
         inner: S,
-        token: AccessToken,
+        token: Option<AccessToken>,
     },
     Failed {
         error: Option<Error>,
@@ -91,7 +97,7 @@ impl<S, P> AuthShared<S, P> {
         sync::lock(&self.inner).clone()
     }
 
-    fn make_ready<R>(&self, token: AccessToken) -> Slow<S, R>
+    fn make_ready<R>(&self, token: Option<AccessToken>) -> Slow<S, R>
     where
         S: Clone,
     {
@@ -109,6 +115,14 @@ impl<S, P, B, K, F, R> ResponseFuture<S, P, B, K, F, R> {
 
     pub(crate) fn waiting(waiter: Waiter, attempt: Attempt<B, K>, shared: Handle<AuthShared<S, P>>) -> Self {
         Self::slow(Slow::Waiting { waiter, rejected: None }, attempt, shared)
+    }
+
+    pub(crate) fn loading(
+        loading: Loading,
+        attempt: Attempt<B, K>,
+        shared: Handle<AuthShared<S, P>>,
+    ) -> Self {
+        Self::slow(Slow::Loading { loading }, attempt, shared)
     }
 
     pub(crate) fn failed(error: Error, shared: Handle<AuthShared<S, P>>) -> Self {
@@ -146,12 +160,28 @@ where
                         AfterResponse::Retry(token) => {
                             // Before the wait for readiness, which may be for this response's own connection.
                             drop(response);
-                            this.shared.make_ready(token)
+                            this.shared.make_ready(Some(token))
                         }
                     };
                     State::Slow { slow: Box::new(slow) }
                 }
                 StateProj::Slow { slow } => match &mut **slow {
+                    // ## Loading => (Readying | Waiting | Failed)
+                    // Polls the load of the session, then demands a token of it.
+                    Slow::Loading { loading } => {
+                        let session = ready!(loading.future.as_mut().poll(cx));
+                        this.attempt.waited();
+                        let demanded =
+                            session.and_then(|session| authorizer.begin_loaded(this.attempt, session));
+                        **slow = match demanded {
+                            Ok(Some(Demanded::Use(token))) => this.shared.make_ready(Some(token)),
+                            Ok(Some(Demanded::Wait(waiter))) => Slow::Waiting { waiter, rejected: None },
+                            Ok(None) => this.shared.make_ready(None),
+                            Err(error) => Slow::Failed { error: Some(error) },
+                        };
+                        continue;
+                    }
+
                     // ## Waiting => (Readying | done | Failed)
                     // Polls the waiter. With a token the request goes on to acquire readiness; without one it
                     // fails, or the rejected response is delivered.
@@ -163,7 +193,7 @@ where
                             (Ok(token), rejected) => {
                                 // As above.
                                 drop(rejected);
-                                this.shared.make_ready(token)
+                                this.shared.make_ready(Some(token))
                             }
                             (Err(error), Some(mut response)) if !error.is_deadline_exceeded() => {
                                 this.attempt.report(&mut response, Some(error));
@@ -180,18 +210,19 @@ where
                     // token that is current by then.
                     Slow::Readying { inner, token } => {
                         ready!(inner.poll_ready(cx)).map_err(Into::into)?;
-                        match authorizer.recheck(this.attempt, token) {
-                            Ok(Recheck::Send(token)) => match authorizer.send_with(this.attempt, &token) {
-                                Ok(request) => State::Sending { future: inner.call(request) },
-                                Err(error) => {
-                                    **slow = Slow::Failed { error: Some(error) };
+                        let request = match token {
+                            Some(token) => match authorizer.recheck(this.attempt, token) {
+                                Ok(Recheck::Send(token)) => authorizer.send_with(this.attempt, &token),
+                                Ok(Recheck::Wait(waiter)) => {
+                                    **slow = Slow::Waiting { waiter, rejected: None };
                                     continue;
                                 }
+                                Err(error) => Err(error),
                             },
-                            Ok(Recheck::Wait(waiter)) => {
-                                **slow = Slow::Waiting { waiter, rejected: None };
-                                continue;
-                            }
+                            None => authorizer.send_as_is(this.attempt),
+                        };
+                        match request {
+                            Ok(request) => State::Sending { future: inner.call(request) },
                             Err(error) => {
                                 **slow = Slow::Failed { error: Some(error) };
                                 continue;

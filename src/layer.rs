@@ -9,7 +9,12 @@ use crate::{
     error::Error,
     origin::Origin,
     refresh::{AnyRefresher, Refresher},
-    request::{config::Config, rejection::RejectionRule, replay::CloneBody},
+    request::{
+        config::Config,
+        rejection::RejectionRule,
+        replay::CloneBody,
+        source::{ChooseSession, FromExtensions, Source},
+    },
     service::Auth,
     session::Session,
 };
@@ -58,7 +63,7 @@ use crate::{
 /// ```
 #[must_use]
 pub struct AuthLayer<R = AnyRefresher, P = CloneBody> {
-    session: Session,
+    source: Source,
     config: Arc<Config>,
     replay: Arc<P>,
     refresher: PhantomData<fn() -> R>,
@@ -79,27 +84,63 @@ impl<R: Refresher> AuthLayer<R> {
     /// Creates a layer with a session of its own, which starts without a token: the first request fetches
     /// one.
     pub fn new(refresher: R) -> Self {
-        Self::with_session(Session::builder(refresher).build())
+        Self::with_source(Source::One(Session::builder(refresher).build()))
     }
 }
 
 impl AuthLayer {
     /// Creates a layer that shares a session.
     pub fn from_session(session: Session) -> Self {
-        Self::with_session(session)
+        Self::with_source(Source::One(session))
+    }
+
+    /// Creates a layer whose requests carry their own [`Session`], in their
+    /// [extensions](http::Request::extensions).
+    ///
+    /// A request without one fails with [`is_missing_session`](Error::is_missing_session). To find the session by
+    /// a key, such as a user's ID, see [`keyed`](Self::keyed).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower::{Layer, Service, service_fn};
+    /// use tower_reauth::{AuthLayer, Error, RefreshContext, Session, Token, refresh_fn};
+    ///
+    /// # tokio_test::block_on(async {
+    /// # let client = service_fn(|_: http::Request<()>| async { Ok::<_, std::convert::Infallible>(http::Response::new(())) });
+    /// let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A1")?) });
+    /// let session = Session::builder(refresher).build();
+    /// let mut client = AuthLayer::per_request().layer(client);
+    ///
+    /// let mut request = http::Request::get("https://api.example.com/").body(())?;
+    /// request.extensions_mut().insert(session);
+    /// client.call(request).await?;
+    ///
+    /// let request = http::Request::get("https://api.example.com/").body(())?;
+    /// let error = client.call(request).await.unwrap_err();
+    /// assert!(Error::find(&*error).is_some_and(Error::is_missing_session));
+    /// # Ok::<(), tower::BoxError>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn per_request() -> Self {
+        Self::choosing(FromExtensions)
+    }
+
+    pub(crate) fn choosing(choose: impl ChooseSession) -> Self {
+        Self::with_source(Source::Many(Arc::new(choose)))
     }
 }
 
 impl<R> AuthLayer<R> {
-    fn with_session(session: Session) -> Self {
-        Self { session, config: Arc::default(), replay: Arc::new(CloneBody), refresher: PhantomData }
+    fn with_source(source: Source) -> Self {
+        Self { source, config: Arc::default(), replay: Arc::new(CloneBody), refresher: PhantomData }
     }
 }
 
 impl<R, P> AuthLayer<R, P> {
-    /// The session that the layer's services share.
-    pub fn session(&self) -> &Session {
-        &self.session
+    /// The session that the layer's services share. `None` if each request has its own.
+    pub fn session(&self) -> Option<&Session> {
+        self.source.one()
     }
 
     /// Sets whether a header that the request already has is replaced (`true`). If not (`false`, the
@@ -186,7 +227,7 @@ impl<R, P> AuthLayer<R, P> {
     /// `Clone`; see [`Replay`](crate::replay::Replay) for the others.
     pub fn with_replay<Q>(self, replay: Q) -> AuthLayer<R, Q> {
         AuthLayer {
-            session: self.session,
+            source: self.source,
             config: self.config,
             replay: Arc::new(replay),
             refresher: PhantomData,
@@ -211,7 +252,7 @@ impl<R, P, S: Clone> Layer<S> for AuthLayer<R, P> {
     type Service = Auth<S, P>;
 
     fn layer(&self, inner: S) -> Auth<S, P> {
-        Auth::new(inner, self.session.clone(), Arc::clone(&self.config), Arc::clone(&self.replay))
+        Auth::new(inner, self.source.clone(), Arc::clone(&self.config), Arc::clone(&self.replay))
     }
 }
 
@@ -219,7 +260,7 @@ impl<R, P, S: Clone> Layer<S> for AuthLayer<R, P> {
 impl<R, P> Clone for AuthLayer<R, P> {
     fn clone(&self) -> Self {
         Self {
-            session: self.session.clone(),
+            source: self.source.clone(),
             config: Arc::clone(&self.config),
             replay: Arc::clone(&self.replay),
             refresher: PhantomData,
@@ -229,6 +270,6 @@ impl<R, P> Clone for AuthLayer<R, P> {
 
 impl<R, P> fmt::Debug for AuthLayer<R, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuthLayer").field("session", &self.session).field("config", &self.config).finish()
+        f.debug_struct("AuthLayer").field("session", &self.session()).field("config", &self.config).finish()
     }
 }

@@ -184,6 +184,8 @@ pub mod rt;
 mod send;
 mod service;
 mod session;
+#[cfg(feature = "sessions")]
+pub mod sessions;
 mod shard;
 #[cfg(feature = "store")]
 pub mod store;
@@ -202,9 +204,10 @@ pub use refresh::{
 pub use request::{
     options::{MinLifetime, SkipAuth, WaitTimeout},
     rejection, replay,
+    source::RequestHead,
 };
 pub use service::Auth;
-pub use session::{Session, SessionBuilder, Status, TokenOptions, Watch};
+pub use session::{RefreshLimit, Session, SessionBuilder, Status, TokenOptions, Watch};
 pub use token::{access::AccessToken, builder::TokenBuilder, value::Token};
 
 // The README's examples need these features.

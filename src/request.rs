@@ -10,3 +10,4 @@ pub(crate) mod options;
 pub mod rejection;
 pub mod replay;
 pub(crate) mod report;
+pub(crate) mod source;

@@ -17,6 +17,7 @@ use crate::{
         authorizer::{Authorizer, Begin},
         config::Config,
         replay::{CloneBody, Replay},
+        source::Source,
     },
     session::Session,
     shard::SpreadArc,
@@ -57,8 +58,8 @@ pub struct Auth<S, P = CloneBody> {
 // === impl Auth ===
 
 impl<S: Clone, P> Auth<S, P> {
-    pub(crate) fn new(inner: S, session: Session, config: Arc<Config>, replay: Arc<P>) -> Self {
-        let authorizer = Authorizer::new(session, config, replay);
+    pub(crate) fn new(inner: S, source: Source, config: Arc<Config>, replay: Arc<P>) -> Self {
+        let authorizer = Authorizer::new(source, config, replay);
         Self { shared: SpreadArc::new(AuthShared::new(inner.clone(), authorizer)), inner }
     }
 
@@ -70,9 +71,9 @@ impl<S: Clone, P> Auth<S, P> {
 }
 
 impl<S, P> Auth<S, P> {
-    /// The session whose tokens the requests carry.
-    pub fn session(&self) -> &Session {
-        self.shared.handle().authorizer.session()
+    /// The session whose tokens the requests carry. `None` if each request has its own.
+    pub fn session(&self) -> Option<&Session> {
+        self.shared.handle().authorizer.source().one()
     }
 
     /// The inner service.
@@ -105,16 +106,22 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let handle = self.shared.handle();
-        match handle.authorizer.begin(&mut request) {
+        let mut attempt = Attempt::new();
+        match handle.authorizer.begin(&mut request, &mut attempt) {
             Begin::Send(token) => {
-                let mut attempt = Attempt::new();
                 let request = handle.authorizer.split(request, token, &mut attempt);
                 let future = self.inner.call(request);
                 ResponseFuture::sending(future, attempt, handle.clone())
             }
             Begin::Wait(waiter, deadline) => {
-                let future =
-                    ResponseFuture::waiting(waiter, Attempt::pending(request, deadline), handle.clone());
+                attempt.hold(request, deadline);
+                let future = ResponseFuture::waiting(waiter, attempt, handle.clone());
+                self.release_readiness();
+                future
+            }
+            Begin::Load(loading, deadline) => {
+                attempt.hold(request, deadline);
+                let future = ResponseFuture::loading(loading, attempt, handle.clone());
                 self.release_readiness();
                 future
             }
@@ -136,6 +143,6 @@ impl<S: Clone, P> Clone for Auth<S, P> {
 
 impl<S: fmt::Debug, P> fmt::Debug for Auth<S, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Auth").field("inner", &self.inner).field("session", self.session()).finish()
+        f.debug_struct("Auth").field("inner", &self.inner).field("session", &self.session()).finish()
     }
 }

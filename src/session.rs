@@ -1,5 +1,6 @@
 //! A credential that is shared and kept valid.
 
+mod attachment;
 mod build;
 mod builder;
 mod completion;
@@ -7,12 +8,16 @@ mod driver;
 mod flight;
 mod hooks;
 mod keep_fresh;
+mod limit;
 #[cfg(feature = "tracing")]
 mod log;
 mod machine;
+#[cfg(feature = "sessions")]
+mod mapped;
 mod options;
 mod published;
 mod reentrancy;
+mod settings;
 mod shared;
 mod shutdown;
 #[cfg(feature = "store")]
@@ -38,7 +43,10 @@ use crate::{
 
 use shared::Shared;
 
+#[cfg(feature = "sessions")]
+pub(crate) use attachment::Attachment;
 pub use builder::SessionBuilder;
+pub use limit::RefreshLimit;
 pub use machine::Status;
 pub use options::TokenOptions;
 pub use watch::Watch;
@@ -200,7 +208,7 @@ impl Session {
         if let Some(token) = self.shared.with_published(now, AccessToken::clone) {
             return Some(token);
         }
-        let can_start = self.shared.spawner.is_ready();
+        let can_start = self.shared.settings.spawner.is_ready();
         self.shared.turn(|turn| turn.try_token(can_start))
     }
 
@@ -248,7 +256,7 @@ impl Session {
     ///
     /// [`is_signed_out`](Error::is_signed_out): only [`sign_in`](Self::sign_in) undoes a sign-out.
     pub fn set_token(&self, mut token: Token) -> Result<(), Error> {
-        self.shared.headers.add_to(&mut token);
+        self.shared.settings.headers.add_to(&mut token);
         self.shared.turn(|turn| turn.set(token))
     }
 
@@ -260,7 +268,7 @@ impl Session {
     /// If the same user has signed in again, call [`set_token`](Self::set_token) instead: waiting callers are
     /// then served.
     pub fn sign_in(&self, mut token: Token) {
-        self.shared.headers.add_to(&mut token);
+        self.shared.settings.headers.add_to(&mut token);
         self.shared.turn(|turn| turn.sign_in(token));
     }
 
@@ -281,6 +289,11 @@ impl Session {
     /// the new user's.
     pub fn extra(&self, name: &str) -> Option<String> {
         self.shared.lock().machine.extra(name).map(str::to_owned)
+    }
+
+    /// Its name, if it has one: see [`SessionBuilder::name`].
+    pub fn name(&self) -> Option<&str> {
+        self.shared.name.as_deref()
     }
 
     /// The current status.
@@ -360,17 +373,17 @@ impl Session {
 
     #[inline]
     pub(crate) fn now(&self) -> Timestamp {
-        self.shared.clock.now()
+        self.shared.settings.clock.now()
     }
 
     /// The names of the headers that carry the token.
     #[inline]
     pub(crate) fn header_names(&self) -> &[HeaderName] {
-        self.shared.headers.names()
+        self.shared.settings.headers.names()
     }
 
     pub(crate) fn limits(&self) -> WaitLimits {
-        self.shared.limits
+        self.shared.settings.limits
     }
 
     /// The token that can be used immediately and has the minimum lifetime.

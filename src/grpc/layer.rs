@@ -61,8 +61,8 @@ impl<R, P> AuthLayer<R, P> {
 // === impl GrpcLayer ===
 
 impl<R> GrpcLayer<R> {
-    /// The session that the layer's services share.
-    pub fn session(&self) -> &Session {
+    /// The session that the layer's services share. `None` if each request has its own.
+    pub fn session(&self) -> Option<&Session> {
         self.auth.session()
     }
 
@@ -97,8 +97,7 @@ impl<R, S: Clone> Layer<S> for GrpcLayer<R> {
     type Service = GrpcAuth<S>;
 
     fn layer(&self, inner: S) -> GrpcAuth<S> {
-        let session = self.session().clone();
-        self.auth.layer(TrailerWatch::new(inner, session, self.retry_before_first_message))
+        self.auth.layer(TrailerWatch::new(inner, self.retry_before_first_message))
     }
 }
 

@@ -7,6 +7,7 @@ use http::{Extensions, HeaderMap};
 use crate::{
     error::{BoxError, Error},
     request::{config::Protocol, replay::NotReplayed},
+    session::Session,
     token::TokenId,
 };
 
@@ -26,8 +27,8 @@ impl Protocol for Grpc {
         timeout::set(headers, left)
     }
 
-    fn set_token(&self, extensions: &mut Extensions, id: TokenId) {
-        extensions.insert(SentToken(id));
+    fn set_token(&self, extensions: &mut Extensions, session: &Session, id: TokenId) {
+        extensions.insert(SentToken { session: session.clone(), id });
     }
 
     fn report_not_replayed(&self, headers: &mut HeaderMap, reason: NotReplayed) {

@@ -26,7 +26,6 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct TrailerWatch<S> {
     inner: S,
-    session: Session,
     holds_head: bool,
 }
 
@@ -39,15 +38,9 @@ pin_project! {
         // A head that is held back until the first frame of its body.
         held: Option<Response<Body>>,
         // `None`: the request carries no token of ours.
-        sent: Option<Sent>,
+        sent: Option<SentToken>,
         holds_head: bool,
     }
-}
-
-/// The token that a request carries, and its session.
-struct Sent {
-    session: Session,
-    id: TokenId,
 }
 
 /// The body of the response to a request with a token.
@@ -55,20 +48,23 @@ struct WatchedBody {
     /// A frame that was read while the head was held back.
     first: NextFrame,
     body: Body,
-    sent: Sent,
+    sent: SentToken,
 }
 
 type NextFrame = Option<Result<Frame<Bytes>, Status>>;
 
-/// Request extension: which token the request carries.
-#[derive(Clone, Copy)]
-pub(super) struct SentToken(pub(super) TokenId);
+/// Request extension: the token that the request carries, and its session.
+#[derive(Clone)]
+pub(super) struct SentToken {
+    pub(super) session: Session,
+    pub(super) id: TokenId,
+}
 
 // === impl TrailerWatch ===
 
 impl<S> TrailerWatch<S> {
-    pub(super) fn new(inner: S, session: Session, holds_head: bool) -> Self {
-        Self { inner, session, holds_head }
+    pub(super) fn new(inner: S, holds_head: bool) -> Self {
+        Self { inner, holds_head }
     }
 
     /// The inner service, such as the channel.
@@ -97,8 +93,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let sent = request.extensions_mut().remove();
-        let sent = sent.map(|SentToken(id)| Sent { session: self.session.clone(), id });
+        let sent: Option<SentToken> = request.extensions_mut().remove();
         TrailerWatchFuture {
             future: self.inner.call(request),
             held: None,
@@ -184,7 +179,7 @@ impl http_body::Body for WatchedBody {
     }
 }
 
-fn watched(body: Body, first: NextFrame, sent: Option<Sent>) -> Body {
+fn watched(body: Body, first: NextFrame, sent: Option<SentToken>) -> Body {
     match sent {
         Some(sent) => Body::new(WatchedBody { first, body, sent }),
         None => body,

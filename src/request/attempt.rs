@@ -2,7 +2,7 @@
 
 use http::{Request, Response};
 
-use crate::{error::Error, rt::Nanos, token::TokenId};
+use crate::{error::Error, rt::Nanos, session::Session, token::TokenId};
 
 use super::{head::Head, replay::NotReplayed, report::AuthReport};
 
@@ -10,6 +10,8 @@ use super::{head::Head, replay::NotReplayed, report::AuthReport};
 pub(crate) struct Attempt<B, K> {
     /// The token that it carries. `None`: its response isn't checked.
     pub(super) token: Option<TokenId>,
+    /// The session that was chosen for it. `None`: the layer's.
+    pub(super) session: Option<Session>,
     pub(super) payload: Payload<B, K>,
     pub(super) waited: bool,
     pub(super) attempts: u8,
@@ -43,11 +45,19 @@ pub(super) struct Replayable<K> {
 impl<B, K> Attempt<B, K> {
     #[inline]
     pub(crate) fn new() -> Self {
-        Self { token: None, payload: Payload::Nothing, waited: false, attempts: 1, expired_while_readying: 0 }
+        Self {
+            token: None,
+            session: None,
+            payload: Payload::Nothing,
+            waited: false,
+            attempts: 1,
+            expired_while_readying: 0,
+        }
     }
 
-    pub(crate) fn pending(request: Request<B>, deadline: Option<Nanos>) -> Self {
-        Self { payload: Payload::Pending(Box::new(Pending { request, deadline })), ..Self::new() }
+    /// Holds a request that isn't sent yet.
+    pub(crate) fn hold(&mut self, request: Request<B>, deadline: Option<Nanos>) {
+        self.payload = Payload::Pending(Box::new(Pending { request, deadline }));
     }
 
     /// Its wait for a token has ended.

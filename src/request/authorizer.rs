@@ -1,13 +1,13 @@
 //! [`Authorizer`].
 
-use std::{mem, sync::Arc};
+use std::{mem, sync::Arc, time::Duration};
 
 use http::{Extensions, HeaderMap, Request, Response};
 
 use crate::{
     challenge::Challenges,
     error::{Error, ErrorKind},
-    rt::{self, Nanos},
+    rt::{self, Nanos, Timestamp},
     session::{Demand, Demanded, Session, WaitLimits, Waiter},
     token::{AccessToken, TokenId},
 };
@@ -19,11 +19,12 @@ use super::{
     inject::Injected,
     options::{MinLifetime, WaitTimeout},
     replay::{NotReplayed, Replay},
+    source::{Chosen, Loading, RequestHead, Source},
 };
 
 /// Decides what happens to requests.
 pub(crate) struct Authorizer<P> {
-    session: Session,
+    source: Source,
     config: Arc<Config>,
     replay: Arc<P>,
 }
@@ -33,6 +34,8 @@ pub(crate) enum Begin {
     /// The token that it carries. `None`: not one of ours.
     Send(Option<TokenId>),
     Wait(Waiter, Option<Nanos>),
+    /// For its session.
+    Load(Loading, Option<Nanos>),
     Fail(Error),
 }
 
@@ -58,12 +61,12 @@ const MAX_EXPIRED_WHILE_READYING: u8 = 3;
 // === impl Authorizer ===
 
 impl<P> Authorizer<P> {
-    pub(crate) fn new(session: Session, config: Arc<Config>, replay: Arc<P>) -> Self {
-        Self { session, config, replay }
+    pub(crate) fn new(source: Source, config: Arc<Config>, replay: Arc<P>) -> Self {
+        Self { source, config, replay }
     }
 
-    pub(crate) fn session(&self) -> &Session {
-        &self.session
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -71,38 +74,86 @@ impl<P> Authorizer<P> {
     }
 
     /// Attaches a token to a request, or returns what to do instead.
-    pub(crate) fn begin<B>(&self, request: &mut Request<B>) -> Begin {
+    pub(crate) fn begin<B>(&self, request: &mut Request<B>, attempt: &mut Attempt<B, P::Retained>) -> Begin
+    where
+        P: Replay<B>,
+    {
         match self.config.applies_to(request) {
             Ok(true) => {}
             Ok(false) => return Begin::Send(None),
             Err(error) => return Begin::Fail(error),
         }
+        let choose = match &self.source {
+            Source::One(session) => return self.begin_with(session, request),
+            Source::Many(choose) => choose,
+        };
+        match choose.choose(RequestHead::new(request)) {
+            Chosen::Session(session) => self.begin_with(attempt.session.insert(session), request),
+            Chosen::Loading(loading) => {
+                let deadline = self.deadline(request, || loading.clock.now());
+                let timeout = self.wait_timeout(request.extensions());
+                Begin::Load(loading.within(timeout, deadline), deadline)
+            }
+            Chosen::Failed(error) => Begin::Fail(error),
+        }
+    }
+
+    #[inline]
+    fn begin_with<B>(&self, session: &Session, request: &mut Request<B>) -> Begin {
         if request.extensions().get::<MinLifetime>().is_some() {
-            return self.begin_slow(request);
+            return self.begin_slow(session, request);
         }
         let headers = request.headers_mut();
-        match self.session.with_published(|token| self.config.inject(headers, token)) {
+        match session.with_published(|token| self.config.inject(headers, token)) {
             Some(injected) => injected.into(),
-            None => self.begin_slow(request),
+            None => self.begin_slow(session, request),
         }
     }
 
     #[cold]
-    fn begin_slow<B>(&self, request: &mut Request<B>) -> Begin {
-        if self.config.keeps_existing(request.headers(), self.session.header_names()) {
-            return Begin::Send(None);
+    fn begin_slow<B>(&self, session: &Session, request: &mut Request<B>) -> Begin {
+        let deadline = self.deadline(request, || session.now());
+        match self.demand(session, request, deadline) {
+            Ok(Some(Demanded::Use(token))) => self.config.inject(request.headers_mut(), &token).into(),
+            Ok(Some(Demanded::Wait(waiter))) => Begin::Wait(waiter, deadline),
+            Ok(None) => Begin::Send(None),
+            Err(error) => Begin::Fail(error),
         }
-        let deadline = self.deadline(request);
-        let limits = self.limits(request.extensions(), deadline);
-        match self.session.demand_new(limits) {
-            Ok(Demanded::Use(token)) => self.config.inject(request.headers_mut(), &token).into(),
-            Ok(Demanded::Wait(waiter)) => Begin::Wait(waiter, deadline),
+    }
+
+    /// Demands a token for a request that waited for its session. `None`: send it as it is.
+    pub(crate) fn begin_loaded<B>(
+        &self,
+        attempt: &mut Attempt<B, P::Retained>,
+        session: Session,
+    ) -> Result<Option<Demanded>, Error>
+    where
+        P: Replay<B>,
+    {
+        let session = attempt.session.insert(session);
+        match &attempt.payload {
+            Payload::Pending(pending) => self.demand(session, &pending.request, pending.deadline),
+            Payload::Replayable(_) | Payload::Nothing => Ok(None),
+        }
+    }
+
+    fn demand<B>(
+        &self,
+        session: &Session,
+        request: &Request<B>,
+        deadline: Option<Nanos>,
+    ) -> Result<Option<Demanded>, Error> {
+        if self.config.keeps_existing(request.headers(), session.header_names()) {
+            return Ok(None);
+        }
+        match session.demand_new(self.limits(session, request.extensions(), deadline)) {
+            Ok(demanded) => Ok(Some(demanded)),
             Err(error)
                 if self.config.allow_unauthenticated && (error.is_signed_out() || error.is_grant_ended()) =>
             {
-                Begin::Send(None)
+                Ok(None)
             }
-            Err(error) => Begin::Fail(error),
+            Err(error) => Err(error),
         }
     }
 
@@ -123,11 +174,12 @@ impl<P> Authorizer<P> {
         let Some(id) = token else { return request };
         attempt.token = token;
         if let Some(body) = retained {
-            let deadline = self.deadline(&request);
-            let head = Head::pack(&request, self.session.header_names());
+            let session = self.session(attempt);
+            let deadline = self.deadline(&request, || session.now());
+            let head = Head::pack(&request, session.header_names());
             attempt.payload = Payload::Replayable(Box::new(Replayable { head, body, deadline }));
         }
-        self.set_token(request.extensions_mut(), id);
+        self.set_token(request.extensions_mut(), attempt, id);
         request
     }
 
@@ -141,24 +193,28 @@ impl<P> Authorizer<P> {
         P: Replay<B>,
     {
         let epoch = token.id().epoch;
-        if let Some(current) = self.session.current() {
+        let session = self.session(attempt);
+        if let Some(current) = session.current() {
             // A token of another sign-in is never this request's.
             return match current.id().epoch.is_same_sign_in(epoch) {
                 true => Ok(Recheck::Send(current)),
                 false => Err(Error::new(ErrorKind::SignedOut)),
             };
         }
-        self.session.check(epoch)?;
-        if !self.session.has_expired(token) || attempt.expired_while_readying == MAX_EXPIRED_WHILE_READYING {
+        session.check(epoch)?;
+        if !session.has_expired(token) || attempt.expired_while_readying == MAX_EXPIRED_WHILE_READYING {
             return Ok(Recheck::Send(token.clone()));
         }
-        attempt.expired_while_readying += 1;
         let (limits, is_retry) = match &attempt.payload {
-            Payload::Pending(pending) => (self.limits(pending.request.extensions(), pending.deadline), false),
-            Payload::Replayable(retry) => (self.limits_of_retry(retry), true),
-            Payload::Nothing => (self.session.limits(), false),
+            Payload::Pending(pending) => {
+                (self.limits(session, pending.request.extensions(), pending.deadline), false)
+            }
+            Payload::Replayable(retry) => (self.limits_of_retry(session, retry), true),
+            Payload::Nothing => (session.limits(), false),
         };
-        match self.session.demand(Demand::New, limits, None) {
+        let demanded = session.demand(Demand::New, limits, None);
+        attempt.expired_while_readying += 1;
+        match demanded {
             Ok(Demanded::Use(token)) if token.id().epoch.is_same_sign_in(epoch) => Ok(Recheck::Send(token)),
             Ok(Demanded::Wait(waiter)) if waiter.is_of_sign_in(epoch) => Ok(Recheck::Wait(waiter)),
             // Another sign-in came between the check and the demand.
@@ -166,6 +222,24 @@ impl<P> Authorizer<P> {
             // The rejected response has been dropped, so let the server decide again.
             Err(_) if is_retry => Ok(Recheck::Send(token.clone())),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Creates the request of an attempt that waited for its session and needs no token.
+    pub(crate) fn send_as_is<B>(
+        &self,
+        attempt: &mut Attempt<B, P::Retained>,
+    ) -> Result<Request<P::Body>, Error>
+    where
+        P: Replay<B>,
+    {
+        match mem::replace(&mut attempt.payload, Payload::Nothing) {
+            Payload::Pending(pending) => {
+                let Pending { mut request, deadline } = *pending;
+                self.set_deadline(request.headers_mut(), attempt, deadline)?;
+                Ok(self.split(request, None, attempt))
+            }
+            Payload::Replayable(_) | Payload::Nothing => unreachable!("it wasn't sent yet"),
         }
     }
 
@@ -183,7 +257,7 @@ impl<P> Authorizer<P> {
                 // Moved first, then changed: copying what was just written stalls the processor.
                 let Pending { mut request, deadline } = *pending;
                 self.config.trusts(request.uri())?;
-                self.set_deadline(request.headers_mut(), deadline)?;
+                self.set_deadline(request.headers_mut(), attempt, deadline)?;
                 let id = match self.config.inject(request.headers_mut(), token) {
                     Injected::Ours(id) => Some(id),
                     Injected::Theirs => None,
@@ -200,9 +274,9 @@ impl<P> Authorizer<P> {
                 let Replayable { head, body, deadline } = *retry;
                 let mut request = head.unpack();
                 self.config.trusts(request.uri())?;
-                Config::replace(request.headers_mut(), self.session.header_names(), token)?;
-                self.set_deadline(request.headers_mut(), deadline)?;
-                self.set_token(request.extensions_mut(), token.id());
+                Config::replace(request.headers_mut(), self.session(attempt).header_names(), token)?;
+                self.set_deadline(request.headers_mut(), attempt, deadline)?;
+                self.set_token(request.extensions_mut(), attempt, token.id());
                 attempt.token = Some(token.id());
                 attempt.attempts += 1;
                 Ok(request.map(|()| Replay::<B>::replay(&*self.replay, body)))
@@ -253,7 +327,7 @@ impl<P> Authorizer<P> {
         let retry = match retry {
             Ok(retry) => retry,
             Err(reason) => {
-                self.session.note_rejection(id, challenges);
+                self.session(attempt).note_rejection(id, challenges);
                 match attempt.attempts {
                     1 => self.report_not_replayed(attempt, reason, response),
                     _ => attempt.report(response, None),
@@ -261,8 +335,9 @@ impl<P> Authorizer<P> {
                 return AfterResponse::Deliver;
             }
         };
-        let limits = self.limits_of_retry(&retry);
-        match self.session.demand(Demand::Rejected(id), limits, Some(challenges)) {
+        let session = self.session(attempt);
+        let limits = self.limits_of_retry(session, &retry);
+        match session.demand(Demand::Rejected(id), limits, Some(challenges)) {
             Ok(demanded) => {
                 attempt.payload = Payload::Replayable(retry);
                 match demanded {
@@ -291,46 +366,59 @@ impl<P> Authorizer<P> {
         }
     }
 
-    /// The deadline of the whole call, on the monotonic clock.
+    /// The session that the request of this attempt uses.
     #[inline]
-    fn deadline<B>(&self, request: &Request<B>) -> Option<Nanos> {
+    fn session<'a, B, K>(&'a self, attempt: &'a Attempt<B, K>) -> &'a Session {
+        let session = attempt.session.as_ref().or_else(|| self.source.one());
+        session.expect("a request that has or awaits a token has a session")
+    }
+
+    /// The deadline of the whole call, on the monotonic clock. Reads that clock only if there is one.
+    #[inline]
+    fn deadline<B>(&self, request: &Request<B>, now: impl FnOnce() -> Timestamp) -> Option<Nanos> {
         let protocol = self.config.protocol.as_ref()?;
         let timeout = protocol.deadline(request.headers(), request.extensions())?;
-        Some(self.session.now().monotonic.saturating_add(rt::nanos(timeout)))
+        Some(now().monotonic.saturating_add(rt::nanos(timeout)))
     }
 
     #[inline]
-    fn set_token(&self, extensions: &mut Extensions, id: TokenId) {
+    fn set_token<B, K>(&self, extensions: &mut Extensions, attempt: &Attempt<B, K>, id: TokenId) {
         if let Some(protocol) = &self.config.protocol {
-            protocol.set_token(extensions, id);
+            protocol.set_token(extensions, self.session(attempt), id);
         }
     }
 
-    fn set_deadline(&self, headers: &mut HeaderMap, deadline: Option<Nanos>) -> Result<(), Error> {
+    fn set_deadline<B, K>(
+        &self,
+        headers: &mut HeaderMap,
+        attempt: &Attempt<B, K>,
+        deadline: Option<Nanos>,
+    ) -> Result<(), Error> {
         match (&self.config.protocol, deadline) {
-            (Some(protocol), Some(deadline)) => protocol.set_deadline(headers, self.time_left(deadline)),
+            (Some(protocol), Some(deadline)) => {
+                protocol.set_deadline(headers, time_left(self.session(attempt).now(), deadline))
+            }
             _ => Ok(()),
         }
     }
 
-    fn limits_of_retry<K>(&self, retry: &Replayable<K>) -> WaitLimits {
+    fn limits_of_retry<K>(&self, session: &Session, retry: &Replayable<K>) -> WaitLimits {
         match retry.head.extensions() {
-            Some(extensions) => self.limits(extensions, retry.deadline),
-            None => self.limits(&Extensions::new(), retry.deadline),
+            Some(extensions) => self.limits(session, extensions, retry.deadline),
+            None => self.limits(session, &Extensions::new(), retry.deadline),
         }
     }
 
-    fn limits(&self, extensions: &Extensions, deadline: Option<Nanos>) -> WaitLimits {
-        let mut limits = self.session.limits();
-        let own = extensions.get::<WaitTimeout>().map(|timeout| timeout.get());
-        if let Some(timeout) = own.or(self.config.wait_timeout) {
+    fn limits(&self, session: &Session, extensions: &Extensions, deadline: Option<Nanos>) -> WaitLimits {
+        let mut limits = session.limits();
+        if let Some(timeout) = self.wait_timeout(extensions) {
             limits.timeout = rt::nanos(timeout);
         }
         if let Some(lifetime) = extensions.get::<MinLifetime>() {
             limits.min_lifetime = rt::nanos(lifetime.get());
         }
         if let Some(deadline) = deadline {
-            let left = rt::nanos(self.time_left(deadline));
+            let left = rt::nanos(time_left(session.now(), deadline));
             if left <= limits.timeout {
                 limits.timeout = left;
                 limits.until_deadline = true;
@@ -339,9 +427,15 @@ impl<P> Authorizer<P> {
         limits
     }
 
-    fn time_left(&self, deadline: Nanos) -> std::time::Duration {
-        rt::duration(deadline.saturating_sub(self.session.now().monotonic))
+    /// The request's own wait timeout, or the layer's.
+    fn wait_timeout(&self, extensions: &Extensions) -> Option<Duration> {
+        let own = extensions.get::<WaitTimeout>().map(|timeout| timeout.get());
+        own.or(self.config.wait_timeout)
     }
+}
+
+fn time_left(now: Timestamp, deadline: Nanos) -> Duration {
+    rt::duration(deadline.saturating_sub(now.monotonic))
 }
 
 // === impl Begin ===

@@ -8,6 +8,7 @@ use crate::{
     challenge::Challenges,
     error::{BoxError, Error},
     origin::{Destination, Destinations},
+    session::Session,
     token::TokenId,
 };
 
@@ -43,8 +44,9 @@ pub(crate) trait Protocol: Send + Sync + 'static {
     /// No time is left.
     fn set_deadline(&self, headers: &mut HeaderMap, left: Duration) -> Result<(), Error>;
 
-    /// Leaves the id of the token that a request carries in its extensions, if the inner service needs it.
-    fn set_token(&self, _extensions: &mut Extensions, _id: TokenId) {}
+    /// Leaves the id of the token that a request carries in its extensions, and the token's session, if the inner
+    /// service needs them.
+    fn set_token(&self, _extensions: &mut Extensions, _session: &Session, _id: TokenId) {}
 
     /// Reports that a rejected request couldn't be replayed, to callers that don't see the response's
     /// extensions.

@@ -87,8 +87,8 @@ impl AuthClient {
         &self.client
     }
 
-    /// The session whose tokens the requests carry.
-    pub fn session(&self) -> &Session {
+    /// The session whose tokens the requests carry. `None` if each request has its own.
+    pub fn session(&self) -> Option<&Session> {
         self.service.session()
     }
 

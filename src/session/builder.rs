@@ -8,38 +8,40 @@ use crate::{
     error::BoxError,
     event::Event,
     refresh::{AnyRefresher, Refresher},
-    rt::{Clock, Nanos, Spawner, SystemClock, TokioSpawner, nanos},
-    token::{Secret, Token, TokenHeaders},
+    rt::{Clock, Spawner, nanos},
+    token::{Secret, Token},
 };
 
 use super::{
     Session,
-    machine::{Delays, Rules, SaveOrder, WaitLimits},
-    shared::{Hook, Listener, hook},
+    limit::RefreshLimit,
+    machine::{Persistence, Rules, SaveOrder},
+    settings::Settings,
+    shared::{Hook, hook},
 };
 
 /// Builds a [`Session`].
 ///
+/// Clone a builder to build several sessions with the same settings, such as one for each user; they share the
+/// settings' memory.
+///
 /// Each method documents its default. Out-of-range values are clamped: a refresh window is at most half the
 /// lifetime, a timeout at least 1 ms.
+#[derive(Clone)]
 #[must_use]
 pub struct SessionBuilder {
     pub(super) refresher: AnyRefresher,
     pub(super) initial: InitialToken,
-    pub(super) rules: Rules,
+    pub(super) settings: Arc<Settings>,
+    pub(super) rules: Arc<Rules>,
+    pub(super) persistence: Persistence,
     pub(super) seed: Option<u64>,
-    pub(super) limits: WaitLimits,
-    pub(super) refresh_timeout: Duration,
-    pub(super) save_timeout: Duration,
     pub(super) name: Option<Arc<str>>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) spawner: Arc<dyn Spawner>,
     pub(super) save_hook: Option<Hook<SaveOrder>>,
     pub(super) revoke_hook: Option<Hook<Token>>,
-    pub(super) listeners: Vec<Listener>,
-    pub(super) headers: TokenHeaders,
 }
 
+#[derive(Clone)]
 pub(crate) enum InitialToken {
     None,
     Token(Token),
@@ -47,7 +49,6 @@ pub(crate) enum InitialToken {
     SignedOut,
 }
 
-const SECOND: Nanos = 1_000_000_000;
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 
 // === impl Session ===
@@ -83,35 +84,13 @@ impl Session {
         SessionBuilder {
             refresher: AnyRefresher::new(refresher),
             initial: InitialToken::None,
-            rules: Rules {
-                early: true,
-                window: None,
-                margin: None,
-                jitter: true,
-                refresh_timeout: 60 * SECOND,
-                save_timeout: 5 * SECOND,
-                delays: Delays { initial: SECOND, max: 120 * SECOND, jitter: true },
-                saves: false,
-                is_shared: false,
-                wait_through_backoff: false,
-            },
+            settings: Arc::default(),
+            rules: Arc::default(),
+            persistence: Persistence::Nowhere,
             seed: None,
-            limits: WaitLimits {
-                timeout: 30 * SECOND,
-                until_deadline: false,
-                rejection_wait: 2 * SECOND,
-                max_waiters: None,
-                min_lifetime: 0,
-            },
-            refresh_timeout: Duration::from_secs(60),
-            save_timeout: Duration::from_secs(5),
             name: None,
-            clock: Arc::new(SystemClock),
-            spawner: Arc::new(TokioSpawner),
             save_hook: None,
             revoke_hook: None,
-            listeners: Vec::new(),
-            headers: TokenHeaders::default(),
         }
     }
 }
@@ -200,7 +179,7 @@ impl SessionBuilder {
     {
         let save = hook(save);
         self.save_hook = Some(Arc::new(move |order| save(order.token)));
-        self.rules.saves = true;
+        self.persistence = Persistence::Hook;
         self
     }
 
@@ -222,9 +201,8 @@ impl SessionBuilder {
     ///
     /// Events from different threads may arrive out of order. In the listener, a call that would wait for
     /// this session fails with [`is_reentrant`](crate::Error::is_reentrant).
-    pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.listeners.push(Box::new(listener));
-        self
+    pub fn on_event(self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.configure(|settings| settings.listeners.push(Arc::new(listener)))
     }
 
     /// Sets whether a token is refreshed in the background before it expires (`true`, the default), or only
@@ -232,23 +210,20 @@ impl SessionBuilder {
     ///
     /// A call starts the refresh: an idle session never refreshes. Disable early refreshes for short-lived
     /// programs, which would not wait for them.
-    pub fn refresh_early(mut self, early: bool) -> Self {
-        self.rules.early = early;
-        self
+    pub fn refresh_early(self, early: bool) -> Self {
+        self.rule(|rules| rules.early = early)
     }
 
     /// Sets how long before expiry a token is refreshed, at most half its lifetime.
     /// Default: a quarter of its lifetime, at most an hour. A call starts the refresh, not a timer.
-    pub fn refresh_window(mut self, window: Duration) -> Self {
-        self.rules.window = Some(nanos(window));
-        self
+    pub fn refresh_window(self, window: Duration) -> Self {
+        self.rule(|rules| rules.window = Some(nanos(window)))
     }
 
     /// Sets how long before its reported expiry a token is treated as expired, at most a quarter of its
     /// lifetime. Default: a tenth of its lifetime, at most 30 s.
-    pub fn expiry_margin(mut self, margin: Duration) -> Self {
-        self.rules.margin = Some(nanos(margin));
-        self
+    pub fn expiry_margin(self, margin: Duration) -> Self {
+        self.rule(|rules| rules.margin = Some(nanos(margin)))
     }
 
     /// Sets whether windows and delays are randomised, so that clients don't refresh in step (`true`, the
@@ -256,10 +231,11 @@ impl SessionBuilder {
     ///
     /// A window is shortened by up to half, a delay varies by up to 20 % either way, and up to 10 % is added
     /// to a server's `Retry-After`. This includes the delays between the built-in refreshers' own retries.
-    pub fn jitter(mut self, jitter: bool) -> Self {
-        self.rules.jitter = jitter;
-        self.rules.delays.jitter = jitter;
-        self
+    pub fn jitter(self, jitter: bool) -> Self {
+        self.rule(|rules| {
+            rules.jitter = jitter;
+            rules.delays.jitter = jitter;
+        })
     }
 
     /// Seeds the randomisation.
@@ -284,11 +260,12 @@ impl SessionBuilder {
     ///
     /// A backoff that starts while a token is still valid ends when it expires, unless the server sent a
     /// longer `Retry-After`, which is honoured up to an hour.
-    pub fn backoff(mut self, initial: Duration, max: Duration) -> Self {
+    pub fn backoff(self, initial: Duration, max: Duration) -> Self {
         let initial = initial.max(MIN_TIMEOUT);
-        self.rules.delays.initial = nanos(initial);
-        self.rules.delays.max = nanos(max.max(initial));
-        self
+        self.rule(|rules| {
+            rules.delays.initial = nanos(initial);
+            rules.delays.max = nanos(max.max(initial));
+        })
     }
 
     /// Sets whether callers without a usable token wait for a [`backoff`](Self::backoff) that ends within
@@ -297,46 +274,45 @@ impl SessionBuilder {
     ///
     /// A token that is set, a sign-in, a sign-out, [`reset_backoff`](Session::reset_backoff) and
     /// [`shutdown`](Session::shutdown) end the wait, too.
-    pub fn wait_through_backoff(mut self, waits: bool) -> Self {
-        self.rules.wait_through_backoff = waits;
-        self
+    pub fn wait_through_backoff(self, waits: bool) -> Self {
+        self.rule(|rules| rules.wait_through_backoff = waits)
     }
 
     /// Sets how long a caller waits for a refresh. Default: 30 s. A layer or a request may set its own.
-    pub fn wait_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.timeout = nanos(timeout);
-        self
+    pub fn wait_timeout(self, timeout: Duration) -> Self {
+        self.configure(|settings| settings.limits.timeout = nanos(timeout))
     }
 
     /// Sets how long a new request waits for the refresh after another request's rejection, before it is sent
     /// with the rejected token. Default: 2 s.
-    pub fn rejection_wait(mut self, wait: Duration) -> Self {
-        self.limits.rejection_wait = nanos(wait);
-        self
+    pub fn rejection_wait(self, wait: Duration) -> Self {
+        self.configure(|settings| settings.limits.rejection_wait = nanos(wait))
     }
 
     /// Sets the maximum number of waiting callers; further ones fail immediately. Default: no maximum.
     /// Servers should set one.
-    pub fn max_waiters(mut self, max: usize) -> Self {
-        self.limits.max_waiters = Some(max);
-        self
+    pub fn max_waiters(self, max: usize) -> Self {
+        self.configure(|settings| settings.limits.max_waiters = Some(max))
     }
 
     /// Sets the timeout of a refresh, from its start to the end of its save. Default: 60 s.
     ///
     /// It should be longer than the wait timeout, as the response may contain the only valid refresh token.
-    pub fn refresh_timeout(mut self, timeout: Duration) -> Self {
-        self.refresh_timeout = timeout.max(MIN_TIMEOUT);
-        self
+    pub fn refresh_timeout(self, timeout: Duration) -> Self {
+        self.rule(|rules| rules.refresh_timeout = nanos(timeout.max(MIN_TIMEOUT)))
     }
 
     /// Sets the timeout of a save. Default: 5 s.
-    pub fn save_timeout(mut self, timeout: Duration) -> Self {
-        self.save_timeout = timeout.max(MIN_TIMEOUT);
-        self
+    pub fn save_timeout(self, timeout: Duration) -> Self {
+        self.rule(|rules| rules.save_timeout = nanos(timeout.max(MIN_TIMEOUT)))
     }
 
-    /// Sets a name for logs. A shared session also writes it to the record, for the errors of other processes.
+    /// Limits how many refreshes run at the same time, together with other sessions. Default: no limit.
+    pub fn refresh_limit(self, limit: RefreshLimit) -> Self {
+        self.configure(|settings| settings.refresh_limit = Some(limit))
+    }
+
+    /// Sets a name for logs, events and [`Status::name`](crate::Status::name). A shared session also writes it to the record, for the errors of other processes.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
         self
@@ -365,23 +341,30 @@ impl SessionBuilder {
     /// # let _ = session;
     /// ```
     pub fn header<V: Into<Option<HeaderValue>>>(
-        mut self,
+        self,
         name: HeaderName,
         value: impl Fn(&Token) -> V + Send + Sync + 'static,
     ) -> Self {
-        self.headers.push(name, value);
-        self
+        self.configure(|settings| settings.headers.push(name, value))
     }
 
     /// Sets the clock. Default: [`SystemClock`].
-    pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
-        self
+    pub fn clock(self, clock: impl Clock) -> Self {
+        self.configure(|settings| settings.clock = Arc::new(clock))
     }
 
     /// Sets the spawner. Default: [`TokioSpawner`], on the caller's runtime.
-    pub fn spawner(mut self, spawner: impl Spawner) -> Self {
-        self.spawner = Arc::new(spawner);
+    pub fn spawner(self, spawner: impl Spawner) -> Self {
+        self.configure(|settings| settings.spawner = Arc::new(spawner))
+    }
+
+    fn configure(mut self, set: impl FnOnce(&mut Settings)) -> Self {
+        set(Arc::make_mut(&mut self.settings));
+        self
+    }
+
+    fn rule(mut self, set: impl FnOnce(&mut Rules)) -> Self {
+        set(Arc::make_mut(&mut self.rules));
         self
     }
 }

@@ -60,7 +60,7 @@ impl Shared {
             return Err(Error::new(ErrorKind::Reentrant));
         }
         let now = self.now();
-        let can_start = self.spawner.is_ready();
+        let can_start = self.settings.spawner.is_ready();
         let placed = self.update(now, |locked, waiters, effects| {
             let mut turn = locked.machine.turn(now, waiters, effects);
             if let (Demand::Rejected(id), Some(challenges)) = (demand, challenges) {
@@ -88,7 +88,7 @@ impl Shared {
     /// Decides again for a waiter whose flight has ended. `None`: it keeps waiting.
     pub(super) fn demand_again(self: &Arc<Self>, waiter: &mut Waiter) -> Result<Option<AccessToken>, Error> {
         let now = self.now();
-        let can_start = self.spawner.is_ready();
+        let can_start = self.settings.spawner.is_ready();
         let (wait, limits) = (waiter.wait(), waiter.limits_at(now));
         let placed = self.update(now, |locked, waiters, effects| {
             let mut turn = locked.machine.turn(now, waiters, effects);
@@ -123,13 +123,13 @@ impl Shared {
     /// The current time. The clock is user code: if it panics, its last reading counts, as flights and saves
     /// must be able to end.
     pub(super) fn now(&self) -> Timestamp {
-        catch_panic(|| self.clock.precise_now()).unwrap_or_else(|| self.lock().now)
+        catch_panic(|| self.settings.clock.precise_now()).unwrap_or_else(|| self.lock().now)
     }
 
     /// A timer for what may end without a notification. It never fires if `left` is `None` or there are no
     /// timers.
     pub(super) fn sleep_or_forever(&self, left: Option<Nanos>) -> Sleep {
-        let timer = left.and_then(|left| self.clock.sleep(duration(left)).ok());
+        let timer = left.and_then(|left| self.settings.clock.sleep(duration(left)).ok());
         timer.unwrap_or_else(|| Box::pin(std::future::pending()))
     }
 
@@ -144,7 +144,9 @@ impl Shared {
         let now = self.now();
         self.update(now, |locked, waiters, effects| {
             locked.machine.turn(now, waiters, effects).advance();
-            (locked.machine.status(now, waiters), locked.version)
+            let mut status = locked.machine.status(now, waiters);
+            status.name.clone_from(&self.name);
+            (status, locked.version)
         })
     }
 
@@ -184,7 +186,7 @@ impl Shared {
     }
 
     fn listens(&self) -> bool {
-        !self.listeners.is_empty() || cfg!(feature = "tracing")
+        self.listeners().next().is_some() || cfg!(feature = "tracing")
     }
 
     #[cold]
@@ -194,7 +196,8 @@ impl Shared {
             let guard = FlightGuard::new(Arc::clone(self), completion, info);
             flight::run(guard, cx)
         });
-        for event in &effects.events {
+        for event in &mut effects.events {
+            event.session.clone_from(&self.name);
             self.emit(event, now);
         }
         for (completion, outcome) in resolved.completed {
@@ -224,7 +227,7 @@ impl Shared {
     /// A task that can't be spawned is dropped; its guard reports that.
     fn run(&self, task: Task) {
         catch_panic(|| {
-            let _ = self.spawner.spawn(task);
+            let _ = self.settings.spawner.spawn(task);
         });
     }
 
@@ -235,7 +238,7 @@ impl Shared {
         catch_panic(|| super::log::log(event, self.name.as_deref(), now.wall()));
         #[cfg(not(feature = "tracing"))]
         let _ = now;
-        for listener in &self.listeners {
+        for listener in self.listeners() {
             catch_panic(|| listener(event));
         }
     }

@@ -7,18 +7,19 @@
 //! NOTE: [`driver`](super::driver) and this file call each other: a start makes a flight, whose end goes back
 //! there.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::{Either, select};
 
 use crate::{
     refresh::{IsWanted, RefreshContext},
-    rt::{duration, nanos},
+    rt::duration,
 };
 
 use super::{
     completion::Completion,
     hooks::{self, Ran},
+    limit::Permit,
     machine::{FlightEnd, FlightInfo, Lost, Outcome, Saving},
     shared::Shared,
 };
@@ -34,15 +35,39 @@ pub(super) struct FlightGuard {
 }
 
 /// Runs one refresh.
-pub(super) async fn run(guard: FlightGuard, cx: RefreshContext) {
+pub(super) async fn run(mut guard: FlightGuard, cx: RefreshContext) {
     let shared = Arc::clone(&guard.shared);
-    let deadline = shared.now().monotonic.saturating_add(nanos(shared.refresh_timeout));
+    let permit = match permit(&shared, &guard.info).await {
+        Ok(permit) => permit,
+        Err(lost) => {
+            guard.end = FlightEnd::Lost(lost);
+            return;
+        }
+    };
+    let deadline = shared.now().monotonic.saturating_add(shared.rules.refresh_timeout);
     refresh(guard, cx).await;
+    drop(permit);
     // Other processes need what a store couldn't save, and nobody may call this session for long.
     while shared.turn(|turn| turn.has_unsaved_for_store()) && shared.now().monotonic < deadline {
-        let Ok(pause) = shared.clock.sleep(SAVE_AGAIN) else { return };
+        let Ok(pause) = shared.settings.clock.sleep(SAVE_AGAIN) else { return };
         pause.await;
         shared.turn(|turn| turn.save_now());
+    }
+}
+
+/// Waits for the flight's turn, if there is a limit.
+async fn permit(shared: &Arc<Shared>, flight: &FlightInfo) -> Result<Option<Permit>, Lost> {
+    let Some(limit) = shared.refresh_limit() else { return Ok(None) };
+    if let Some(permit) = limit.try_acquire() {
+        return Ok(Some(permit));
+    }
+    let mut acquire = pin!(limit.acquire());
+    loop {
+        let changed = shared.changed();
+        shared.turn(|turn| turn.queue(flight))?;
+        if let Either::Left((permit, _)) = select(&mut acquire, pin!(changed)).await {
+            return Ok(Some(permit));
+        }
     }
 }
 
@@ -56,14 +81,14 @@ async fn refresh(mut guard: FlightGuard, mut cx: RefreshContext) {
             return;
         }
     }
-    let (left, deadline) = guard.info.timeout(nanos(shared.refresh_timeout));
-    let Ok(mut timeout) = shared.clock.sleep(duration(left)) else {
+    let (left, deadline) = guard.info.timeout(shared.rules.refresh_timeout);
+    let Ok(mut timeout) = shared.settings.clock.sleep(duration(left)) else {
         guard.end = FlightEnd::Lost(Lost::NoTimer);
         return;
     };
     let mut token = loop {
         guard.end = FlightEnd::Lost(Lost::Dropped);
-        let clock = Arc::clone(&shared.clock);
+        let clock = Arc::clone(&shared.settings.clock);
         let call = shared.refresher.call(cx.in_flight(clock, deadline, guard.is_wanted()));
         match hooks::run_user_code(&shared, call, &mut timeout).await {
             Ran::Done(Ok(token)) => break token,
@@ -87,7 +112,7 @@ async fn refresh(mut guard: FlightGuard, mut cx: RefreshContext) {
             }
         }
     };
-    shared.headers.add_to(&mut token);
+    shared.settings.headers.add_to(&mut token);
     // From here on the machine has the response, and publishes it however this task ends.
     guard.end = FlightEnd::Responded;
     shared.turn(|turn| turn.respond(&guard.info, token));
@@ -98,7 +123,9 @@ async fn refresh(mut guard: FlightGuard, mut cx: RefreshContext) {
             Saving::Now(order) => return hooks::save(Arc::clone(&shared), *order, Some(timeout)).await,
             Saving::After => {
                 // A save that nobody drives is given up after its timeout.
-                let Ok(pause) = shared.clock.sleep(shared.save_timeout) else { return };
+                let Ok(pause) = shared.settings.clock.sleep(duration(shared.rules.save_timeout)) else {
+                    return;
+                };
                 let ended = select(Box::pin(changed), pause);
                 if let Either::Right(_) = select(ended, &mut timeout).await {
                     return;

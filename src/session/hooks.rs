@@ -7,7 +7,12 @@ use futures_util::{
     future::{Either, select},
 };
 
-use crate::{event::HookError, panics::drop_panic, rt::Sleep, token::Token};
+use crate::{
+    event::HookError,
+    panics::drop_panic,
+    rt::{Sleep, duration},
+    token::Token,
+};
 
 use super::{
     machine::SaveOrder,
@@ -45,7 +50,8 @@ pub(super) fn save(
         // Move the whole guard: a disjoint capture would copy the result.
         let mut guard = guard;
         let shared = Arc::clone(&guard.shared);
-        let (Some(hook), Ok(mut timeout)) = (&shared.save_hook, shared.clock.sleep(shared.save_timeout))
+        let (Some(hook), Ok(mut timeout)) =
+            (&shared.save_hook, shared.settings.clock.sleep(duration(shared.rules.save_timeout)))
         else {
             return;
         };
@@ -68,7 +74,7 @@ pub(super) fn revoke(shared: Arc<Shared>, token: Token) -> impl Future<Output = 
         let mut guard = guard;
         let shared = Arc::clone(&guard.shared);
         if let (Some(hook), Ok(mut timeout)) =
-            (&shared.revoke_hook, shared.clock.sleep(shared.refresh_timeout))
+            (&shared.revoke_hook, shared.settings.clock.sleep(duration(shared.rules.refresh_timeout)))
         {
             guard.result = run_hook(&shared, hook, token, &mut timeout).await;
         }

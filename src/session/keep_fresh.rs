@@ -43,7 +43,7 @@ impl Session {
                 let now = shared.now();
                 let due = shared.lock().machine.time_until_refresh(now);
                 let length = due.map_or(LONGEST_SLEEP, |due| due.clamp(least, LONGEST_SLEEP));
-                let Ok(sleep) = shared.clock.sleep(duration(length)) else { return };
+                let Ok(sleep) = shared.settings.clock.sleep(duration(length)) else { return };
                 drop(shared);
                 least = 0;
                 match select(sleep, pin!(watch.changed())).await {
@@ -55,7 +55,7 @@ impl Session {
                         let due = shared.lock().machine.time_until_refresh(now);
                         if due.is_some_and(|due| due <= 0) {
                             // Neither the result nor a waiter is needed.
-                            let _ = shared.demand(Demand::New, shared.limits, None);
+                            let _ = shared.demand(Demand::New, shared.settings.limits, None);
                             // In case no refresh could start.
                             least = SECOND;
                         }

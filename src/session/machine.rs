@@ -65,6 +65,7 @@ mod in_flight;
 mod landing;
 mod late;
 mod outcome;
+mod retiring;
 mod rules;
 mod saves;
 mod saving;
@@ -73,6 +74,8 @@ mod status;
 #[cfg(feature = "store")]
 mod stored;
 mod turn;
+
+use std::sync::Arc;
 
 use crate::{
     challenge::Challenges,
@@ -91,12 +94,11 @@ use turn::Revocations;
 pub(crate) use saves::Change;
 pub use status::Status;
 pub(crate) use {
-    backoff::Delays,
     demand::{Decision, Demand, Wait, WaitLimits, WaitStage},
     effects::Effects,
     flight::{FlightEnd, FlightInfo, Lost, Saving},
     outcome::Outcome,
-    rules::Rules,
+    rules::{Persistence, Rules},
     saves::{ChangeKind, SaveOrder},
     snapshot::Snapshot,
     turn::{Machine, Turn},
@@ -106,9 +108,10 @@ pub(crate) use {
 
 impl Machine {
     /// Creates a machine that is signed out.
-    pub(crate) fn new(rules: Rules, seed: Option<u64>) -> Self {
+    pub(crate) fn new(rules: Arc<Rules>, persistence: Persistence, seed: Option<u64>) -> Self {
         Self {
             rules,
+            persistence,
             rng: seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
             epoch: Epoch::new(),
             flights: Flights::default(),
@@ -116,6 +119,7 @@ impl Machine {
             saves: Saves::default(),
             revocations: Revocations::default(),
             shutting_down: false,
+            changed: None,
         }
     }
 
@@ -134,7 +138,7 @@ impl Machine {
     ///
     /// What is past its timeout doesn't count, as its runtime may no longer be driven.
     pub(crate) fn next_timeout(&self, now: Timestamp) -> Option<Nanos> {
-        let Rules { refresh_timeout, save_timeout, .. } = self.rules;
+        let Rules { refresh_timeout, save_timeout, .. } = *self.rules;
         let flight = self.flights.current.as_ref().map(|flight| flight.info.time_left(refresh_timeout, now));
         let save = self.saves.running().map(|save| save.time_left(save_timeout, now));
         let last = self.revocations.last.filter(|_| self.revocations.running > 0);
@@ -323,7 +327,7 @@ impl Turn<'_> {
 
     /// Whether the session is shared and has something that its store lacks.
     pub(crate) fn has_unsaved_for_store(&self) -> bool {
-        self.machine.rules.is_shared && self.machine.is_unsaved()
+        self.machine.persistence.is_shared() && self.machine.is_unsaved()
     }
 
     /// Passes an unsaved state to the hook without a delay. Returns whether there was one.

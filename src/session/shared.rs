@@ -3,45 +3,43 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, atomic::AtomicUsize},
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, atomic::AtomicUsize},
 };
 
 use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
     error::BoxError,
-    event::{Event, HookError},
+    event::HookError,
     refresh::AnyRefresher,
-    rt::{Clock, Nanos, Spawner, Timestamp},
+    rt::{Nanos, Timestamp},
     sync,
-    token::{AccessToken, Token, TokenHeaders},
+    token::{AccessToken, Token},
 };
 
 use super::{
+    attachment::Attachment,
     completion::Completion,
-    machine::{Machine, SaveOrder, Snapshot, WaitLimits},
+    limit::RefreshLimit,
+    machine::{Machine, Rules, SaveOrder, Snapshot},
     published::Published,
     reentrancy::is_entered,
+    settings::{Listener, Settings},
 };
 
 pub(crate) type Hook<T> = Arc<dyn Fn(T) -> HookFuture + Send + Sync>;
 pub(crate) type HookFuture = Pin<Box<dyn Future<Output = Result<(), HookError>> + Send>>;
-pub(super) type Listener = Box<dyn Fn(&Event) + Send + Sync>;
 
 /// What all clones of a session share.
 pub(super) struct Shared {
+    pub(super) settings: Arc<Settings>,
+    pub(super) rules: Arc<Rules>,
     pub(super) name: Option<Arc<str>>,
     pub(super) refresher: AnyRefresher,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) spawner: Arc<dyn Spawner>,
     pub(super) save_hook: Option<Hook<SaveOrder>>,
     pub(super) revoke_hook: Option<Hook<Token>>,
-    pub(super) listeners: Vec<Listener>,
-    pub(super) headers: TokenHeaders,
-    pub(super) limits: WaitLimits,
-    pub(super) refresh_timeout: Duration,
-    pub(super) save_timeout: Duration,
+    /// Set if it is in a map.
+    pub(super) attachment: OnceLock<Attachment>,
     pub(super) published: Published,
     pub(super) locked: Mutex<Locked>,
     pub(super) waiters: AtomicUsize,
@@ -66,6 +64,17 @@ impl Shared {
     /// Identifies the session.
     pub(super) fn id(&self) -> usize {
         std::ptr::from_ref(self) as usize
+    }
+
+    pub(super) fn refresh_limit(&self) -> Option<&RefreshLimit> {
+        let attached = || self.attachment.get()?.refresh_limit.as_ref();
+        self.settings.refresh_limit.as_ref().or_else(attached)
+    }
+
+    /// The listeners of the session, and that of its map.
+    pub(super) fn listeners(&self) -> impl Iterator<Item = &Listener> {
+        let attached = self.attachment.get().and_then(|attachment| attachment.listener.as_ref());
+        self.settings.listeners.iter().chain(attached)
     }
 
     pub(super) fn changed(&self) -> Notified<'_> {

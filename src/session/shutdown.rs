@@ -31,7 +31,8 @@ impl Session {
         if is_entered(shared.id()) {
             return Err(Error::new(ErrorKind::Reentrant));
         }
-        let mut timer = shared.clock.sleep(timeout).map_err(|_| Error::new(ErrorKind::MissingRuntime))?;
+        let mut timer =
+            shared.settings.clock.sleep(timeout).map_err(|_| Error::new(ErrorKind::MissingRuntime))?;
         let mut has_retried = false;
         loop {
             let changed = shared.changed();

@@ -5,12 +5,18 @@ use std::{
     time::Duration,
 };
 
-use crate::{error::Error, event::EventKind, refresh::AnyRefresher, rt::Clock, token::Token};
+use crate::{
+    error::Error,
+    event::EventKind,
+    refresh::AnyRefresher,
+    rt::{Clock, duration},
+    token::Token,
+};
 
 use super::{
     Session,
     builder::{InitialToken, SessionBuilder},
-    machine::{Change, SaveOrder, Turn},
+    machine::{Change, Persistence, SaveOrder, Turn},
     shared::{Hook, Shared},
 };
 
@@ -38,9 +44,9 @@ impl SessionBuilder {
             refresher: self.refresher.clone(),
             initial: std::mem::replace(&mut self.initial, InitialToken::None),
             save: self.save_hook.take(),
-            save_timeout: self.save_timeout,
-            refresh_timeout: self.refresh_timeout,
-            clock: Arc::clone(&self.clock),
+            save_timeout: duration(self.rules.save_timeout),
+            refresh_timeout: duration(self.rules.refresh_timeout),
+            clock: Arc::clone(&self.settings.clock),
             name: self.name.clone(),
         }
     }
@@ -54,10 +60,8 @@ impl SessionBuilder {
     ) -> Session {
         self.refresher = refresher;
         self.save_hook = Some(save);
-        self.save_timeout = save_timeout;
-        self.rules.saves = true;
-        self.rules.is_shared = true;
-        self.build()
+        self.persistence = Persistence::Store;
+        self.save_timeout(save_timeout).build()
     }
 }
 
@@ -138,7 +142,7 @@ impl SessionLink {
     /// A step with a token that the session may send.
     fn take<T>(&self, mut token: Token, step: impl FnOnce(&mut Turn<'_>, Token) -> T) -> Option<T> {
         let shared = self.0.upgrade()?;
-        shared.headers.add_to(&mut token);
+        shared.settings.headers.add_to(&mut token);
         Some(shared.turn(|turn| step(turn, token)))
     }
 

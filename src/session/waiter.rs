@@ -159,7 +159,7 @@ impl WaiterCount {
     }
 
     fn sleep(&self, nanos: Nanos) -> Result<Sleep, Error> {
-        self.shared.clock.sleep(duration(nanos)).map_err(|_| Error::new(ErrorKind::MissingRuntime))
+        self.shared.settings.clock.sleep(duration(nanos)).map_err(|_| Error::new(ErrorKind::MissingRuntime))
     }
 }
 

@@ -167,7 +167,7 @@ async fn a_service_can_be_a_field_of_a_struct() {
     let refresher = tower_reauth::refresh_fn(|_| async { Ok(token("A1 R1 600")) });
     let app = App { http: AuthLayer::new(refresher).layer(server) };
     app.http.clone().oneshot(get()).await.unwrap();
-    assert_eq!(app.http.session().status().generation(), 1);
+    assert_eq!(app.http.session().unwrap().status().generation(), 1);
 }
 
 /// It fails because there is no token.

@@ -12,6 +12,7 @@ const SRC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 const CRATE: &[&[&str]] = &[
     &["lib", "docs"],
     &["grpc", "reqwest"],
+    &["sessions"],
     &["oauth2", "json", "store"],
     &["endpoint"],
     &["https"],
@@ -34,7 +35,7 @@ const CRATE: &[&[&str]] = &[
 /// The files of `session/`. `builder` makes a `Session`, whose methods are in `session`.
 const SESSION: &[&[&str]] = &[
     &["stored"],
-    &["build", "keep_fresh", "shutdown", "tokens"],
+    &["build", "keep_fresh", "mapped", "shutdown", "tokens"],
     &["builder"],
     &["session"],
     &["options"],
@@ -43,6 +44,9 @@ const SESSION: &[&[&str]] = &[
     &["flight", "log", "waiter"],
     &["hooks"],
     &["shared"],
+    &["attachment"],
+    &["settings"],
+    &["limit"],
     &["completion", "published"],
     &["machine"],
     &["reentrancy"],
@@ -54,7 +58,7 @@ const MACHINE: &[&[&str]] = &[
     &["ends", "stored"],
     &["late", "snapshot", "status"],
     &["in_flight", "landing"],
-    &["decide", "saving"],
+    &["decide", "retiring", "saving"],
     &["turn"],
     &["effects"],
     &["outcome"],

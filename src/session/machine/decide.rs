@@ -107,7 +107,7 @@ impl Turn<'_> {
                 return Joined::None(error.clone());
             }
         }
-        let is_shared = self.machine.rules.is_shared;
+        let is_shared = self.machine.persistence.is_shared();
         if let Some(error) = grant.ended.as_ref().filter(|_| !is_shared) {
             return Joined::None(error.clone());
         }
@@ -186,7 +186,7 @@ impl Turn<'_> {
             Phase::Fresh | Phase::Stale => grant.access_token(id),
             Phase::Rejected => {
                 let may_start = can_start
-                    && (grant.ended.is_none() || self.machine.rules.is_shared)
+                    && (grant.ended.is_none() || self.machine.persistence.is_shared())
                     && !self.machine.shutting_down
                     && grant.backoff.time_left(now).is_none();
                 let would_wait =
@@ -208,7 +208,7 @@ impl Machine {
             // After that, a demand abandons the flight.
             return Some(flight.info.time_left(self.rules.refresh_timeout, now));
         }
-        if self.shutting_down || grant.ended.is_some() && !self.rules.is_shared {
+        if self.shutting_down || grant.ended.is_some() && !self.persistence.is_shared() {
             return None;
         }
         let due = grant.held.as_ref().map_or(0, |held| match held.phase(now) {

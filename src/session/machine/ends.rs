@@ -27,7 +27,7 @@ impl Turn<'_> {
     /// Saves the response of a flight before it is used, or lands the flight if there is nothing to save.
     pub(crate) fn save_before_landing(&mut self, flight: &FlightInfo) -> Saving {
         self.give_up_overdue_save();
-        if self.machine.rules.saves && self.is_wanted(flight) {
+        if self.machine.persistence.saves() && self.is_wanted(flight) {
             if self.machine.saves.running().is_some() {
                 return Saving::After;
             }
@@ -117,12 +117,13 @@ impl Turn<'_> {
         if !is_in_the_way && flight.info.time_left(timeout, self.now) > 0 {
             return;
         }
+        let lost = if flight.is_queued { Lost::StillQueued } else { Lost::TimedOut };
         let (info, has_response) = (flight.info.clone(), flight.response.is_some());
         let save = self.machine.saves.running().filter(|save| save.is_of(info.id)).map(|save| save.id);
         match save.filter(|_| !is_foreign) {
             Some(save) => self.end_save_at(save, Err(HookError::TIMED_OUT), self.now),
             None if has_response => self.land(&info, FlightEnd::Responded),
-            None => self.land(&info, FlightEnd::Lost(Lost::TimedOut)),
+            None => self.land(&info, FlightEnd::Lost(lost)),
         }
     }
 

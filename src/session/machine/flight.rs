@@ -21,6 +21,8 @@ pub(super) struct Flight {
     pub(super) info: FlightInfo,
     /// It is a repeat, or has repeated itself: another unknown outcome is the second.
     pub(super) repeat: bool,
+    /// It waits for its turn among the refreshes of many sessions.
+    pub(super) is_queued: bool,
     /// The response, until it has been saved.
     pub(super) response: Option<Token>,
 }
@@ -56,6 +58,10 @@ pub(crate) enum Lost {
     NeverCalled,
     /// No timer was available.
     NoTimer,
+    /// It waited for its turn for longer than its timeout, and another takes its place.
+    StillQueued,
+    /// The session was shut down while it waited for its turn.
+    ShutDown,
 }
 
 /// How a response is saved before the waiters get it.
@@ -81,7 +87,8 @@ impl Flights {
     ) -> FlightInfo {
         self.started += 1;
         let info = FlightInfo { id: self.started, epoch, presented, started: now, called: now };
-        self.current = Some(Box::new(Flight { info: info.clone(), repeat, response: None }));
+        self.current =
+            Some(Box::new(Flight { info: info.clone(), repeat, is_queued: false, response: None }));
         info
     }
 

@@ -1,5 +1,7 @@
 //! Steps of a flight in progress: begin, repeat, and save.
 
+use std::mem;
+
 use crate::{
     event::EventKind,
     refresh::{FailureKind, RefreshContext, RefreshError, RefreshReason},
@@ -45,11 +47,28 @@ impl Turn<'_> {
         }
         let (now, timeout) = (self.now, self.machine.rules.refresh_timeout);
         let current = self.machine.flights.current_mut(flight).ok_or(Lost::NeverCalled)?;
+        if mem::take(&mut current.is_queued) {
+            // Its timeout starts with its turn.
+            current.info.started = now;
+        }
         if current.info.time_left(timeout, now) <= 0 {
             return Err(Lost::TimedOut);
         }
         current.info.called = now;
         Ok(current.info.clone())
+    }
+
+    /// A flight waits for its turn. `Err`: it needn't any more.
+    pub(crate) fn queue(&mut self, flight: &FlightInfo) -> Result<(), Lost> {
+        if !self.is_wanted(flight) {
+            return Err(Lost::NeverCalled);
+        }
+        if self.machine.shutting_down {
+            return Err(Lost::ShutDown);
+        }
+        let current = self.machine.flights.current_mut(flight).ok_or(Lost::NeverCalled)?;
+        current.is_queued = true;
+        Ok(())
     }
 
     /// Whether the session would take the flight's response.

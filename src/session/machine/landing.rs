@@ -157,18 +157,29 @@ impl Turn<'_> {
             Lost::Dropped => ErrorKind::TaskDropped,
             Lost::NeverCalled => return self.never_ran(flight, ErrorKind::TaskDropped),
             Lost::NoTimer => return self.never_ran(flight, ErrorKind::MissingRuntime),
+            Lost::ShutDown => return self.never_ran(flight, ErrorKind::ShutDown),
+            Lost::StillQueued => {
+                self.restore_repeat(flight);
+                self.emit(EventKind::RefreshDiscarded);
+                return FlightResult::Discarded;
+            }
         };
         self.outcome_unknown(flight, kind, None)
     }
 
     /// Nothing was presented: it doesn't count.
     fn never_ran(&mut self, flight: &Flight, kind: ErrorKind) -> FlightResult {
-        if let Some(grant) = &mut self.machine.grant {
-            grant.outcome_unknown = flight.repeat;
-        }
+        self.restore_repeat(flight);
         let error = Error::new(kind);
         self.emit_failure(&flight.info, &error);
         FlightResult::Failed(error)
+    }
+
+    /// The next flight is a repeat, if this one was.
+    fn restore_repeat(&mut self, flight: &Flight) {
+        if let Some(grant) = &mut self.machine.grant {
+            grant.outcome_unknown = flight.repeat;
+        }
     }
 
     /// The refresh token may have been used up. The next flight repeats the exchange, unless this was the
@@ -232,13 +243,13 @@ impl Turn<'_> {
         self.set_last(LastRefresh::Failed(error.clone()));
         let had_ended = self.machine.grant.as_ref().is_some_and(|grant| grant.ended.is_some());
         self.forget_end();
-        if self.machine.rules.is_shared {
+        if self.machine.persistence.is_shared() {
             // The store is looked at again after a delay.
             let now = self.now;
             self.back_off(Setback { from: now, retry_after: None, token_end: None, is_persistent: false });
         }
         if let Some(grant) = &mut self.machine.grant {
-            match self.machine.rules.is_shared {
+            match self.machine.persistence.is_shared() {
                 true => grant.backoff.cancel_trial(),
                 false => grant.backoff.record_grant_end(),
             }

@@ -46,7 +46,8 @@ impl Turn<'_> {
                 self.effects.drop_later(Some(error));
                 self.emit(EventKind::RefreshDiscarded);
             }
-            FlightEnd::Responded | FlightEnd::Lost(Lost::NeverCalled) => {
+            FlightEnd::Responded
+            | FlightEnd::Lost(Lost::NeverCalled | Lost::StillQueued | Lost::ShutDown) => {
                 self.emit(EventKind::RefreshDiscarded);
             }
             FlightEnd::Lost(_) => self.emit_failure(info, &Error::new(ErrorKind::OutcomeUnknown)),

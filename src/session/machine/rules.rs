@@ -13,10 +13,47 @@ pub(crate) struct Rules {
     pub(crate) refresh_timeout: Nanos,
     pub(crate) save_timeout: Nanos,
     pub(crate) delays: Delays,
-    /// There is a save hook.
-    pub(crate) saves: bool,
-    /// The token is in a store, from which other processes may take it and to which they may bring another.
-    pub(crate) is_shared: bool,
     /// Callers without a usable token wait for a backoff that ends within their timeout.
     pub(crate) wait_through_backoff: bool,
+}
+
+const SECOND: Nanos = 1_000_000_000;
+
+// === impl Rules ===
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            early: true,
+            window: None,
+            margin: None,
+            jitter: true,
+            refresh_timeout: 60 * SECOND,
+            save_timeout: 5 * SECOND,
+            delays: Delays { initial: SECOND, max: 120 * SECOND, jitter: true },
+            wait_through_backoff: false,
+        }
+    }
+}
+
+/// Where what the session holds is saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Persistence {
+    Nowhere,
+    /// By the user's hook.
+    Hook,
+    /// In a store, from which other processes may take the token and to which they may bring another.
+    Store,
+}
+
+// === impl Persistence ===
+
+impl Persistence {
+    pub(super) fn saves(self) -> bool {
+        self != Self::Nowhere
+    }
+
+    pub(super) fn is_shared(self) -> bool {
+        self == Self::Store
+    }
 }

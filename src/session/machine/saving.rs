@@ -9,7 +9,7 @@ use crate::{
 use super::{
     flight::{FlightInfo, Saving},
     saves::{ChangeKind, FlightSave},
-    turn::{Machine, Turn},
+    turn::{Changed, Machine, Turn},
 };
 
 // === impl Machine ===
@@ -34,15 +34,17 @@ impl Machine {
 impl Turn<'_> {
     /// The user has changed what the session holds: saves it.
     pub(super) fn changed_by_user(&mut self, kind: ChangeKind) {
-        if self.machine.rules.is_shared {
+        if self.machine.persistence.is_shared() {
             self.machine.saves.note(kind);
         }
+        self.machine.changed = Some(Changed::ByUser);
         self.changed();
     }
 
     /// What the session holds has changed: saves it.
     pub(super) fn changed(&mut self) {
-        if self.machine.rules.saves {
+        self.machine.changed.get_or_insert(Changed::ByRefresh);
+        if self.machine.persistence.saves() {
             self.machine.saves.overtake();
             self.save_new_state();
         }
@@ -109,7 +111,7 @@ impl Turn<'_> {
             Ok(()) => EventKind::Saved { recovered },
             Err(error) => EventKind::SaveFailed { error },
         };
-        self.effects.events.push(Event { generation: save.generation, kind });
+        self.effects.events.push(Event { session: None, generation: save.generation, kind });
         save.flight
     }
 }

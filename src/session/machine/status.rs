@@ -1,6 +1,6 @@
 //! [`Status`].
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use crate::{error::Error, rt::Timestamp};
 
@@ -9,6 +9,7 @@ use super::{grant::LastRefresh, held::Phase, turn::Machine};
 /// A snapshot of a session's status. States overlap, so it has methods instead of variants.
 #[derive(Clone, Debug)]
 pub struct Status {
+    pub(in crate::session) name: Option<Arc<str>>,
     pub(super) generation: u64,
     pub(super) phase: Option<Phase>,
     pub(super) signed_out: bool,
@@ -27,6 +28,11 @@ pub struct Status {
 // === impl Status ===
 
 impl Status {
+    /// The session's name, if it has one.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// The token's generation; 0 if there was none yet.
     pub fn generation(&self) -> u64 {
         self.generation
@@ -138,6 +144,7 @@ impl Machine {
     pub(crate) fn status(&self, now: Timestamp, waiters: usize) -> Status {
         let grant = self.grant.as_ref();
         Status {
+            name: None,
             generation: self.epoch.generation,
             phase: grant.and_then(|grant| grant.phase(now)),
             signed_out: self.is_signed_out(),

@@ -13,7 +13,7 @@ use scenario::{
     Action, Driver, Given, Hook, Options, Seen, Standing, Start, event, kind, reason, saved, seconds, shown,
 };
 
-use super::*;
+use super::{backoff::Delays, *};
 use crate::{
     event::Ineffective,
     refresh::{RefreshContext, RefreshError, RefreshReason},
@@ -105,12 +105,17 @@ impl Harness {
             refresh_timeout: nanos_of(given.refresh_timeout),
             save_timeout: nanos_of(given.save_timeout),
             delays: Delays { initial: 1_000_000_000, max: 120_000_000_000, jitter: given.jitter },
-            saves: given.save.is_some(),
-            is_shared: false,
             wait_through_backoff: given.wait_through_backoff,
         };
         let now = Timestamp { wall: WALL, monotonic: 0 };
-        let mut machine = Machine::new(rules, Some(given.seed));
+        let mut machine = Machine::new(
+            Arc::new(rules),
+            match given.save {
+                Some(_) => Persistence::Hook,
+                None => Persistence::Nowhere,
+            },
+            Some(given.seed),
+        );
         match &given.start {
             Start::Empty => machine.start_with_refresh_token(None),
             Start::RefreshToken(token) => machine.start_with_refresh_token(Some(Secret::new(token.clone()))),

@@ -17,13 +17,14 @@ use super::{
     grant::{Grant, LastRefresh},
     held::{Arrival, Held, Phase},
     outcome::{FlightResult, Outcome},
-    rules::Rules,
+    rules::{Persistence, Rules},
     saves::Saves,
 };
 
 /// The state of a session. It reads no clock, spawns nothing and waits for nothing.
 pub(crate) struct Machine {
-    pub(super) rules: Rules,
+    pub(super) rules: Arc<Rules>,
+    pub(super) persistence: Persistence,
     pub(super) rng: fastrand::Rng,
     pub(super) epoch: Epoch,
     pub(super) flights: Flights,
@@ -32,6 +33,15 @@ pub(crate) struct Machine {
     pub(super) saves: Saves,
     pub(super) revocations: Revocations,
     pub(super) shutting_down: bool,
+    /// Whether what it holds has changed since it started, and how.
+    pub(super) changed: Option<Changed>,
+}
+
+/// What has changed what a session holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Changed {
+    ByRefresh,
+    ByUser,
 }
 
 /// The revocations in progress.
@@ -127,7 +137,7 @@ impl Turn<'_> {
     }
 
     pub(crate) fn emit(&mut self, kind: EventKind) {
-        self.effects.events.push(Event { generation: self.machine.epoch.generation, kind });
+        self.effects.events.push(Event { session: None, generation: self.machine.epoch.generation, kind });
     }
 
     pub(super) fn emit_failure(&mut self, flight: &FlightInfo, error: &Error) {

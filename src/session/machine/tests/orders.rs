@@ -32,7 +32,7 @@ fn p10_a_stale_token_of_a_new_sign_in_does_not_hide_the_flight_that_is_in_its_wa
 #[test]
 fn p17_the_end_of_a_save_that_was_given_up_skips_no_delay() {
     let mut tester = Tester::new();
-    tester.machine.rules.saves = true;
+    tester.machine.persistence = Persistence::Hook;
     let hung = set(&mut tester, "A2 R2 -");
     tester.pass(10_000);
     new_call(&mut tester).unwrap();
@@ -50,7 +50,7 @@ fn p17_the_end_of_a_save_that_was_given_up_skips_no_delay() {
 #[test]
 fn p09_a_late_response_wakes_those_who_wait_for_a_backoff() {
     let mut tester = Tester::new();
-    tester.machine.rules.wait_through_backoff = true;
+    Arc::make_mut(&mut tester.machine.rules).wait_through_backoff = true;
     tester.pass(580);
     let abandoned = tester.start();
     tester.pass(10_000);
@@ -70,7 +70,7 @@ fn p09_a_late_response_wakes_those_who_wait_for_a_backoff() {
 #[test]
 fn p17_a_sign_out_is_saved_though_a_flight_of_the_earlier_sign_in_waits_to_save_its_response() {
     let mut tester = Tester::new();
-    tester.machine.rules.saves = true;
+    tester.machine.persistence = Persistence::Hook;
     let info = tester.start();
     let running = set(&mut tester, "A9 - 600");
     tester.step(|turn| turn.respond(&info, token("A2 R2 600")));
@@ -86,7 +86,7 @@ fn p17_a_sign_out_is_saved_though_a_flight_of_the_earlier_sign_in_waits_to_save_
 #[test]
 fn p17_a_failed_save_is_retried_though_nobody_drives_a_flight() {
     let mut tester = Tester::new();
-    tester.machine.rules.saves = true;
+    tester.machine.persistence = Persistence::Hook;
     tester.start();
     let save = set(&mut tester, "A9 - -");
     tester.step(|turn| turn.save_ended(save.id, Err(HookError::TIMED_OUT)));
@@ -135,7 +135,7 @@ fn p05_a_renewal_with_a_longer_lifetime_extends_no_trial() {
 fn p17_a_response_that_waits_for_another_save_is_saved_though_nobody_drives_its_flight() {
     for result in [Ok(()), Err(HookError::TIMED_OUT)] {
         let mut tester = Tester::new();
-        tester.machine.rules.saves = true;
+        tester.machine.persistence = Persistence::Hook;
         let info = tester.start();
         let running = set(&mut tester, "A9 - 600");
         tester.step(|turn| turn.respond(&info, token("A2 R2 600")));

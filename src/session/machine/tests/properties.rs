@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::{
     super::{
+        backoff::Delays,
         held::{Held, Phase},
         *,
     },
@@ -131,12 +132,10 @@ impl Model {
             refresh_timeout: 60_000_000_000,
             save_timeout: 5_000_000_000,
             delays: Delays { initial: 1_000_000_000, max: 120_000_000_000, jitter: false },
-            saves: true,
-            is_shared: false,
             wait_through_backoff: true,
         };
         let now = Timestamp { wall: WALL, monotonic: 0 };
-        let mut machine = Machine::new(rules, Some(1));
+        let mut machine = Machine::new(Arc::new(rules), Persistence::Hook, Some(1));
         machine.start_with_refresh_token(None);
         Self {
             machine,
@@ -549,8 +548,8 @@ proptest! {
         age in 0..=rt::LONGEST,
     ) {
         let mut harness = Harness::new(&given());
-        harness.machine.rules.window = window;
-        harness.machine.rules.margin = margin;
+        Arc::make_mut(&mut harness.machine.rules).window = window;
+        Arc::make_mut(&mut harness.machine.rules).margin = margin;
         let mut builder = Token::builder("A1");
         if let Some(life) = life {
             builder = builder.expires_in(rt::duration(life));

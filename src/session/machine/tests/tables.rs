@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    super::{flight::Flight, grant::LastRefresh, outcome::FlightResult, *},
+    super::{backoff::Delays, flight::Flight, grant::LastRefresh, outcome::FlightResult, *},
     WALL,
 };
 use crate::refresh::RefreshError;
@@ -72,12 +72,15 @@ impl Tester {
             refresh_timeout: 10_000 * SECOND,
             save_timeout: 10_000 * SECOND,
             delays,
-            saves,
-            is_shared: false,
             wait_through_backoff: false,
         };
+        let persistence = if saves { Persistence::Hook } else { Persistence::Nowhere };
         let now = Timestamp { wall: WALL, monotonic: 0 };
-        Self { machine: Machine::new(rules, Some(1)), now, effects: Effects::default() }
+        Self {
+            machine: Machine::new(Arc::new(rules), persistence, Some(1)),
+            now,
+            effects: Effects::default(),
+        }
     }
 
     /// Holds A1 and R1.
@@ -299,7 +302,7 @@ fn each_demand_is_decided_as_the_table_says() {
                 for (has_room, waits_through) in [(true, false), (false, false), (true, true), (false, true)]
                 {
                     let Some((mut tester, ids, wait)) = prepare(phase, obstacle) else { continue };
-                    tester.machine.rules.wait_through_backoff = waits_through;
+                    Arc::make_mut(&mut tester.machine.rules).wait_through_backoff = waits_through;
                     let demand = match column {
                         0 => Demand::New,
                         1 => Demand::Rejected(ids[0]),
@@ -342,7 +345,8 @@ fn the_first_reason_not_to_start_counts() {
     tester.refresh(failed(RefreshError::misconfigured("401")));
     let info =
         FlightInfo { id: 2, epoch: id.epoch, presented: None, started: tester.now, called: tester.now };
-    tester.machine.flights.current = Some(Box::new(Flight { info, repeat: false, response: None }));
+    tester.machine.flights.current =
+        Some(Box::new(Flight { info, repeat: false, is_queued: false, response: None }));
     tester.machine.shutting_down = true;
     let grant = tester.machine.grant.as_mut().unwrap();
     grant.batch_failure = Some((1, Error::new(ErrorKind::Transient)));
@@ -521,7 +525,7 @@ fn flying(flight: &str) -> (Tester, FlightInfo) {
     }
     let info = tester.start();
     if flight.starts_with("late") {
-        tester.step(|turn| turn.machine.rules.refresh_timeout = 60 * SECOND);
+        tester.step(|turn| Arc::make_mut(&mut turn.machine.rules).refresh_timeout = 60 * SECOND);
         tester.pass(61);
         let decision = tester.step(|turn| turn.demand(Demand::Requested, &LIMITS, false));
         assert!(decision.unwrap_err().is_missing_runtime());
@@ -612,7 +616,7 @@ fn signed_in(state: &str) -> (Tester, Option<FlightInfo>) {
         "ended" => tester.refresh(failed(RefreshError::grant_ended("invalid_grant"))),
         "on trial" => tester.refresh(response("A2 R2 600")),
         "unsaved" => {
-            tester.machine.rules.saves = true;
+            tester.machine.persistence = Persistence::Hook;
             let info = tester.start();
             tester.step(|turn| turn.respond(&info, token("A2 R2 600")));
             let save = match tester.step(|turn| turn.save_before_landing(&info)) {
@@ -691,7 +695,7 @@ fn p10_a_sign_out_leaves_nothing_of_the_sign_in() {
 #[test]
 fn d13_a_sign_in_between_a_response_and_its_save_is_saved() {
     let mut tester = Tester::new();
-    tester.machine.rules.saves = true;
+    tester.machine.persistence = Persistence::Hook;
     let info = tester.start();
     tester.step(|turn| turn.respond(&info, token("A2 R2 600")));
     tester.step(|turn| turn.sign_in(token("B1 Q1 600")));

@@ -1,0 +1,197 @@
+//! A session for each of many users.
+//!
+//! [`Sessions`] keeps one [`Session`] per key, such as a user's ID. It loads a session when its key is first used, and
+//! evicts those that have not been used for long, but only if nothing is lost by that.
+//! [`docs::many_users`](crate::docs::many_users) says how to choose keys, and what memory and a shutdown need.
+//!
+//! # Examples
+//!
+//! A gateway that calls an API for many users, each with a grant of its own:
+//!
+//! ```
+//! use std::{sync::Arc, time::Duration};
+//! use tower::{Layer, Service, service_fn};
+//! use tower_reauth::{AuthLayer, RefreshContext, Session, Token, refresh_fn, sessions::Sessions};
+//!
+//! /// Who makes a request; set by the part of the gateway that authenticates its callers.
+//! #[derive(Clone, PartialEq, Eq, Hash)]
+//! struct UserId(Arc<str>);
+//!
+//! # async fn load(_: &UserId) -> std::io::Result<Token> { Ok(Token::try_new("A1").unwrap()) }
+//! # async fn save(_: &UserId, _: Option<Token>) -> std::io::Result<()> { Ok(()) }
+//! # tokio_test::block_on(async {
+//! # let refresher = refresh_fn(|_: RefreshContext| async { Ok(Token::try_new("A2")?) });
+//! # let client = service_fn(|_: http::Request<()>| async { Ok::<_, std::convert::Infallible>(http::Response::new(())) });
+//! // Settings that all sessions share.
+//! let builder = Session::builder(refresher).wait_timeout(Duration::from_secs(10));
+//! let sessions = Sessions::builder(move |user: UserId| {
+//!     let builder = builder.clone().name(user.0.clone());
+//!     async move {
+//!         let token = load(&user).await?;
+//!         let save = move |token| {
+//!             let user = user.clone();
+//!             async move { save(&user, token).await }
+//!         };
+//!         Ok::<_, std::io::Error>(builder.token(token).save_with(save).build())
+//!     }
+//! })
+//! .capacity(100_000)
+//! .idle(Duration::from_secs(3600))
+//! .max_refreshes(64)
+//! .build();
+//!
+//! let layer = AuthLayer::keyed(sessions.clone(), |head| head.extensions().get::<UserId>().cloned());
+//! let mut client = layer.layer(client);
+//!
+//! let mut request = http::Request::get("https://api.example.com/").body(())?;
+//! request.extensions_mut().insert(UserId("alice".into()));
+//! client.call(request).await?;
+//!
+//! assert_eq!(sessions.len(), 1);
+//! sessions.close(Duration::from_secs(10)).await?;
+//! # Ok::<(), tower::BoxError>(())
+//! # }).unwrap();
+//! ```
+
+mod builder;
+mod close;
+mod handle;
+mod keyed;
+mod load;
+mod map;
+mod shard;
+
+use std::{fmt, future::Future, hash::Hash, sync::Arc};
+
+use crate::{
+    error::{BoxError, Error},
+    session::Session,
+};
+
+use map::{Found, Map};
+
+pub use builder::SessionsBuilder;
+pub use handle::SessionHandle;
+
+/// One session per key, loaded when it is needed.
+///
+/// Clones are cheap and share the sessions. See the [module docs](self).
+///
+/// # One session per key
+///
+/// There is never more than one live session for a key: two would present the same refresh token, and a server that
+/// rotates refresh tokens would then sign the user out. So a session stays as long as anybody has a handle to it,
+/// and while its refresh or save is running. Sessions that others hold don't count towards the
+/// [capacity](SessionsBuilder::capacity).
+///
+/// # Eviction
+///
+/// A session is evicted only if nothing is lost: it has no refresh, save or revocation in progress, and it can be
+/// loaded again, because it hasn't changed since it was loaded, or a [save hook](crate::SessionBuilder::save_with) or a
+/// store has saved it. One without a hook can still be evicted if it has no refresh token, as its token can be
+/// obtained again. If the map is full and no session can be evicted, loading another one fails with
+/// [`is_full`](Error::is_full).
+///
+/// Which ones are evicted is approximately least recently used.
+pub struct Sessions<K, S = Session> {
+    map: Arc<Map<K, S>>,
+}
+
+// === impl Sessions ===
+
+impl<K, S> Sessions<K, S>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    S: SessionHandle,
+{
+    /// Creates a builder. `load` makes the session of a key: it reads what was saved for the key, and builds a session
+    /// from that.
+    ///
+    /// It is called in a task, and for one key only once at a time. It must build a new session each time.
+    pub fn builder<F, Fut, E>(load: F) -> SessionsBuilder<K, S>
+    where
+        F: Fn(K) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<S, E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        SessionsBuilder::new(load)
+    }
+
+    fn new(map: Map<K, S>) -> Self {
+        Self { map: Arc::new(map) }
+    }
+
+    /// Returns the session of a key, and loads it if necessary.
+    ///
+    /// All callers of a key share one load. If it fails, they all get its error, and so do further callers for a
+    /// second; then the next one loads again.
+    ///
+    /// # Errors
+    ///
+    /// - [`is_load_failed`](Error::is_load_failed): the loading function failed, panicked or timed out.
+    /// - [`is_full`](Error::is_full): no session could be evicted in its favour.
+    /// - [`is_unsaved`](Error::is_unsaved): the key was [removed](Self::remove), and what its session held still
+    ///   couldn't be saved.
+    /// - [`is_shut_down`](Error::is_shut_down): the map was [closed](Self::close).
+    /// - [`is_missing_runtime`](Error::is_missing_runtime): there is no runtime for the load.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future only cancels the wait; the load continues.
+    pub async fn get(&self, key: &K) -> Result<S, Error> {
+        loop {
+            match self.map.find(key, S::clone)? {
+                Found::Session(session) => return Ok(session),
+                Found::Loading(load) => {
+                    if let Some(loaded) = load.wait().await {
+                        return loaded;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns the session of a key if it has been loaded.
+    pub fn get_loaded(&self, key: &K) -> Option<S> {
+        self.map.find_loaded(key, S::clone)
+    }
+
+    /// Ends the session of a key for everyone who has it, as [`Session::shutdown`](crate::Session::shutdown) does.
+    ///
+    /// The next [`get`](Self::get) waits until a refresh in flight and its save have ended, then loads the session again.
+    /// Call it when the user's credential has changed where it is stored. Also forgets a failed load.
+    pub fn remove(&self, key: &K) {
+        self.map.remove(key);
+    }
+
+    /// The number of loaded sessions, including those that are in use.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Whether no session is loaded.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Evicts the sessions that haven't been used for the [idle time](SessionsBuilder::idle), as far as they can be.
+    /// Returns how many those were.
+    ///
+    /// There is no timer: sessions are evicted when others are loaded. Call this from time to time to free the memory of
+    /// a map that has become quiet.
+    pub fn evict_idle(&self) -> usize {
+        self.map.evict_idle()
+    }
+}
+
+impl<K, S> Clone for Sessions<K, S> {
+    fn clone(&self) -> Self {
+        Self { map: Arc::clone(&self.map) }
+    }
+}
+
+impl<K, S> fmt::Debug for Sessions<K, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions").field("map", &self.map).finish()
+    }
+}

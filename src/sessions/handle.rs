@@ -1,0 +1,42 @@
+//! [`SessionHandle`].
+
+use crate::session::Session;
+
+/// What a map keeps for each key: a [`Session`], or a [`SharedSession`](crate::store::SharedSession).
+///
+/// This trait is sealed.
+pub trait SessionHandle: sealed::Sealed + Clone + Send + Sync + 'static {
+    /// The session.
+    fn session(&self) -> &Session;
+}
+
+mod sealed {
+    /// A map counts the handles of a session: each value that it keeps must have exactly one.
+    pub trait Sealed {}
+}
+
+// === impl Session ===
+
+impl SessionHandle for Session {
+    fn session(&self) -> &Session {
+        self
+    }
+}
+
+impl sealed::Sealed for Session {}
+
+// === impl SharedSession ===
+
+#[cfg(feature = "store")]
+mod shared {
+    use super::{Session, SessionHandle, sealed};
+    use crate::store::SharedSession;
+
+    impl SessionHandle for SharedSession {
+        fn session(&self) -> &Session {
+            SharedSession::session(self)
+        }
+    }
+
+    impl sealed::Sealed for SharedSession {}
+}
