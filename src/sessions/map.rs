@@ -298,7 +298,7 @@ where
         self.end = match select(load, timeout).await {
             Either::Left((Ok(session), _)) => LoadEnd::Loaded(session),
             Either::Left((Err(error), _)) => LoadEnd::Failed(error),
-            Either::Right(_) => LoadEnd::Failed(failed("timed out".into())),
+            Either::Right(_) => LoadEnd::Failed(failed("the load timed out".into())),
         };
     }
 

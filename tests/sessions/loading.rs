@@ -1,0 +1,187 @@
+//! Loading: once for all callers, its failures shared and paced.
+
+use std::{
+    error::Error as _,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::{FutureExt, future::join_all};
+use tokio::sync::Semaphore;
+use tower_reauth::{Session, sessions::Sessions};
+
+use crate::{
+    support::{OnRuntime, endpoint, run_pending_tasks, token},
+    world::{Map, SECOND, World},
+};
+
+fn any_session() -> Session {
+    Session::builder(endpoint().0).token(token("A1 R1 600")).build()
+}
+
+#[tokio::test(start_paused = true)]
+async fn p20_callers_of_one_key_share_one_load() {
+    let world = World::with_users(1..=1);
+    let sessions = world.saved().build();
+    let found = join_all((0..1000).map(|_| sessions.get(&1))).await;
+    assert_eq!(world.database.loads(), 1);
+    // All of them have the same session.
+    let _ = found[0].as_ref().unwrap().sign_out();
+    assert!(found.iter().all(|session| session.as_ref().unwrap().status().is_signed_out()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p20_a_failed_load_is_shared_and_paced() {
+    let world = World::with_users([]);
+    let sessions = world.saved().build();
+    let found = join_all((0..1000).map(|_| sessions.get(&7))).await;
+    for error in found.into_iter().map(Result::unwrap_err) {
+        assert!(error.is_load_failed() && error.is_retryable(), "{error}");
+        assert_eq!(error.source().unwrap().to_string(), "no such user");
+        assert_eq!(error.retry_at(), Some(world.clock.now().wall() + SECOND));
+    }
+    world.clock.step(SECOND / 2);
+    assert!(sessions.get(&7).await.unwrap_err().is_load_failed());
+    assert_eq!(world.database.loads(), 1);
+
+    world.database.save(7, Some(token("A7 R7 600"))).unwrap();
+    world.clock.step(SECOND);
+    sessions.get(&7).await.unwrap();
+    assert_eq!(world.database.loads(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p20_made_up_keys_evict_nobody() {
+    let world = World::with_users(1..=2);
+    let sessions = world.saved().capacity(2).build();
+    sessions.get(&1).await.unwrap();
+    sessions.get(&2).await.unwrap();
+    for made_up in 1000..2000 {
+        assert!(sessions.get(&made_up).await.unwrap_err().is_load_failed());
+    }
+    assert!(sessions.get_loaded(&1).is_some() && sessions.get_loaded(&2).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p20_a_load_goes_on_when_its_first_caller_is_dropped() {
+    let gate = Arc::new(Semaphore::new(0));
+    let calls = Arc::new(AtomicUsize::new(0));
+    let sessions: Map = {
+        let (gate, calls) = (Arc::clone(&gate), Arc::clone(&calls));
+        Sessions::builder(move |_| {
+            calls.fetch_add(1, Ordering::SeqCst);
+            let gate = Arc::clone(&gate);
+            async move {
+                gate.acquire().await.unwrap().forget();
+                Ok::<_, io::Error>(any_session())
+            }
+        })
+        .build()
+    };
+    assert!(sessions.get(&1).now_or_never().is_none());
+    run_pending_tasks().await;
+    gate.add_permits(1);
+    sessions.get(&1).await.unwrap();
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p20_a_loader_that_panics_or_hangs_is_a_failed_load() {
+    let sessions: Map = Sessions::builder(|user: u32| async move {
+        assert!(user > 1, "user 1 is cursed");
+        std::future::pending::<()>().await;
+        Ok::<_, io::Error>(any_session())
+    })
+    .load_timeout(Duration::from_secs(5))
+    .build();
+    let error = sessions.get(&1).await.unwrap_err();
+    assert!(error.is_load_failed(), "{error}");
+    assert_eq!(error.source().unwrap().to_string(), "the function that loads a session panicked");
+    let error = sessions.get(&2).await.unwrap_err();
+    assert!(error.is_load_failed(), "{error}");
+    assert_eq!(error.source().unwrap().to_string(), "the load timed out");
+}
+
+#[test]
+fn p20_without_a_runtime_there_is_a_typed_error() {
+    let sessions: Map = Sessions::builder(|_| async { Ok::<_, io::Error>(any_session()) }).build();
+    let error = sessions.get(&1).now_or_never().unwrap().unwrap_err();
+    assert!(error.is_missing_runtime(), "{error}");
+    // Nothing is left of it.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(sessions.get(&1)).unwrap();
+}
+
+#[test]
+fn p20_a_load_whose_runtime_shuts_down_can_be_repeated_at_once() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&calls);
+    let sessions: Map = Sessions::builder(move |_| {
+        let is_first = counter.fetch_add(1, Ordering::SeqCst) == 0;
+        async move {
+            if is_first {
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, io::Error>(any_session())
+        }
+    })
+    .build();
+    let new_runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (first, second) = (new_runtime(), new_runtime());
+    first.block_on(async {
+        assert!(sessions.get(&1).now_or_never().is_none());
+        run_pending_tasks().await;
+    });
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    let waiting = sessions.clone();
+    let waiter = second.spawn(async move { waiting.get(&1).await });
+    second.block_on(run_pending_tasks());
+    drop(first);
+    let error = second.block_on(waiter).unwrap().unwrap_err();
+    assert!(error.is_retryable() && !error.is_load_failed(), "{error}");
+    second.block_on(sessions.get(&1)).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn p20_a_session_can_be_in_a_map_only_once() {
+    let session = any_session();
+    let sessions: Map = Sessions::builder(move |_| {
+        let session = session.clone();
+        async move { Ok::<_, io::Error>(session) }
+    })
+    .build();
+    sessions.get(&1).await.unwrap();
+    let error = sessions.get(&2).await.unwrap_err();
+    assert!(error.is_load_failed(), "{error}");
+    assert!(error.source().unwrap().to_string().contains("already in a map"), "{error:?}");
+    assert_eq!(sessions.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p20_a_loader_that_waits_for_its_own_key_times_out() {
+    let own = Arc::new(std::sync::OnceLock::<Map>::new());
+    let inner = Arc::clone(&own);
+    let sessions: Map = Sessions::builder(move |user| {
+        let sessions = inner.get().unwrap().clone();
+        async move { sessions.get(&user).await }
+    })
+    .load_timeout(Duration::from_secs(5))
+    .build();
+    own.set(sessions.clone()).unwrap();
+    assert!(sessions.get(&1).await.unwrap_err().is_load_failed());
+}
+
+#[test]
+fn p20_loads_run_where_the_spawner_says() {
+    let survivor =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let sessions: Map = Sessions::builder(|_| async { Ok::<_, io::Error>(any_session()) })
+        .spawner(OnRuntime(survivor.handle().clone()))
+        .build();
+    // The caller's thread has no runtime at all.
+    futures::executor::block_on(sessions.get(&1)).unwrap();
+}
