@@ -19,7 +19,7 @@ use tokio_postgres::{
 use tower_reauth::store::{Loaded, Record, StoreError, Swap, TokenStore, Version};
 
 use crate::{
-    client::{BoxError, Foreign, InUse, Lent, Opened},
+    client::{BoxError, Operation, OperationClient, ProgramClient, StoreConnection},
     listen::Subscription,
 };
 
@@ -38,8 +38,9 @@ pub struct PostgresStore {
     subscription: Option<Subscription>,
 }
 
-type Clients =
-    dyn Fn() -> Pin<Box<dyn Future<Output = Result<Box<dyn Lent>, BoxError>> + Send>> + Send + Sync;
+type Clients = dyn Fn() -> Pin<Box<dyn Future<Output = Result<Box<dyn OperationClient>, BoxError>> + Send>>
+    + Send
+    + Sync;
 
 const LONGEST_NAME: usize = 512;
 
@@ -79,8 +80,8 @@ impl PostgresStore {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         E: Into<Box<dyn StdError + Send + Sync>> + 'static,
     {
-        let (opened, connect) = (Arc::new(Opened::default()), Arc::new(connect));
-        Self::with_clients(move || Arc::clone(&opened).lend(Arc::clone(&connect)), name)
+        let (connection, connect) = (Arc::new(StoreConnection::default()), Arc::new(connect));
+        Self::with_clients(move || Arc::clone(&connection).client(Arc::clone(&connect)), name)
     }
 
     /// Like [`connect`](Self::connect), over a client that the program also uses for other things.
@@ -139,21 +140,21 @@ impl PostgresStore {
         Self::with_clients(
             move || {
                 let client = client();
-                async move { Ok(Foreign(client.await.map_err(Into::into)?)) }
+                async move { Ok(ProgramClient(client.await.map_err(Into::into)?)) }
             },
             name,
         )
     }
 
-    fn with_clients<F, Fut, L>(lend: F, name: &str) -> Self
+    fn with_clients<F, Fut, C>(client: F, name: &str) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<L, BoxError>> + Send + 'static,
-        L: Lent + 'static,
+        Fut: Future<Output = Result<C, BoxError>> + Send + 'static,
+        C: OperationClient + 'static,
     {
         let clients = move || -> Pin<Box<dyn Future<Output = _> + Send>> {
-            let lent = lend();
-            Box::pin(async move { Ok(Box::new(lent.await?) as Box<dyn Lent>) })
+            let client = client();
+            Box::pin(async move { Ok(Box::new(client.await?) as Box<dyn OperationClient>) })
         };
         Self { clients: Arc::new(clients), name: name.into(), subscription: None }
     }
@@ -211,11 +212,11 @@ impl PostgresStore {
         }
     }
 
-    async fn client(&self) -> Result<InUse, StoreError> {
+    async fn operation(&self) -> Result<Operation, StoreError> {
         match self.name.len() {
             0 => Err(StoreError::unreadable("the record's name is empty")),
             1..=LONGEST_NAME => match (self.clients)().await {
-                Ok(client) => Ok(InUse(Some(client))),
+                Ok(client) => Ok(Operation(Some(client))),
                 Err(error) => Err(StoreError::unavailable(error)),
             },
             length => Err(StoreError::unreadable(format!(
@@ -228,7 +229,7 @@ impl PostgresStore {
 impl TokenStore for PostgresStore {
     async fn load(&self) -> Result<Option<Loaded>, StoreError> {
         let count = self.subscription.as_ref().map(Subscription::count);
-        let row = self.client().await?.query(LOAD, &[(&&*self.name, Type::TEXT)]).await;
+        let row = self.operation().await?.query(LOAD, &[(&&*self.name, Type::TEXT)]).await;
         let row = row.map_err(store_error)?;
         let loaded = row.map(|row| {
             let version = Version::new(row.try_get::<_, &str>(0)?);
@@ -255,7 +256,7 @@ impl TokenStore for PostgresStore {
                 SWAP
             }
         };
-        match self.client().await?.query(statement, &parameters).await {
+        match self.operation().await?.query(statement, &parameters).await {
             Ok(Some(_)) => Ok(Swap::Written(next)),
             Ok(None) => Ok(Swap::Conflict),
             Err(error) if error.code() == Some(&SqlState::T_R_SERIALIZATION_FAILURE) => Ok(Swap::Conflict),
