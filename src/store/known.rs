@@ -37,8 +37,8 @@ pub(super) struct Known {
     pub(super) refused: Option<(u64, u64)>,
     /// The last of the user's changes that is in the record.
     pub(super) written_change: u64,
-    /// The epochs that were drawn here: an attempt to write one may have succeeded unnoticed.
-    pub(super) drawn: Vec<Drawn>,
+    /// The epochs that this process chose: an attempt to write one may have succeeded unnoticed.
+    pub(super) own_epochs: Vec<OwnEpoch>,
     /// The refresh token that was set last, and the number of the token in the record before it was written: an attempt
     /// to write it may have succeeded unnoticed.
     pub(super) set: Option<(Secret, u64)>,
@@ -50,12 +50,12 @@ pub(super) struct Known {
     pub(super) hold: Option<Box<dyn Any + Send + Sync>>,
 }
 
-/// An epoch for a sign-in or sign-out.
-pub(super) struct Drawn {
+/// An epoch that this process chose for a sign-in or sign-out.
+pub(super) struct OwnEpoch {
     pub(super) epoch: u64,
-    /// The user's change that it is for. `None`: it was written before the session changed.
+    /// The number of the session's change that it is for. `None`: it is written before the session changes.
     pub(super) change: Option<u64>,
-    pub(super) refresh: Option<Secret>,
+    pub(super) refresh_token: Option<Secret>,
 }
 
 /// The response of an exchange.
@@ -134,9 +134,9 @@ impl Known {
         self.was.contains(&epoch)
     }
 
-    /// Whether this process has drawn the epoch.
-    pub(super) fn has_drawn(&self, epoch: u64) -> bool {
-        self.drawn.iter().any(|drawn| drawn.epoch == epoch)
+    /// Whether this process chose the epoch.
+    pub(super) fn is_own_epoch(&self, epoch: u64) -> bool {
+        self.own_epochs.iter().any(|own| own.epoch == epoch)
     }
 
     /// The session couldn't take the record's token now: the next look adopts it.

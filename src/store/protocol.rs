@@ -21,7 +21,7 @@
 //!   `Retry-After` counts for all.
 //! - **R10** A refusal counts only if the record still has the token that was presented.
 //! - **R11** The end of a grant is a statement about one token; a later token clears it.
-//! - **R12** A sign-in or sign-out draws a new epoch and waits for no claim. A token that is set keeps it; without a
+//! - **R12** A sign-in or sign-out gets a new random epoch and waits for no claim. A token that is set keeps it; without a
 //!   refresh token of its own it invalidates no running refresh.
 //! - **R13** The holder counts by whichever clock shows more time, the others by their monotonic one. Times in the record are
 //!   the store's, if it has a clock.
@@ -71,8 +71,8 @@ pub(super) struct Protocol {
     pub(super) identity: Identity,
     pub(super) session: OnceLock<SessionLink>,
     pub(super) known: Mutex<Known>,
-    /// The lock of [`begin_write`](Self::begin_write).
-    pub(super) writing: Mutex<Arc<tokio::sync::Mutex<()>>>,
+    /// See [`lock_writes`](Self::lock_writes).
+    pub(super) write_lock: Mutex<Arc<tokio::sync::Mutex<()>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -102,12 +102,14 @@ pub(super) enum Swapped {
         /// The response was lost; a load has shown that it was written.
         is_looked_up: bool,
     },
-    /// `is_certain`: it wasn't written. Otherwise it may have been, and another write followed.
-    Conflict { is_certain: bool },
+    /// It wasn't written: the record had changed since it was read.
+    Conflict,
+    /// It may have been written: the response was lost, and the record has changed since it was read.
+    Unknown,
 }
 
-/// A write of the session's changes, of which there is one at a time.
-pub(super) type Write = OwnedMutexGuard<()>;
+/// Held by the one write of the session's changes that is in progress.
+pub(super) type WriteGuard = OwnedMutexGuard<()>;
 
 /// What to do with a record that was read.
 pub(super) enum Edit<T> {
@@ -212,13 +214,13 @@ impl Protocol {
                     let _ = self.store.swap(found.version.as_ref(), &record).await;
                     return Ok(Swapped::Written { view: Box::new(found), since, is_looked_up });
                 }
-                Ok(Ok(Swap::Conflict)) if attempt == 0 => return Ok(Swapped::Conflict { is_certain: true }),
+                Ok(Ok(Swap::Conflict)) if attempt == 0 => return Ok(Swapped::Conflict),
                 // The first attempt may have taken effect after the look-up.
                 Ok(Ok(Swap::Conflict)) => {
                     let found = self.load().await.map_err(StoreError::or_written)?;
                     return Ok(match found.is_write(&document.write) {
                         true => Swapped::Written { view: Box::new(found), since, is_looked_up },
-                        false => Swapped::Conflict { is_certain: false },
+                        false => Swapped::Unknown,
                     });
                 }
                 Ok(Err(error)) | Err(error) => error,
@@ -236,7 +238,7 @@ impl Protocol {
                 return Ok(Swapped::Written { view: Box::new(found), since, is_looked_up: true });
             }
             if found.version != view.version {
-                return Ok(Swapped::Conflict { is_certain: false });
+                return Ok(Swapped::Unknown);
             }
             // It wasn't written, and the same swap is made again.
             if attempt > 0 {
@@ -248,14 +250,14 @@ impl Protocol {
     }
 
     /// Waits for the other writes of this session's changes. For 3 s at most, as the runtime of one may be stalled; that one is [replaced](Self::is_replaced).
-    pub(super) async fn begin_write(&self) -> Result<Write, StoreError> {
+    pub(super) async fn lock_writes(&self) -> Result<WriteGuard, StoreError> {
         loop {
-            let lock = Arc::clone(&sync::lock(&self.writing));
+            let lock = Arc::clone(&sync::lock(&self.write_lock));
             let locked = Box::pin(Arc::clone(&lock).lock_owned());
             if let Either::Left((guard, _)) = select(locked, self.sleep(OPERATION_TIMEOUT)?).await {
                 return Ok(guard);
             }
-            let mut current = sync::lock(&self.writing);
+            let mut current = sync::lock(&self.write_lock);
             if Arc::ptr_eq(&current, &lock) {
                 *current = Arc::default();
             }
@@ -265,8 +267,8 @@ impl Protocol {
     /// Whether a later write has stopped waiting for this one, and writes the changes of both.
     /// A swap of this one that is in flight is harmless: after the other's it is a conflict; before, the other one's load
     /// sees it.
-    pub(super) fn is_replaced(&self, write: &Write) -> bool {
-        !Arc::ptr_eq(&sync::lock(&self.writing), Write::mutex(write))
+    pub(super) fn is_replaced(&self, guard: &WriteGuard) -> bool {
+        !Arc::ptr_eq(&sync::lock(&self.write_lock), WriteGuard::mutex(guard))
     }
 
     /// Changes the record: `change` decides again after each conflict.

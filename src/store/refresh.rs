@@ -352,7 +352,7 @@ impl<'a> Run<'a> {
                 }
                 self.exchange(Claimed { number, since, view: *view }, cx, unknown).await
             }
-            Ok(Swapped::Conflict { .. }) => {
+            Ok(Swapped::Conflict | Swapped::Unknown) => {
                 protocol.known().own_claims.retain(|own| own.number != number);
                 Ok(None)
             }

@@ -156,7 +156,7 @@ impl SessionBuilder {
             identity: Identity::of_this_process(name.as_deref()),
             session: OnceLock::new(),
             known: Mutex::new(Known { seed, ..Known::default() }),
-            writing: Mutex::default(),
+            write_lock: Mutex::default(),
         });
         let refresher = AnyRefresher::new(SharedRefresher(Arc::clone(&protocol)));
         let hook = save_hook(Arc::clone(&protocol), save, save_timeout);

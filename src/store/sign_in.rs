@@ -9,10 +9,10 @@ use crate::{
 use super::{
     StoreError,
     document::{Document, EPOCHS},
-    known::{Drawn, Known},
+    known::{Known, OwnEpoch},
     look::{new_epoch, step, write_again},
     mutations::without,
-    protocol::{Edit, Protocol, Swapped, Write},
+    protocol::{Edit, Protocol, Swapped, WriteGuard},
     save::{Saved, adopted},
     stored_token::StoredToken,
 };
@@ -38,24 +38,24 @@ impl Protocol {
     }
 
     async fn write_unsaved_with(&self, order: &SaveOrder) -> Result<(), StoreError> {
-        let write = self.begin_write().await?;
+        let guard = self.lock_writes().await?;
         self.save_unsaved().await?;
         match &order.change {
-            Some(change) => self.write_change(&write, change, order.token.clone()).await,
+            Some(change) => self.write_change(&guard, change, order.token.clone()).await,
             None => Ok(()),
         }
     }
 
     /// Writes what this process has and the record lacks. Nothing is presented before that.
     pub(super) async fn write_unsaved(&self) -> Result<(), StoreError> {
-        let write = self.begin_write().await?;
-        self.write_pending(&write).await
+        let guard = self.lock_writes().await?;
+        self.write_pending(&guard).await
     }
 
-    async fn write_pending(&self, write: &Write) -> Result<(), StoreError> {
+    async fn write_pending(&self, guard: &WriteGuard) -> Result<(), StoreError> {
         self.save_unsaved().await?;
         match self.session().and_then(|session| session.unsaved_change()) {
-            Some((change, token)) => self.write_change(write, &change, token).await,
+            Some((change, token)) => self.write_change(guard, &change, token).await,
             None => Ok(()),
         }
     }
@@ -86,7 +86,7 @@ impl Protocol {
 
     async fn write_change(
         &self,
-        write: &Write,
+        guard: &WriteGuard,
         change: &Change,
         token: Option<Token>,
     ) -> Result<(), StoreError> {
@@ -95,12 +95,12 @@ impl Protocol {
             return Ok(());
         }
         let written = match (&change.kind, token) {
-            (ChangeKind::SignedOut, _) => self.write_sign_in(write, None, Some(number)).await?.0,
+            (ChangeKind::SignedOut, _) => self.write_sign_in(guard, None, Some(number)).await?.0,
             (ChangeKind::SignedIn, Some(token)) => {
-                self.write_sign_in(write, Some(&token), Some(number)).await?.0
+                self.write_sign_in(guard, Some(&token), Some(number)).await?.0
             }
             (ChangeKind::Set { refresh_token }, Some(token)) => {
-                self.write_set_token(write, &token, refresh_token.as_ref()).await?
+                self.write_set_token(guard, &token, refresh_token.as_ref()).await?
             }
             (ChangeKind::SignedIn | ChangeKind::Set { .. }, None) => return Ok(()),
         };
@@ -128,26 +128,26 @@ impl Protocol {
     /// sign-in that this process didn't know then.
     async fn write_sign_in(
         &self,
-        write: &Write,
+        guard: &WriteGuard,
         token: Option<&Token>,
         change: Option<u64>,
     ) -> Result<(Written, RevocableTokens), StoreError> {
-        let drawn = self.draw_epoch(change, token.and_then(Token::refresh_secret));
+        let own_epoch = self.own_epoch(change, token.and_then(Token::refresh_secret));
         let edit = |document: Option<&Document>, known: &Known| {
             let before = document.map(|document| document.epoch);
-            if self.is_replaced(write) {
+            if self.is_replaced(guard) {
                 return Edit::Leave((Written::Replaced, RevocableTokens::default()));
             }
-            if let Some(written) = document.filter(|document| document.epoch == drawn) {
+            if let Some(written) = document.filter(|document| document.epoch == own_epoch) {
                 let written = Written::Found(Box::new(written.clone()));
                 return Edit::Leave((written, RevocableTokens::default()));
             }
             let is_unknown = |before| {
                 known.epoch.is_some_and(|epoch| epoch != before)
                     && !known.came_after(before)
-                    && !known.has_drawn(before)
+                    && !known.is_own_epoch(before)
             };
-            let is_written = document.is_some_and(|document| document.was.contains(&drawn));
+            let is_written = document.is_some_and(|document| document.was.contains(&own_epoch));
             let is_other = is_written || change.is_some() && before.is_some_and(is_unknown);
             if is_other {
                 let other = document.cloned().map(Box::new);
@@ -156,7 +156,7 @@ impl Protocol {
             let epoch = match before {
                 Some(before) if without("epoch counted") => new_epoch(Some(before)),
                 Some(before) if without("no epoch") => before,
-                _ => drawn,
+                _ => own_epoch,
             };
             let claims = document.map_or(0, |document| document.claims).max(known.by) + step();
             let written = Box::new(Document {
@@ -179,11 +179,11 @@ impl Protocol {
     /// have succeeded and the refresh token may be spent, so it isn't written again.
     async fn write_set_token(
         &self,
-        write: &Write,
+        guard: &WriteGuard,
         token: &Token,
         refresh_token: Option<&Secret>,
     ) -> Result<Written, StoreError> {
-        let Some(set) = refresh_token else { return self.write_token(write, token, None).await };
+        let Some(set) = refresh_token else { return self.write_token(guard, token, None).await };
         let view = self.load().await?;
         let by = view.document().map_or(0, |document| document.by);
         {
@@ -199,37 +199,38 @@ impl Protocol {
                 _ => known.set = Some((set.clone(), by)),
             }
         }
-        self.write_token(write, token, refresh_token).await
+        self.write_token(guard, token, refresh_token).await
     }
 
     /// The epoch of the next sign-in: the same one for each attempt to write a change, also after an access token was
     /// set.
-    fn draw_epoch(&self, change: Option<u64>, refresh: Option<&Secret>) -> u64 {
+    fn own_epoch(&self, change: Option<u64>, refresh_token: Option<&Secret>) -> u64 {
         let mut known = self.known();
-        let is_same = |drawn: &&Drawn| {
-            let is_unwritten = drawn.change > Some(known.written_change);
-            drawn.change == change || is_unwritten && refresh.is_some() && drawn.refresh.as_ref() == refresh
+        let is_same = |own: &&OwnEpoch| {
+            let is_unwritten = own.change > Some(known.written_change);
+            let has_same_token = refresh_token.is_some() && own.refresh_token.as_ref() == refresh_token;
+            own.change == change || is_unwritten && has_same_token
         };
-        let earlier = known.drawn.iter().filter(|drawn| drawn.change.is_some() && change.is_some());
-        if let Some(drawn) = earlier.rev().find(is_same) {
-            return drawn.epoch;
+        let earlier = known.own_epochs.iter().filter(|own| own.change.is_some() && change.is_some());
+        if let Some(own) = earlier.rev().find(is_same) {
+            return own.epoch;
         }
         let epoch = new_epoch(None);
-        known.drawn.push(Drawn { epoch, change, refresh: refresh.cloned() });
-        let surplus = known.drawn.len().saturating_sub(EPOCHS);
-        known.drawn.drain(..surplus);
+        known.own_epochs.push(OwnEpoch { epoch, change, refresh_token: refresh_token.cloned() });
+        let surplus = known.own_epochs.len().saturating_sub(EPOCHS);
+        known.own_epochs.drain(..surplus);
         epoch
     }
 
     /// Writes a token of the same sign-in that was obtained elsewhere. `refresh_token`: its own, if it has another.
     async fn write_token(
         &self,
-        write: &Write,
+        guard: &WriteGuard,
         token: &Token,
         refresh_token: Option<&Secret>,
     ) -> Result<Written, StoreError> {
         let change = |document: Option<&Document>, known: &Known| {
-            if self.is_replaced(write) {
+            if self.is_replaced(guard) {
                 return Edit::Leave(Written::Replaced);
             }
             let Some(document) = document else {
@@ -288,11 +289,11 @@ impl Protocol {
             };
             match self.swap(&view, document).await? {
                 Swapped::Written { .. } => return Ok(written),
-                // Another process may have used the refresh token already.
-                Swapped::Conflict { is_certain: false } if refresh_token.is_some() => {
+                // If it was written, another process may have used the refresh token already.
+                Swapped::Unknown if refresh_token.is_some() => {
                     return Err(StoreError::unavailable("the response to a write was lost").or_written());
                 }
-                Swapped::Conflict { .. } => {}
+                Swapped::Conflict | Swapped::Unknown => {}
             }
         }
     }
@@ -300,18 +301,18 @@ impl Protocol {
     /// Signs in, in the record first.
     pub(super) async fn sign_in(&self, token: Token) -> Result<(), StoreError> {
         let sign_ins = self.session().map_or(0, |session| session.sign_ins());
-        let write = self.begin_write().await?;
+        let guard = self.lock_writes().await?;
         let mut token = token;
         token.resolve_times(self.now());
-        let (written, _) = self.write_sign_in(&write, Some(&token), None).await?;
+        let (written, _) = self.write_sign_in(&guard, Some(&token), None).await?;
         self.follow_own(written, sign_ins)
     }
 
     /// Signs out, in the record first. Returns what the record had.
     pub(super) async fn sign_out(&self) -> Result<RevocableTokens, StoreError> {
         let sign_ins = self.session().map_or(0, |session| session.sign_ins());
-        let write = self.begin_write().await?;
-        let (written, revocable) = self.write_sign_in(&write, None, None).await?;
+        let guard = self.lock_writes().await?;
+        let (written, revocable) = self.write_sign_in(&guard, None, None).await?;
         self.follow_own(written, sign_ins)?;
         Ok(revocable)
     }
@@ -319,14 +320,14 @@ impl Protocol {
     /// Sets a token, in the record first.
     pub(super) async fn set_token(&self, mut token: Token) -> Result<(), StoreError> {
         let sign_ins = self.known().sign_ins;
-        let write = self.begin_write().await?;
+        let guard = self.lock_writes().await?;
         // It is a token of the sign-in that the session has.
-        self.write_pending(&write).await?;
+        self.write_pending(&guard).await?;
         if self.known().sign_ins != sign_ins {
             return Err(StoreError::signed_out());
         }
         token.resolve_times(self.now());
-        match self.write_token(&write, &token, token.refresh_secret()).await? {
+        match self.write_token(&guard, &token, token.refresh_secret()).await? {
             Written::Done(document) => {
                 self.known().learn(&document);
                 let token = document.token.as_ref().and_then(StoredToken::to_token);
