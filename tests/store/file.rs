@@ -155,7 +155,7 @@ async fn links_in_a_circle_are_an_error() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_is_unreadable() {
+async fn a_path_that_is_not_a_file_is_unreadable() {
     let folder = folder();
     let pipe = folder.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -172,7 +172,7 @@ async fn what_is_no_file_is_unreadable() {
 }
 
 #[tokio::test]
-async fn content_that_is_no_record_is_unreadable_and_stays() {
+async fn content_that_is_not_a_record_is_unreadable_and_stays() {
     let json = r#"{"v": 1, "w": "1", "epoch": 5, "was": [], "by": 7000, "claims": 8000, "token": {"access": "SECRET"#;
     for content in ["", "SECRET", json, r#"{"access_token": "SECRET"}"#, r#"{"v": 2, "x": "SECRET"}"#] {
         let folder = folder();
@@ -315,7 +315,7 @@ async fn folder_that_cannot_be_written_makes_the_store_unavailable() {
 }
 
 #[tokio::test]
-async fn folder_that_cannot_be_entered_is_no_missing_record() {
+async fn folder_that_cannot_be_entered_is_not_a_missing_record() {
     if !is_root() {
         return skip("only root can change owners");
     }
