@@ -214,7 +214,8 @@ impl Error {
         self.is(ErrorKind::Reentrant)
     }
 
-    /// The request would have carried the token over cleartext `http` to a host that isn't loopback.
+    /// The request would have carried the token over cleartext `http` to a host that isn't loopback (127.0.0.0/8, `::1` or
+    /// `localhost`).
     pub fn is_cleartext(&self) -> bool {
         self.is(ErrorKind::Cleartext)
     }
@@ -280,7 +281,7 @@ impl fmt::Display for Error {
             }
             ErrorKind::SameToken => "the refresh returned the rejected token again",
             ErrorKind::Cleartext => {
-                "a token isn't sent over cleartext http: use https, or set dangerous_allow_cleartext"
+                "a token is sent over cleartext http only to loopback: use https, or set dangerous_allow_cleartext"
             }
             ErrorKind::MissingHost => "the request URI has no host, or an invalid one: use a plain host and port, or set default_origin",
             ErrorKind::TooManyHeaders => "too many headers in the request",

@@ -72,9 +72,9 @@ impl<S: TokenStore> SharedStore<S> {
 
     /// Sets the timeout of an exchange with the token endpoint, clamped to 1 s to 15 s. Default: 10 s.
     ///
-    /// The refresher's own timeout applies, too; the shorter one counts. If a process dies, others take over 4 s
-    /// after this timeout. Set it to the time for which the server accepts a used refresh token, less 6 s: 4 s until
-    /// the claim lapses, and 2 s for the repeat.
+    /// The refresher's own timeout applies, too; the shorter one counts. If a process dies, another one takes over 4 s
+    /// after this timeout. If the server accepts a used refresh token for a grace period, set this to 6 s less: see
+    /// [Choosing the exchange timeout](crate::docs::many_processes#choosing-the-exchange-timeout).
     pub fn exchange_timeout(mut self, timeout: Duration) -> Self {
         self.settings.exchange_timeout = nanos(timeout).clamp(SHORTEST_EXCHANGE, LONGEST_EXCHANGE);
         self
@@ -129,11 +129,14 @@ impl<S: fmt::Debug> fmt::Debug for SharedStore<S> {
 impl SessionBuilder {
     /// Builds a session that shares its credential with other processes through a store.
     ///
-    /// [`token`](Self::token) and [`refresh_token`](Self::refresh_token) are used only if the store has no record
-    /// yet. The refresh timeout is raised to three times the
-    /// [exchange timeout](SharedStore::exchange_timeout) plus 14 s, if it is shorter.
-    /// [`signed_out`](Self::signed_out) has no effect: the record decides. A [`save_with`](Self::save_with) hook is
-    /// still called, after the store has been written, except if the record is deleted.
+    /// [`token`](Self::token) and [`refresh_token`](Self::refresh_token) are used only if the store has no record, or
+    /// one that has never had a token: a process without a token writes such a record when it claims the first call of
+    /// the token endpoint. After a sign-out they aren't used. [`signed_out`](Self::signed_out) has no effect: the record
+    /// decides.
+    ///
+    /// The refresh timeout is raised to three times the [exchange timeout](SharedStore::exchange_timeout) plus 14 s, if
+    /// it is shorter. A [`save_with`](Self::save_with) hook is still called, after the store has been written, unless
+    /// the record was deleted.
     pub fn build_shared<S: TokenStore>(mut self, store: impl Into<SharedStore<S>>) -> SharedSession {
         let SharedStore { store, settings, poll } = store.into();
         let StoreParts { refresher, initial, save, save_timeout, refresh_timeout, clock, name } =
