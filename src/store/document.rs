@@ -12,7 +12,7 @@ use crate::{
     token::{RevocableTokens, Secret},
 };
 
-use super::{Record, StoreError, stored_token::StoredToken};
+use super::{Loaded, Record, StoreError, stored_token::StoredToken};
 use reader::Reader;
 
 /// What a record says. Its times are on this host's wall clock; [`parse`](Self::parse) and
@@ -80,28 +80,32 @@ impl Document {
     }
 
     /// Reads a record. `ahead`: by how much the store's clock is ahead of this host's wall clock.
-    pub(super) fn parse(record: &Record, ahead: Nanos) -> Result<Self, StoreError> {
-        let len = record.as_bytes().len();
-        let unreadable = |what: &str| StoreError::unreadable(format!("{what} (it is {len} bytes long)"));
-        let members = serde_json::from_slice::<Map<String, Value>>(record.as_bytes());
+    pub(super) fn parse(loaded: &Loaded, ahead: Nanos) -> Result<Self, StoreError> {
+        let bytes = loaded.record().as_bytes();
+        let unreadable = |what: &str| {
+            StoreError::unreadable(format!("{} {what} (it is {} bytes long)", loaded.subject(), bytes.len()))
+        };
+        let members = serde_json::from_slice::<Map<String, Value>>(bytes);
         // serde_json's error could quote the content.
-        let mut members = members.map_err(|_| unreadable("it isn't a record of this crate"))?;
+        let mut members = members.map_err(|_| unreadable("isn't a record of tower-reauth"))?;
         match members.remove("v").and_then(|version| version.as_u64()) {
             Some(FORMAT) => {}
             Some(version) if version > FORMAT => {
-                return Err(unreadable("written by a newer version of tower-reauth: update this program"));
+                return Err(unreadable(
+                    "was written by a newer version of tower-reauth: update this program",
+                ));
             }
-            _ => return Err(unreadable("it isn't a record of this crate")),
+            _ => return Err(unreadable("isn't a record of tower-reauth")),
         }
         let mut reader = Reader { members, ahead };
-        reader.document().ok_or_else(|| unreadable("a member has a wrong type or is out of range"))
+        reader.document().ok_or_else(|| unreadable("has a member that is of the wrong type or out of range"))
     }
 
     /// Writes a record.
     pub(super) fn to_record(&self, ahead: Nanos) -> Result<Record, StoreError> {
         if self.claims.max(self.by) > LARGEST {
             // Nobody could read it.
-            return Err(StoreError::unreadable("its numbers have become too large"));
+            return Err(StoreError::unreadable("the record's numbers have become too large"));
         }
         let mut shifted = self.clone();
         if ahead != 0 {

@@ -57,8 +57,8 @@ mod os;
 /// | its folder can't be written, the disk is full, the file system is read-only | [`is_unavailable`](StoreError::is_unavailable) |
 /// | the file is mounted by itself into a container; mount its folder instead | [`is_unavailable`](StoreError::is_unavailable) |
 ///
-/// The source of the error says what to do; it names the file, except for one that isn't a record. Such a file is neither used nor replaced, and nothing is
-/// presented; a session keeps using a token that is still valid.
+/// The source of the error names the file and says what to do. An unreadable file is neither used nor replaced, and
+/// nothing is presented; a session keeps using a token that is still valid.
 ///
 /// # Network file systems
 ///
@@ -175,7 +175,7 @@ impl FileStore {
         let found = self.read(&self.path)?;
         Ok(found.map(|(record, _)| {
             let version = Version::of(&record);
-            Loaded::new(record, version)
+            Loaded::new(record, version).with_path(&self.path)
         }))
     }
 

@@ -49,7 +49,7 @@ use crate::{
 };
 
 use super::{
-    StoreError, Swap,
+    Loaded, StoreError, Swap,
     document::{Claim, Document},
     erased::ErasedStore,
     known::Known,
@@ -173,8 +173,8 @@ impl Protocol {
         let time = StoreTime { at, sent, received };
         let mut view = View { document: None, version: None, time, epoch };
         if let Some(loaded) = loaded {
-            let document = Document::parse(loaded.record(), time.ahead_when_read())?;
-            self.check_client(&document)?;
+            let document = Document::parse(&loaded, time.ahead_when_read())?;
+            self.check_client(&document, &loaded)?;
             view.document = Some(document);
             view.version = Some(loaded.version().clone());
         }
@@ -184,11 +184,12 @@ impl Protocol {
         Ok(view)
     }
 
-    fn check_client(&self, document: &Document) -> Result<(), StoreError> {
+    fn check_client(&self, document: &Document, loaded: &Loaded) -> Result<(), StoreError> {
         match (&self.settings.client, &document.client) {
-            (Some(own), Some(stored)) if own != stored => Err(StoreError::unreadable(
-                "the record belongs to another client: check `SharedStore::credential`",
-            )),
+            (Some(own), Some(stored)) if own != stored => Err(StoreError::unreadable(format!(
+                "{} belongs to another client: check `SharedStore::credential`",
+                loaded.subject()
+            ))),
             _ => Ok(()),
         }
     }

@@ -30,6 +30,8 @@ pub struct Loaded {
     record: Record,
     version: Version,
     at: Option<SystemTime>,
+    /// The path of its file, for errors.
+    path: Option<Arc<str>>,
 }
 
 /// The result of [`TokenStore::swap`](super::TokenStore::swap).
@@ -123,7 +125,7 @@ impl fmt::Debug for Version {
 impl Loaded {
     /// Creates it from what was read.
     pub fn new(record: Record, version: Version) -> Self {
-        Self { record, version, at: None }
+        Self { record, version, at: None, path: None }
     }
 
     /// Sets the time of the store's own clock at the load, such as a response's `Date`. Default: none.
@@ -148,6 +150,16 @@ impl Loaded {
     /// The time of the store's clock, if it has one.
     pub fn time(&self) -> Option<SystemTime> {
         self.at
+    }
+
+    #[cfg(feature = "file-store")]
+    pub(super) fn with_path(self, path: &std::path::Path) -> Self {
+        Self { path: Some(path.display().to_string().into()), ..self }
+    }
+
+    /// What an error about the record is about.
+    pub(super) fn subject(&self) -> &str {
+        self.path.as_deref().unwrap_or("the stored content")
     }
 
     pub(super) fn with_record(self, record: Record) -> Self {

@@ -17,7 +17,7 @@ use std::{
 use tempfile::TempDir;
 use tower_reauth::{
     Session, Token, refresh_fn,
-    store::{FileStore, Record, StoreError, Swap, TokenStore, Version},
+    store::{FileStore, Record, SharedStore, StoreError, StoreExt, Swap, TokenStore, Version},
 };
 
 use crate::child::{NOBODY, chain, count, outcome, process};
@@ -184,9 +184,30 @@ async fn content_that_is_not_a_record_is_unreadable_and_stays() {
         for error in [session.load().await.unwrap_err(), signed_in.unwrap_err()] {
             assert!(error.is_misconfigured(), "{content}: {}", chain(&error));
             assert!(StoreError::find(&error).unwrap().is_unreadable());
-            assert!(!chain(&error).contains("SECRET"), "{}", chain(&error));
+            let path = path.display().to_string();
+            assert!(chain(&error).contains(&path) && !chain(&error).contains("SECRET"), "{}", chain(&error));
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), content);
+    }
+}
+
+#[tokio::test]
+async fn error_about_a_record_of_another_client_or_key_names_the_file() {
+    let folder = folder();
+    let path = folder.path().join("credentials.json");
+    let builder = || Session::builder(refresh_fn(async |_| panic!("nothing is presented")));
+    let store = || SharedStore::new(FileStore::new(&path));
+    let session = builder().build_shared(store().credential("one"));
+    session.sign_in(Token::try_new("A1").unwrap()).await.unwrap();
+
+    let with_other_key =
+        FileStore::new(&path).sealed(|record| Ok(record.to_vec()), |_| Err("wrong key".into()));
+    let sessions =
+        [builder().build_shared(store().credential("two")), builder().build_shared(with_other_key)];
+    for session in sessions {
+        let error = session.load().await.unwrap_err();
+        assert!(StoreError::find(&error).unwrap().is_unreadable(), "{}", chain(&error));
+        assert!(chain(&error).contains(&path.display().to_string()), "{}", chain(&error));
     }
 }
 
