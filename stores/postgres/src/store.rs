@@ -23,7 +23,7 @@ use crate::{
     listen::Subscription,
 };
 
-/// Keeps a record in a table of PostgreSQL, for processes on many hosts. See the [crate's docs](crate).
+/// Keeps a record in a PostgreSQL table, for processes on many hosts. See the [crate's docs](crate).
 ///
 /// # Errors
 ///
@@ -61,7 +61,7 @@ impl PostgresStore {
     /// Creates a handle on the record with this name, of 1 to 512 bytes, over a connection of its own: `connect` is
     /// called when it is first used, and again after the connection was lost.
     ///
-    /// A name of another length is an error when it is used.
+    /// A name of any other length is an error when the store is first used.
     ///
     /// # Examples
     ///
@@ -172,10 +172,10 @@ impl PostgresStore {
     ///
     /// It is opened, in a task, when one of them first waits for a change, such as by
     /// [`SharedSession::follow`](tower_reauth::store::SharedSession::follow), and closed with the last of them.
-    /// While it can't be opened, or after it was lost, sessions poll; it is tried again after 1 s, 1.6 s, up to
-    /// 60 s.
+    /// While it can't be opened, or after it was lost, sessions poll. Opening is retried after 1 s, 1.6 s and so on,
+    /// up to 60 s.
     ///
-    /// It has to lead to PostgreSQL itself, or through a pooler that gives each client a connection of its own:
+    /// It must connect to PostgreSQL directly, or through a pooler that gives each client a connection of its own:
     /// PgBouncer in transaction mode loses notifications.
     pub fn listen<F, Fut, S, T, E>(self, connect: F) -> Self
     where
@@ -189,9 +189,9 @@ impl PostgresStore {
         Self { subscription, ..self }
     }
 
-    /// Creates the table `tower_reauth`, unless it is there.
+    /// Creates the table `tower_reauth` if it doesn't exist.
     ///
-    /// It is created in the first schema of the connection's `search_path`. Instead, a migration can run:
+    /// It is created in the first schema of the connection's `search_path`. A migration can do the same:
     ///
     /// ```sql
     /// CREATE TABLE tower_reauth (name text PRIMARY KEY, version text NOT NULL, record bytea NOT NULL);
@@ -201,7 +201,8 @@ impl PostgresStore {
     ///
     /// Those of the statement.
     pub async fn create_table(client: &Client) -> Result<(), Error> {
-        // `IF NOT EXISTS` doesn't see one that another transaction is just creating. That has ended after the error.
+        // `IF NOT EXISTS` doesn't see a table that another transaction is creating. By the time of the error, that
+        // transaction has ended.
         const CREATED_MEANWHILE: [SqlState; 3] =
             [SqlState::UNIQUE_VIOLATION, SqlState::DUPLICATE_OBJECT, SqlState::DUPLICATE_TABLE];
         match client.batch_execute(CREATE_TABLE).await {
@@ -220,7 +221,7 @@ impl PostgresStore {
                 Err(error) => Err(StoreError::unavailable(error)),
             },
             length => Err(StoreError::unreadable(format!(
-                "the record's name is {length} bytes long, the longest is {LONGEST_NAME}"
+                "the record's name is {length} bytes long, but at most {LONGEST_NAME} are allowed"
             ))),
         }
     }
