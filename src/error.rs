@@ -198,8 +198,8 @@ impl Error {
 ///
 /// If one of these is `true`, the client, the layer or the request must be changed.
 impl Error {
-    /// The refresh is misconfigured (`invalid_client`, a rotated secret, a token that can't be used), or the record in
-    /// a token store can't be read.
+    /// The refresh is misconfigured (`invalid_client`, a rotated secret, a token that can't be used), or the
+    /// record in a token store can't be read.
     pub fn is_misconfigured(&self) -> bool {
         self.is(ErrorKind::Misconfigured) || self.is(ErrorKind::StoreUnusable)
     }
@@ -214,8 +214,8 @@ impl Error {
         self.is(ErrorKind::Reentrant)
     }
 
-    /// The request would have carried the token over cleartext `http` to a host that isn't loopback (127.0.0.0/8, `::1` or
-    /// `localhost`).
+    /// The request would have carried the token over cleartext `http` to a host that isn't loopback
+    /// (127.0.0.0/8, `::1` or `localhost`).
     pub fn is_cleartext(&self) -> bool {
         self.is(ErrorKind::Cleartext)
     }

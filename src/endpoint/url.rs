@@ -31,8 +31,8 @@ pub struct EndpointUrl {
     uri: Uri,
 }
 
-/// An endpoint that can't be used: its URL is invalid, or plain `http` to a host that isn't loopback, or something that
-/// TLS needs is missing.
+/// An endpoint that can't be used: its URL is invalid, or plain `http` to a host that isn't loopback, or
+/// something that TLS needs is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidEndpoint {
     flaw: Flaw,

@@ -9,7 +9,7 @@ use crate::{
 
 use super::config::Config;
 
-/// Whose header the request has now.
+/// Whose header the request carries now.
 pub(super) enum Injected {
     Ours(TokenId),
     /// The caller's own.
@@ -50,7 +50,7 @@ impl Config {
         Ok(())
     }
 
-    /// Whether the request keeps a header of its own.
+    /// Whether the request keeps the header that it already has.
     pub(super) fn keeps_existing(&self, headers: &HeaderMap, names: &[HeaderName]) -> bool {
         !self.override_existing && names.iter().any(|name| headers.contains_key(name))
     }

@@ -1,4 +1,5 @@
-//! One exchange, under a claim that is in the record: ask the token endpoint, then save or release.
+//! An exchange, under a claim that is in the record: call the token endpoint, then save its response or release the
+//! claim.
 
 use std::sync::Arc;
 
@@ -38,7 +39,7 @@ enum Verdict {
 // === impl Protocol ===
 
 impl Protocol {
-    /// Asks the token endpoint, under a claim that is in the record.
+    /// Calls the token endpoint, under a claim that is in the record.
     pub(super) async fn exchange(
         &self,
         claimed: Claimed,
@@ -49,7 +50,7 @@ impl Protocol {
         let Some(document) = view.document() else { return Ok(None) };
         let timeout = self.settings.exchange_timeout;
         let left = timeout.saturating_sub(self.now().since(since));
-        // The last look: from here on something may be presented.
+        // The last check: from here on the refresh token may be presented.
         if !cx.is_wanted() || left < timeout / 2 {
             return Ok(None);
         }
@@ -58,7 +59,7 @@ impl Protocol {
         let is_repeat = document.unknown || unknown;
         let reason = match cx.reason() {
             _ if is_repeat => RefreshReason::Repeated,
-            // The flight that got no response had presented nothing, or another token.
+            // The flight that got no response had presented nothing, or another refresh token.
             RefreshReason::Repeated => RefreshReason::Expired,
             reason => reason,
         };
@@ -94,7 +95,7 @@ impl Protocol {
         }
     }
 
-    /// Learns the record's sign-in, if any; its token isn't newer.
+    /// Takes over the record's sign-in, if it has one. Its token isn't newer than the session's.
     pub(super) fn learn_sign_in(&self, document: &Document) {
         let mut known = self.known();
         if document.token.is_none() && !document.signed_out {
@@ -110,7 +111,7 @@ impl Protocol {
         }
     }
 
-    /// Saves a response, and returns what the session gets.
+    /// Saves a response, and returns the token that the session uses.
     async fn finish(&self, token: Token, obtained: Obtained, view: View) -> Token {
         // This future may be dropped while it saves.
         self.keep_unsaved(obtained.clone());
@@ -132,11 +133,11 @@ impl Protocol {
                 session.emit_claim_lost();
             }
         }
-        // Its refresh token is the record's; without one, it doesn't get the one that the session had.
+        // Its refresh token is the record's. If it has none, it must not inherit the session's.
         saved.unwrap_or(token).standing_alone()
     }
 
-    /// Ends a claim whose exchange brought no token.
+    /// Releases a claim whose exchange returned no token.
     async fn release(
         &self,
         mut error: RefreshError,
@@ -152,7 +153,7 @@ impl Protocol {
             let token = StoredToken { refresh: Some(successor), ..token };
             let obtained = Obtained { number, epoch: document.epoch, by: document.by, presented, token };
             self.keep_unsaved(obtained.clone());
-            // If it fails, it stays unsaved.
+            // If this fails, it stays unsaved.
             let _ = self.save(&obtained, Some(view)).await;
             return Err(error);
         }
@@ -178,7 +179,7 @@ impl Protocol {
                     .map(|wait| self.now().wall.saturating_add(nanos(wait).clamp(0, LONGEST_PAUSE)));
                 let change = |document: Option<&Document>, _: &Known| match document {
                     Some(document) if self.has_claim(document, number) => {
-                        // Another one may have been set meanwhile.
+                        // Another refresh token may have been set in the meantime.
                         let unknown = unknown && document.refresh_token() == presented.as_ref();
                         let released = Document {
                             claim: None,
@@ -190,15 +191,15 @@ impl Protocol {
                     }
                     _ => Edit::Leave(()),
                 };
-                // If it fails, the claim stands until it lapses.
+                // If this fails, the claim stays until it lapses.
                 let _ = self.edit(Some(view), change).await;
                 Err(error)
             }
         }
     }
 
-    /// What `invalid_grant` and the like say is of the token that was presented. Another process may have brought
-    /// another one in the meantime.
+    /// Decides whether a refusal stands. It is about the token that was presented, and another process may have
+    /// replaced that one in the meantime.
     async fn verdict(
         &self,
         error: &RefreshError,
@@ -233,7 +234,7 @@ impl Protocol {
             };
             Edit::Write(Box::new(updated), Verdict::Stands)
         };
-        // Written over what was there at the claim: if another process has written since, this looks again.
+        // Replaces the record as it was at the claim: if another process has written since, `change` decides again.
         self.edit(Some(view), change).await
     }
 }

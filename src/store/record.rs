@@ -58,7 +58,7 @@ pub(super) enum HoldKind {
     Held(Box<dyn Any + Send + Sync>),
 }
 
-/// A random number that no other process gets: its seed comes from the operating system, unlike `fastrand`'s.
+/// A random number that no other process gets: unlike `fastrand`'s, its seed comes from the operating system.
 pub(super) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
@@ -86,7 +86,7 @@ impl fmt::Debug for Record {
 // === impl Version ===
 
 impl Version {
-    /// Creates a version from the store's own.
+    /// Creates a version from the store's own, such as an ETag.
     pub fn new(version: impl Into<Arc<str>>) -> Self {
         Self { version: version.into() }
     }
@@ -97,7 +97,7 @@ impl Version {
         Self::new(format!("{:016x}{:016x}", random(), random()))
     }
 
-    /// A version for stores that have none: the SHA-256 hash of the content.
+    /// Creates a version for stores that have none: the SHA-256 hash of the content.
     pub fn of(record: &Record) -> Self {
         use std::fmt::Write as _;
 
@@ -108,7 +108,7 @@ impl Version {
         Self::new(version)
     }
 
-    /// The string that it was made of.
+    /// The version as a string.
     pub fn as_str(&self) -> &str {
         &self.version
     }
@@ -123,7 +123,7 @@ impl fmt::Debug for Version {
 // === impl Loaded ===
 
 impl Loaded {
-    /// Creates it from what was read.
+    /// Creates a loaded record.
     pub fn new(record: Record, version: Version) -> Self {
         Self { record, version, at: None, path: None }
     }
@@ -170,7 +170,7 @@ impl Loaded {
 // === impl Hold ===
 
 impl Hold {
-    /// The store has nothing that can be held.
+    /// The store doesn't support holds.
     pub fn none() -> Self {
         Self { kind: HoldKind::None }
     }

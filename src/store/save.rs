@@ -1,4 +1,4 @@
-//! Saving what an exchange brought.
+//! Saving the token that an exchange returned.
 
 use crate::token::Token;
 
@@ -13,11 +13,11 @@ use super::{
     view::View,
 };
 
-/// What became of a token that was to be saved.
+/// The outcome of saving a token.
 pub(super) enum Saved {
     /// The record has it, with this number.
     Written { by: u64, token: StoredToken, is_late: bool },
-    /// The record has another one, which counts.
+    /// The record has a later one, which takes precedence.
     Overtaken { document: Box<Document>, is_late: bool },
     /// There is another sign-in, or none. The session has followed it.
     OtherSignIn,
@@ -26,7 +26,7 @@ pub(super) enum Saved {
 // === impl Protocol ===
 
 impl Protocol {
-    /// Writes the token, unless the record has a later one. Then this process knows what the record has.
+    /// Writes the token, unless the record has a later one. Takes over the record's token in either case.
     pub(super) async fn save(&self, obtained: &Obtained, view: Option<View>) -> Result<Saved, StoreError> {
         let mut other = None;
         let change = |document: Option<&Document>, known: &Known| {
@@ -54,7 +54,7 @@ impl Protocol {
         if known.epoch.is_some_and(|epoch| epoch != obtained.epoch) {
             return Ok(Saved::OtherSignIn);
         }
-        // A save may come late, from a runtime that stood still.
+        // A save may be late, if its runtime was stalled.
         let knows_later = |by| known.epoch.is_some() && known.by > by;
         match &saved {
             Saved::Written { by, token, .. } if !knows_later(*by) => {
@@ -115,7 +115,7 @@ impl Protocol {
         let is_set_meanwhile =
             document.by != obtained.by && document.refresh_token() == obtained.presented.as_ref();
         let token = match document.token.as_ref().filter(|token| is_set_meanwhile && token.access.is_some()) {
-            // An access token was set meanwhile: it stays, and gets the successor.
+            // An access token was set in the meantime: it stays, beside the new refresh token.
             Some(set) => StoredToken {
                 refresh: obtained.token.refresh.clone(),
                 refresh_expires_at: obtained.token.refresh_expires_at,

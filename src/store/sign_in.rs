@@ -17,14 +17,14 @@ use super::{
     stored_token::StoredToken,
 };
 
-/// What became of a change.
+/// The outcome of writing a change.
 enum Written {
     Done(Box<Document>),
     /// An earlier attempt had written it. The next look adopts its token.
     Found(Box<Document>),
-    /// Another write has taken over.
+    /// A later write has replaced this one.
     Replaced,
-    /// Another process signed in or out meanwhile.
+    /// Another process has signed in or out in the meantime.
     OtherSignIn(Option<Box<Document>>),
 }
 
@@ -70,7 +70,7 @@ impl Protocol {
                 let token = document.token.as_ref().and_then(adopted);
                 if let (Some(session), Some(token)) = (self.session(), token) {
                     if !session.adopt(token, changes) {
-                        // The next look finds it.
+                        // The next look adopts it.
                         self.known().forget_adoption();
                     }
                 }
@@ -124,8 +124,8 @@ impl Protocol {
         Ok(())
     }
 
-    /// Writes a sign-in, or a sign-out. `change`: it is one that the session has made, and isn't written over a
-    /// sign-in that this process didn't know then.
+    /// Writes a sign-in, or a sign-out if `token` is `None`. `change`: the number of the session's change,
+    /// which must not overwrite a sign-in that this process didn't know at that time.
     async fn write_sign_in(
         &self,
         guard: &WriteGuard,
@@ -175,8 +175,8 @@ impl Protocol {
         self.edit(None, edit).await
     }
 
-    /// Writes a token that the session has set. If the record's token has changed since an earlier attempt, that attempt may
-    /// have succeeded and the refresh token may be spent, so it isn't written again.
+    /// Writes a token that the session has set. If the record's token has changed since an earlier attempt,
+    /// that attempt may have succeeded and the refresh token may be spent, so it isn't written again.
     async fn write_set_token(
         &self,
         guard: &WriteGuard,
@@ -202,8 +202,8 @@ impl Protocol {
         self.write_token(guard, token, refresh_token).await
     }
 
-    /// The epoch of the next sign-in: the same one for each attempt to write a change, also after an access token was
-    /// set.
+    /// The epoch of a sign-in or sign-out. It is the same for each attempt to write a change, even if an
+    /// access token was set in between.
     fn own_epoch(&self, change: Option<u64>, refresh_token: Option<&Secret>) -> u64 {
         let mut known = self.known();
         let is_same = |own: &&OwnEpoch| {
@@ -222,7 +222,8 @@ impl Protocol {
         epoch
     }
 
-    /// Writes a token of the same sign-in that was obtained elsewhere. `refresh_token`: its own, if it has another.
+    /// Writes a token of the same sign-in that was obtained elsewhere. `refresh_token`: its own refresh
+    /// token, if it has one.
     async fn write_token(
         &self,
         guard: &WriteGuard,
@@ -234,7 +235,7 @@ impl Protocol {
                 return Edit::Leave(Written::Replaced);
             }
             let Some(document) = document else {
-                // Deleted meanwhile; or nobody has signed in yet.
+                // Deleted in the meantime, or nobody has signed in yet.
                 if known.epoch.is_some() {
                     return Edit::Leave(Written::OtherSignIn(None));
                 }
@@ -291,7 +292,7 @@ impl Protocol {
                 Swapped::Written { .. } => return Ok(written),
                 // If it was written, another process may have used the refresh token already.
                 Swapped::Unknown if refresh_token.is_some() => {
-                    return Err(StoreError::unavailable("the response to a write was lost").or_written());
+                    return Err(StoreError::unavailable("the response to a write was lost").into_unknown());
                 }
                 Swapped::Conflict | Swapped::Unknown => {}
             }

@@ -10,8 +10,8 @@ use super::value::Token;
 
 type Value = Arc<dyn Fn(&Token) -> Option<HeaderValue> + Send + Sync>;
 
-/// The headers set by [`SessionBuilder::header`](crate::SessionBuilder::header). If there are none, the token is sent
-/// in `Authorization`.
+/// The headers set by [`SessionBuilder::header`](crate::SessionBuilder::header). If there are none, the token
+/// is sent in `Authorization`.
 #[derive(Clone, Default)]
 pub(crate) struct TokenHeaders {
     names: Vec<HeaderName>,

@@ -77,10 +77,7 @@ pub(super) async fn count<S: TokenStore>(step: Step, (one, two): (S, S)) {
                         break;
                     }
                     conflicts += 1;
-                    step.assert(
-                        conflicts <= 10 * TASKS * ROUNDS,
-                        "swaps conflict although nobody else writes",
-                    );
+                    step.assert(conflicts <= 10 * TASKS * ROUNDS, "far more swaps conflict than are written");
                 }
             }
         });

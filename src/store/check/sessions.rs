@@ -26,7 +26,8 @@ struct Endpoint {
     refused: usize,
 }
 
-/// A store that yields before each operation, so that those of other sessions come in between even if it never waits.
+/// A store that yields before each operation, so that those of other sessions come in between even if it
+/// never waits.
 struct Yielding<S>(S);
 
 pub(super) async fn refreshes<S: TokenStore>(step: Step, stores: Vec<S>) {

@@ -171,9 +171,9 @@ impl PostgresStore {
     /// [`with_name`](Self::with_name) share.
     ///
     /// It is opened, in a task, when one of them first waits for a change, such as by
-    /// [`SharedSession::follow`](tower_reauth::store::SharedSession::follow), and closed with the last of them.
-    /// While it can't be opened, or after it was lost, sessions poll. Opening is retried after 1 s, 1.6 s and so on,
-    /// up to 60 s.
+    /// [`SharedSession::follow`](tower_reauth::store::SharedSession::follow), and closed with the last of
+    /// them. While it can't be opened, or after it was lost, sessions poll. Opening is retried after 1 s, 1.6
+    /// s and so on, up to 60 s.
     ///
     /// It must connect to PostgreSQL directly, or through a pooler that gives each client a connection of its own:
     /// PgBouncer in transaction mode loses notifications.

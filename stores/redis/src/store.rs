@@ -41,8 +41,8 @@ static LOAD: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// `pcall`, because a script isn't rolled back: with `call`, a user without permission to publish would get an error
-/// after the write.
+/// `pcall`, because a script isn't rolled back: with `call`, a user without permission to publish would get
+/// an error after the write.
 static SWAP: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local v = redis.call('HGET', KEYS[1], 'v') \
@@ -79,9 +79,9 @@ impl<C> RedisStore<C> {
     /// [`with_name`](Self::with_name) share.
     ///
     /// It is opened, in a task, when one of them first waits for a change, such as by
-    /// [`SharedSession::follow`](tower_reauth::store::SharedSession::follow), and closed with the last of them.
-    /// While it can't be opened, or after it was lost, sessions poll. Opening is retried after 1 s, 1.6 s and so on,
-    /// up to 60 s.
+    /// [`SharedSession::follow`](tower_reauth::store::SharedSession::follow), and closed with the last of
+    /// them. While it can't be opened, or after it was lost, sessions poll. Opening is retried after 1 s, 1.6
+    /// s and so on, up to 60 s.
     pub fn listen(self, client: Client) -> Self {
         let subscription = Some(Subscription::new(client, Arc::clone(&self.key)));
         Self { subscription, ..self }
