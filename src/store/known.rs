@@ -25,7 +25,7 @@ pub(super) struct Known {
     /// The token that the session has or is about to get. `None`: signed out.
     pub(super) token: Option<StoredToken>,
     /// A token that couldn't be saved.
-    pub(super) unsaved: Option<Obtained>,
+    pub(super) unsaved: Option<UnsavedToken>,
     /// The token that the session was built with, for a store whose record has none.
     pub(super) seed: Option<StoredToken>,
     /// The claims of this process under which nothing was presented. One of them may be in the record.
@@ -58,9 +58,9 @@ pub(super) struct OwnEpoch {
     pub(super) refresh_token: Option<Secret>,
 }
 
-/// The response of an exchange.
+/// A token that is to be saved: the response of an exchange, or one that the store has lost.
 #[derive(Clone)]
-pub(super) struct Obtained {
+pub(super) struct UnsavedToken {
     /// The number of the claim under which it was obtained.
     pub(super) number: u64,
     pub(super) epoch: u64,
@@ -209,9 +209,9 @@ impl Known {
     }
 }
 
-// === impl Obtained ===
+// === impl UnsavedToken ===
 
-impl Obtained {
+impl UnsavedToken {
     /// Whether the server returned another refresh token than the one that was presented.
     pub(super) fn is_rotated(&self) -> bool {
         self.token.refresh != self.presented

@@ -7,7 +7,7 @@ use crate::{
 
 use super::{
     document::{Claim, Document},
-    known::{Known, Obtained, OwnClaim},
+    known::{Known, OwnClaim, UnsavedToken},
     mutations::without,
     record::random,
     stored_token::StoredToken,
@@ -32,7 +32,7 @@ pub(super) enum Look {
     /// Write this: the record is missing, or went back to an earlier sign-in.
     Write(Box<Document>),
     /// The record lacks a token that this process has.
-    Save(Box<Obtained>),
+    Save(Box<UnsavedToken>),
     /// Another sign-in, or a sign-out elsewhere.
     Follow,
     /// Nobody is signed in.
@@ -153,12 +153,12 @@ fn is_useful(token: &StoredToken, looker: &Looker<'_>) -> bool {
 }
 
 /// This process's token, if it is later than the record's: the store has lost a write.
-fn lost_token(document: &Document, known: &Known) -> Option<Box<Obtained>> {
+fn lost_token(document: &Document, known: &Known) -> Option<Box<UnsavedToken>> {
     let epoch = known.epoch.filter(|_| document.by < known.by && !without("behind is fine"))?;
     if known.unsaved.is_some() && (without("unsaved not retried") || without("unsaved forgotten")) {
         return None;
     }
-    Some(Box::new(Obtained {
+    Some(Box::new(UnsavedToken {
         number: known.by,
         epoch,
         by: document.by,

@@ -97,7 +97,7 @@ pub(super) struct Identity {
     pub(super) host: Option<String>,
 }
 
-pub(super) enum Swapped {
+pub(super) enum SwapOutcome {
     Written {
         view: Box<View>,
         /// The time before the write.
@@ -198,7 +198,7 @@ impl Protocol {
     }
 
     /// Writes the record if it is still what was read. If the response is lost, checks whether it was written.
-    pub(super) async fn swap(&self, view: &View, mut document: Document) -> Result<Swapped, StoreError> {
+    pub(super) async fn swap(&self, view: &View, mut document: Document) -> Result<SwapOutcome, StoreError> {
         document.write = format!("{:016x}", random());
         if document.client.is_none() {
             document.client.clone_from(&self.settings.client);
@@ -210,21 +210,21 @@ impl Protocol {
             let error = match self.timed(self.store.swap(view.version.as_ref(), &record)).await {
                 Ok(Ok(Swap::Written(version))) => {
                     let view = View { document: Some(document), version: Some(version), ..*view };
-                    return Ok(Swapped::Written { view: Box::new(view), since, is_looked_up });
+                    return Ok(SwapOutcome::Written { view: Box::new(view), since, is_looked_up });
                 }
                 Ok(Ok(Swap::Conflict)) if without("blind claim") && document.claim.is_some() => {
                     let found = self.load().await?;
                     let record = document.to_record(found.time.ahead_when_written(self.now()))?;
                     let _ = self.store.swap(found.version.as_ref(), &record).await;
-                    return Ok(Swapped::Written { view: Box::new(found), since, is_looked_up });
+                    return Ok(SwapOutcome::Written { view: Box::new(found), since, is_looked_up });
                 }
-                Ok(Ok(Swap::Conflict)) if attempt == 0 => return Ok(Swapped::Conflict),
+                Ok(Ok(Swap::Conflict)) if attempt == 0 => return Ok(SwapOutcome::Conflict),
                 // The first attempt may have taken effect after the look-up.
                 Ok(Ok(Swap::Conflict)) => {
                     let found = self.load().await.map_err(StoreError::into_unknown)?;
                     return Ok(match found.is_write(&document.write) {
-                        true => Swapped::Written { view: Box::new(found), since, is_looked_up },
-                        false => Swapped::Unknown,
+                        true => SwapOutcome::Written { view: Box::new(found), since, is_looked_up },
+                        false => SwapOutcome::Unknown,
                     });
                 }
                 Ok(Err(error)) | Err(error) => error,
@@ -239,10 +239,10 @@ impl Protocol {
             let before_load = self.now();
             let found = self.load().await.map_err(StoreError::into_unknown)?;
             if found.is_write(&document.write) {
-                return Ok(Swapped::Written { view: Box::new(found), since, is_looked_up: true });
+                return Ok(SwapOutcome::Written { view: Box::new(found), since, is_looked_up: true });
             }
             if found.version != view.version {
-                return Ok(Swapped::Unknown);
+                return Ok(SwapOutcome::Unknown);
             }
             // It wasn't written, so the same swap is made again.
             if attempt > 0 {
@@ -293,7 +293,7 @@ impl Protocol {
                 Edit::Write(document, result) => (*document, result),
                 Edit::Leave(result) => return Ok(result),
             };
-            if let Swapped::Written { .. } = self.swap(&current, document).await? {
+            if let SwapOutcome::Written { .. } = self.swap(&current, document).await? {
                 return Ok(result);
             }
         }
@@ -301,7 +301,7 @@ impl Protocol {
 
     /// Writes what a look has found missing. After a conflict the caller looks again.
     pub(super) async fn write_missing(&self, view: &View, document: Document) -> Result<(), StoreError> {
-        if let Swapped::Written { .. } = self.swap(view, document).await? {
+        if let SwapOutcome::Written { .. } = self.swap(view, document).await? {
             self.known().seed = None;
         }
         Ok(())

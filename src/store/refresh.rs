@@ -14,11 +14,11 @@ use crate::{
 use super::{
     StoreError,
     document::{Claim, Document},
-    exchange::Claimed,
+    exchange::ClaimedRecord,
     known::OwnClaim,
     look::{Look, Looker, look, new_epoch, step},
     mutations::without,
-    protocol::{Protocol, Swapped, to_refresh_error},
+    protocol::{Protocol, SwapOutcome, to_refresh_error},
     record::HoldKind,
     save::adopted,
     view::View,
@@ -183,7 +183,7 @@ impl<'a> Run<'a> {
                 if self.acquire_hold().await? || self.wait_if_busy().await? {
                     return Ok(None);
                 }
-                self.exchange(Claimed { number: own.number, since: own.since, view }, cx, false).await
+                self.exchange(ClaimedRecord { number: own.number, since: own.since, view }, cx, false).await
             }
             Look::Claim { unknown } => {
                 // If the record changes before the hold is acquired, writing the claim is a conflict.
@@ -299,7 +299,7 @@ impl<'a> Run<'a> {
     /// Calls the token endpoint. From here on the refresh token may be presented.
     async fn exchange(
         &mut self,
-        claimed: Claimed,
+        claimed: ClaimedRecord,
         cx: &RefreshContext,
         unknown: bool,
     ) -> Result<Option<Token>, RefreshError> {
@@ -324,7 +324,7 @@ impl<'a> Run<'a> {
         };
         let number = document.claims + step();
         if without("no claim") {
-            let claimed = Claimed { number, since: protocol.now(), view };
+            let claimed = ClaimedRecord { number, since: protocol.now(), view };
             return self.exchange(claimed, cx, unknown).await;
         }
         let since = protocol.now();
@@ -341,15 +341,15 @@ impl<'a> Run<'a> {
         // From here on the claim may be in the record, with nothing presented under it.
         protocol.known().own_claims.push(OwnClaim { number, since });
         match protocol.swap(&view, claimed).await {
-            Ok(Swapped::Written { view, since, is_looked_up }) => {
+            Ok(SwapOutcome::Written { view, since, is_looked_up }) => {
                 self.take_note_of_claim(number, since, &view);
                 // A newer token may have been written in the meantime.
                 if is_looked_up && !without("look-up is no look") {
                     return Ok(None);
                 }
-                self.exchange(Claimed { number, since, view: *view }, cx, unknown).await
+                self.exchange(ClaimedRecord { number, since, view: *view }, cx, unknown).await
             }
-            Ok(Swapped::Conflict | Swapped::Unknown) => {
+            Ok(SwapOutcome::Conflict | SwapOutcome::Unknown) => {
                 protocol.known().own_claims.retain(|own| own.number != number);
                 Ok(None)
             }

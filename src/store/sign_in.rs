@@ -12,13 +12,13 @@ use super::{
     known::{Known, OwnEpoch},
     look::{new_epoch, step, write_again},
     mutations::without,
-    protocol::{Edit, Protocol, Swapped, WriteGuard},
-    save::{Saved, adopted},
+    protocol::{Edit, Protocol, SwapOutcome, WriteGuard},
+    save::{SaveOutcome, adopted},
     stored_token::StoredToken,
 };
 
 /// The outcome of writing a change.
-enum Written {
+enum WriteOutcome {
     Done(Box<Document>),
     /// An earlier attempt had written it. The next look adopts its token.
     Found(Box<Document>),
@@ -65,8 +65,8 @@ impl Protocol {
         let Some(unsaved) = unsaved.filter(|_| !without("unsaved not retried")) else { return Ok(()) };
         let changes = self.session().map_or(0, |session| session.changes());
         match self.save(&unsaved, None).await? {
-            Saved::Written { .. } => {}
-            Saved::Overtaken { document, .. } => {
+            SaveOutcome::Written { .. } => {}
+            SaveOutcome::Overtaken { document, .. } => {
                 let token = document.token.as_ref().and_then(adopted);
                 if let (Some(session), Some(token)) = (self.session(), token) {
                     if !session.adopt(token, changes) {
@@ -75,7 +75,7 @@ impl Protocol {
                     }
                 }
             }
-            Saved::OtherSignIn => {
+            SaveOutcome::OtherSignIn => {
                 if let (Some(session), Some(token)) = (self.session(), unsaved.token.to_token()) {
                     session.revoke(token);
                 }
@@ -105,18 +105,18 @@ impl Protocol {
             (ChangeKind::SignedIn | ChangeKind::Set { .. }, None) => return Ok(()),
         };
         let mut known = self.known();
-        if let Written::Replaced = written {
+        if let WriteOutcome::Replaced = written {
             return Err(replaced());
         }
         known.written_change = known.written_change.max(number);
         match written {
-            Written::Done(document) => known.learn(&document),
-            Written::Found(document) => {
+            WriteOutcome::Done(document) => known.learn(&document),
+            WriteOutcome::Found(document) => {
                 known.learn(&document);
                 known.forget_adoption();
             }
-            Written::Replaced => {}
-            Written::OtherSignIn(document) => {
+            WriteOutcome::Replaced => {}
+            WriteOutcome::OtherSignIn(document) => {
                 drop(known);
                 self.follow(document.as_deref());
             }
@@ -131,15 +131,15 @@ impl Protocol {
         guard: &WriteGuard,
         token: Option<&Token>,
         change: Option<u64>,
-    ) -> Result<(Written, RevocableTokens), StoreError> {
+    ) -> Result<(WriteOutcome, RevocableTokens), StoreError> {
         let own_epoch = self.own_epoch(change, token.and_then(Token::refresh_secret));
         let edit = |document: Option<&Document>, known: &Known| {
             let before = document.map(|document| document.epoch);
             if self.is_replaced(guard) {
-                return Edit::Leave((Written::Replaced, RevocableTokens::default()));
+                return Edit::Leave((WriteOutcome::Replaced, RevocableTokens::default()));
             }
             if let Some(written) = document.filter(|document| document.epoch == own_epoch) {
-                let written = Written::Found(Box::new(written.clone()));
+                let written = WriteOutcome::Found(Box::new(written.clone()));
                 return Edit::Leave((written, RevocableTokens::default()));
             }
             let is_unknown = |before| {
@@ -151,7 +151,7 @@ impl Protocol {
             let is_other = is_written || change.is_some() && before.is_some_and(is_unknown);
             if is_other {
                 let other = document.cloned().map(Box::new);
-                return Edit::Leave((Written::OtherSignIn(other), RevocableTokens::default()));
+                return Edit::Leave((WriteOutcome::OtherSignIn(other), RevocableTokens::default()));
             }
             let epoch = match before {
                 Some(before) if without("epoch counted") => new_epoch(Some(before)),
@@ -170,7 +170,7 @@ impl Protocol {
                 ..Document::default()
             });
             let revocable = document.map(Document::revocable_tokens).unwrap_or_default();
-            Edit::Write(written.clone(), (Written::Done(written), revocable))
+            Edit::Write(written.clone(), (WriteOutcome::Done(written), revocable))
         };
         self.edit(None, edit).await
     }
@@ -182,7 +182,7 @@ impl Protocol {
         guard: &WriteGuard,
         token: &Token,
         refresh_token: Option<&Secret>,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<WriteOutcome, StoreError> {
         let Some(set) = refresh_token else { return self.write_token(guard, token, None).await };
         let view = self.load().await?;
         let by = view.document().map_or(0, |document| document.by);
@@ -192,7 +192,7 @@ impl Protocol {
                 (Some((earlier, before)), document) if earlier == set => {
                     let same = document.filter(|document| known.epoch == Some(document.epoch));
                     if let Some(document) = same.filter(|document| document.by != *before) {
-                        return Ok(Written::Found(Box::new(document.clone())));
+                        return Ok(WriteOutcome::Found(Box::new(document.clone())));
                     }
                 }
                 // From here on it may be in the record.
@@ -229,15 +229,15 @@ impl Protocol {
         guard: &WriteGuard,
         token: &Token,
         refresh_token: Option<&Secret>,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<WriteOutcome, StoreError> {
         let change = |document: Option<&Document>, known: &Known| {
             if self.is_replaced(guard) {
-                return Edit::Leave(Written::Replaced);
+                return Edit::Leave(WriteOutcome::Replaced);
             }
             let Some(document) = document else {
                 // Deleted in the meantime, or nobody has signed in yet.
                 if known.epoch.is_some() {
-                    return Edit::Leave(Written::OtherSignIn(None));
+                    return Edit::Leave(WriteOutcome::OtherSignIn(None));
                 }
                 let by = step();
                 let written = Box::new(Document {
@@ -247,11 +247,11 @@ impl Protocol {
                     token: Some(StoredToken::new(token, Default::default())),
                     ..Document::default()
                 });
-                return Edit::Write(written.clone(), Written::Done(written));
+                return Edit::Write(written.clone(), WriteOutcome::Done(written));
             };
             let is_other = known.epoch.map_or(known.is_gone, |epoch| epoch != document.epoch);
             if is_other && !known.came_after(document.epoch) || document.signed_out {
-                return Edit::Leave(Written::OtherSignIn(Some(Box::new(document.clone()))));
+                return Edit::Leave(WriteOutcome::OtherSignIn(Some(Box::new(document.clone()))));
             }
             let mut document = document.clone();
             let is_behind = !is_other && document.by < known.by;
@@ -279,7 +279,7 @@ impl Protocol {
                 pause: None,
                 ..document
             });
-            Edit::Write(written.clone(), Written::Done(written))
+            Edit::Write(written.clone(), WriteOutcome::Done(written))
         };
         loop {
             let view = self.load().await?;
@@ -289,12 +289,12 @@ impl Protocol {
                 Edit::Leave(written) => return Ok(written),
             };
             match self.swap(&view, document).await? {
-                Swapped::Written { .. } => return Ok(written),
+                SwapOutcome::Written { .. } => return Ok(written),
                 // If it was written, another process may have used the refresh token already.
-                Swapped::Unknown if refresh_token.is_some() => {
+                SwapOutcome::Unknown if refresh_token.is_some() => {
                     return Err(StoreError::unavailable("the response to a write was lost").into_unknown());
                 }
-                Swapped::Conflict | Swapped::Unknown => {}
+                SwapOutcome::Conflict | SwapOutcome::Unknown => {}
             }
         }
     }
@@ -329,7 +329,7 @@ impl Protocol {
         }
         token.resolve_times(self.now());
         match self.write_token(&guard, &token, token.refresh_secret()).await? {
-            Written::Done(document) => {
+            WriteOutcome::Done(document) => {
                 self.known().learn(&document);
                 let token = document.token.as_ref().and_then(StoredToken::to_token);
                 if let (Some(session), Some(token)) = (self.session(), token) {
@@ -339,9 +339,9 @@ impl Protocol {
                 }
                 Ok(())
             }
-            Written::Found(_) => Ok(()),
-            Written::Replaced => Err(replaced()),
-            Written::OtherSignIn(document) => {
+            WriteOutcome::Found(_) => Ok(()),
+            WriteOutcome::Replaced => Err(replaced()),
+            WriteOutcome::OtherSignIn(document) => {
                 self.follow(document.as_deref());
                 Err(StoreError::signed_out())
             }
@@ -350,11 +350,11 @@ impl Protocol {
 
     /// Takes over a sign-in or sign-out that this process has just written, unless the user has made another one
     /// since the call.
-    fn follow_own(&self, written: Written, sign_ins: u64) -> Result<(), StoreError> {
+    fn follow_own(&self, written: WriteOutcome, sign_ins: u64) -> Result<(), StoreError> {
         let document = match written {
-            Written::Done(document) | Written::Found(document) => document,
-            Written::Replaced => return Err(replaced()),
-            Written::OtherSignIn(_) => return Ok(()),
+            WriteOutcome::Done(document) | WriteOutcome::Found(document) => document,
+            WriteOutcome::Replaced => return Err(replaced()),
+            WriteOutcome::OtherSignIn(_) => return Ok(()),
         };
         match self.session() {
             Some(session) if session.sign_ins() == sign_ins => {
