@@ -217,8 +217,8 @@ impl Error {
 ///
 /// If one of these is `true`, the client, the layer or the request must be changed.
 impl Error {
-    /// The refresh is misconfigured (`invalid_client`, a rotated secret, a token that can't be used), or the record in
-    /// a token store can't be read.
+    /// The refresh is misconfigured (`invalid_client`, a rotated secret, a token that can't be used), or the
+    /// record in a token store can't be read.
     pub fn is_misconfigured(&self) -> bool {
         self.is(ErrorKind::Misconfigured) || self.is(ErrorKind::StoreUnusable)
     }
@@ -238,7 +238,8 @@ impl Error {
         self.is(ErrorKind::MissingSession)
     }
 
-    /// The request would have carried the token over cleartext `http` to a host that isn't loopback.
+    /// The request would have carried the token over cleartext `http` to a host that isn't loopback
+    /// (127.0.0.0/8, `::1` or `localhost`).
     pub fn is_cleartext(&self) -> bool {
         self.is(ErrorKind::Cleartext)
     }
@@ -304,7 +305,7 @@ impl fmt::Display for Error {
             }
             ErrorKind::SameToken => "the refresh returned the rejected token again",
             ErrorKind::Cleartext => {
-                "a token isn't sent over cleartext http: use https, or set dangerous_allow_cleartext"
+                "a token is sent over cleartext http only to loopback: use https, or set dangerous_allow_cleartext"
             }
             ErrorKind::MissingHost => "the request URI has no host, or an invalid one: use a plain host and port, or set default_origin",
             ErrorKind::TooManyHeaders => "too many headers in the request",

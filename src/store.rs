@@ -2,8 +2,8 @@
 //!
 //! Processes that share a rotating refresh token share a *record* of it, in a file, in Redis, in PostgreSQL or
 //! in a store of your own. Before one of them presents the refresh token, it writes a *claim* into the record;
-//! the others see it and wait for the new token. So the token endpoint is asked once, whichever process
-//! notices first. See [`SharedSession`].
+//! the others see it and wait for the new token. So the token endpoint is called once, whichever process
+//! first notices that the token has expired. See [`SharedSession`].
 //!
 //! # Stores
 //!
@@ -51,21 +51,22 @@ pub use record::{Hold, Loaded, Record, Swap, Version};
 pub use sealed::{Sealed, StoreExt};
 pub use shared::{SharedSession, SharedStore};
 
-/// Where a record is kept: two operations on it, and two that are optional.
+/// The place where a record is kept: two required operations, and two optional ones.
 ///
-/// A store moves bytes: it needs no lock, no lease and no clock, and it never looks into a record. Test your own
-/// with `check_store` (feature `test-util`).
+/// A store only moves bytes: it needs no lock, no lease and no clock, and it never looks into a record. Test
+/// your own with `check_store` (feature `test-util`).
 ///
 /// # Implementing
 ///
-/// - [`swap`](Self::swap) is linearizable: of two that expect the same version, one is [`Written`](Swap::Written)
-///   and one is a [`Conflict`](Swap::Conflict), and each later [`load`](Self::load), by any process, returns what was
-///   written. A replica that lags behind must not be read.
+/// - [`swap`](Self::swap) is linearizable: of two swaps that expect the same version, one is
+///   [`Written`](Swap::Written) and one is a [`Conflict`](Swap::Conflict), and each later
+///   [`load`](Self::load), by any process, returns what was written. A replica that lags behind must not be
+///   read.
 /// - What is written stays: no expiry, no eviction.
-/// - Neither blocks its thread: use an asynchronous driver, or `tokio::task::spawn_blocking`.
-/// - A [`Version`] never repeats for other content, whatever was lost, restored or deleted in between. A counter
-///   can restart, so it isn't enough by itself: use [`Version::random`] if the writer can choose it, an ETag, or a counter
-///   combined with the content's hash ([`Version::of`]).
+/// - No operation blocks its thread: use an asynchronous driver, or `tokio::task::spawn_blocking`.
+/// - A [`Version`] never stands for two different contents, whatever was lost, restored or deleted in
+///   between. A counter can restart, so it isn't enough by itself: use [`Version::random`] if the writer can
+///   choose it, an ETag, or a counter combined with the content's hash ([`Version::of`]).
 /// - Don't retry a write whose response was lost: return [`StoreError::unavailable`]. The session checks whether it
 ///   took effect.
 ///
@@ -99,17 +100,17 @@ pub use shared::{SharedSession, SharedStore};
 /// }
 /// ```
 pub trait TokenStore: Send + Sync + 'static {
-    /// Reads the record. `None`: there is none.
+    /// Reads the record. `None`: there is no record.
     ///
     /// # Errors
     ///
     /// [`StoreError::unavailable`] if it can't be reached, [`StoreError::unreadable`] if what is there isn't a
-    /// record. Never `None` for one that can't be read: it would be taken for a sign-out.
+    /// record. Never return `None` for a record that can't be read: that counts as a sign-out.
     fn load(&self) -> impl Future<Output = Result<Option<Loaded>, StoreError>> + Send;
 
-    /// Writes the record if it is still at the version `expected`; `None`: if there is no record.
+    /// Writes the record if the stored one still has the version `expected`. `None`: if there is no record yet.
     ///
-    /// It is durable, and visible to all, when this returns.
+    /// When this returns, the record is durable and visible to all.
     ///
     /// # Errors
     ///
@@ -117,21 +118,21 @@ pub trait TokenStore: Send + Sync + 'static {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the old record is there or the new one, whole.
+    /// If the future is dropped, the store has either the old record or the new one, whole.
     fn swap(
         &self,
         expected: Option<&Version>,
         record: &Record,
     ) -> impl Future<Output = Result<Swap, StoreError>> + Send;
 
-    /// Completes when the record may have changed since this handle's last [`load`](Self::load), even if that happened
-    /// before the call. Default: never completes, and sessions poll the record.
+    /// Completes when the record may have changed since this handle's last [`load`](Self::load), even if that
+    /// happened before the call. Default: never completes, and sessions poll the record.
     fn changed(&self) -> impl Future<Output = ()> + Send {
         pending()
     }
 
     /// Tries to acquire an exclusive lock that is released when the process dies, such as a file lock. While it is
-    /// [`busy`](Hold::busy), no other process refreshes. Doesn't wait. Default: [`Hold::none`].
+    /// [`busy`](Hold::busy), no other process refreshes. It doesn't wait for the lock. Default: [`Hold::none`].
     ///
     /// # Errors
     ///

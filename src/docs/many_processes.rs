@@ -6,11 +6,11 @@
 //!
 //! # How it works
 //!
-//! The store has one *record* for the credential. Before a process *presents* the refresh token, which means that
-//! it sends it to the token endpoint, it writes a *claim* into the record: "I am calling the token endpoint, for at
-//! most ten seconds". It writes only if the record hasn't changed since it was read, so of two processes that try
-//! at once only one succeeds. The others see the claim and wait for the new token. They *adopt* it, without asking
-//! the endpoint.
+//! The store has one *record* for the credential. Before a process *presents* the refresh token, which means
+//! that it sends it to the token endpoint, it writes a *claim* into the record: "I am calling the token
+//! endpoint, for at most ten seconds". It writes only if the record hasn't changed since it was read, so of
+//! two processes that try at the same time only one succeeds. The others see the claim and wait for the new
+//! token. They *adopt* it, without calling the endpoint.
 //!
 //! If the process dies, its claim stays behind. It shows the next process that the refresh token may have been
 //! used. That process waits until the claim *lapses*, then repeats the exchange, and says so to the refresher:
@@ -21,11 +21,11 @@
 //! [`follow`](crate::store::SharedSession::follow) learns of a change or polls. Until then
 //! it uses the token that it has.
 //!
-//! Clients without a refresh token (client credentials) can share a store, too: one process asks for a token, and
-//! the others adopt it. If the store is unavailable, each of them asks by itself. A process that has never read the
-//! record can't know whether there is a refresh token: its refresher is called without one. A refresher that
-//! needs one must then fail
-//! with [`grant_ended`](crate::RefreshError::grant_ended), as the built-in ones do.
+//! Clients without a refresh token (client credentials) can share a store, too: one process obtains a token,
+//! and the others adopt it. If the store is unavailable, each process calls the endpoint itself. A process
+//! that has never read the record can't know whether there is a refresh token: its refresher is called
+//! without one. A refresher that needs one must then fail with
+//! [`grant_ended`](crate::RefreshError::grant_ended), as the built-in ones do.
 //!
 //! # What is promised
 //!
@@ -42,7 +42,7 @@
 //!
 //! | what happens | what the other processes do |
 //! |---|---|
-//! | a process is killed before it presents the token | wait for the lapse, then ask; the server has seen nothing |
+//! | a process is killed before it presents the token | wait for the lapse, then call the endpoint; it has seen nothing |
 //! | a process is killed after that, before it has saved the response | wait for the lapse, then repeat the exchange |
 //! | a process is killed while it writes | find the old record or the new one, whole |
 //! | a process is suspended | wait for the lapse, then repeat the exchange; what it writes later is dropped if it is older. With a file: wait, and get an error with its process ID |
@@ -50,17 +50,20 @@
 //! | the response to a write is lost | the process that wrote reads the record, to see whether it was written |
 //!
 //! # When a claim lapses
-//! A process treats a claim as lapsed once it has seen it unchanged for 14 s, by its own monotonic clock: 4 s more than
-//! the exchange timeout. If the store couldn't be read in between, the 14 s begin again. If the store has
-//! a clock, a claim also lapses 28 s after it was written, so that a process which has just started needn't wait.
 //!
-//! With a file on Linux, the operating system tells at once that a process of the same boot is dead. That needs the
-//! same host name as well: containers of one host with different names wait for the lapse.
+//! A process treats a claim as lapsed once it has seen it unchanged for 14 s, by its own monotonic clock: 4 s
+//! more than the exchange timeout. If the store couldn't be read in between, the 14 s begin again. If the
+//! store has a clock, a claim also lapses 28 s after it was written, so that a process which has just started
+//! needn't wait.
+//!
+//! With a file on Linux, a process doesn't wait if the one that wrote the claim is dead: its file lock shows
+//! that. Both must have the same host name and boot: containers of one host with different host names wait
+//! for the lapse.
 //!
 //! # When the user still has to sign in again
 //!
-//! No store can make a token endpoint check who has the claim, and none can recover a lost response. Whether the user has
-//! to sign in again depends on what the server does with a refresh token that was used before:
+//! No store can make a token endpoint check who has the claim, and none can recover a lost response. Whether
+//! the user has to sign in again depends on what the server does with a refresh token that was used before:
 //!
 //! | the server | the user has to sign in again only if |
 //! |---|---|
@@ -75,9 +78,11 @@
 //!
 //! # Choosing the exchange timeout
 //!
-//! Many servers accept a refresh token again for some seconds after it was used, for clients whose response was
-//! lost. Set [`exchange_timeout`](crate::store::SharedStore::exchange_timeout) to that time less 6 s: 4 s until the
-//! claim lapses, and 2 s for the repeat. With ten seconds of tolerance, that is 4 s:
+//! Many servers have a grace period: for some seconds after a refresh token was used, they accept it again,
+//! so that a client whose response was lost can repeat the exchange. A repeat must arrive within the grace
+//! period. The next process repeats the exchange when the claim lapses, 4 s after the exchange timeout, and
+//! its request may take another 2 s. So set [`exchange_timeout`](crate::store::SharedStore::exchange_timeout)
+//! to 6 s less than the grace period. For a grace period of ten seconds, that is 4 s:
 //!
 //! ```
 //! # use std::time::Duration;
@@ -110,21 +115,22 @@
 //!
 //! # Files on a network
 //!
-//! File locks over NFS and the shared folders of virtual machines may be local to each host, and what one host
-//! writes may reach the other seconds later. Two hosts then refresh at once. Use a file on one host only, or
-//! NFS 4 with locking enabled; otherwise Redis or PostgreSQL.
+//! File locks over NFS and the shared folders of virtual machines may be local to each host, and what one
+//! host writes may reach the other seconds later. Two hosts then refresh at the same time. Use a file on one
+//! host only, or NFS 4 with locking enabled; otherwise Redis or PostgreSQL.
 //!
 //! # Failover
 //!
-//! Redis replicates asynchronously: if its primary fails, writes that it acknowledged can be lost. A process that
-//! still has the lost token, sign-in or sign-out writes it again before it presents anything. A claim that is lost
-//! lets a second process ask at the same time. With `min-replicas-to-write 1`, Redis rejects writes that no replica
-//! would receive. PostgreSQL with synchronous replication loses nothing.
+//! Redis replicates asynchronously: if its primary fails, writes that it acknowledged can be lost. A process
+//! that still has the lost token, sign-in or sign-out writes it again before it presents anything. If a claim
+//! is lost, a second process may present the refresh token at the same time. With `min-replicas-to-write 1`,
+//! Redis rejects writes that no replica would receive. PostgreSQL with synchronous replication loses nothing.
 //!
 //! # Clocks
 //!
-//! With Redis and PostgreSQL, the times in the record are the store's, so the clocks of the hosts don't matter. With
-//! a file on several hosts, clocks that differ cost one early refresh, or one rejected request, per token.
+//! With Redis and PostgreSQL, the times in the record are the store's, so the clocks of the hosts don't
+//! matter. With a file on several hosts, clocks that differ cost one early refresh, or one rejected request,
+//! per token.
 //!
 //! # Short-lived programs
 //!
@@ -134,17 +140,20 @@
 //!
 //! # The first token
 //!
-//! A token given to the builder is used only if there is no record. Don't leave a refresh token in the
-//! configuration: if the record is lost, it is presented again although it is spent. Use
+//! A token given to the builder is used only if the store has no record, or one that has never had a token: a
+//! process without a token writes such a record when it claims the first call of the token endpoint. After a
+//! sign-out the builder's token isn't used. Don't leave a refresh token in the configuration: if the record
+//! is lost, it is presented again although it is spent. Use
 //! [`SharedSession::sign_in`](crate::store::SharedSession::sign_in).
 //!
 //! # Encryption
 //!
-//! [`StoreExt::sealed`](crate::store::StoreExt::sealed) encrypts the records of any store with your own cipher. The
-//! example `sealed_store` does it with an AEAD cipher, bound to the credential's name. On a desktop, keep the key in the
-//! operating system's keychain. For example, with the crate `keyring` 3 and the example's cipher:
+//! [`StoreExt::sealed`](crate::store::StoreExt::sealed) encrypts the records of any store with your own
+//! cipher. The example `sealed_store` does it with an AEAD cipher, bound to the credential's name. On a
+//! desktop, keep the key in the operating system's keychain. With the crate `keyring` 3 and the example's
+//! cipher, that is:
 //!
-//! ```ignore
+//! ```text
 //! use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, aead::OsRng};
 //!
 //! fn key() -> keyring::Result<Key> {

@@ -170,8 +170,8 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpoint`] if the URL is invalid or insecure, or if there is no crypto provider or no root
-    /// certificate, see [`tls_error`](InvalidEndpoint::tls_error).
+    /// [`InvalidEndpoint`] if the URL is invalid, or plain `http` to a host that isn't loopback, or if there is no
+    /// crypto provider or no root certificate, see [`tls_error`](InvalidEndpoint::tls_error).
     #[cfg(feature = "https")]
     #[cfg_attr(docsrs, doc(cfg(feature = "https")))]
     pub fn try_new<U>(url: U) -> Result<Self, InvalidEndpoint>
@@ -190,7 +190,7 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpoint`] if the URL is invalid or insecure.
+    /// [`InvalidEndpoint`] if the URL is invalid, or plain `http` to a host that isn't loopback.
     pub fn try_with_transport<U, S, B>(url: U, transport: S) -> Result<Self, InvalidEndpoint>
     where
         U: TryInto<EndpointUrl>,

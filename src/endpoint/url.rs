@@ -8,7 +8,7 @@ use http::{Uri, uri::Scheme};
 use crate::https::TlsError;
 use crate::origin::Origin;
 
-/// The URL of a token endpoint: `https`, or loopback.
+/// The URL of a token endpoint: `https`, or plain `http` to loopback (127.0.0.0/8, `::1` or `localhost`).
 ///
 /// Functions that take one also accept strings.
 ///
@@ -31,7 +31,8 @@ pub struct EndpointUrl {
     uri: Uri,
 }
 
-/// An endpoint that can't be used: its URL is invalid or insecure, or something that TLS needs is missing.
+/// An endpoint that can't be used: its URL is invalid, or plain `http` to a host that isn't loopback, or
+/// something that TLS needs is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidEndpoint {
     flaw: Flaw,
@@ -160,7 +161,7 @@ impl InvalidEndpoint {
         }
     }
 
-    /// Whether the refresh token would be sent in cleartext to a non-loopback host.
+    /// Whether the refresh token would be sent in cleartext to a host that isn't loopback.
     pub fn is_cleartext(&self) -> bool {
         self.flaw == Flaw::Cleartext
     }
@@ -186,7 +187,7 @@ impl fmt::Display for InvalidEndpoint {
         f.write_str(match self.flaw {
             Flaw::Malformed => "invalid endpoint URL: expected something like https://id.example.com/token",
             Flaw::Cleartext => {
-                "cleartext endpoint URL: use https, or `EndpointUrl::dangerous_allow_cleartext`"
+                "cleartext endpoint URL: use https, a loopback host, or `EndpointUrl::dangerous_allow_cleartext`"
             }
             Flaw::Fragment => "an endpoint URL must not have a fragment (RFC 6749 §3.2)",
             #[cfg(feature = "https")]

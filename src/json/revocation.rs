@@ -15,7 +15,7 @@ impl JsonEndpoint {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpoint`] if the URL is invalid or insecure.
+    /// [`InvalidEndpoint`] if the URL is invalid, or plain `http` to a host that isn't loopback.
     pub fn revocation<U>(&self, url: U) -> Result<Revocation, InvalidEndpoint>
     where
         U: TryInto<EndpointUrl>,

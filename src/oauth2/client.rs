@@ -53,8 +53,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpoint`] if the URL is invalid or insecure, or if there is no crypto provider or no root
-    /// certificate, see [`tls_error`](InvalidEndpoint::tls_error).
+    /// [`InvalidEndpoint`] if the URL is invalid, or plain `http` to a host that isn't loopback, or if there is no
+    /// crypto provider or no root certificate, see [`tls_error`](InvalidEndpoint::tls_error).
     #[cfg(feature = "https")]
     #[cfg_attr(docsrs, doc(cfg(feature = "https")))]
     pub fn try_new<U>(token_endpoint: U, client_id: impl Into<Arc<str>>) -> Result<Self, InvalidEndpoint>
@@ -71,7 +71,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpoint`] if the URL is invalid or insecure.
+    /// [`InvalidEndpoint`] if the URL is invalid, or plain `http` to a host that isn't loopback.
     pub fn try_with_transport<U, S, B>(
         token_endpoint: U,
         client_id: impl Into<Arc<str>>,

@@ -13,7 +13,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpoint`] if the URL is invalid or insecure.
+    /// [`InvalidEndpoint`] if the URL is invalid, or plain `http` to a host that isn't loopback.
     pub fn revocation<U>(&self, revocation_endpoint: U) -> Result<Revocation, InvalidEndpoint>
     where
         U: TryInto<EndpointUrl>,

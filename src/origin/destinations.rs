@@ -1,4 +1,4 @@
-//! Which destinations a token may be sent to.
+//! The destinations that a token may be sent to.
 
 use http::{
     Uri,
@@ -16,6 +16,7 @@ pub(crate) struct Destinations {
     pub(crate) allowed: Vec<Origin>,
     /// The origin of requests whose URI has no host.
     pub(crate) default: Option<Origin>,
+    /// Plain `http` is allowed to any host, not only to loopback.
     pub(crate) allow_cleartext: bool,
     /// A request whose URI has no host may carry the token, as long as no origins are set.
     pub(crate) trusts_connection: bool,

@@ -11,6 +11,8 @@ use super::host::HostPort;
 
 /// A scheme, a host and a port: a destination for tokens (RFC 9110 §4.3.1, RFC 6454).
 ///
+/// A token is sent to an `http` origin only if it is loopback; see [`origin`](crate::origin).
+///
 /// # Examples
 ///
 /// ```

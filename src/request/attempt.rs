@@ -6,7 +6,7 @@ use crate::{error::Error, rt::Nanos, session::Session, token::TokenId};
 
 use super::{head::Head, replay::NotReplayed, report::AuthReport};
 
-/// The record of one request in progress.
+/// The state of one request in progress.
 pub(crate) struct Attempt<B, K> {
     /// The token that it carries. `None`: its response isn't checked.
     pub(super) token: Option<TokenId>,
@@ -60,12 +60,12 @@ impl<B, K> Attempt<B, K> {
         self.payload = Payload::Pending(Box::new(Pending { request, deadline }));
     }
 
-    /// Its wait for a token has ended.
+    /// Notes that its wait for a token has ended.
     pub(crate) fn waited(&mut self) {
         self.waited = true;
     }
 
-    /// Adds an [`AuthReport`] to a response, unless its request was simply sent once.
+    /// Adds an [`AuthReport`] to a response, unless its request was sent once, without a wait.
     #[cold]
     pub(crate) fn report<R>(&self, response: &mut Response<R>, error: Option<Error>) {
         if self.waited || self.attempts > 1 || error.is_some() {

@@ -183,7 +183,7 @@ impl<P> Authorizer<P> {
         request
     }
 
-    /// Acquiring readiness may have taken long: use the current token.
+    /// Checks the token after acquiring readiness, which may have taken long: uses the current one.
     pub(crate) fn recheck<B>(
         &self,
         attempt: &mut Attempt<B, P::Retained>,
@@ -265,7 +265,7 @@ impl<P> Authorizer<P> {
                 };
                 let request = self.split(request, id, attempt);
                 if let Payload::Replayable(retry) = &mut attempt.payload {
-                    // Not what the header says now, which is rounded up.
+                    // The exact deadline: the header's value is rounded up.
                     retry.deadline = deadline;
                 }
                 Ok(request)

@@ -28,7 +28,7 @@ pub(crate) struct Config {
     pub(crate) destinations: Destinations,
     /// `None`: [`StatusUnauthorized`], which is checked inline.
     pub(crate) rule: Option<Arc<dyn RejectionRule>>,
-    /// `None`: HTTP.
+    /// `None`: plain HTTP.
     pub(crate) protocol: Option<Arc<dyn Protocol>>,
 }
 

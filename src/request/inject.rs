@@ -9,7 +9,7 @@ use crate::{
 
 use super::config::Config;
 
-/// Whose header the request has now.
+/// Whose header the request carries now.
 pub(super) enum Injected {
     Ours(TokenId),
     /// The caller's own.
@@ -23,8 +23,8 @@ impl Config {
     /// Attaches the token.
     #[inline]
     pub(super) fn inject(&self, headers: &mut HeaderMap, token: &AccessToken) -> Injected {
-        if let Some(own) = token.own_headers() {
-            return self.inject_own(headers, own, token.id());
+        if let Some(custom) = token.custom_headers() {
+            return self.inject_custom(headers, custom, token.id());
         }
         // Append first: requests rarely have the header, and `entry` costs twice as much.
         match headers.try_append(AUTHORIZATION, token.header_value().clone()) {
@@ -40,7 +40,7 @@ impl Config {
         names: &[HeaderName],
         token: &AccessToken,
     ) -> Result<(), Error> {
-        if token.own_headers().is_some() {
+        if token.custom_headers().is_some() {
             names.iter().for_each(|name| drop(headers.remove(name)));
         }
         for (name, value) in token.headers() {
@@ -50,22 +50,22 @@ impl Config {
         Ok(())
     }
 
-    /// Whether the request keeps a header of its own.
+    /// Whether the request keeps the header that it already has.
     pub(super) fn keeps_existing(&self, headers: &HeaderMap, names: &[HeaderName]) -> bool {
         !self.override_existing && names.iter().any(|name| headers.contains_key(name))
     }
 
     #[cold]
-    fn inject_own(
+    fn inject_custom(
         &self,
         headers: &mut HeaderMap,
-        own: &[(HeaderName, HeaderValue)],
+        custom: &[(HeaderName, HeaderValue)],
         id: TokenId,
     ) -> Injected {
-        if !self.override_existing && own.iter().any(|(name, _)| headers.contains_key(name)) {
+        if !self.override_existing && custom.iter().any(|(name, _)| headers.contains_key(name)) {
             return Injected::Theirs;
         }
-        for (name, value) in own {
+        for (name, value) in custom {
             if headers.try_insert(name, value.clone()).is_err() {
                 return Injected::HeadersFull;
             }

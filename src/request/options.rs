@@ -6,9 +6,9 @@ use std::time::Duration;
 ///
 /// For requests made by the refresher, public resources and pre-signed URLs.
 ///
-/// If an outer layer follows redirects, it is lost when a redirect leaves the origin, unless the redirect
-/// policy has `FilterCredentials::new().allow_extension::<SkipAuth>()`; see
-/// [layer order](crate::docs::layer_order#redirects).
+/// If an outer layer follows redirects, the extension is lost when a redirect leaves the origin, unless the
+/// redirect policy has `FilterCredentials::new().allow_extension::<SkipAuth>()`; see [layer
+/// order](crate::docs::layer_order#redirects).
 ///
 /// # Examples
 ///

@@ -22,7 +22,7 @@ pub use not_replayed::NotReplayed;
 ///
 /// | | for | what it retains |
 /// |---|---|---|
-/// | [`CloneBody`], the default | bodies that are `Clone`: `Full<Bytes>`, `Empty`, `String` .. | a clone |
+/// | [`CloneBody`], the default | bodies that are `Clone`: `Full<Bytes>`, `Empty`, `String` and others | a clone |
 /// | [`replay_fn`] | bodies with their own clone method, such as `try_clone` | a clone |
 /// | [`Buffered`] | streamed bodies, if the inner service accepts any body | what was sent, up to a limit |
 /// | [`MapBody`] | streamed bodies, if the inner service has a fixed body type | what was sent, up to a limit |
@@ -58,7 +58,7 @@ pub use not_replayed::NotReplayed;
 /// # let _ = (client, layer);
 /// ```
 ///
-/// A client with a fixed body type gets the buffered body boxed again:
+/// For a client with a fixed body type, box the buffered body again:
 ///
 /// ```
 /// use bytes::Bytes;
@@ -86,8 +86,8 @@ pub use not_replayed::NotReplayed;
 ///
 /// A server may reject a request before it has read the body. [`Buffered`] stops such an upload before the
 /// request waits for a token, so that it doesn't occupy a shared connection's flow-control window. The retry
-/// continues with what is left of the original; only one of the two polls it at a time. With the others, the
-/// inner service owns the body and treats it as with any early response.
+/// continues with what is left of the original; only one of the two polls it at a time. With the other
+/// kinds of replay, the inner service owns the body, and handles it as for any early response.
 ///
 /// # Compiler errors
 ///

@@ -16,7 +16,7 @@ use crate::{layer::AuthLayer, service::Auth, session::Session};
 use super::{
     BodyReplay, SendError,
     body::OutgoingReplay,
-    convert::{Outgoing, from_lent, lend},
+    convert::{Outgoing, detach_head, reattach_head},
 };
 
 /// Sends a reqwest client's requests with a valid token. Created by [`AuthLayer::reqwest`].
@@ -96,7 +96,7 @@ impl AuthClient {
         let request = Outgoing::request(client, request).map_err(SendError::new)?;
         // A reqwest client is always ready.
         let response = self.service.clone().call(request).await.map_err(SendError::new)?;
-        Ok(from_lent(response))
+        Ok(reattach_head(response))
     }
 }
 
@@ -126,6 +126,6 @@ impl Future for ExecuteFuture {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let response = ready!(this.future.poll(cx))?;
-        Poll::Ready(Ok(lend(response, this.sent_to)))
+        Poll::Ready(Ok(detach_head(response, this.sent_to)))
     }
 }

@@ -72,20 +72,20 @@ fn with_extensions(extensions: Extensions, method: Method, url: Url) -> Request 
     request
 }
 
-/// Lends the head of a response to the layer; [`from_lent`] puts it back.
-pub(super) fn lend(mut response: Response, sent_to: &Url) -> http::Response<Response> {
-    let mut lent = http::Response::new(());
-    *lent.status_mut() = response.status();
-    *lent.version_mut() = response.version();
-    *lent.headers_mut() = mem::take(response.headers_mut());
-    *lent.extensions_mut() = mem::take(response.extensions_mut());
-    note_redirect(lent.extensions_mut(), response.url(), sent_to);
-    lent.map(|()| response)
+/// Moves the head of a response into the one that the layer sees; [`reattach_head`] moves it back.
+pub(super) fn detach_head(mut response: Response, sent_to: &Url) -> http::Response<Response> {
+    let mut detached = http::Response::new(());
+    *detached.status_mut() = response.status();
+    *detached.version_mut() = response.version();
+    *detached.headers_mut() = mem::take(response.headers_mut());
+    *detached.extensions_mut() = mem::take(response.extensions_mut());
+    note_redirect(detached.extensions_mut(), response.url(), sent_to);
+    detached.map(|()| response)
 }
 
 /// The response with its head.
-pub(super) fn from_lent(lent: http::Response<Response>) -> Response {
-    let (head, mut response) = lent.into_parts();
+pub(super) fn reattach_head(detached: http::Response<Response>) -> Response {
+    let (head, mut response) = detached.into_parts();
     *response.headers_mut() = head.headers;
     *response.extensions_mut() = head.extensions;
     response

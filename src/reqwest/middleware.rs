@@ -23,7 +23,7 @@ use crate::{
 use super::{
     BodyReplay, SendError,
     body::OutgoingReplay,
-    convert::{Outgoing, from_lent, lend},
+    convert::{Outgoing, detach_head, reattach_head},
 };
 
 /// The rest of a chain as a service, for one call.
@@ -54,7 +54,7 @@ impl<R: 'static> Middleware for AuthLayer<R, BodyReplay> {
         // A reqwest client is always ready.
         let mut service = self.map_replay(OutgoingReplay).layer(rest);
         let response = service.call(request).await.map_err(into_middleware_error)?;
-        Ok(from_lent(response))
+        Ok(reattach_head(response))
     }
 }
 
@@ -92,7 +92,7 @@ impl<'a> Service<http::Request<Outgoing<()>>> for Rest<'a> {
             let sent_to = request.url().clone();
             let mut extensions = extensions.lock().await;
             let response = next.run(request, &mut extensions).await?;
-            Ok(lend(response, &sent_to))
+            Ok(detach_head(response, &sent_to))
         })
     }
 }

@@ -12,22 +12,22 @@ use crate::{
     token::{RevocableTokens, Secret},
 };
 
-use super::{Record, StoreError, stored_token::StoredToken};
+use super::{Loaded, Record, StoreError, stored_token::StoredToken};
 use reader::Reader;
 
-/// What a record says. Its times are on this host's wall clock; [`parse`](Self::parse) and
+/// A record's content. Its times are on this host's wall clock; [`parse`](Self::parse) and
 /// [`to_record`](Self::to_record) convert them from and to the store's.
 #[derive(Clone, Default)]
 pub(super) struct Document {
-    /// A random string for each write, by which a writer knows its own.
+    /// A random string, new for each write, by which a writer recognizes its own.
     pub(super) write: String,
     /// The sign-in: a random number, the same in all processes.
     pub(super) epoch: u64,
-    /// The epochs before this one, the last 16, the oldest first.
+    /// The epochs before this one: the last 16, oldest first.
     pub(super) was: Vec<u64>,
     /// The number of the claim that obtained the token.
     pub(super) by: u64,
-    /// The highest claim number handed out.
+    /// The highest claim number so far.
     pub(super) claims: u64,
     pub(super) client: Option<String>,
     pub(super) signed_out: bool,
@@ -36,13 +36,13 @@ pub(super) struct Document {
     pub(super) token: Option<StoredToken>,
     pub(super) claim: Option<Claim>,
     pub(super) ended: Option<Ended>,
-    /// Until when the token endpoint asked to wait.
+    /// Until when the token endpoint asked clients to wait.
     pub(super) pause: Option<Nanos>,
     /// Members that this version doesn't know.
     pub(super) others: Map<String, Value>,
 }
 
-/// A process is about to present the refresh token, or died while it was.
+/// A process's note that it is about to present the refresh token. It stays if the process dies.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Claim {
     pub(super) number: u64,
@@ -68,7 +68,7 @@ pub(super) struct Ended {
 const FORMAT: u64 = 1;
 /// How many earlier epochs a record keeps.
 pub(super) const EPOCHS: usize = 16;
-/// Numbers above this one don't survive JSON readers that use floating point.
+/// Larger numbers lose precision in JSON readers that use floating point.
 const LARGEST: u64 = (1 << 53) - 1;
 const MILLISECOND: Nanos = 1_000_000;
 
@@ -80,28 +80,32 @@ impl Document {
     }
 
     /// Reads a record. `ahead`: by how much the store's clock is ahead of this host's wall clock.
-    pub(super) fn parse(record: &Record, ahead: Nanos) -> Result<Self, StoreError> {
-        let len = record.as_bytes().len();
-        let unreadable = |what: &str| StoreError::unreadable(format!("{what} (it is {len} bytes long)"));
-        let members = serde_json::from_slice::<Map<String, Value>>(record.as_bytes());
+    pub(super) fn parse(loaded: &Loaded, ahead: Nanos) -> Result<Self, StoreError> {
+        let bytes = loaded.record().as_bytes();
+        let unreadable = |what: &str| {
+            StoreError::unreadable(format!("{} {what} (it is {} bytes long)", loaded.subject(), bytes.len()))
+        };
+        let members = serde_json::from_slice::<Map<String, Value>>(bytes);
         // serde_json's error could quote the content.
-        let mut members = members.map_err(|_| unreadable("it isn't a record of this crate"))?;
+        let mut members = members.map_err(|_| unreadable("isn't a record of tower-reauth"))?;
         match members.remove("v").and_then(|version| version.as_u64()) {
             Some(FORMAT) => {}
             Some(version) if version > FORMAT => {
-                return Err(unreadable("written by a newer version of tower-reauth: update this program"));
+                return Err(unreadable(
+                    "was written by a newer version of tower-reauth: update this program",
+                ));
             }
-            _ => return Err(unreadable("it isn't a record of this crate")),
+            _ => return Err(unreadable("isn't a record of tower-reauth")),
         }
         let mut reader = Reader { members, ahead };
-        reader.document().ok_or_else(|| unreadable("a member has a wrong type or is out of range"))
+        reader.document().ok_or_else(|| unreadable("has a member that is of the wrong type or out of range"))
     }
 
     /// Writes a record.
     pub(super) fn to_record(&self, ahead: Nanos) -> Result<Record, StoreError> {
         if self.claims.max(self.by) > LARGEST {
-            // Nobody could read it.
-            return Err(StoreError::unreadable("its numbers have become too large"));
+            // No process could read it.
+            return Err(StoreError::unreadable("the record's numbers have become too large"));
         }
         let mut shifted = self.clone();
         if ahead != 0 {
@@ -132,7 +136,7 @@ impl Document {
         self.token.as_ref()?.refresh.as_ref()
     }
 
-    /// Nobody presents the token's refresh token any more.
+    /// Whether the grant of the token has ended, so that its refresh token isn't presented any more.
     pub(super) fn has_ended(&self) -> bool {
         self.ended.as_ref().is_some_and(|ended| ended.by == self.by)
     }

@@ -27,25 +27,25 @@ enum StoreErrorKind {
 // === impl StoreError ===
 
 impl StoreError {
-    /// The store can't be reached, doesn't respond, or refuses the operation. It is tried again.
+    /// The store can't be reached, doesn't respond, or refuses the operation. The session tries again.
     pub fn unavailable(error: impl Into<BoxError>) -> Self {
         Self { kind: StoreErrorKind::Unavailable, source: Some(error.into().into()) }
     }
 
-    /// What is stored isn't a record that can be read, or must not be used. It is neither used nor replaced
-    /// until someone repairs or deletes it.
+    /// What is stored isn't a valid record, or must not be used. It is neither used nor replaced until
+    /// someone repairs or deletes it.
     ///
     /// `error` must not contain the content.
     pub fn unreadable(error: impl Into<BoxError>) -> Self {
         Self { kind: StoreErrorKind::Unreadable, source: Some(error.into().into()) }
     }
 
-    /// Another process is refreshing the token, for longer than a refresh waits for it.
+    /// Another process has been refreshing the token for longer than a refresh waits for it.
     pub(super) fn busy(holder: impl Into<String>) -> Self {
         Self { kind: StoreErrorKind::Busy(holder.into()), source: None }
     }
 
-    /// Nobody is signed in any more, or someone else.
+    /// Nobody is signed in any more, or another user is.
     pub(super) fn signed_out() -> Self {
         Self { kind: StoreErrorKind::SignedOut, source: None }
     }
@@ -54,8 +54,8 @@ impl StoreError {
         matches!(self.kind, StoreErrorKind::SignedOut)
     }
 
-    /// The same error, of a write that may have taken effect.
-    pub(super) fn or_written(self) -> Self {
+    /// The same error, for a write that may have taken effect.
+    pub(super) fn into_unknown(self) -> Self {
         match self.kind {
             StoreErrorKind::Unavailable => Self { kind: StoreErrorKind::Unknown, ..self },
             _ => self,
@@ -113,7 +113,7 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Busy(holder) => {
                 write!(
                     f,
-                    "another process ({holder}) hasn't finished its refresh, and may be suspended: retry, or end it"
+                    "another process ({holder}) hasn't finished its refresh, and may be suspended: retry, or terminate it"
                 )
             }
         }

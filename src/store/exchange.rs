@@ -1,4 +1,5 @@
-//! One exchange, under a claim that is in the record: ask the token endpoint, then save or release.
+//! An exchange, under a claim that is in the record: call the token endpoint, then save its response or release the
+//! claim.
 
 use std::sync::Arc;
 
@@ -13,24 +14,24 @@ use crate::{
 use super::{
     StoreError,
     document::{Document, Ended},
-    known::{Known, Obtained},
+    known::{Known, UnsavedToken},
     look::LONGEST_PAUSE,
     mutations::without,
     protocol::{Edit, Protocol, to_refresh_error},
-    save::{Saved, adopted},
+    save::{SaveOutcome, adopted},
     stored_token::StoredToken,
     view::View,
 };
 
-/// A claim of this process, in the record.
-pub(super) struct Claimed {
+/// A record with a claim of this process in it.
+pub(super) struct ClaimedRecord {
     pub(super) number: u64,
     pub(super) since: Timestamp,
     pub(super) view: View,
 }
 
-/// What a refusal means.
-enum Verdict {
+/// What follows from a refusal by the token endpoint.
+enum Refusal {
     Stands,
     LookAgain,
 }
@@ -38,18 +39,18 @@ enum Verdict {
 // === impl Protocol ===
 
 impl Protocol {
-    /// Asks the token endpoint, under a claim that is in the record.
+    /// Calls the token endpoint, under a claim that is in the record.
     pub(super) async fn exchange(
         &self,
-        claimed: Claimed,
+        claimed: ClaimedRecord,
         cx: &RefreshContext,
         unknown: bool,
     ) -> Result<Option<Token>, RefreshError> {
-        let Claimed { number, since, view } = claimed;
+        let ClaimedRecord { number, since, view } = claimed;
         let Some(document) = view.document() else { return Ok(None) };
         let timeout = self.settings.exchange_timeout;
         let left = timeout.saturating_sub(self.now().since(since));
-        // The last look: from here on something may be presented.
+        // The last check: from here on the refresh token may be presented.
         if !cx.is_wanted() || left < timeout / 2 {
             return Ok(None);
         }
@@ -58,7 +59,7 @@ impl Protocol {
         let is_repeat = document.unknown || unknown;
         let reason = match cx.reason() {
             _ if is_repeat => RefreshReason::Repeated,
-            // The flight that got no response had presented nothing, or another token.
+            // The flight that got no response had presented nothing, or another refresh token.
             RefreshReason::Repeated => RefreshReason::Expired,
             reason => reason,
         };
@@ -83,7 +84,7 @@ impl Protocol {
             let others = stored.map(|stored| stored.others.clone()).unwrap_or_default();
             let (epoch, by) = (document.epoch, document.by);
             let stored = StoredToken::new(&token, others);
-            (token, Obtained { number, epoch, by, presented: presented.clone(), token: stored })
+            (token, UnsavedToken { number, epoch, by, presented: presented.clone(), token: stored })
         };
         match result {
             Ok(token) => {
@@ -94,7 +95,7 @@ impl Protocol {
         }
     }
 
-    /// Learns the record's sign-in, if any; its token isn't newer.
+    /// Takes over the record's sign-in, if it has one. Its token isn't newer than the session's.
     pub(super) fn learn_sign_in(&self, document: &Document) {
         let mut known = self.known();
         if document.token.is_none() && !document.signed_out {
@@ -110,21 +111,21 @@ impl Protocol {
         }
     }
 
-    /// Saves a response, and returns what the session gets.
-    async fn finish(&self, token: Token, obtained: Obtained, view: View) -> Token {
+    /// Saves a response, and returns the token that the session uses.
+    async fn finish(&self, token: Token, obtained: UnsavedToken, view: View) -> Token {
         // This future may be dropped while it saves.
         self.keep_unsaved(obtained.clone());
         let (saved, is_late) = match self.save(&obtained, Some(view)).await {
-            Ok(Saved::Written { token: stored, is_late, .. }) => {
+            Ok(SaveOutcome::Written { token: stored, is_late, .. }) => {
                 let is_the_same = stored.access == obtained.token.access;
                 (if is_the_same { None } else { stored.to_token() }, is_late)
             }
-            Ok(Saved::Overtaken { document, is_late }) => {
+            Ok(SaveOutcome::Overtaken { document, is_late }) => {
                 let other = document.token.as_ref().and_then(adopted);
                 (other, is_late)
             }
             // The session revokes it.
-            Ok(Saved::OtherSignIn) => (None, false),
+            Ok(SaveOutcome::OtherSignIn) => (None, false),
             Err(_) => (None, false),
         };
         if is_late {
@@ -132,11 +133,11 @@ impl Protocol {
                 session.emit_claim_lost();
             }
         }
-        // Its refresh token is the record's; without one, it doesn't get the one that the session had.
+        // Its refresh token is the record's. If it has none, it must not inherit the session's.
         saved.unwrap_or(token).standing_alone()
     }
 
-    /// Ends a claim whose exchange brought no token.
+    /// Releases a claim whose exchange returned no token.
     async fn release(
         &self,
         mut error: RefreshError,
@@ -150,19 +151,19 @@ impl Protocol {
             let token =
                 StoredToken { refresh_expires_at: None, ..document.token.clone().unwrap_or_default() };
             let token = StoredToken { refresh: Some(successor), ..token };
-            let obtained = Obtained { number, epoch: document.epoch, by: document.by, presented, token };
+            let obtained = UnsavedToken { number, epoch: document.epoch, by: document.by, presented, token };
             self.keep_unsaved(obtained.clone());
-            // If it fails, it stays unsaved.
+            // If this fails, it stays unsaved.
             let _ = self.save(&obtained, Some(view)).await;
             return Err(error);
         }
         let is_cache = presented.is_none();
         match error.kind() {
             FailureKind::GrantEnded | FailureKind::Misconfigured | FailureKind::Unexplained => {
-                let verdict = self.verdict(&error, number, &document, view).await;
+                let verdict = self.judge_refusal(&error, number, &document, view).await;
                 match verdict.map_err(to_refresh_error)? {
-                    Verdict::Stands => {}
-                    Verdict::LookAgain => return Ok(None),
+                    Refusal::Stands => {}
+                    Refusal::LookAgain => return Ok(None),
                 }
                 if is_cache && error.is_grant_ended() && document.token.is_none() {
                     self.known().refused = Some((document.epoch, document.by));
@@ -178,7 +179,7 @@ impl Protocol {
                     .map(|wait| self.now().wall.saturating_add(nanos(wait).clamp(0, LONGEST_PAUSE)));
                 let change = |document: Option<&Document>, _: &Known| match document {
                     Some(document) if self.has_claim(document, number) => {
-                        // Another one may have been set meanwhile.
+                        // Another refresh token may have been set in the meantime.
                         let unknown = unknown && document.refresh_token() == presented.as_ref();
                         let released = Document {
                             claim: None,
@@ -190,40 +191,40 @@ impl Protocol {
                     }
                     _ => Edit::Leave(()),
                 };
-                // If it fails, the claim stands until it lapses.
+                // If this fails, the claim stays until it lapses.
                 let _ = self.edit(Some(view), change).await;
                 Err(error)
             }
         }
     }
 
-    /// What `invalid_grant` and the like say is of the token that was presented. Another process may have brought
-    /// another one in the meantime.
-    async fn verdict(
+    /// Decides whether a refusal stands. It is about the token that was presented, and another process may have
+    /// replaced that one in the meantime.
+    async fn judge_refusal(
         &self,
         error: &RefreshError,
         number: u64,
         presented_from: &Document,
         view: View,
-    ) -> Result<Verdict, StoreError> {
+    ) -> Result<Refusal, StoreError> {
         if without("verdict at once") {
-            return Ok(Verdict::Stands);
+            return Ok(Refusal::Stands);
         }
         let ends = error.is_grant_ended() && presented_from.refresh_token().is_some();
         let code = error.log_message().unwrap_or_default().to_owned();
         let change = |document: Option<&Document>, _: &Known| {
-            let Some(document) = document else { return Edit::Leave(Verdict::LookAgain) };
+            let Some(document) = document else { return Edit::Leave(Refusal::LookAgain) };
             let is_other = document.epoch != presented_from.epoch
                 || document.refresh_token() != presented_from.refresh_token();
             let is_own = self.has_claim(document, number);
             if is_other && !without("verdict erases") {
                 return match is_own {
-                    true => Edit::Write(Box::new(document.without_claim()), Verdict::LookAgain),
-                    false => Edit::Leave(Verdict::LookAgain),
+                    true => Edit::Write(Box::new(document.without_claim()), Refusal::LookAgain),
+                    false => Edit::Leave(Refusal::LookAgain),
                 };
             }
             if !ends && !is_own {
-                return Edit::Leave(Verdict::Stands);
+                return Edit::Leave(Refusal::Stands);
             }
             let ended = ends.then(|| Ended { by: document.by, code: code.clone() });
             let updated = Document {
@@ -231,9 +232,9 @@ impl Protocol {
                 ended: ended.or_else(|| document.ended.clone()),
                 ..document.clone()
             };
-            Edit::Write(Box::new(updated), Verdict::Stands)
+            Edit::Write(Box::new(updated), Refusal::Stands)
         };
-        // Written over what was there at the claim: if another process has written since, this looks again.
+        // Replaces the record as it was at the claim: if another process has written since, `change` decides again.
         self.edit(Some(view), change).await
     }
 }

@@ -28,9 +28,10 @@ mod os;
 
 /// Keeps the record in a file, for the processes of one host. Needs Rust 1.89.
 ///
-/// The file is replaced as a whole, so nobody ever reads half of it. Two files are created beside it and never
-/// deleted: `<name>.lock` is locked during a write, `<name>.hold` while a process asks the token endpoint. The
-/// operating system releases both locks when a process ends, in whichever way, so the next one takes over at once.
+/// The file is replaced as a whole, so a reader never sees half of it. Two files are created beside it and
+/// never deleted: `<name>.lock` is locked during a write, `<name>.hold` while a process calls the token
+/// endpoint. The operating system releases both locks when a process ends, however it ends, so the next one
+/// takes over immediately.
 ///
 /// The file must belong to the user who runs the program, and no other user may have access to it (on Windows this
 /// isn't checked). A missing folder is created with access for this user only. If the path is a symbolic link, the
@@ -57,19 +58,19 @@ mod os;
 /// | its folder can't be written, the disk is full, the file system is read-only | [`is_unavailable`](StoreError::is_unavailable) |
 /// | the file is mounted by itself into a container; mount its folder instead | [`is_unavailable`](StoreError::is_unavailable) |
 ///
-/// The source of the error says what to do; it names the file, except for one that isn't a record. Such a file is neither used nor replaced, and nothing is
-/// presented; a session keeps using a token that is still valid.
+/// The source of the error names the file and says what to do. An unreadable file is neither used nor replaced, and
+/// nothing is presented; a session keeps using a token that is still valid.
 ///
 /// # Network file systems
 ///
 /// On NFS use version 4, with locks enabled. Where locks are local to each host (the mount options `nolock` and
-/// `local_lock`, folders shared with a virtual machine), two hosts may write at once and one write is lost. Use a
-/// server for many hosts.
+/// `local_lock`, folders shared with a virtual machine), two hosts may write at the same time, and one write is
+/// lost. For many hosts, use Redis or PostgreSQL.
 #[derive(Clone)]
 pub struct FileStore {
     path: PathBuf,
     allows_others: bool,
-    /// What a killed process left has been removed.
+    /// Whether the files that killed processes left behind have been removed.
     is_clean: Arc<AtomicBool>,
 }
 
@@ -84,9 +85,9 @@ struct FileError {
 const LOCK_TIMEOUT: Duration = Duration::from_millis(2500);
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
-/// How the names of new files end.
+/// The suffix of new files.
 const NEW: &str = ".new";
-/// As on Linux.
+/// The limit of Linux.
 const MAX_LINKS: usize = 40;
 
 // === impl FileStore ===
@@ -97,7 +98,7 @@ impl FileStore {
     /// A relative path is resolved now, against the current directory.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
-        // Fails for an empty path, which is an error at the first use.
+        // This fails for an empty path, which is reported at the first use.
         let path = std::path::absolute(&path).unwrap_or(path);
         Self { path, allows_others: false, is_clean: Arc::default() }
     }
@@ -140,19 +141,19 @@ impl FileStore {
         if self.allows_others { Ok(()) } else { os::check_mode(metadata) }
     }
 
-    /// The file that is to be replaced: where the links lead, in a folder that exists.
+    /// The file to replace, with all links resolved. Creates its folder.
     fn target(&self) -> Result<PathBuf, StoreError> {
         let mut path = self.path.clone();
         for _ in 0..MAX_LINKS {
             let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { break };
             let follow = || -> io::Result<_> {
                 os::create_folder(folder)?;
-                // The lock and the file stay in one folder, even if a link to it is changed meanwhile.
+                // The lock and the file stay in the same folder, even if a link to it changes in the meantime.
                 let folder = fs::canonicalize(folder)?;
                 let path = folder.join(name);
                 match fs::read_link(&path) {
                     Ok(link) => Ok((folder.join(link), true)),
-                    // No link, or nothing at all.
+                    // It isn't a link, or doesn't exist.
                     Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::NotFound) => {
                         Ok((path, false))
                     }
@@ -175,13 +176,13 @@ impl FileStore {
         let found = self.read(&self.path)?;
         Ok(found.map(|(record, _)| {
             let version = Version::of(&record);
-            Loaded::new(record, version)
+            Loaded::new(record, version).with_path(&self.path)
         }))
     }
 
-    /// Waits for the lock while the caller waits for it, and not if the record is another one anyway.
+    /// Waits for the lock as long as the caller waits for the result, but not if the record has changed anyway.
     ///
-    /// Never blocks in the kernel: the runtime of a thread that does couldn't be dropped.
+    /// Never blocks in the kernel: a runtime can't be dropped while one of its threads does.
     fn swap_now(
         &self,
         expected: Option<&Version>,
@@ -222,7 +223,7 @@ impl FileStore {
         let path = beside(&self.target()?, "hold");
         let (mut file, is_locked) = try_lock(&path)?;
         if is_locked {
-            // Only for the error of others: it is held with or without.
+            // The process ID is only for other processes' errors, so a failure doesn't matter.
             let _ = file
                 .set_len(0)
                 .and_then(|()| file.rewind())
@@ -284,7 +285,7 @@ fn try_lock(path: &Path) -> Result<(File, bool), StoreError> {
     let lock = || loop {
         let file = os::open_lock_file(path)?;
         match file.try_lock() {
-            // Somebody may have deleted it since it was opened; others lock the next file of that name.
+            // If it was deleted after it was opened, other processes lock a new file of that name.
             Ok(()) if !os::is_at(&file, path)? => {}
             Ok(()) => return Ok((file, true)),
             Err(TryLockError::WouldBlock) => return Ok((file, false)),
@@ -294,7 +295,7 @@ fn try_lock(path: &Path) -> Result<(File, bool), StoreError> {
     lock().map_err(|error| StoreError::unavailable(FileError::new("can't lock", path, error)))
 }
 
-/// The folder of new files, and how their names begin.
+/// The folder of new files, and the prefix of their names.
 fn new_file(target: &Path) -> (&Path, OsString) {
     let mut prefix = OsString::from(".");
     prefix.push(target.file_name().unwrap_or_default());
@@ -302,8 +303,8 @@ fn new_file(target: &Path) -> (&Path, OsString) {
     (target.parent().unwrap_or(Path::new("/")), prefix)
 }
 
-/// Removes the new files of processes that were killed before they could rename them: they hold secrets. To be called
-/// with the lock, so that no living process is writing one.
+/// Removes the new files of processes that were killed before they could rename them: they contain secrets. Call it
+/// with the lock held, so that no running process is writing one.
 fn remove_leftovers(target: &Path) {
     let (folder, prefix) = new_file(target);
     let Ok(entries) = fs::read_dir(folder) else { return };
@@ -326,7 +327,7 @@ fn replace(target: &Path, old: Option<&Metadata>, record: &Record, caller: &Weak
         os::copy_owner_and_mode(file.as_file(), old)?;
     }
     file.as_file().sync_all()?;
-    // A write that took too long has been given up; it must not take effect later.
+    // If the caller has given up, the write must not take effect later.
     if caller.strong_count() == 0 {
         return Err(ErrorKind::TimedOut.into());
     }

@@ -1,4 +1,4 @@
-//! Taking over what other processes did.
+//! Taking over changes by other processes.
 
 use super::{
     StoreError,
@@ -15,7 +15,7 @@ impl Protocol {
     pub(super) fn follow(&self, document: Option<&Document>) {
         let Some(session) = self.session() else { return };
         let token = document.and_then(|document| document.token.as_ref().filter(|_| !document.signed_out));
-        // The session first: a change that it has made before must not be written any more.
+        // The session comes first: its earlier changes must not be written any more.
         let changes = match token {
             Some(token) => session.follow_sign_in(token.to_token()),
             None => session.follow_sign_out(document.is_some()),
@@ -37,7 +37,8 @@ impl Protocol {
         }
     }
 
-    /// Takes over what other processes did. Asks no token endpoint. Returns whether the session is up to date.
+    /// Takes over changes by other processes. Never calls the token endpoint. Returns whether the session is
+    /// up to date.
     pub(super) async fn look_now(&self) -> Result<bool, StoreError> {
         self.write_unsaved().await?;
         let before = self.session().map(|session| (session.changes(), session.sign_ins()));
@@ -65,7 +66,7 @@ impl Protocol {
                 let document = view.document();
                 let token = document.and_then(|document| adopted(document.token.as_ref()?));
                 if let (Some(session), Some(document), Some(token)) = (self.session(), document, token) {
-                    // First, so that a refresh that begins now doesn't take it for a newer one.
+                    // Before `adopt`, so that a refresh that begins now doesn't consider it newer.
                     self.known().learn(document);
                     // While a refresh is in flight, it finds the token itself.
                     if !session.adopt(token, changes) {

@@ -17,30 +17,30 @@ use super::{
 pub(super) struct Known {
     /// The sign-in that the session is at. `None`: no record is known.
     pub(super) epoch: Option<u64>,
-    /// There was a record, and it is gone. Whatever comes is another sign-in.
+    /// There was a record, and it is gone. A record that appears later is another sign-in.
     pub(super) is_gone: bool,
     pub(super) was: Vec<u64>,
     /// The number of the claim that obtained the token.
     pub(super) by: u64,
-    /// What the session has, or is about to get. `None`: signed out.
+    /// The token that the session has or is about to get. `None`: signed out.
     pub(super) token: Option<StoredToken>,
     /// A token that couldn't be saved.
-    pub(super) unsaved: Option<Obtained>,
-    /// What the session was built with, for a store without a record.
+    pub(super) unsaved: Option<UnsavedToken>,
+    /// The token that the session was built with, for a store whose record has none.
     pub(super) seed: Option<StoredToken>,
     /// The claims of this process under which nothing was presented. One of them may be in the record.
     pub(super) own_claims: Vec<OwnClaim>,
     pub(super) sighting: Option<Sighting>,
-    /// Loads report the time.
+    /// Whether loads report the store's time.
     pub(super) store_has_clock: bool,
     /// The refresher needs a refresh token, and the record with this epoch and number has none.
     pub(super) refused: Option<(u64, u64)>,
-    /// The last of the user's changes that is in the record.
+    /// The number of the session's last change that is in the record.
     pub(super) written_change: u64,
-    /// The epochs that were drawn here: an attempt to write one may have succeeded unnoticed.
-    pub(super) drawn: Vec<Drawn>,
-    /// The refresh token that was set last, and the number of the token in the record before it was written: an attempt
-    /// to write it may have succeeded unnoticed.
+    /// The epochs that this process chose: an attempt to write one may have succeeded unnoticed.
+    pub(super) own_epochs: Vec<OwnEpoch>,
+    /// The refresh token that was set last, and the number of the token in the record before it was written:
+    /// an attempt to write it may have succeeded unnoticed.
     pub(super) set: Option<(Secret, u64)>,
     /// Counts the sign-ins and sign-outs that were followed.
     pub(super) sign_ins: u64,
@@ -50,17 +50,17 @@ pub(super) struct Known {
     pub(super) hold: Option<Box<dyn Any + Send + Sync>>,
 }
 
-/// An epoch for a sign-in or sign-out.
-pub(super) struct Drawn {
+/// An epoch that this process chose for a sign-in or sign-out.
+pub(super) struct OwnEpoch {
     pub(super) epoch: u64,
-    /// The user's change that it is for. `None`: it was written before the session changed.
+    /// The number of the session's change that it is for. `None`: it is written before the session changes.
     pub(super) change: Option<u64>,
-    pub(super) refresh: Option<Secret>,
+    pub(super) refresh_token: Option<Secret>,
 }
 
-/// The response of an exchange.
+/// A token that is to be saved: the response of an exchange, or one that the store has lost.
 #[derive(Clone)]
-pub(super) struct Obtained {
+pub(super) struct UnsavedToken {
     /// The number of the claim under which it was obtained.
     pub(super) number: u64,
     pub(super) epoch: u64,
@@ -76,11 +76,11 @@ pub(super) struct OwnClaim {
     pub(super) since: Timestamp,
 }
 
-/// Another process's claim, since when this process has seen it unchanged.
+/// Another process's claim, and since when this process has seen it unchanged.
 pub(super) struct Sighting {
     number: u64,
     id: String,
-    /// `None`: the store couldn't be read since.
+    /// `None`: the store couldn't be read after that.
     since: Option<Timestamp>,
     /// The store could be read all the time, so its clock counts, too.
     is_unbroken: bool,
@@ -89,7 +89,7 @@ pub(super) struct Sighting {
 // === impl Known ===
 
 impl Known {
-    /// Takes over what the record says of the sign-in and its token.
+    /// Takes over the record's sign-in and token.
     pub(super) fn learn(&mut self, document: &Document) {
         if !without("own list") {
             self.was.clone_from(&document.was);
@@ -107,7 +107,7 @@ impl Known {
         self.seed = None;
     }
 
-    /// Takes note that the record is gone.
+    /// Notes that the record is gone.
     pub(super) fn lose(&mut self) {
         self.epoch = None;
         self.is_gone = true;
@@ -116,7 +116,7 @@ impl Known {
         self.own_claims.clear();
     }
 
-    /// The token has no refresh token: it is only cached, and nobody is signed in.
+    /// Whether the token has no refresh token: it is only cached, and nobody is signed in.
     pub(super) fn is_cache(&self) -> bool {
         self.token.as_ref().is_some_and(|token| token.refresh.is_none())
     }
@@ -134,12 +134,12 @@ impl Known {
         self.was.contains(&epoch)
     }
 
-    /// Whether this process has drawn the epoch.
-    pub(super) fn has_drawn(&self, epoch: u64) -> bool {
-        self.drawn.iter().any(|drawn| drawn.epoch == epoch)
+    /// Whether this process chose the epoch.
+    pub(super) fn is_own_epoch(&self, epoch: u64) -> bool {
+        self.own_epochs.iter().any(|own| own.epoch == epoch)
     }
 
-    /// The session couldn't take the record's token now: the next look adopts it.
+    /// Notes that the session couldn't adopt the record's token, so that the next look does.
     pub(super) fn forget_adoption(&mut self) {
         self.by = self.by.saturating_sub(1);
     }
@@ -160,13 +160,13 @@ impl Known {
         epochs.split_off(epochs.len().saturating_sub(EPOCHS))
     }
 
-    /// The claim as one of this process, under which nothing was presented.
+    /// The claim, if it is one of this process under which nothing was presented.
     pub(super) fn as_own(&self, claim: &Claim, id: &str) -> Option<OwnClaim> {
         let own = self.own_claims.iter().find(|own| own.number == claim.number && claim.id == id);
         own.copied()
     }
 
-    /// Takes note of the claim that a load has shown.
+    /// Notes the claim that a load has found.
     pub(super) fn sight(&mut self, claim: Option<&Claim>, now: Timestamp) {
         let same = |sighting: &&mut Sighting| {
             claim.is_some_and(|claim| claim.number == sighting.number && claim.id == sighting.id)
@@ -183,8 +183,8 @@ impl Known {
         }
     }
 
-    /// Takes note that the store couldn't be read. The holder of a claim may have a response that it couldn't save
-    /// either, so its time counts again from the start.
+    /// Notes that the store couldn't be read. The holder of a claim may have a response that it couldn't save
+    /// either, so the time until its claim lapses starts again.
     pub(super) fn lose_sight(&mut self) {
         if let Some(sighting) = &mut self.sighting {
             (sighting.since, sighting.is_unbroken) = (None, false);
@@ -197,7 +197,8 @@ impl Known {
         since.map_or(0, |since| now.monotonic.saturating_sub(since.monotonic))
     }
 
-    /// The hold, unless it is needed: with an unsaved token, another process would repeat what is known to be spent.
+    /// The hold, unless it is needed. It is needed while a token is unsaved, too: another process would
+    /// present a refresh token that is known to be spent.
     pub(super) fn remove_unneeded_hold(&mut self) -> Option<Box<dyn Any + Send + Sync>> {
         let is_needed = self.is_running || self.unsaved.is_some();
         self.hold.take_if(|_| !is_needed)
@@ -208,10 +209,10 @@ impl Known {
     }
 }
 
-// === impl Obtained ===
+// === impl UnsavedToken ===
 
-impl Obtained {
-    /// Whether the server gave another refresh token for the one that was presented.
+impl UnsavedToken {
+    /// Whether the server returned another refresh token than the one that was presented.
     pub(super) fn is_rotated(&self) -> bool {
         self.token.refresh != self.presented
     }

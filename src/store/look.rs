@@ -7,7 +7,7 @@ use crate::{
 
 use super::{
     document::{Claim, Document},
-    known::{Known, Obtained, OwnClaim},
+    known::{Known, OwnClaim, UnsavedToken},
     mutations::without,
     record::random,
     stored_token::StoredToken,
@@ -29,10 +29,10 @@ pub(super) struct Looker<'a> {
 }
 
 pub(super) enum Look {
-    /// Write this: the record is missing, or went back.
+    /// Write this: the record is missing, or went back to an earlier sign-in.
     Write(Box<Document>),
     /// The record lacks a token that this process has.
-    Save(Box<Obtained>),
+    Save(Box<UnsavedToken>),
     /// Another sign-in, or a sign-out elsewhere.
     Follow,
     /// Nobody is signed in.
@@ -43,13 +43,13 @@ pub(super) enum Look {
     Ended,
     /// The outcome of the last exchange is unknown, and it isn't to be repeated.
     GiveUp,
-    /// The token endpoint asked to wait, for this long.
+    /// The token endpoint asked clients to wait for this long.
     Pause(Nanos),
     /// A claim of this process, under which nothing was presented.
     UseOwnClaim(OwnClaim),
     /// Another process's claim, and when it lapses.
     Wait { lapses_in: Nanos, holder: String },
-    /// Nothing is in the way. `unknown`: the refresh token may have been presented.
+    /// Nothing prevents a refresh. `unknown`: the refresh token may have been presented.
     Claim { unknown: bool },
 }
 
@@ -60,7 +60,7 @@ pub(super) fn step() -> u64 {
     if without("no gap") { 1 } else { STEP }
 }
 
-/// Decides about a record. `None`: there is no record.
+/// Decides what to do about a record. `None`: there is no record.
 pub(super) fn look(document: Option<&Document>, known: &Known, looker: &Looker<'_>) -> Look {
     let Some(document) = document else { return look_at_nothing(known, looker) };
     let is_refilled = known.is_refilled_cache(document);
@@ -88,7 +88,7 @@ pub(super) fn look(document: Option<&Document>, known: &Known, looker: &Looker<'
         if is_newer && is_useful(token, looker) && !without("no adoption") {
             return Look::Adopt;
         }
-        if let Some(save) = is_behind(document, known).filter(|_| !is_refilled) {
+        if let Some(save) = lost_token(document, known).filter(|_| !is_refilled) {
             return Look::Save(save);
         }
     }
@@ -97,7 +97,7 @@ pub(super) fn look(document: Option<&Document>, known: &Known, looker: &Looker<'
     }
     let paused = document.pause.filter(|_| !looker.ignores_pause);
     let left = paused.map(|pause| pause.saturating_sub(looker.now.wall));
-    // No process writes a longer one: a clock was set, or the record was edited.
+    // No process writes a longer pause: a clock was set, or the record was edited.
     if let Some(left) = left.filter(|left| (1..=LONGEST_PAUSE).contains(left)) {
         return Look::Pause(left);
     }
@@ -122,7 +122,7 @@ fn look_at_nothing(known: &Known, looker: &Looker<'_>) -> Look {
 fn look_at_claim(document: &Document, known: &Known, looker: &Looker<'_>) -> Look {
     let own = document.claim.as_ref().and_then(|claim| known.as_own(claim, looker.id));
     let own = own.filter(|_| !without("own claim unknown"));
-    // A token that was set meanwhile has a higher number: it needs a claim of its own.
+    // A token that was set in the meantime has a higher number, so it needs a new claim.
     if let Some(own) = own.filter(|own| own.number > document.by) {
         if looker.now.since(own.since) <= looker.exchange_timeout / 2 {
             return Look::UseOwnClaim(own);
@@ -135,7 +135,7 @@ fn look_at_claim(document: &Document, known: &Known, looker: &Looker<'_>) -> Loo
             return Look::Wait { lapses_in, holder: claim.who.clone() };
         }
     }
-    // What doesn't rotate can be asked for twice.
+    // Without a refresh token, a second exchange does no harm.
     let rotates = document.refresh_token().is_some();
     let may_be_presented = standing.is_some_and(|claim| claim.number > document.by) && !without("no mark");
     let unknown = rotates && (document.unknown || may_be_presented);
@@ -152,13 +152,13 @@ fn is_useful(token: &StoredToken, looker: &Looker<'_>) -> bool {
     token.is_valid(looker.now.wall) && !is_rejected && token.to_token().is_some()
 }
 
-/// The store has lost a write: this process has a later token of the same sign-in.
-fn is_behind(document: &Document, known: &Known) -> Option<Box<Obtained>> {
+/// This process's token, if it is later than the record's: the store has lost a write.
+fn lost_token(document: &Document, known: &Known) -> Option<Box<UnsavedToken>> {
     let epoch = known.epoch.filter(|_| document.by < known.by && !without("behind is fine"))?;
     if known.unsaved.is_some() && (without("unsaved not retried") || without("unsaved forgotten")) {
         return None;
     }
-    Some(Box::new(Obtained {
+    Some(Box::new(UnsavedToken {
         number: known.by,
         epoch,
         by: document.by,
@@ -181,11 +181,11 @@ pub(super) fn write_again(document: &Document, known: &Known, epoch: u64) -> Doc
     }
 }
 
-/// When others may replace a claim: zero or less, if they may already.
+/// How long until others may replace a claim. Zero or less: they may already.
 fn lapses_in(claim: &Claim, known: &Known, looker: &Looker<'_>) -> Nanos {
     let is_of_this_boot = claim.host.is_some() && claim.host.as_deref() == looker.host;
     if looker.has_hold && is_of_this_boot {
-        // Its holder is dead or has given up: it would have the hold.
+        // Its holder is dead or has given up: otherwise it would have the hold.
         return 0;
     }
     let length = claim.length.clamp(SHORTEST_EXCHANGE, LONGEST_EXCHANGE) + looker.slack;
@@ -204,7 +204,7 @@ pub(super) const LONGEST_PAUSE: Nanos = 3600 * 1_000_000_000;
 pub(super) const SHORTEST_EXCHANGE: Nanos = 1_000_000_000;
 pub(super) const LONGEST_EXCHANGE: Nanos = 15_000_000_000;
 
-/// A random number: one that is counted up would be given twice if the store loses a write.
+/// A random number: a counter would repeat if the store lost a write.
 pub(super) fn new_epoch(before: Option<u64>) -> u64 {
     match before {
         Some(before) if without("epoch counted") => before + 1,

@@ -72,7 +72,7 @@ impl MemoryStore {
 }
 
 impl Clone for MemoryStore {
-    /// The clone is notified of changes by itself.
+    /// Creates a handle that is notified of changes independently.
     fn clone(&self) -> Self {
         let seen = *sync::lock(&self.seen);
         Self { backend: Arc::clone(&self.backend), name: Arc::clone(&self.name), seen: Mutex::new(seen) }

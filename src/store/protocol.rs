@@ -2,34 +2,36 @@
 //!
 //! # Rules
 //!
-//! - **R1** Every write is on condition of the version that was read, and has a random mark. If its response is lost,
-//!   a load checks for the mark. A claim of one's own under which nothing was presented is used, or removed.
-//! - **R2** A record that can't be read isn't an empty one: nothing is presented or written. A record that is gone is
-//!   a sign-out elsewhere.
-//! - **R3** A refresh begins with a look, and looks again after each wait, conflict and look-up. A newer token is
-//!   adopted without asking the endpoint.
-//! - **R4** What this process has and the record lacks is written first: a token that couldn't be saved, or what the
-//!   store has lost. A record that went back to an earlier sign-in isn't followed.
-//! - **R5** A claim with a new number is written before the refresh token *of that record* is presented. A request is
-//!   sent only in the first half of the exchange timeout, at whose end the exchange is cut.
-//! - **R6** Another's claim is waited for until it lapses: by the time that it was seen unchanged, by the store's
-//!   clock, or at once for the process that has the hold. The end of the wait is an error, never permission.
+//! - **R1** Every write is conditional on the version that was read, and has a random mark. If its response
+//!   is lost, a load checks for the mark. A process uses or removes its own claim under which nothing was
+//!   presented.
+//! - **R2** A record that can't be read isn't an empty one: nothing is presented or written. A record that is
+//!   gone is a sign-out by another process.
+//! - **R3** A refresh begins with a look at the record, and looks again after each wait, conflict and lost
+//!   response. A newer token is adopted without calling the endpoint.
+//! - **R4** What this process has and the record lacks is written first: a token that couldn't be saved, or
+//!   what the store has lost. A record that went back to an earlier sign-in isn't followed.
+//! - **R5** A claim with a new number is written before the refresh token *of that record* is presented. A
+//!   request is sent only in the first half of the exchange timeout, and cancelled at its end.
+//! - **R6** A process waits until another's claim lapses: once it has seen it unchanged for long enough, by
+//!   the store's clock, or immediately if it has the hold. A wait that times out is an error, never
+//!   permission.
 //! - **R7** A claim that has lapsed, and whose number is above the token's, means that the outcome is unknown: the
 //!   next exchange is a repeat.
-//! - **R8** A token replaces that of a lower number, or the one that was presented. Another's claim stays.
-//! - **R9** Without a token, a process removes its own claim; if the request got no response, the outcome is unknown. A
-//!   `Retry-After` counts for all.
+//! - **R8** A token replaces one with a lower number, or the one that was presented. Another process's claim stays.
+//! - **R9** If an exchange returns no token, the process removes its claim; if it got no response, the outcome is
+//!   unknown. A `Retry-After` applies to all processes.
 //! - **R10** A refusal counts only if the record still has the token that was presented.
 //! - **R11** The end of a grant is a statement about one token; a later token clears it.
-//! - **R12** A sign-in or sign-out draws a new epoch and waits for no claim. A token that is set keeps it; without a
-//!   refresh token of its own it invalidates no running refresh.
-//! - **R13** The holder counts by whichever clock shows more time, the others by their monotonic one. Times in the record are
-//!   the store's, if it has a clock.
+//! - **R12** A sign-in or sign-out gets a new random epoch and doesn't wait for a claim. A token that is set
+//!   keeps the epoch; without a refresh token of its own, it doesn't invalidate a running refresh.
+//! - **R13** A claim's holder measures time by whichever of its clocks shows more, the others by their
+//!   monotonic clocks. Times in the record are the store's, if it has a clock.
 //! - **R14** If the store has a hold, only its owner claims.
-//! - **R15** In one process a refresh that nobody drives any more loses the hold, and presents nothing when it is
-//!   driven again.
-//! - **R16** What doesn't rotate is a cache: a lapsed claim isn't an unknown outcome, and without the store the
-//!   endpoint is asked all the same.
+//! - **R15** A refresh that is no longer polled loses the hold to a later one of its process, and presents
+//!   nothing when it is polled again.
+//! - **R16** A token without a refresh token is only cached: a lapsed claim isn't an unknown outcome, and the
+//!   endpoint is called even if the store is unavailable.
 
 use std::{
     future::Future,
@@ -49,7 +51,7 @@ use crate::{
 };
 
 use super::{
-    StoreError, Swap,
+    Loaded, StoreError, Swap,
     document::{Claim, Document},
     erased::ErasedStore,
     known::Known,
@@ -61,8 +63,9 @@ use super::{
 
 /// The protocol by which processes share a credential.
 ///
-/// Its steps are in the files beside this one: [`look`](super::look) decides, [`exchange`](super::exchange) asks
-/// the token endpoint, [`save`](super::save) writes what it got, [`sign_in`](super::sign_in) what the user changed.
+/// Its steps are in the files beside this one: [`look`](super::look) decides, [`exchange`](super::exchange)
+/// calls the token endpoint, [`save`](super::save) writes its response, and [`sign_in`](super::sign_in) the
+/// session's changes.
 pub(super) struct Protocol {
     pub(super) store: Box<dyn ErasedStore>,
     pub(super) refresher: AnyRefresher,
@@ -71,17 +74,17 @@ pub(super) struct Protocol {
     pub(super) identity: Identity,
     pub(super) session: OnceLock<SessionLink>,
     pub(super) known: Mutex<Known>,
-    /// The lock of [`begin_write`](Self::begin_write).
-    pub(super) writing: Mutex<Arc<tokio::sync::Mutex<()>>>,
+    /// See [`lock_writes`](Self::lock_writes).
+    pub(super) write_lock: Mutex<Arc<tokio::sync::Mutex<()>>>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) exchange_timeout: Nanos,
-    /// How much longer others wait for a claim: more than one operation of a store.
+    /// How much longer others wait for a claim: more than an operation's timeout.
     pub(super) slack: Nanos,
     pub(super) never_repeats: bool,
-    /// Whose record it is. `None`: not checked.
+    /// The client that the record belongs to. `None`: not checked.
     pub(super) client: Option<String>,
 }
 
@@ -94,22 +97,24 @@ pub(super) struct Identity {
     pub(super) host: Option<String>,
 }
 
-pub(super) enum Swapped {
+pub(super) enum SwapOutcome {
     Written {
         view: Box<View>,
-        /// Before the write.
+        /// The time before the write.
         since: Timestamp,
         /// The response was lost; a load has shown that it was written.
         is_looked_up: bool,
     },
-    /// `is_certain`: it wasn't written. Otherwise it may have been, and another write followed.
-    Conflict { is_certain: bool },
+    /// It wasn't written: the record had changed since it was read.
+    Conflict,
+    /// It may have been written: the response was lost, and the record has changed since it was read.
+    Unknown,
 }
 
-/// A write of the session's changes, of which there is one at a time.
-pub(super) type Write = OwnedMutexGuard<()>;
+/// Held by the one write of the session's changes that is in progress.
+pub(super) type WriteGuard = OwnedMutexGuard<()>;
 
-/// What to do with a record that was read.
+/// What a change does to a record that was read.
 pub(super) enum Edit<T> {
     Write(Box<Document>, T),
     Leave(T),
@@ -171,8 +176,8 @@ impl Protocol {
         let time = StoreTime { at, sent, received };
         let mut view = View { document: None, version: None, time, epoch };
         if let Some(loaded) = loaded {
-            let document = Document::parse(loaded.record(), time.ahead_when_read())?;
-            self.check_client(&document)?;
+            let document = Document::parse(&loaded, time.ahead_when_read())?;
+            self.check_client(&document, &loaded)?;
             view.document = Some(document);
             view.version = Some(loaded.version().clone());
         }
@@ -182,17 +187,18 @@ impl Protocol {
         Ok(view)
     }
 
-    fn check_client(&self, document: &Document) -> Result<(), StoreError> {
+    fn check_client(&self, document: &Document, loaded: &Loaded) -> Result<(), StoreError> {
         match (&self.settings.client, &document.client) {
-            (Some(own), Some(stored)) if own != stored => Err(StoreError::unreadable(
-                "the record belongs to another client: check `SharedStore::credential`",
-            )),
+            (Some(own), Some(stored)) if own != stored => Err(StoreError::unreadable(format!(
+                "{} belongs to another client: check `SharedStore::credential`",
+                loaded.subject()
+            ))),
             _ => Ok(()),
         }
     }
 
     /// Writes the record if it is still what was read. If the response is lost, checks whether it was written.
-    pub(super) async fn swap(&self, view: &View, mut document: Document) -> Result<Swapped, StoreError> {
+    pub(super) async fn swap(&self, view: &View, mut document: Document) -> Result<SwapOutcome, StoreError> {
         document.write = format!("{:016x}", random());
         if document.client.is_none() {
             document.client.clone_from(&self.settings.client);
@@ -204,21 +210,21 @@ impl Protocol {
             let error = match self.timed(self.store.swap(view.version.as_ref(), &record)).await {
                 Ok(Ok(Swap::Written(version))) => {
                     let view = View { document: Some(document), version: Some(version), ..*view };
-                    return Ok(Swapped::Written { view: Box::new(view), since, is_looked_up });
+                    return Ok(SwapOutcome::Written { view: Box::new(view), since, is_looked_up });
                 }
                 Ok(Ok(Swap::Conflict)) if without("blind claim") && document.claim.is_some() => {
                     let found = self.load().await?;
                     let record = document.to_record(found.time.ahead_when_written(self.now()))?;
                     let _ = self.store.swap(found.version.as_ref(), &record).await;
-                    return Ok(Swapped::Written { view: Box::new(found), since, is_looked_up });
+                    return Ok(SwapOutcome::Written { view: Box::new(found), since, is_looked_up });
                 }
-                Ok(Ok(Swap::Conflict)) if attempt == 0 => return Ok(Swapped::Conflict { is_certain: true }),
+                Ok(Ok(Swap::Conflict)) if attempt == 0 => return Ok(SwapOutcome::Conflict),
                 // The first attempt may have taken effect after the look-up.
                 Ok(Ok(Swap::Conflict)) => {
-                    let found = self.load().await.map_err(StoreError::or_written)?;
+                    let found = self.load().await.map_err(StoreError::into_unknown)?;
                     return Ok(match found.is_write(&document.write) {
-                        true => Swapped::Written { view: Box::new(found), since, is_looked_up },
-                        false => Swapped::Conflict { is_certain: false },
+                        true => SwapOutcome::Written { view: Box::new(found), since, is_looked_up },
+                        false => SwapOutcome::Unknown,
                     });
                 }
                 Ok(Err(error)) | Err(error) => error,
@@ -231,31 +237,32 @@ impl Protocol {
                 return Err(error);
             }
             let before_load = self.now();
-            let found = self.load().await.map_err(StoreError::or_written)?;
+            let found = self.load().await.map_err(StoreError::into_unknown)?;
             if found.is_write(&document.write) {
-                return Ok(Swapped::Written { view: Box::new(found), since, is_looked_up: true });
+                return Ok(SwapOutcome::Written { view: Box::new(found), since, is_looked_up: true });
             }
             if found.version != view.version {
-                return Ok(Swapped::Conflict { is_certain: false });
+                return Ok(SwapOutcome::Unknown);
             }
-            // It wasn't written, and the same swap is made again.
+            // It wasn't written, so the same swap is made again.
             if attempt > 0 {
-                return Err(error.or_written());
+                return Err(error.into_unknown());
             }
             (since, is_looked_up) = (before_load, true);
         }
         unreachable!("the loop only ends by returning")
     }
 
-    /// Waits for the other writes of this session's changes. For 3 s at most, as the runtime of one may be stalled; that one is [replaced](Self::is_replaced).
-    pub(super) async fn begin_write(&self) -> Result<Write, StoreError> {
+    /// Waits for the session's other write, but only for 3 s, as its runtime may be stalled. After that, this one
+    /// [replaces](Self::is_replaced) it.
+    pub(super) async fn lock_writes(&self) -> Result<WriteGuard, StoreError> {
         loop {
-            let lock = Arc::clone(&sync::lock(&self.writing));
+            let lock = Arc::clone(&sync::lock(&self.write_lock));
             let locked = Box::pin(Arc::clone(&lock).lock_owned());
             if let Either::Left((guard, _)) = select(locked, self.sleep(OPERATION_TIMEOUT)?).await {
                 return Ok(guard);
             }
-            let mut current = sync::lock(&self.writing);
+            let mut current = sync::lock(&self.write_lock);
             if Arc::ptr_eq(&current, &lock) {
                 *current = Arc::default();
             }
@@ -263,10 +270,11 @@ impl Protocol {
     }
 
     /// Whether a later write has stopped waiting for this one, and writes the changes of both.
-    /// A swap of this one that is in flight is harmless: after the other's it is a conflict; before, the other one's load
-    /// sees it.
-    pub(super) fn is_replaced(&self, write: &Write) -> bool {
-        !Arc::ptr_eq(&sync::lock(&self.writing), Write::mutex(write))
+    ///
+    /// If a swap of this one is in flight, that does no harm: after the other's swap it is a conflict; before, the
+    /// other's load sees it.
+    pub(super) fn is_replaced(&self, guard: &WriteGuard) -> bool {
+        !Arc::ptr_eq(&sync::lock(&self.write_lock), WriteGuard::mutex(guard))
     }
 
     /// Changes the record: `change` decides again after each conflict.
@@ -285,7 +293,7 @@ impl Protocol {
                 Edit::Write(document, result) => (*document, result),
                 Edit::Leave(result) => return Ok(result),
             };
-            if let Swapped::Written { .. } = self.swap(&current, document).await? {
+            if let SwapOutcome::Written { .. } = self.swap(&current, document).await? {
                 return Ok(result);
             }
         }
@@ -293,7 +301,7 @@ impl Protocol {
 
     /// Writes what a look has found missing. After a conflict the caller looks again.
     pub(super) async fn write_missing(&self, view: &View, document: Document) -> Result<(), StoreError> {
-        if let Swapped::Written { .. } = self.swap(view, document).await? {
+        if let SwapOutcome::Written { .. } = self.swap(view, document).await? {
             self.known().seed = None;
         }
         Ok(())
@@ -302,7 +310,7 @@ impl Protocol {
     /// Releases the hold, unless it is needed.
     pub(super) fn release_hold(&self) {
         let hold = self.known().remove_unneeded_hold();
-        // User code, which must not run under the lock.
+        // Dropping it runs user code, which must not run under the lock.
         catch_panic(|| drop(hold));
     }
 
@@ -322,7 +330,7 @@ impl Protocol {
         document.claim.as_ref().is_some_and(is_own)
     }
 
-    /// Applies the timeout of an operation.
+    /// Bounds an operation by its timeout.
     pub(super) async fn timed<T>(&self, operation: impl Future<Output = T>) -> Result<T, StoreError> {
         let timeout = self.sleep(OPERATION_TIMEOUT)?;
         match select(Box::pin(operation), timeout).await {

@@ -30,6 +30,8 @@ pub struct Loaded {
     record: Record,
     version: Version,
     at: Option<SystemTime>,
+    /// The path of its file, for errors.
+    path: Option<Arc<str>>,
 }
 
 /// The result of [`TokenStore::swap`](super::TokenStore::swap).
@@ -56,7 +58,7 @@ pub(super) enum HoldKind {
     Held(Box<dyn Any + Send + Sync>),
 }
 
-/// A random number that no other process gets: its seed comes from the operating system, unlike `fastrand`'s.
+/// A random number that no other process gets: unlike `fastrand`'s, its seed comes from the operating system.
 pub(super) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
@@ -84,7 +86,7 @@ impl fmt::Debug for Record {
 // === impl Version ===
 
 impl Version {
-    /// Creates a version from the store's own.
+    /// Creates a version from the store's own, such as an ETag.
     pub fn new(version: impl Into<Arc<str>>) -> Self {
         Self { version: version.into() }
     }
@@ -95,7 +97,7 @@ impl Version {
         Self::new(format!("{:016x}{:016x}", random(), random()))
     }
 
-    /// A version for stores that have none: the SHA-256 hash of the content.
+    /// Creates a version for stores that have none: the SHA-256 hash of the content.
     pub fn of(record: &Record) -> Self {
         use std::fmt::Write as _;
 
@@ -106,7 +108,7 @@ impl Version {
         Self::new(version)
     }
 
-    /// The string that it was made of.
+    /// The version as a string.
     pub fn as_str(&self) -> &str {
         &self.version
     }
@@ -121,9 +123,9 @@ impl fmt::Debug for Version {
 // === impl Loaded ===
 
 impl Loaded {
-    /// Creates it from what was read.
+    /// Creates a loaded record.
     pub fn new(record: Record, version: Version) -> Self {
-        Self { record, version, at: None }
+        Self { record, version, at: None, path: None }
     }
 
     /// Sets the time of the store's own clock at the load, such as a response's `Date`. Default: none.
@@ -150,6 +152,16 @@ impl Loaded {
         self.at
     }
 
+    #[cfg(feature = "file-store")]
+    pub(super) fn with_path(self, path: &std::path::Path) -> Self {
+        Self { path: Some(path.display().to_string().into()), ..self }
+    }
+
+    /// What an error about the record is about.
+    pub(super) fn subject(&self) -> &str {
+        self.path.as_deref().unwrap_or("the stored content")
+    }
+
     pub(super) fn with_record(self, record: Record) -> Self {
         Self { record, ..self }
     }
@@ -158,7 +170,7 @@ impl Loaded {
 // === impl Hold ===
 
 impl Hold {
-    /// The store has nothing that can be held.
+    /// The store doesn't support holds.
     pub fn none() -> Self {
         Self { kind: HoldKind::None }
     }

@@ -14,11 +14,11 @@ use crate::{
 use super::{
     StoreError,
     document::{Claim, Document},
-    exchange::Claimed,
+    exchange::ClaimedRecord,
     known::OwnClaim,
     look::{Look, Looker, look, new_epoch, step},
     mutations::without,
-    protocol::{Protocol, Swapped, to_refresh_error},
+    protocol::{Protocol, SwapOutcome, to_refresh_error},
     record::HoldKind,
     save::adopted,
     view::View,
@@ -27,13 +27,14 @@ use super::{
 /// The refresher of a shared session.
 pub(super) struct SharedRefresher(pub(super) Arc<Protocol>);
 
-/// One refresh of this handle. A later one takes the hold over from one that nobody drives any more.
+/// One refresh of this handle. A later one takes over the hold of one that is no longer polled.
 struct Run<'a> {
     protocol: &'a Protocol,
     number: u64,
     holding: Holding,
     waiting: Option<Waiting>,
-    /// There is a refresh token, nobody is signed in, or the token endpoint was asked already.
+    /// Whether the refresh fails if the store does: there is a refresh token, nobody is signed in, or the
+    /// token endpoint was already called.
     needs_store: bool,
 }
 
@@ -61,10 +62,10 @@ impl Refresher for SharedRefresher {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
         let mut run = Run::begin(&self.0, &cx);
         match run.refresh(&cx).await {
-            // What doesn't rotate can be asked for twice.
+            // Without a refresh token, a second exchange does no harm.
             Err(error) if !run.needs_store && is_about_store(&error) => {
                 let result = self.0.refresher.refresh(cx).await;
-                // It needs a refresh token, and the store may have one.
+                // If the refresher needs a refresh token, the store may have one: report the store's error.
                 result.map_err(|refused| if refused.is_grant_ended() { error } else { refused })
             }
             result => result,
@@ -72,7 +73,7 @@ impl Refresher for SharedRefresher {
     }
 }
 
-/// Whether the store is unavailable, or another process took too long.
+/// Whether the store is unavailable, or another process is taking too long.
 fn is_about_store(error: &RefreshError) -> bool {
     let error = error.source().and_then(|source| source.downcast_ref::<StoreError>());
     error.is_some_and(|error| error.is_unavailable() || error.is_busy())
@@ -145,14 +146,9 @@ impl<'a> Run<'a> {
                 let code = code.map(|ended| ended.code.as_str()).filter(|code| !code.is_empty());
                 let message = match code {
                     Some(code) => {
-                        format!(
-                            "the token endpoint has ended the grant, as another process reported ({code}): sign in again"
-                        )
+                        format!("another process found that the grant has ended ({code}): sign in again")
                     }
-                    None => {
-                        "the token endpoint has ended the grant, as another process reported: sign in again"
-                            .to_owned()
-                    }
+                    None => "another process found that the grant has ended: sign in again".to_owned(),
                 };
                 self.learn(&view);
                 Err(RefreshError::grant_ended(message))
@@ -169,7 +165,7 @@ impl<'a> Run<'a> {
                 Err(error.with_retry_after(duration(left)))
             }
             Look::Wait { lapses_in, holder } => {
-                // A sign-in from here on is another user's.
+                // From here on, a sign-in is another user's.
                 if let Some(document) = view.document() {
                     protocol.learn_sign_in(document);
                 }
@@ -183,14 +179,14 @@ impl<'a> Run<'a> {
                 Ok(None)
             }
             Look::UseOwnClaim(own) => {
-                // Without it, another process may have replaced the claim since the look.
+                // Without the hold, another process may have replaced the claim since the look.
                 if self.acquire_hold().await? || self.wait_if_busy().await? {
                     return Ok(None);
                 }
-                self.exchange(Claimed { number: own.number, since: own.since, view }, cx, false).await
+                self.exchange(ClaimedRecord { number: own.number, since: own.since, view }, cx, false).await
             }
             Look::Claim { unknown } => {
-                // If the record has changed by the time that it is held, the claim is a conflict.
+                // If the record changes before the hold is acquired, writing the claim is a conflict.
                 self.acquire_hold().await?;
                 if self.wait_if_busy().await? {
                     return Ok(None);
@@ -225,7 +221,7 @@ impl<'a> Run<'a> {
 
     async fn remove_unused_claim(&self, view: &View) -> Result<(), RefreshError> {
         let protocol = self.protocol;
-        // Meanwhile no other refresh of this handle can use one.
+        // Taken, so that no other refresh of this handle uses one in the meantime.
         let own = mem::take(&mut protocol.known().own_claims);
         let in_record = own
             .iter()
@@ -238,7 +234,8 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Takes the store's hold. Returns whether that is new, so that the record has to be read again.
+    /// Acquires the store's hold. Returns whether this process didn't have it before, so that the record must
+    /// be read again.
     async fn acquire_hold(&mut self) -> Result<bool, RefreshError> {
         if matches!(self.holding, Holding::Held | Holding::None) {
             return Ok(false);
@@ -277,7 +274,7 @@ impl<'a> Run<'a> {
         Ok(true)
     }
 
-    /// Waits until the record may have changed, at most until the claim lapses.
+    /// Waits until the record may have changed, but no longer than until the claim lapses.
     async fn wait(&mut self, lapses_in: Nanos, holder: &str) -> Result<(), RefreshError> {
         let protocol = self.protocol;
         let now = protocol.now().monotonic;
@@ -299,10 +296,10 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Asks the token endpoint. From here on something may be presented.
+    /// Calls the token endpoint. From here on the refresh token may be presented.
     async fn exchange(
         &mut self,
-        claimed: Claimed,
+        claimed: ClaimedRecord,
         cx: &RefreshContext,
         unknown: bool,
     ) -> Result<Option<Token>, RefreshError> {
@@ -327,7 +324,7 @@ impl<'a> Run<'a> {
         };
         let number = document.claims + step();
         if without("no claim") {
-            let claimed = Claimed { number, since: protocol.now(), view };
+            let claimed = ClaimedRecord { number, since: protocol.now(), view };
             return self.exchange(claimed, cx, unknown).await;
         }
         let since = protocol.now();
@@ -341,18 +338,18 @@ impl<'a> Run<'a> {
         };
         let claimed =
             Document { claims: number, unknown: document.unknown || unknown, claim: Some(claim), ..document };
-        // From here on it may be in the record, with nothing presented under it.
+        // From here on the claim may be in the record, with nothing presented under it.
         protocol.known().own_claims.push(OwnClaim { number, since });
         match protocol.swap(&view, claimed).await {
-            Ok(Swapped::Written { view, since, is_looked_up }) => {
+            Ok(SwapOutcome::Written { view, since, is_looked_up }) => {
                 self.take_note_of_claim(number, since, &view);
-                // A newer token may have come in the meantime.
+                // A newer token may have been written in the meantime.
                 if is_looked_up && !without("look-up is no look") {
                     return Ok(None);
                 }
-                self.exchange(Claimed { number, since, view: *view }, cx, unknown).await
+                self.exchange(ClaimedRecord { number, since, view: *view }, cx, unknown).await
             }
-            Ok(Swapped::Conflict { .. }) => {
+            Ok(SwapOutcome::Conflict | SwapOutcome::Unknown) => {
                 protocol.known().own_claims.retain(|own| own.number != number);
                 Ok(None)
             }

@@ -1,11 +1,11 @@
-//! Saving what an exchange brought.
+//! Saving the token that an exchange returned.
 
 use crate::token::Token;
 
 use super::{
     StoreError,
     document::Document,
-    known::{Known, Obtained},
+    known::{Known, UnsavedToken},
     look::write_again,
     mutations::without,
     protocol::{Edit, Protocol},
@@ -13,11 +13,11 @@ use super::{
     view::View,
 };
 
-/// What became of a token that was to be saved.
-pub(super) enum Saved {
+/// The outcome of saving a token.
+pub(super) enum SaveOutcome {
     /// The record has it, with this number.
     Written { by: u64, token: StoredToken, is_late: bool },
-    /// The record has another one, which counts.
+    /// The record has a later one, which takes precedence.
     Overtaken { document: Box<Document>, is_late: bool },
     /// There is another sign-in, or none. The session has followed it.
     OtherSignIn,
@@ -26,12 +26,16 @@ pub(super) enum Saved {
 // === impl Protocol ===
 
 impl Protocol {
-    /// Writes the token, unless the record has a later one. Then this process knows what the record has.
-    pub(super) async fn save(&self, obtained: &Obtained, view: Option<View>) -> Result<Saved, StoreError> {
+    /// Writes the token, unless the record has a later one. Takes over the record's token in either case.
+    pub(super) async fn save(
+        &self,
+        obtained: &UnsavedToken,
+        view: Option<View>,
+    ) -> Result<SaveOutcome, StoreError> {
         let mut other = None;
         let change = |document: Option<&Document>, known: &Known| {
             let edit = self.save_into(document, known, obtained);
-            if let Edit::Leave(Saved::OtherSignIn) = edit {
+            if let Edit::Leave(SaveOutcome::OtherSignIn) = edit {
                 other = Some(document.cloned());
             }
             edit
@@ -49,19 +53,19 @@ impl Protocol {
             if !is_followed {
                 self.follow(other.as_ref());
             }
-            return Ok(Saved::OtherSignIn);
+            return Ok(SaveOutcome::OtherSignIn);
         }
         if known.epoch.is_some_and(|epoch| epoch != obtained.epoch) {
-            return Ok(Saved::OtherSignIn);
+            return Ok(SaveOutcome::OtherSignIn);
         }
-        // A save may come late, from a runtime that stood still.
+        // A save may be late, if its runtime was stalled.
         let knows_later = |by| known.epoch.is_some() && known.by > by;
         match &saved {
-            Saved::Written { by, token, .. } if !knows_later(*by) => {
+            SaveOutcome::Written { by, token, .. } if !knows_later(*by) => {
                 known.epoch = Some(obtained.epoch);
                 (known.by, known.token) = (*by, Some(token.clone()));
             }
-            Saved::Overtaken { document, .. } if !knows_later(document.by) => known.learn(document),
+            SaveOutcome::Overtaken { document, .. } if !knows_later(document.by) => known.learn(document),
             _ => {}
         }
         drop(known);
@@ -69,11 +73,16 @@ impl Protocol {
         Ok(saved)
     }
 
-    fn save_into(&self, document: Option<&Document>, known: &Known, obtained: &Obtained) -> Edit<Saved> {
+    fn save_into(
+        &self,
+        document: Option<&Document>,
+        known: &Known,
+        obtained: &UnsavedToken,
+    ) -> Edit<SaveOutcome> {
         let Some(document) = document else {
             // Deleted, which is a sign-out; an empty cache is filled.
             return match obtained.token.refresh {
-                Some(_) => Edit::Leave(Saved::OtherSignIn),
+                Some(_) => Edit::Leave(SaveOutcome::OtherSignIn),
                 None => {
                     let empty = Document { epoch: obtained.epoch, ..Document::default() };
                     self.write(&empty, obtained, obtained.token.clone())
@@ -83,13 +92,13 @@ impl Protocol {
         if document.epoch != obtained.epoch {
             let went_back = known.epoch == Some(obtained.epoch) && known.came_after(document.epoch);
             if !went_back || without("follow back") {
-                return Edit::Leave(Saved::OtherSignIn);
+                return Edit::Leave(SaveOutcome::OtherSignIn);
             }
             let mut again = write_again(document, known, obtained.epoch);
             again.by = obtained.number.max(again.by);
             again.claims = again.claims.max(again.by);
             again.token = Some(obtained.token.clone());
-            let saved = Saved::Written { by: again.by, token: obtained.token.clone(), is_late: true };
+            let saved = SaveOutcome::Written { by: again.by, token: obtained.token.clone(), is_late: true };
             return Edit::Write(Box::new(again), saved);
         }
         let is_late = !self.has_claim(document, obtained.number);
@@ -106,16 +115,16 @@ impl Protocol {
             let mut kept = document.clone();
             if self.has_claim(document, obtained.number) {
                 kept.claim = None;
-                let overtaken = Saved::Overtaken { document: Box::new(kept.clone()), is_late };
+                let overtaken = SaveOutcome::Overtaken { document: Box::new(kept.clone()), is_late };
                 // It may have been presented since, so `unknown` stays.
                 return Edit::Write(Box::new(kept), overtaken);
             }
-            return Edit::Leave(Saved::Overtaken { document: Box::new(kept), is_late });
+            return Edit::Leave(SaveOutcome::Overtaken { document: Box::new(kept), is_late });
         }
         let is_set_meanwhile =
             document.by != obtained.by && document.refresh_token() == obtained.presented.as_ref();
         let token = match document.token.as_ref().filter(|token| is_set_meanwhile && token.access.is_some()) {
-            // An access token was set meanwhile: it stays, and gets the successor.
+            // An access token was set in the meantime: it stays, beside the new refresh token.
             Some(set) => StoredToken {
                 refresh: obtained.token.refresh.clone(),
                 refresh_expires_at: obtained.token.refresh_expires_at,
@@ -126,7 +135,7 @@ impl Protocol {
         self.write(document, obtained, token)
     }
 
-    fn write(&self, document: &Document, obtained: &Obtained, token: StoredToken) -> Edit<Saved> {
+    fn write(&self, document: &Document, obtained: &UnsavedToken, token: StoredToken) -> Edit<SaveOutcome> {
         let is_late = !self.has_claim(document, obtained.number);
         let by = match without("no fence") {
             true => obtained.number,
@@ -147,11 +156,11 @@ impl Protocol {
             pause: None,
             ..document.clone()
         };
-        Edit::Write(Box::new(written), Saved::Written { by, token, is_late })
+        Edit::Write(Box::new(written), SaveOutcome::Written { by, token, is_late })
     }
 
     /// Keeps a token that couldn't be saved: the session uses it, and nothing is presented until it is saved.
-    pub(super) fn keep_unsaved(&self, obtained: Obtained) {
+    pub(super) fn keep_unsaved(&self, obtained: UnsavedToken) {
         let mut known = self.known();
         let is_other = known.epoch.map_or(known.is_gone, |epoch| epoch != obtained.epoch);
         if is_other || obtained.number < known.by || without("unsaved dropped") {

@@ -40,19 +40,22 @@ pub struct Sealed<S, F, G> {
 
 /// The user's cipher failed.
 #[derive(Debug)]
-struct SealFailed(BoxError);
+struct CipherError {
+    message: String,
+    source: BoxError,
+}
 
-// === impl SealFailed ===
+// === impl CipherError ===
 
-impl fmt::Display for SealFailed {
+impl fmt::Display for CipherError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("encrypting the record failed, so it wasn't written")
+        f.write_str(&self.message)
     }
 }
 
-impl StdError for SealFailed {
+impl StdError for CipherError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&*self.0)
+        Some(&*self.source)
     }
 }
 
@@ -66,13 +69,19 @@ where
 {
     async fn load(&self) -> Result<Option<Loaded>, StoreError> {
         let Some(loaded) = self.store.load().await? else { return Ok(None) };
-        let opened = (self.open)(loaded.record().as_bytes()).map_err(StoreError::unreadable)?;
+        let opened = (self.open)(loaded.record().as_bytes()).map_err(|source| {
+            let message = format!("{} couldn't be decrypted", loaded.subject());
+            StoreError::unreadable(CipherError { message, source })
+        })?;
         Ok(Some(loaded.with_record(Record::from_bytes(opened))))
     }
 
     async fn swap(&self, expected: Option<&Version>, record: &Record) -> Result<Swap, StoreError> {
         let sealed = (self.seal)(record.as_bytes()).map(Zeroizing::new);
-        let sealed = sealed.map_err(|error| StoreError::unavailable(SealFailed(error)))?;
+        let sealed = sealed.map_err(|source| {
+            let message = "the record couldn't be encrypted, so it wasn't written".to_owned();
+            StoreError::unavailable(CipherError { message, source })
+        })?;
         self.store.swap(expected, &Record::from_bytes(&sealed[..])).await
     }
 

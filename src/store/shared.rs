@@ -31,7 +31,7 @@ use super::{
 
 /// A store with its settings.
 ///
-/// Made from a store by [`new`](Self::new), or by [`SessionBuilder::build_shared`], which takes either.
+/// Made from a store by [`new`](Self::new). [`SessionBuilder::build_shared`] accepts either.
 pub struct SharedStore<S> {
     store: S,
     settings: Settings,
@@ -42,13 +42,14 @@ pub struct SharedStore<S> {
 ///
 /// Made by [`SessionBuilder::build_shared`]. Clones are cheap and share their state.
 ///
-/// The first call that needs a token reads the record; [`load`](Self::load) does it at once. From then on the
-/// session reads it when its own token is stale, expired or rejected, and adopts a newer one that another process has
-/// obtained. Only if there is none, one of the processes asks the token endpoint, and the others wait.
+/// The first call that needs a token reads the record; [`load`](Self::load) reads it immediately. From then
+/// on the session reads it when its own token is stale, expired or rejected, and adopts a newer one that
+/// another process has obtained. If there is none, one of the processes calls the token endpoint, and the
+/// others wait.
 ///
 /// [`sign_in`](Self::sign_in), [`sign_out`](Self::sign_out) and [`set_token`](Self::set_token) write the record
-/// first, then change the session. Those of the [`Session`] itself take effect in this process at once, and are
-/// written right after that; [`Status::is_unsaved`](crate::Status::is_unsaved) says whether they are.
+/// first, then change the session. Those of the [`Session`] itself take effect in this process immediately, and are
+/// written right afterwards; [`Status::is_unsaved`](crate::Status::is_unsaved) says whether they are.
 #[derive(Clone)]
 pub struct SharedSession {
     session: Session,
@@ -57,7 +58,7 @@ pub struct SharedSession {
 }
 
 const SECOND: Nanos = 1_000_000_000;
-/// Of the store's part of a save: its operations, and waiting for another save.
+/// The time for the store's part of a save: its operations, and waiting for another save.
 const SAVE_ALLOWANCE: Duration = Duration::from_secs(15);
 
 // === impl SharedStore ===
@@ -70,18 +71,19 @@ impl<S: TokenStore> SharedStore<S> {
         Self { store, settings, poll: 5 * SECOND }
     }
 
-    /// Sets the timeout of an exchange with the token endpoint, clamped to 1 s to 15 s. Default: 10 s.
+    /// Sets the timeout of an exchange with the token endpoint, clamped to between 1 s and 15 s. Default: 10 s.
     ///
-    /// The refresher's own timeout applies, too; the shorter one counts. If a process dies, others take over 4 s
-    /// after this timeout. Set it to the time for which the server accepts a used refresh token, less 6 s: 4 s until
-    /// the claim lapses, and 2 s for the repeat.
+    /// The refresher's own timeout applies, too; the shorter one counts. If a process dies, another one takes
+    /// over 4 s after this timeout. If the server accepts a used refresh token for a grace period, set this
+    /// to 6 s less: see [Choosing the exchange
+    /// timeout](crate::docs::many_processes#choosing-the-exchange-timeout).
     pub fn exchange_timeout(mut self, timeout: Duration) -> Self {
         self.settings.exchange_timeout = nanos(timeout).clamp(SHORTEST_EXCHANGE, LONGEST_EXCHANGE);
         self
     }
 
-    /// Never presents a refresh token that may already have been used. If a response is lost, a process dies during an
-    /// exchange, or one takes too long, the user has to sign in again.
+    /// Never presents a refresh token that may already have been used. If a response is lost, a process dies
+    /// during an exchange, or one takes too long, the user has to sign in again.
     ///
     /// Use it only if a repeated refresh token does more harm than signing the user out. For a server that merely
     /// revokes the grant it gains nothing: the first request may never have arrived, and then the repeat succeeds.
@@ -90,16 +92,17 @@ impl<S: TokenStore> SharedStore<S> {
         self
     }
 
-    /// Sets whose record it is: any fixed string, such as `"https://id.example.com web-client"`. Default: not checked.
+    /// Sets the client that the record belongs to: any fixed string, such as
+    /// `"https://id.example.com web-client"`. Default: not checked.
     ///
-    /// A record with another one is [unreadable](super::StoreError::is_unreadable). Without this, a process with a wrong
-    /// client ID could get `invalid_grant`, and sign out all processes.
+    /// A record of another client is [unreadable](super::StoreError::is_unreadable). Without this, a process
+    /// with a wrong client ID could get `invalid_grant`, and sign out all processes.
     pub fn credential(mut self, client: impl Into<String>) -> Self {
         self.settings.client = Some(client.into());
         self
     }
 
-    /// Sets how much longer than its exchange a claim is respected, and how often `follow` looks.
+    /// Sets how much longer than its exchange a claim is respected, and how often `follow` reads the record.
     #[doc(hidden)]
     #[cfg(feature = "test-util")]
     pub fn test_times(mut self, slack: Duration, poll: Duration) -> Self {
@@ -129,11 +132,14 @@ impl<S: fmt::Debug> fmt::Debug for SharedStore<S> {
 impl SessionBuilder {
     /// Builds a session that shares its credential with other processes through a store.
     ///
-    /// [`token`](Self::token) and [`refresh_token`](Self::refresh_token) are used only if the store has no record
-    /// yet. The refresh timeout is raised to three times the
-    /// [exchange timeout](SharedStore::exchange_timeout) plus 14 s, if it is shorter.
-    /// [`signed_out`](Self::signed_out) has no effect: the record decides. A [`save_with`](Self::save_with) hook is
-    /// still called, after the store has been written, except if the record is deleted.
+    /// [`token`](Self::token) and [`refresh_token`](Self::refresh_token) are used only if the store has no
+    /// record, or one that has never had a token: a process without a token writes such a record when it
+    /// claims the first call of the token endpoint. After a sign-out they aren't used.
+    /// [`signed_out`](Self::signed_out) has no effect: the record decides.
+    ///
+    /// The refresh timeout is raised to three times the [exchange timeout](SharedStore::exchange_timeout)
+    /// plus 14 s, if it is shorter. A [`save_with`](Self::save_with) hook is still called, after the store
+    /// has been written, unless the record was deleted.
     pub fn build_shared<S: TokenStore>(mut self, store: impl Into<SharedStore<S>>) -> SharedSession {
         let SharedStore { store, settings, poll } = store.into();
         let StoreParts { refresher, initial, save, save_timeout, refresh_timeout, clock, name } =
@@ -156,7 +162,7 @@ impl SessionBuilder {
             identity: Identity::of_this_process(name.as_deref()),
             session: OnceLock::new(),
             known: Mutex::new(Known { seed, ..Known::default() }),
-            writing: Mutex::default(),
+            write_lock: Mutex::default(),
         });
         let refresher = AnyRefresher::new(SharedRefresher(Arc::clone(&protocol)));
         let hook = save_hook(Arc::clone(&protocol), save, save_timeout);
@@ -195,7 +201,7 @@ impl SharedSession {
         &self.session
     }
 
-    /// Reads the record now, and takes over what other processes did. Never asks the token endpoint.
+    /// Reads the record now, and takes over changes by other processes. Never calls the token endpoint.
     ///
     /// # Errors
     ///
@@ -203,21 +209,21 @@ impl SharedSession {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the record whole.
+    /// If the future is dropped, the record stays whole.
     pub async fn load(&self) -> Result<(), Error> {
         self.protocol.look_now().await.map(drop).map_err(to_error)
     }
 
     /// Signs in as another user.
     ///
-    /// Callers that wait for the old user's token fail with [`is_signed_out`](Error::is_signed_out). Another process
-    /// switches when it next reads the record; see [`follow`](Self::follow).
+    /// Callers that wait for the old user's token fail with [`is_signed_out`](Error::is_signed_out). Another
+    /// process switches when it next reads the record; see [`follow`](Self::follow).
     ///
     /// # Errors
     ///
-    /// If the store can't be used; in that case this session is unchanged. If
-    /// [`is_unknown`](super::StoreError::is_unknown), the record may have changed, and the session takes it over when it
-    /// next reads the record.
+    /// If the store can't be used; this session is then unchanged. If
+    /// [`is_unknown`](super::StoreError::is_unknown), the record may have changed, and the session takes it
+    /// over when it next reads the record.
     ///
     /// # Cancel safety
     ///
@@ -229,7 +235,7 @@ impl SharedSession {
 
     /// Signs out. Returns the tokens that the record had, so that they can be revoked.
     ///
-    /// This session stops at once; another process stops when it next reads the record. Afterwards, calls fail
+    /// This session stops immediately; other processes stop when they next read the record. Afterwards, calls fail
     /// without reading the store. To notice a sign-in by another process, call [`load`](Self::load) or spawn
     /// [`follow`](Self::follow).
     ///
@@ -249,8 +255,8 @@ impl SharedSession {
     ///
     /// # Errors
     ///
-    /// [`is_signed_out`](Error::is_signed_out) if nobody is signed in, or if another user has signed in since; otherwise as
-    /// [`sign_in`](Self::sign_in).
+    /// [`is_signed_out`](Error::is_signed_out) if nobody is signed in, or if another user has signed in
+    /// since; otherwise as [`sign_in`](Self::sign_in).
     ///
     /// # Cancel safety
     ///
@@ -262,7 +268,7 @@ impl SharedSession {
     /// Picks up other processes' tokens, sign-ins and sign-outs without waiting for a call, until the session is
     /// dropped.
     ///
-    /// It reads the record about every 5 s, and whenever the store notifies of a change. It never asks the token
+    /// It reads the record about every 5 s, and whenever the store reports a change. It never calls the token
     /// endpoint. Spawn the returned future.
     pub fn follow(&self) -> impl Future<Output = ()> + Send + 'static {
         let (protocol, poll) = (Arc::clone(&self.protocol), self.poll);
@@ -272,7 +278,7 @@ impl SharedSession {
                 let looked = protocol.look_now().await;
                 let pause = (poll as f64 * (0.8 + 0.4 * fastrand::f64())) as Nanos;
                 let Ok(pause) = protocol.sleep(pause) else { return };
-                // A store that can't be read may report over and over that it has changed.
+                // A store that can't be read may report changes repeatedly.
                 let changed = match looked {
                     Ok(_) => Either::Left(protocol.store.changed()),
                     Err(_) => Either::Right(pending()),
@@ -282,7 +288,7 @@ impl SharedSession {
                     match select(&mut next, Box::pin(watch.changed())).await {
                         Either::Left(_) => break,
                         Either::Right((Err(Closed(())), _)) => return,
-                        // A refresh in flight kept the session from taking a token; it may have ended.
+                        // A refresh in flight kept the session from adopting a token; it may have ended.
                         Either::Right((Ok(()), _)) if matches!(looked, Ok(false)) => break,
                         Either::Right((Ok(()), _)) => {}
                     }
@@ -311,7 +317,7 @@ impl Identity {
     }
 }
 
-/// The host's name and boot ID, where the operating system has one.
+/// The host's name and boot ID, if the operating system has one.
 fn host() -> Option<String> {
     let read = |path| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
     let boot = read("/proc/sys/kernel/random/boot_id")?;

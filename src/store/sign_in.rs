@@ -9,22 +9,22 @@ use crate::{
 use super::{
     StoreError,
     document::{Document, EPOCHS},
-    known::{Drawn, Known},
+    known::{Known, OwnEpoch},
     look::{new_epoch, step, write_again},
     mutations::without,
-    protocol::{Edit, Protocol, Swapped, Write},
-    save::{Saved, adopted},
+    protocol::{Edit, Protocol, SwapOutcome, WriteGuard},
+    save::{SaveOutcome, adopted},
     stored_token::StoredToken,
 };
 
-/// What became of a change.
-enum Written {
+/// The outcome of writing a change.
+enum WriteOutcome {
     Done(Box<Document>),
     /// An earlier attempt had written it. The next look adopts its token.
     Found(Box<Document>),
-    /// Another write has taken over.
+    /// A later write has replaced this one.
     Replaced,
-    /// Another process signed in or out meanwhile.
+    /// Another process has signed in or out in the meantime.
     OtherSignIn(Option<Box<Document>>),
 }
 
@@ -38,24 +38,24 @@ impl Protocol {
     }
 
     async fn write_unsaved_with(&self, order: &SaveOrder) -> Result<(), StoreError> {
-        let write = self.begin_write().await?;
+        let guard = self.lock_writes().await?;
         self.save_unsaved().await?;
         match &order.change {
-            Some(change) => self.write_change(&write, change, order.token.clone()).await,
+            Some(change) => self.write_change(&guard, change, order.token.clone()).await,
             None => Ok(()),
         }
     }
 
     /// Writes what this process has and the record lacks. Nothing is presented before that.
     pub(super) async fn write_unsaved(&self) -> Result<(), StoreError> {
-        let write = self.begin_write().await?;
-        self.write_pending(&write).await
+        let guard = self.lock_writes().await?;
+        self.write_pending(&guard).await
     }
 
-    async fn write_pending(&self, write: &Write) -> Result<(), StoreError> {
+    async fn write_pending(&self, guard: &WriteGuard) -> Result<(), StoreError> {
         self.save_unsaved().await?;
         match self.session().and_then(|session| session.unsaved_change()) {
-            Some((change, token)) => self.write_change(write, &change, token).await,
+            Some((change, token)) => self.write_change(guard, &change, token).await,
             None => Ok(()),
         }
     }
@@ -65,17 +65,17 @@ impl Protocol {
         let Some(unsaved) = unsaved.filter(|_| !without("unsaved not retried")) else { return Ok(()) };
         let changes = self.session().map_or(0, |session| session.changes());
         match self.save(&unsaved, None).await? {
-            Saved::Written { .. } => {}
-            Saved::Overtaken { document, .. } => {
+            SaveOutcome::Written { .. } => {}
+            SaveOutcome::Overtaken { document, .. } => {
                 let token = document.token.as_ref().and_then(adopted);
                 if let (Some(session), Some(token)) = (self.session(), token) {
                     if !session.adopt(token, changes) {
-                        // The next look finds it.
+                        // The next look adopts it.
                         self.known().forget_adoption();
                     }
                 }
             }
-            Saved::OtherSignIn => {
+            SaveOutcome::OtherSignIn => {
                 if let (Some(session), Some(token)) = (self.session(), unsaved.token.to_token()) {
                     session.revoke(token);
                 }
@@ -86,7 +86,7 @@ impl Protocol {
 
     async fn write_change(
         &self,
-        write: &Write,
+        guard: &WriteGuard,
         change: &Change,
         token: Option<Token>,
     ) -> Result<(), StoreError> {
@@ -95,28 +95,28 @@ impl Protocol {
             return Ok(());
         }
         let written = match (&change.kind, token) {
-            (ChangeKind::SignedOut, _) => self.write_sign_in(write, None, Some(number)).await?.0,
+            (ChangeKind::SignedOut, _) => self.write_sign_in(guard, None, Some(number)).await?.0,
             (ChangeKind::SignedIn, Some(token)) => {
-                self.write_sign_in(write, Some(&token), Some(number)).await?.0
+                self.write_sign_in(guard, Some(&token), Some(number)).await?.0
             }
             (ChangeKind::Set { refresh_token }, Some(token)) => {
-                self.write_set_token(write, &token, refresh_token.as_ref()).await?
+                self.write_set_token(guard, &token, refresh_token.as_ref()).await?
             }
             (ChangeKind::SignedIn | ChangeKind::Set { .. }, None) => return Ok(()),
         };
         let mut known = self.known();
-        if let Written::Replaced = written {
+        if let WriteOutcome::Replaced = written {
             return Err(replaced());
         }
         known.written_change = known.written_change.max(number);
         match written {
-            Written::Done(document) => known.learn(&document),
-            Written::Found(document) => {
+            WriteOutcome::Done(document) => known.learn(&document),
+            WriteOutcome::Found(document) => {
                 known.learn(&document);
                 known.forget_adoption();
             }
-            Written::Replaced => {}
-            Written::OtherSignIn(document) => {
+            WriteOutcome::Replaced => {}
+            WriteOutcome::OtherSignIn(document) => {
                 drop(known);
                 self.follow(document.as_deref());
             }
@@ -124,39 +124,39 @@ impl Protocol {
         Ok(())
     }
 
-    /// Writes a sign-in, or a sign-out. `change`: it is one that the session has made, and isn't written over a
-    /// sign-in that this process didn't know then.
+    /// Writes a sign-in, or a sign-out if `token` is `None`. `change`: the number of the session's change,
+    /// which must not overwrite a sign-in that this process didn't know at that time.
     async fn write_sign_in(
         &self,
-        write: &Write,
+        guard: &WriteGuard,
         token: Option<&Token>,
         change: Option<u64>,
-    ) -> Result<(Written, RevocableTokens), StoreError> {
-        let drawn = self.draw_epoch(change, token.and_then(Token::refresh_secret));
+    ) -> Result<(WriteOutcome, RevocableTokens), StoreError> {
+        let own_epoch = self.own_epoch(change, token.and_then(Token::refresh_secret));
         let edit = |document: Option<&Document>, known: &Known| {
             let before = document.map(|document| document.epoch);
-            if self.is_replaced(write) {
-                return Edit::Leave((Written::Replaced, RevocableTokens::default()));
+            if self.is_replaced(guard) {
+                return Edit::Leave((WriteOutcome::Replaced, RevocableTokens::default()));
             }
-            if let Some(written) = document.filter(|document| document.epoch == drawn) {
-                let written = Written::Found(Box::new(written.clone()));
+            if let Some(written) = document.filter(|document| document.epoch == own_epoch) {
+                let written = WriteOutcome::Found(Box::new(written.clone()));
                 return Edit::Leave((written, RevocableTokens::default()));
             }
             let is_unknown = |before| {
                 known.epoch.is_some_and(|epoch| epoch != before)
                     && !known.came_after(before)
-                    && !known.has_drawn(before)
+                    && !known.is_own_epoch(before)
             };
-            let is_written = document.is_some_and(|document| document.was.contains(&drawn));
+            let is_written = document.is_some_and(|document| document.was.contains(&own_epoch));
             let is_other = is_written || change.is_some() && before.is_some_and(is_unknown);
             if is_other {
                 let other = document.cloned().map(Box::new);
-                return Edit::Leave((Written::OtherSignIn(other), RevocableTokens::default()));
+                return Edit::Leave((WriteOutcome::OtherSignIn(other), RevocableTokens::default()));
             }
             let epoch = match before {
                 Some(before) if without("epoch counted") => new_epoch(Some(before)),
                 Some(before) if without("no epoch") => before,
-                _ => drawn,
+                _ => own_epoch,
             };
             let claims = document.map_or(0, |document| document.claims).max(known.by) + step();
             let written = Box::new(Document {
@@ -170,20 +170,20 @@ impl Protocol {
                 ..Document::default()
             });
             let revocable = document.map(Document::revocable_tokens).unwrap_or_default();
-            Edit::Write(written.clone(), (Written::Done(written), revocable))
+            Edit::Write(written.clone(), (WriteOutcome::Done(written), revocable))
         };
         self.edit(None, edit).await
     }
 
-    /// Writes a token that the session has set. If the record's token has changed since an earlier attempt, that attempt may
-    /// have succeeded and the refresh token may be spent, so it isn't written again.
+    /// Writes a token that the session has set. If the record's token has changed since an earlier attempt,
+    /// that attempt may have succeeded and the refresh token may be spent, so it isn't written again.
     async fn write_set_token(
         &self,
-        write: &Write,
+        guard: &WriteGuard,
         token: &Token,
         refresh_token: Option<&Secret>,
-    ) -> Result<Written, StoreError> {
-        let Some(set) = refresh_token else { return self.write_token(write, token, None).await };
+    ) -> Result<WriteOutcome, StoreError> {
+        let Some(set) = refresh_token else { return self.write_token(guard, token, None).await };
         let view = self.load().await?;
         let by = view.document().map_or(0, |document| document.by);
         {
@@ -192,50 +192,52 @@ impl Protocol {
                 (Some((earlier, before)), document) if earlier == set => {
                     let same = document.filter(|document| known.epoch == Some(document.epoch));
                     if let Some(document) = same.filter(|document| document.by != *before) {
-                        return Ok(Written::Found(Box::new(document.clone())));
+                        return Ok(WriteOutcome::Found(Box::new(document.clone())));
                     }
                 }
                 // From here on it may be in the record.
                 _ => known.set = Some((set.clone(), by)),
             }
         }
-        self.write_token(write, token, refresh_token).await
+        self.write_token(guard, token, refresh_token).await
     }
 
-    /// The epoch of the next sign-in: the same one for each attempt to write a change, also after an access token was
-    /// set.
-    fn draw_epoch(&self, change: Option<u64>, refresh: Option<&Secret>) -> u64 {
+    /// The epoch of a sign-in or sign-out. It is the same for each attempt to write a change, even if an
+    /// access token was set in between.
+    fn own_epoch(&self, change: Option<u64>, refresh_token: Option<&Secret>) -> u64 {
         let mut known = self.known();
-        let is_same = |drawn: &&Drawn| {
-            let is_unwritten = drawn.change > Some(known.written_change);
-            drawn.change == change || is_unwritten && refresh.is_some() && drawn.refresh.as_ref() == refresh
+        let is_same = |own: &&OwnEpoch| {
+            let is_unwritten = own.change > Some(known.written_change);
+            let has_same_token = refresh_token.is_some() && own.refresh_token.as_ref() == refresh_token;
+            own.change == change || is_unwritten && has_same_token
         };
-        let earlier = known.drawn.iter().filter(|drawn| drawn.change.is_some() && change.is_some());
-        if let Some(drawn) = earlier.rev().find(is_same) {
-            return drawn.epoch;
+        let earlier = known.own_epochs.iter().filter(|own| own.change.is_some() && change.is_some());
+        if let Some(own) = earlier.rev().find(is_same) {
+            return own.epoch;
         }
         let epoch = new_epoch(None);
-        known.drawn.push(Drawn { epoch, change, refresh: refresh.cloned() });
-        let surplus = known.drawn.len().saturating_sub(EPOCHS);
-        known.drawn.drain(..surplus);
+        known.own_epochs.push(OwnEpoch { epoch, change, refresh_token: refresh_token.cloned() });
+        let surplus = known.own_epochs.len().saturating_sub(EPOCHS);
+        known.own_epochs.drain(..surplus);
         epoch
     }
 
-    /// Writes a token of the same sign-in that was obtained elsewhere. `refresh_token`: its own, if it has another.
+    /// Writes a token of the same sign-in that was obtained elsewhere. `refresh_token`: its own refresh
+    /// token, if it has one.
     async fn write_token(
         &self,
-        write: &Write,
+        guard: &WriteGuard,
         token: &Token,
         refresh_token: Option<&Secret>,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<WriteOutcome, StoreError> {
         let change = |document: Option<&Document>, known: &Known| {
-            if self.is_replaced(write) {
-                return Edit::Leave(Written::Replaced);
+            if self.is_replaced(guard) {
+                return Edit::Leave(WriteOutcome::Replaced);
             }
             let Some(document) = document else {
-                // Deleted meanwhile; or nobody has signed in yet.
+                // Deleted in the meantime, or nobody has signed in yet.
                 if known.epoch.is_some() {
-                    return Edit::Leave(Written::OtherSignIn(None));
+                    return Edit::Leave(WriteOutcome::OtherSignIn(None));
                 }
                 let by = step();
                 let written = Box::new(Document {
@@ -245,11 +247,11 @@ impl Protocol {
                     token: Some(StoredToken::new(token, Default::default())),
                     ..Document::default()
                 });
-                return Edit::Write(written.clone(), Written::Done(written));
+                return Edit::Write(written.clone(), WriteOutcome::Done(written));
             };
             let is_other = known.epoch.map_or(known.is_gone, |epoch| epoch != document.epoch);
             if is_other && !known.came_after(document.epoch) || document.signed_out {
-                return Edit::Leave(Written::OtherSignIn(Some(Box::new(document.clone()))));
+                return Edit::Leave(WriteOutcome::OtherSignIn(Some(Box::new(document.clone()))));
             }
             let mut document = document.clone();
             let is_behind = !is_other && document.by < known.by;
@@ -277,7 +279,7 @@ impl Protocol {
                 pause: None,
                 ..document
             });
-            Edit::Write(written.clone(), Written::Done(written))
+            Edit::Write(written.clone(), WriteOutcome::Done(written))
         };
         loop {
             let view = self.load().await?;
@@ -287,12 +289,12 @@ impl Protocol {
                 Edit::Leave(written) => return Ok(written),
             };
             match self.swap(&view, document).await? {
-                Swapped::Written { .. } => return Ok(written),
-                // Another process may have used the refresh token already.
-                Swapped::Conflict { is_certain: false } if refresh_token.is_some() => {
-                    return Err(StoreError::unavailable("the response to a write was lost").or_written());
+                SwapOutcome::Written { .. } => return Ok(written),
+                // If it was written, another process may have used the refresh token already.
+                SwapOutcome::Unknown if refresh_token.is_some() => {
+                    return Err(StoreError::unavailable("the response to a write was lost").into_unknown());
                 }
-                Swapped::Conflict { .. } => {}
+                SwapOutcome::Conflict | SwapOutcome::Unknown => {}
             }
         }
     }
@@ -300,18 +302,18 @@ impl Protocol {
     /// Signs in, in the record first.
     pub(super) async fn sign_in(&self, token: Token) -> Result<(), StoreError> {
         let sign_ins = self.session().map_or(0, |session| session.sign_ins());
-        let write = self.begin_write().await?;
+        let guard = self.lock_writes().await?;
         let mut token = token;
         token.resolve_times(self.now());
-        let (written, _) = self.write_sign_in(&write, Some(&token), None).await?;
+        let (written, _) = self.write_sign_in(&guard, Some(&token), None).await?;
         self.follow_own(written, sign_ins)
     }
 
     /// Signs out, in the record first. Returns what the record had.
     pub(super) async fn sign_out(&self) -> Result<RevocableTokens, StoreError> {
         let sign_ins = self.session().map_or(0, |session| session.sign_ins());
-        let write = self.begin_write().await?;
-        let (written, revocable) = self.write_sign_in(&write, None, None).await?;
+        let guard = self.lock_writes().await?;
+        let (written, revocable) = self.write_sign_in(&guard, None, None).await?;
         self.follow_own(written, sign_ins)?;
         Ok(revocable)
     }
@@ -319,15 +321,15 @@ impl Protocol {
     /// Sets a token, in the record first.
     pub(super) async fn set_token(&self, mut token: Token) -> Result<(), StoreError> {
         let sign_ins = self.known().sign_ins;
-        let write = self.begin_write().await?;
+        let guard = self.lock_writes().await?;
         // It is a token of the sign-in that the session has.
-        self.write_pending(&write).await?;
+        self.write_pending(&guard).await?;
         if self.known().sign_ins != sign_ins {
             return Err(StoreError::signed_out());
         }
         token.resolve_times(self.now());
-        match self.write_token(&write, &token, token.refresh_secret()).await? {
-            Written::Done(document) => {
+        match self.write_token(&guard, &token, token.refresh_secret()).await? {
+            WriteOutcome::Done(document) => {
                 self.known().learn(&document);
                 let token = document.token.as_ref().and_then(StoredToken::to_token);
                 if let (Some(session), Some(token)) = (self.session(), token) {
@@ -337,9 +339,9 @@ impl Protocol {
                 }
                 Ok(())
             }
-            Written::Found(_) => Ok(()),
-            Written::Replaced => Err(replaced()),
-            Written::OtherSignIn(document) => {
+            WriteOutcome::Found(_) => Ok(()),
+            WriteOutcome::Replaced => Err(replaced()),
+            WriteOutcome::OtherSignIn(document) => {
                 self.follow(document.as_deref());
                 Err(StoreError::signed_out())
             }
@@ -348,11 +350,11 @@ impl Protocol {
 
     /// Takes over a sign-in or sign-out that this process has just written, unless the user has made another one
     /// since the call.
-    fn follow_own(&self, written: Written, sign_ins: u64) -> Result<(), StoreError> {
+    fn follow_own(&self, written: WriteOutcome, sign_ins: u64) -> Result<(), StoreError> {
         let document = match written {
-            Written::Done(document) | Written::Found(document) => document,
-            Written::Replaced => return Err(replaced()),
-            Written::OtherSignIn(_) => return Ok(()),
+            WriteOutcome::Done(document) | WriteOutcome::Found(document) => document,
+            WriteOutcome::Replaced => return Err(replaced()),
+            WriteOutcome::OtherSignIn(_) => return Ok(()),
         };
         match self.session() {
             Some(session) if session.sign_ins() == sign_ins => {

@@ -9,7 +9,7 @@ use crate::{
     token::{Secret, Token},
 };
 
-/// A token as a record has it, with its times on this host's wall clock.
+/// A token as it is stored in a record, with its times on this host's wall clock.
 #[derive(Clone, Default)]
 pub(super) struct StoredToken {
     /// `None`: only the refresh token is known.
@@ -38,7 +38,7 @@ impl StoredToken {
         }
     }
 
-    /// Of a token with absolute times. `others` are kept from the one before.
+    /// Converts a token whose times are absolute. `others` are those of the stored token that it replaces.
     pub(super) fn new(token: &Token, others: Map<String, Value>) -> Self {
         Self {
             access: Some(Secret::new(token.access_token().to_owned())),
@@ -73,7 +73,7 @@ impl StoredToken {
         self.access.is_some() && self.expires_at.is_none_or(|expiry| now < expiry)
     }
 
-    /// Moves all times by the distance between two clocks.
+    /// Moves all times by the difference between two clocks.
     pub(super) fn shift(&mut self, by: Nanos) {
         let times =
             [&mut self.received_at, &mut self.expires_at, &mut self.refresh_at, &mut self.refresh_expires_at];

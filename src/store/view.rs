@@ -40,7 +40,7 @@ impl StoreTime {
 // === impl View ===
 
 impl View {
-    /// Whether it is the write that has this mark.
+    /// Whether it was written by the write with this mark.
     pub(super) fn is_write(&self, mark: &str) -> bool {
         self.document.as_ref().is_some_and(|document| document.write == mark)
     }

@@ -12,7 +12,7 @@ use std::{
 
 use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 
-use super::headers::OwnHeaders;
+use super::headers::CustomHeaders;
 use super::secret::{after_scheme, header_value, scheme};
 
 /// An access token, ready to be sent.
@@ -27,8 +27,8 @@ pub struct AccessToken {
 struct AccessTokenInner {
     header: HeaderValue,
     scheme_len: usize,
-    /// What it is sent in, if not in `Authorization`.
-    headers: Option<OwnHeaders>,
+    /// `None`: it is sent in `Authorization`.
+    headers: Option<CustomHeaders>,
     id: TokenId,
     expires_at: Option<SystemTime>,
 }
@@ -60,13 +60,13 @@ impl AccessToken {
     /// The headers that carry it: `Authorization`, or those of [`SessionBuilder::header`](crate::SessionBuilder::header).
     pub fn headers(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
         let standard = self.inner.headers.is_none().then_some((&AUTHORIZATION, &self.inner.header));
-        let own = self.own_headers().into_iter().flatten().map(|(name, value)| (name, value));
-        standard.into_iter().chain(own)
+        let custom = self.custom_headers().into_iter().flatten().map(|(name, value)| (name, value));
+        standard.into_iter().chain(custom)
     }
 
     /// `None`: it is sent in `Authorization`.
     #[inline]
-    pub(crate) fn own_headers(&self) -> Option<&[(HeaderName, HeaderValue)]> {
+    pub(crate) fn custom_headers(&self) -> Option<&[(HeaderName, HeaderValue)]> {
         self.inner.headers.as_deref()
     }
 
@@ -88,7 +88,7 @@ impl AccessToken {
     pub(super) fn new(
         header: HeaderValue,
         scheme_len: usize,
-        headers: Option<OwnHeaders>,
+        headers: Option<CustomHeaders>,
         id: TokenId,
         expires_at: Option<SystemTime>,
     ) -> Self {

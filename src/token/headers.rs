@@ -10,15 +10,16 @@ use super::value::Token;
 
 type Value = Arc<dyn Fn(&Token) -> Option<HeaderValue> + Send + Sync>;
 
-/// The user's own headers. If there are none, the token is sent in `Authorization`.
+/// The headers set by [`SessionBuilder::header`](crate::SessionBuilder::header). If there are none, the token
+/// is sent in `Authorization`.
 #[derive(Clone, Default)]
 pub(crate) struct TokenHeaders {
     names: Vec<HeaderName>,
     values: Vec<Value>,
 }
 
-/// What a token is sent in, if not in `Authorization`.
-pub(super) type OwnHeaders = Arc<[(HeaderName, HeaderValue)]>;
+/// The headers that carry a token instead of `Authorization`.
+pub(super) type CustomHeaders = Arc<[(HeaderName, HeaderValue)]>;
 
 // === impl TokenHeaders ===
 
@@ -37,7 +38,7 @@ impl TokenHeaders {
         if self.names.is_empty() { &[AUTHORIZATION] } else { &self.names }
     }
 
-    /// Gives a token its headers. Calls user code, so not under a lock.
+    /// Computes a token's headers. Calls user code, so it must not be called under a lock.
     pub(crate) fn add_to(&self, token: &mut Token) {
         if self.names.is_empty() {
             return;

@@ -9,7 +9,7 @@ use crate::rt::{self, LONGEST, Nanos, Timestamp};
 use super::{
     access::{AccessToken, TokenId},
     builder::TokenBuilder,
-    headers::OwnHeaders,
+    headers::CustomHeaders,
     invalid::InvalidToken,
     secret::{Secret, after_scheme, header_value, scheme, shown_scheme},
     warning::Warning,
@@ -51,7 +51,7 @@ pub struct Token {
     /// It has no refresh token, and doesn't keep the one that was presented, which is of another grant.
     pub(super) stands_alone: bool,
     /// What its session sends it in, if not in `Authorization`.
-    pub(super) headers: Option<OwnHeaders>,
+    pub(super) headers: Option<CustomHeaders>,
 }
 
 /// When a token expires or is due.

@@ -258,7 +258,7 @@ impl Spawner for Movable {
 
 /// The error was about R1; the late response has its successor.
 #[tokio::test(start_paused = true)]
-async fn p08_a_late_response_with_a_new_refresh_token_revives_an_ended_session() {
+async fn p08_a_late_response_with_a_new_refresh_token_is_used_although_the_grant_has_ended() {
     let clock = clock();
     let (refresher, mut endpoint) = endpoint();
     let session = expired(refresher).clock(clock.clone()).build();

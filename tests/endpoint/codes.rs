@@ -94,7 +94,7 @@ async fn d43_a_code_that_means_success_is_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn d45_an_envelope_with_a_code_for_success_is_no_error() {
+async fn d45_an_envelope_with_a_code_for_success_is_not_an_error() {
     for envelope in [
         r#"{"code":"ok","message":"","log_id":"x"}"#,
         r#"{"code":"","message":""}"#,

@@ -94,7 +94,7 @@ async fn p19_an_unused_claim_is_removed_later_if_that_fails_at_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p19_a_seed_outlasts_a_record_without_a_token() {
+async fn p19_the_builders_token_is_written_to_a_record_without_a_token() {
     let store = Scripted::default();
     let refresher = refresh_fn(async |cx: RefreshContext| match cx.refresh_token() {
         Some("R1") => token("A2", "R2"),
@@ -334,7 +334,7 @@ async fn p19_p02_a_refresh_token_is_not_set_again_if_it_may_have_been_used_since
 }
 
 #[tokio::test(start_paused = true)]
-async fn p19_p02_a_successor_outlasts_the_response_to_a_set_token() {
+async fn p19_p02_a_new_refresh_token_is_kept_if_a_set_token_is_being_written_meanwhile() {
     let store = Scripted::new(&record("A1", "R1", 0, 0));
     let respond = Arc::new(Notify::new());
     let responds = Arc::clone(&respond);

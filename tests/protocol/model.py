@@ -80,7 +80,7 @@ MUTATIONS = {
     "behind is fine": "R4: a store that lost a write is believed, though the session has a later token",
     "follow back": "R4: a store that lost a sign-in is followed back to the one before",
     "own list": "R4: a process knows only the sign-ins that it has left itself, not the record's",
-    "ended for good": "R11: a late successor doesn't revive an ended record",
+    "ended for good": "R11: a token that is saved late doesn't clear the end of the grant",
     "no epoch": "R12: a sign-in keeps the epoch",
     "epoch counted": "R12: the epoch is the record's + 1, not a new one",
     "set clears claim": "R12: `set_token` removes a standing claim",

@@ -69,7 +69,7 @@ async fn p19_a_cached_token_is_taken_by_the_next_that_starts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p19_a_lapsed_claim_is_no_unknown_outcome_if_nothing_rotates() {
+async fn p19_a_lapsed_claim_is_not_an_unknown_outcome_if_nothing_rotates() {
     let (clock, store) = (clock(), ScriptedStore::new(&without_refresh_token(claimed("A1", "", 0))));
     // There is nothing that `never_repeat` could forbid.
     let (shared, mut endpoint) = open(&clock, SharedStore::new(store.clone()).never_repeat());

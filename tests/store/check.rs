@@ -60,11 +60,11 @@ macro_rules! faults {
 
 faults! {
     missing_record_loaded_as_empty: MissingIsEmpty =>
-        "a missing record loads as none", "a record was loaded that nobody has written";
+        "a missing record loads as none", "a load returned a record that nobody has written";
     first_write_that_is_lost: FirstWriteIsLost =>
         "a first swap writes the record", "the record is missing after it was written";
     version_of_a_swap_that_differs_from_that_of_a_load: OtherVersion =>
-        "a first swap writes the record", "another version was loaded than the swap returned";
+        "a first swap writes the record", "the loaded version isn't the one that the swap returned";
     upsert: Upsert =>
         "a swap that expects no record conflicts with one that is there", "the swap was written";
     last_write_wins: LastWriteWins =>
@@ -76,9 +76,9 @@ faults! {
     earlier_version_of_the_same_content: AbaIsAccepted =>
         "a version never repeats for other content", "a swap of an earlier version was written";
     compare_then_write: CompareThenWrite =>
-        "of many swaps at once one is written", "of 32 that expected no record, 32 were written";
+        "of concurrent swaps exactly one is written", "of 32 that expected no record, 32 were written";
     rare_lost_update: RareLostUpdate =>
-        "no update is lost", "800 writes of a count that grows by one led to 799";
+        "no update is lost", "800 increments of a counter resulted in 799";
     lagging_replica: LaggingReplica =>
         "a load sees the last swap of another handle", "the load returned an earlier record";
     record_written_in_place: TornReads =>
@@ -92,26 +92,26 @@ faults! {
     dropped_swap_that_leaves_half_a_record: TornWhenDropped =>
         "a dropped swap leaves a whole record", "neither the old nor the new record is there";
     missed_change_before: MissesEarlierChanges =>
-        "a store that notifies misses no change", "a change between the last load and `changed` isn't notified, others are";
+        "a store that notifies misses no change", "a change between the last load and `changed` wasn't notified, although others were";
     missed_change_while_waiting: MissesLaterChanges =>
-        "a store that notifies misses no change", "a change while `changed` was polled isn't notified, others are";
+        "a store that notifies misses no change", "a change while `changed` was polled wasn't notified, although others were";
     change_without_end: ChangesAlways =>
-        "a store that notifies misses no change", "`changed` completes over and over, and nothing changes";
+        "a store that notifies misses no change", "`changed` completes repeatedly although nothing changes";
     clock_that_goes_back: ClockGoesBack =>
         "the store's clock never goes back", "the second of two loads had an earlier time";
     clock_of_some_loads: ClockNowAndThen =>
-        "the store's clock never goes back", "one load had a time, another had none";
+        "the store's clock never goes back", "one load had a time and another had none";
     many_holders: ManyHolders =>
-        "one handle at a time has the hold", "two handles have it at once";
+        "one handle at a time has the hold", "two handles have it at the same time";
     hold_that_stays: HoldStays =>
         "one handle at a time has the hold", "it was still busy 5 s after it was dropped";
     names_that_are_cut_off: ShortNames =>
         "records of other names stay untouched",
-        "a name has the record of another, which is as long and differs in its last letter";
+        "two names that differ only in the last character share a record";
     error_with_the_record: ErrorShowsRecord =>
         "no error contains the record", "an error contains what was to be stored";
     version_that_never_was: AnyVersion =>
-        "no error contains the record", "a swap of a version that never was has been written";
+        "no error contains the record", "a swap of a version that never existed was written";
 }
 
 #[test]

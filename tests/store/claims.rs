@@ -394,7 +394,7 @@ async fn p19_without_a_response_never_repeat_does_not_repeat() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p19_a_claim_of_an_earlier_token_is_no_unknown_outcome() {
+async fn p19_a_claim_of_an_earlier_token_is_not_an_unknown_outcome() {
     // A token with another refresh token was set since the claim.
     let mut document = claimed("A1", "R1", 0);
     document["by"] = json!(3000);

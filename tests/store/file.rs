@@ -17,7 +17,7 @@ use std::{
 use tempfile::TempDir;
 use tower_reauth::{
     Session, Token, refresh_fn,
-    store::{FileStore, Record, StoreError, Swap, TokenStore, Version},
+    store::{FileStore, Record, SharedStore, StoreError, StoreExt, Swap, TokenStore, Version},
 };
 
 use crate::child::{NOBODY, chain, count, outcome, process};
@@ -155,7 +155,7 @@ async fn links_in_a_circle_are_an_error() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_is_unreadable() {
+async fn a_path_that_is_not_a_file_is_unreadable() {
     let folder = folder();
     let pipe = folder.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -172,7 +172,7 @@ async fn what_is_no_file_is_unreadable() {
 }
 
 #[tokio::test]
-async fn content_that_is_no_record_is_unreadable_and_stays() {
+async fn content_that_is_not_a_record_is_unreadable_and_stays() {
     let json = r#"{"v": 1, "w": "1", "epoch": 5, "was": [], "by": 7000, "claims": 8000, "token": {"access": "SECRET"#;
     for content in ["", "SECRET", json, r#"{"access_token": "SECRET"}"#, r#"{"v": 2, "x": "SECRET"}"#] {
         let folder = folder();
@@ -184,9 +184,30 @@ async fn content_that_is_no_record_is_unreadable_and_stays() {
         for error in [session.load().await.unwrap_err(), signed_in.unwrap_err()] {
             assert!(error.is_misconfigured(), "{content}: {}", chain(&error));
             assert!(StoreError::find(&error).unwrap().is_unreadable());
-            assert!(!chain(&error).contains("SECRET"), "{}", chain(&error));
+            let path = path.display().to_string();
+            assert!(chain(&error).contains(&path) && !chain(&error).contains("SECRET"), "{}", chain(&error));
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), content);
+    }
+}
+
+#[tokio::test]
+async fn error_about_a_record_of_another_client_or_key_names_the_file() {
+    let folder = folder();
+    let path = folder.path().join("credentials.json");
+    let builder = || Session::builder(refresh_fn(async |_| panic!("nothing is presented")));
+    let store = || SharedStore::new(FileStore::new(&path));
+    let session = builder().build_shared(store().credential("one"));
+    session.sign_in(Token::try_new("A1").unwrap()).await.unwrap();
+
+    let with_other_key =
+        FileStore::new(&path).sealed(|record| Ok(record.to_vec()), |_| Err("wrong key".into()));
+    let sessions =
+        [builder().build_shared(store().credential("two")), builder().build_shared(with_other_key)];
+    for session in sessions {
+        let error = session.load().await.unwrap_err();
+        assert!(StoreError::find(&error).unwrap().is_unreadable(), "{}", chain(&error));
+        assert!(chain(&error).contains(&path.display().to_string()), "{}", chain(&error));
     }
 }
 
@@ -315,7 +336,7 @@ async fn folder_that_cannot_be_written_makes_the_store_unavailable() {
 }
 
 #[tokio::test]
-async fn folder_that_cannot_be_entered_is_no_missing_record() {
+async fn folder_that_cannot_be_entered_is_not_a_missing_record() {
     if !is_root() {
         return skip("only root can change owners");
     }

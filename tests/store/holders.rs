@@ -156,7 +156,7 @@ async fn c26_a_late_response_of_a_lost_claim_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c30_a_late_winner_revives_all() {
+async fn c30_a_token_saved_after_a_refused_repeat_is_used_by_all_processes() {
     let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 0)));
     let mut stopped = Process::new(&clock, &store);
     let (other, mut other_endpoint) = open(&clock, store.clone());

@@ -95,7 +95,7 @@ async fn c21_empty_torn_and_foreign_records_are_unreadable() {
     let foreign = json!({"access_token": "SECRET", "refresh_token": "SECRET"}).to_string();
     for bytes in ["", " ", "null", "[]", "SECRET", torn, &foreign] {
         let text = assert_no_record(bytes.as_bytes()).await;
-        assert!(text.contains("it isn't a record of this crate"), "{text}");
+        assert!(text.contains("the stored content isn't a record of tower-reauth"), "{text}");
     }
 }
 

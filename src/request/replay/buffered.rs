@@ -29,7 +29,7 @@ use crate::sync::lock;
 ///
 /// If a request is rejected while its upload is still running, the upload is stopped. Over HTTP/1, or if the
 /// body has a declared length, the body fails with [`UploadAborted`](super::UploadAborted): the server must
-/// not take a part for the whole, and the client must not reuse that connection. Otherwise the body just
+/// not mistake a part for the whole, and the client must not reuse that connection. Otherwise the body just
 /// ends.
 ///
 /// If the caller then gets that 401, because no newer token was obtained or the request's body exceeded the
@@ -86,7 +86,7 @@ where
         let mut state = lock(&retained.state);
         let ends = may_end || state.exhausted;
         state.stopped = Some(if ends { Stopped::End } else { Stopped::Abort });
-        // If the first attempt waits for more of the body, it learns at once that it was stopped.
+        // If the first attempt is waiting for more of the body, it has to see that it was stopped.
         let waker = state.first_waker.take();
         let remaining = state.remaining;
         drop(state);

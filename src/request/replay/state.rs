@@ -1,7 +1,7 @@
 //! What the two attempts of a buffered body share.
 //!
 //! An attempt takes the original out to poll it, so that no lock is held while the user's code runs, and puts
-//! it back together with the result.
+//! it back when it stores the result.
 
 use std::{
     collections::VecDeque,
@@ -131,7 +131,7 @@ impl<'a, B: Body<Data = Bytes>> BodyGuard<'a, B> {
         }
     }
 
-    /// The caller stores the result and releases the lock before it wakes the replay: it must not see the
+    /// The caller stores the result and releases the lock before it wakes the replay, which must not see the
     /// original without the frame that came before.
     pub(super) fn put_back(mut self) -> (MutexGuard<'a, BufferState<B>>, Option<Waker>) {
         let mut locked = lock(self.state);
@@ -168,7 +168,7 @@ fn cost(frame: &Frame<Bytes>) -> usize {
 
 pub(super) const PANICKED: &str = "the body panicked";
 
-/// Wakes a task; to be called without the lock, as the task may poll at once.
+/// Wakes a task. Call it without the lock, as the task may be polled immediately.
 pub(super) fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();

@@ -14,7 +14,7 @@ use crate::{
     token::Token,
 };
 
-use super::{Row, describe, join};
+use super::{Step, describe, join};
 
 pub(super) const COUNT: usize = 8;
 const REFRESHES: usize = 50;
@@ -26,10 +26,11 @@ struct Endpoint {
     refused: usize,
 }
 
-/// A store that lets the others' operations come before each of its own, also if it never waits itself.
+/// A store that yields before each operation, so that those of other sessions come in between even if it
+/// never waits.
 struct Yielding<S>(S);
 
-pub(super) async fn refreshes<S: TokenStore>(row: Row, stores: Vec<S>) {
+pub(super) async fn refreshes<S: TokenStore>(step: Step, stores: Vec<S>) {
     let endpoint = Arc::new(Mutex::new(Endpoint::default()));
     let session = |store| {
         let endpoint = Arc::clone(&endpoint);
@@ -44,11 +45,11 @@ pub(super) async fn refreshes<S: TokenStore>(row: Row, stores: Vec<S>) {
     };
     let sessions: Vec<_> = stores.into_iter().map(session).collect();
     if let Err(error) = sessions[0].sign_in(token(0)).await {
-        fail(row, &endpoint, &error);
+        fail(step, &endpoint, &error);
     }
     for session in &sessions {
         if let Err(error) = session.load().await {
-            fail(row, &endpoint, &error);
+            fail(step, &endpoint, &error);
         }
     }
     for _ in 0..REFRESHES {
@@ -59,21 +60,21 @@ pub(super) async fn refreshes<S: TokenStore>(row: Row, stores: Vec<S>) {
         }
         for result in join(tasks).await {
             if let Err(error) = result {
-                fail(row, &endpoint, &error);
+                fail(step, &endpoint, &error);
             }
         }
     }
     let Endpoint { exchanges, refused } = *sync::lock(&endpoint);
     if (exchanges, refused) != (REFRESHES, 0) {
-        row.fail(format_args!(
+        step.fail(format_args!(
             "{REFRESHES} refreshes made {exchanges} exchanges, of which {refused} were refused"
         ));
     }
 }
 
-fn fail(row: Row, endpoint: &Mutex<Endpoint>, error: &Error) -> ! {
+fn fail(step: Step, endpoint: &Mutex<Endpoint>, error: &Error) -> ! {
     let Endpoint { exchanges, refused } = *sync::lock(endpoint);
-    row.fail(format_args!(
+    step.fail(format_args!(
         "after {exchanges} exchanges, of which {refused} were refused: {}",
         describe(error)
     ))

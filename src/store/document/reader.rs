@@ -81,7 +81,7 @@ impl Reader {
         })
     }
 
-    /// The outer `None`: it has another type.
+    /// The outer `None`: the member has another type.
     fn take<T>(&mut self, name: &str, read: impl FnOnce(Value) -> Option<T>) -> Option<Option<T>> {
         match self.members.remove(name) {
             None | Some(Value::Null) => Some(None),

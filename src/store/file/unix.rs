@@ -20,7 +20,7 @@ pub(super) fn open_lock_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
-/// Whether the path still leads to this file.
+/// Whether the path still refers to this file.
 pub(super) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let own = file.metadata()?;
     match fs::metadata(path) {
@@ -65,7 +65,7 @@ pub(super) fn rename(file: NamedTempFile, target: &Path) -> io::Result<()> {
 /// Makes a rename durable.
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     match File::open(path)?.sync_all() {
-        // Some file systems can't.
+        // Some file systems don't support it.
         Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
         result => result,
     }

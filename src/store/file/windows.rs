@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-/// For 1 s in all.
+/// For 1 s in total.
 const RENAMES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -22,7 +22,7 @@ pub(super) fn open_lock_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }
 
-/// Std can't compare files here.
+/// std can't compare files on Windows.
 pub(super) fn is_at(_file: &File, _path: &Path) -> io::Result<bool> {
     Ok(true)
 }

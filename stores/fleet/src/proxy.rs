@@ -29,7 +29,7 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct State {
-    /// The server's port. None: connections are closed at once.
+    /// The server's port. `None`: connections are closed immediately.
     target: Mutex<Option<u16>>,
     /// Changes with each cut.
     cuts: watch::Sender<u64>,
@@ -76,14 +76,14 @@ impl Proxy {
         self.address.port()
     }
 
-    /// Cuts all connections. Further ones lead to this port, or nowhere.
+    /// Cuts all connections. Further ones are forwarded to this port, or closed if there is none.
     pub fn cut(&self, target: Option<u16>) {
         self.set_target(target);
         self.state.cuts.send_modify(|count| *count += 1);
     }
 
-    /// Further connections lead to this port. Those that are open stay.
-    pub fn lead_to(&self, target: u16) {
+    /// Forwards further connections to this port. Those that are open stay.
+    pub fn forward_to(&self, target: u16) {
         self.set_target(Some(target));
     }
 
@@ -107,7 +107,7 @@ impl Proxy {
     }
 
     /// Waits until no connection is open.
-    pub async fn closed(&self) {
+    pub async fn connections_closed(&self) {
         // The sender is in `state`.
         let _ = self.state.open.subscribe().wait_for(|&open| open == 0).await;
     }

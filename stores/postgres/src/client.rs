@@ -1,4 +1,4 @@
-//! The clients of a store's operations.
+//! The client that each operation of a store uses.
 
 use std::{
     error::Error as StdError,
@@ -19,41 +19,41 @@ use tokio_postgres::{
 
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// How long an operation waits for the connection that another one is opening: less than its own 3 s.
-const OTHER_OPENS: Duration = Duration::from_secs(2);
+/// How long an operation waits for the connection that another one is opening: less than its own timeout of 3 s.
+const OPENING_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A client for one operation.
-pub(crate) trait Lent: Send + Sync {
+pub(crate) trait OperationClient: Send + Sync {
     fn client(&self) -> &Client;
 
-    /// The operation was dropped before its response came.
+    /// Called if the operation was dropped before its response arrived.
     fn give_up(&self);
 }
 
-/// One of the program's own.
-pub(crate) struct Foreign<C>(pub(crate) C);
+/// A client that the program provides.
+pub(crate) struct ProgramClient<C>(pub(crate) C);
 
 /// The store's own connection.
 #[derive(Default)]
-pub(crate) struct Opened {
-    /// While a connection is being opened.
+pub(crate) struct StoreConnection {
+    /// Locked while a connection is being opened.
     opening: Arc<tokio::sync::Mutex<()>>,
     current: Mutex<Option<Arc<Client>>>,
 }
 
 /// A client over the store's own connection.
-pub(crate) struct OfOpened {
+pub(crate) struct StoreClient {
     client: Arc<Client>,
-    opened: Arc<Opened>,
+    connection: Arc<StoreConnection>,
 }
 
-/// A client, given up unless its response comes.
-pub(crate) struct InUse(pub(crate) Option<Box<dyn Lent>>);
+/// An operation. If it is dropped before its response arrives, it gives up its client.
+pub(crate) struct Operation(pub(crate) Option<Box<dyn OperationClient>>);
 
-// === impl Foreign ===
+// === impl ProgramClient ===
 
-impl<C: Deref<Target = Client> + Send + Sync> Lent for Foreign<C> {
+impl<C: Deref<Target = Client> + Send + Sync> OperationClient for ProgramClient<C> {
     fn client(&self) -> &Client {
         &self.0
     }
@@ -61,14 +61,17 @@ impl<C: Deref<Target = Client> + Send + Sync> Lent for Foreign<C> {
     fn give_up(&self) {}
 }
 
-// === impl Opened ===
+// === impl StoreConnection ===
 
-impl Opened {
-    /// The current connection, or a new one.
+impl StoreConnection {
+    /// A client over the current connection, or over a new one.
     ///
     /// If this is dropped, a connection that is being opened is kept for the next operation.
     #[allow(clippy::disallowed_methods, reason = "the driver needs tokio, too")]
-    pub(crate) async fn lend<F, Fut, S, T, E>(self: Arc<Self>, connect: Arc<F>) -> Result<OfOpened, BoxError>
+    pub(crate) async fn client<F, Fut, S, T, E>(
+        self: Arc<Self>,
+        connect: Arc<F>,
+    ) -> Result<StoreClient, BoxError>
     where
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(Client, Connection<S, T>), E>> + Send + 'static,
@@ -77,62 +80,62 @@ impl Opened {
         E: Into<BoxError>,
     {
         if let Some(client) = self.current_open() {
-            return Ok(OfOpened { client, opened: self });
+            return Ok(StoreClient { client, connection: self });
         }
-        // The runtime of the task that opens one may stand still.
-        let opening = timeout(OTHER_OPENS, Arc::clone(&self.opening).lock_owned()).await.ok();
+        // The runtime of the task that opens one may be stalled.
+        let opening = timeout(OPENING_TIMEOUT, Arc::clone(&self.opening).lock_owned()).await.ok();
         if let Some(client) = self.current_open() {
-            return Ok(OfOpened { client, opened: self });
+            return Ok(StoreClient { client, connection: self });
         }
-        let opened = Arc::clone(&self);
+        let this = Arc::clone(&self);
         let task = tokio::spawn(async move {
             let _opening = opening;
             let (client, connection) = timeout(CONNECT_TIMEOUT, connect()).await?.map_err(Into::into)?;
             tokio::spawn(connection);
-            Ok::<_, BoxError>(Arc::clone(opened.current().insert(Arc::new(client))))
+            Ok::<_, BoxError>(Arc::clone(this.current().insert(Arc::new(client))))
         });
-        Ok(OfOpened { client: task.await??, opened: self })
+        Ok(StoreClient { client: task.await??, connection: self })
     }
 
     fn current_open(&self) -> Option<Arc<Client>> {
         self.current().clone().filter(|client| !client.is_closed())
     }
 
-    /// A panic can't leave it half changed.
+    /// Ignores poisoning: a panic can't leave the value half changed.
     fn current(&self) -> MutexGuard<'_, Option<Arc<Client>>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Lent for OfOpened {
+impl OperationClient for StoreClient {
     fn client(&self) -> &Client {
         &self.client
     }
 
-    /// A firewall may have dropped the connection without a word: the next operation opens another one. This one stays
-    /// open for those that are using it.
+    /// A firewall may have dropped the connection silently, so the next operation opens another one. This one stays
+    /// open for the operations that are using it.
     fn give_up(&self) {
-        self.opened.current().take_if(|current| Arc::ptr_eq(current, &self.client));
+        self.connection.current().take_if(|current| Arc::ptr_eq(current, &self.client));
     }
 }
 
-// === impl InUse ===
+// === impl Operation ===
 
-impl InUse {
+impl Operation {
     /// Sends a statement. It isn't prepared, as the next one may run on another connection of a pooler.
     pub(crate) async fn query(
         mut self,
         statement: &str,
         parameters: &[(&(dyn ToSql + Sync), Type)],
     ) -> Result<Option<Row>, Error> {
-        let client = self.0.as_deref().expect("it is used once");
+        let client = self.0.as_deref().expect("`query` consumes it");
         let response = client.client().query_typed_opt(statement, parameters).await;
         self.0 = None;
         response
     }
 }
 
-impl Drop for InUse {
+impl Drop for Operation {
     fn drop(&mut self) {
         if let Some(client) = &self.0 {
             client.give_up();

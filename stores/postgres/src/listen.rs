@@ -1,4 +1,4 @@
-//! One connection that listens for the changes of many records.
+//! A connection that listens for changes to many records.
 
 use std::{
     collections::HashMap,
@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_postgres::{AsyncMessage, Client, Connection};
 
-/// A handle's part in a listening connection.
+/// A handle's share of a listening connection.
 pub(crate) struct Subscription {
     listener: Arc<Listener>,
     name: Arc<str>,
@@ -77,12 +77,12 @@ impl Subscription {
         Self { listener, name, changes, seen: AtomicU64::new(0) }
     }
 
-    /// To be read before a load, which sees at least the changes up to here.
+    /// The count of changes. Read it before a load, which then sees at least these changes.
     pub(crate) fn count(&self) -> u64 {
         *self.changes.borrow()
     }
 
-    /// Says that a load has returned which began at that count.
+    /// Records that a load which began at this count has returned.
     pub(crate) fn loaded(&self, count: u64) {
         self.seen.fetch_max(count, Ordering::Relaxed);
     }
@@ -98,7 +98,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        // Otherwise this one would count as a receiver.
+        // Otherwise this receiver would be counted below.
         self.changes = watch::channel(0).1;
         let mut changes = lock(&self.listener.names.changes);
         if changes.get(&self.name).is_some_and(|changes| changes.receiver_count() == 0) {
@@ -110,7 +110,7 @@ impl Drop for Subscription {
 // === impl Listener ===
 
 impl Listener {
-    /// Starts the task, also if the runtime of an earlier one was shut down.
+    /// Starts the task unless it is running: the runtime of an earlier one may have shut down.
     #[allow(clippy::disallowed_methods, reason = "the driver needs tokio, too")]
     fn start(&self) {
         let mut task = lock(&self.task);
@@ -164,7 +164,7 @@ async fn listen_on<S, T>(
             if !is_listening {
                 is_listening = true;
                 *delay = FIRST_DELAY;
-                // What happened before wasn't notified.
+                // Earlier changes weren't notified.
                 names.notify_all();
             }
             sleep(CHECK_AFTER).await;
@@ -199,7 +199,7 @@ fn count(changes: &watch::Sender<u64>) {
     changes.send_modify(|count| *count += 1);
 }
 
-/// A panic can't leave these values half changed.
+/// Ignores poisoning: a panic can't leave these values half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

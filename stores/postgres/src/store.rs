@@ -19,11 +19,11 @@ use tokio_postgres::{
 use tower_reauth::store::{Loaded, Record, StoreError, Swap, TokenStore, Version};
 
 use crate::{
-    client::{BoxError, Foreign, InUse, Lent, Opened},
+    client::{BoxError, Operation, OperationClient, ProgramClient, StoreConnection},
     listen::Subscription,
 };
 
-/// Keeps a record in a table of PostgreSQL, for processes on many hosts. See the [crate's docs](crate).
+/// Keeps a record in a PostgreSQL table, for processes on many hosts. See the [crate's docs](crate).
 ///
 /// # Errors
 ///
@@ -38,8 +38,9 @@ pub struct PostgresStore {
     subscription: Option<Subscription>,
 }
 
-type Clients =
-    dyn Fn() -> Pin<Box<dyn Future<Output = Result<Box<dyn Lent>, BoxError>> + Send>> + Send + Sync;
+type Clients = dyn Fn() -> Pin<Box<dyn Future<Output = Result<Box<dyn OperationClient>, BoxError>> + Send>>
+    + Send
+    + Sync;
 
 const LONGEST_NAME: usize = 512;
 
@@ -60,7 +61,7 @@ impl PostgresStore {
     /// Creates a handle on the record with this name, of 1 to 512 bytes, over a connection of its own: `connect` is
     /// called when it is first used, and again after the connection was lost.
     ///
-    /// A name of another length is an error when it is used.
+    /// A name of any other length is an error when the store is first used.
     ///
     /// # Examples
     ///
@@ -79,8 +80,8 @@ impl PostgresStore {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         E: Into<Box<dyn StdError + Send + Sync>> + 'static,
     {
-        let (opened, connect) = (Arc::new(Opened::default()), Arc::new(connect));
-        Self::with_clients(move || Arc::clone(&opened).lend(Arc::clone(&connect)), name)
+        let (connection, connect) = (Arc::new(StoreConnection::default()), Arc::new(connect));
+        Self::with_clients(move || Arc::clone(&connection).client(Arc::clone(&connect)), name)
     }
 
     /// Like [`connect`](Self::connect), over a client that the program also uses for other things.
@@ -139,21 +140,21 @@ impl PostgresStore {
         Self::with_clients(
             move || {
                 let client = client();
-                async move { Ok(Foreign(client.await.map_err(Into::into)?)) }
+                async move { Ok(ProgramClient(client.await.map_err(Into::into)?)) }
             },
             name,
         )
     }
 
-    fn with_clients<F, Fut, L>(lend: F, name: &str) -> Self
+    fn with_clients<F, Fut, C>(client: F, name: &str) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<L, BoxError>> + Send + 'static,
-        L: Lent + 'static,
+        Fut: Future<Output = Result<C, BoxError>> + Send + 'static,
+        C: OperationClient + 'static,
     {
         let clients = move || -> Pin<Box<dyn Future<Output = _> + Send>> {
-            let lent = lend();
-            Box::pin(async move { Ok(Box::new(lent.await?) as Box<dyn Lent>) })
+            let client = client();
+            Box::pin(async move { Ok(Box::new(client.await?) as Box<dyn OperationClient>) })
         };
         Self { clients: Arc::new(clients), name: name.into(), subscription: None }
     }
@@ -170,11 +171,11 @@ impl PostgresStore {
     /// [`with_name`](Self::with_name) share.
     ///
     /// It is opened, in a task, when one of them first waits for a change, such as by
-    /// [`SharedSession::follow`](tower_reauth::store::SharedSession::follow), and closed with the last of them.
-    /// While it can't be opened, or after it was lost, sessions poll; it is tried again after 1 s, 1.6 s, up to
-    /// 60 s.
+    /// [`SharedSession::follow`](tower_reauth::store::SharedSession::follow), and closed with the last of
+    /// them. While it can't be opened, or after it was lost, sessions poll. Opening is retried after 1 s, 1.6
+    /// s and so on, up to 60 s.
     ///
-    /// It has to lead to PostgreSQL itself, or through a pooler that gives each client a connection of its own:
+    /// It must connect to PostgreSQL directly, or through a pooler that gives each client a connection of its own:
     /// PgBouncer in transaction mode loses notifications.
     pub fn listen<F, Fut, S, T, E>(self, connect: F) -> Self
     where
@@ -188,9 +189,9 @@ impl PostgresStore {
         Self { subscription, ..self }
     }
 
-    /// Creates the table `tower_reauth`, unless it is there.
+    /// Creates the table `tower_reauth` if it doesn't exist.
     ///
-    /// It is created in the first schema of the connection's `search_path`. Instead, a migration can run:
+    /// It is created in the first schema of the connection's `search_path`. A migration can do the same:
     ///
     /// ```sql
     /// CREATE TABLE tower_reauth (name text PRIMARY KEY, version text NOT NULL, record bytea NOT NULL);
@@ -200,7 +201,8 @@ impl PostgresStore {
     ///
     /// Those of the statement.
     pub async fn create_table(client: &Client) -> Result<(), Error> {
-        // `IF NOT EXISTS` doesn't see one that another transaction is just creating. That has ended after the error.
+        // `IF NOT EXISTS` doesn't see a table that another transaction is creating. By the time of the error, that
+        // transaction has ended.
         const CREATED_MEANWHILE: [SqlState; 3] =
             [SqlState::UNIQUE_VIOLATION, SqlState::DUPLICATE_OBJECT, SqlState::DUPLICATE_TABLE];
         match client.batch_execute(CREATE_TABLE).await {
@@ -211,15 +213,15 @@ impl PostgresStore {
         }
     }
 
-    async fn client(&self) -> Result<InUse, StoreError> {
+    async fn operation(&self) -> Result<Operation, StoreError> {
         match self.name.len() {
             0 => Err(StoreError::unreadable("the record's name is empty")),
             1..=LONGEST_NAME => match (self.clients)().await {
-                Ok(client) => Ok(InUse(Some(client))),
+                Ok(client) => Ok(Operation(Some(client))),
                 Err(error) => Err(StoreError::unavailable(error)),
             },
             length => Err(StoreError::unreadable(format!(
-                "the record's name is {length} bytes long, the longest is {LONGEST_NAME}"
+                "the record's name is {length} bytes long, but at most {LONGEST_NAME} are allowed"
             ))),
         }
     }
@@ -228,7 +230,7 @@ impl PostgresStore {
 impl TokenStore for PostgresStore {
     async fn load(&self) -> Result<Option<Loaded>, StoreError> {
         let count = self.subscription.as_ref().map(Subscription::count);
-        let row = self.client().await?.query(LOAD, &[(&&*self.name, Type::TEXT)]).await;
+        let row = self.operation().await?.query(LOAD, &[(&&*self.name, Type::TEXT)]).await;
         let row = row.map_err(store_error)?;
         let loaded = row.map(|row| {
             let version = Version::new(row.try_get::<_, &str>(0)?);
@@ -255,7 +257,7 @@ impl TokenStore for PostgresStore {
                 SWAP
             }
         };
-        match self.client().await?.query(statement, &parameters).await {
+        match self.operation().await?.query(statement, &parameters).await {
             Ok(Some(_)) => Ok(Swap::Written(next)),
             Ok(None) => Ok(Swap::Conflict),
             Err(error) if error.code() == Some(&SqlState::T_R_SERIALIZATION_FAILURE) => Ok(Swap::Conflict),

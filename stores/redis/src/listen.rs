@@ -1,4 +1,4 @@
-//! One connection that listens for the changes of many records.
+//! A connection that listens for changes to many records.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,7 +21,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// A handle's part in a listening connection.
+/// A handle's share of a listening connection.
 pub(crate) struct Subscription {
     listener: Arc<Listener>,
     channel: Arc<str>,
@@ -41,6 +41,7 @@ struct Listener {
 #[derive(Default)]
 struct Channels {
     changes: Mutex<HashMap<Arc<str>, watch::Sender<u64>>>,
+    /// Notified when a channel is added or removed.
     edited: Notify,
 }
 
@@ -67,12 +68,12 @@ impl Subscription {
         Self { listener, channel, changes, seen: AtomicU64::new(0) }
     }
 
-    /// To be read before a load, which sees at least the changes up to here.
+    /// The count of changes. Read it before a load, which then sees at least these changes.
     pub(crate) fn count(&self) -> u64 {
         *self.changes.borrow()
     }
 
-    /// Says that a load has returned which began at that count.
+    /// Records that a load which began at this count has returned.
     pub(crate) fn loaded(&self, count: u64) {
         self.seen.fetch_max(count, Ordering::Relaxed);
     }
@@ -88,7 +89,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        // Otherwise this one would count as a receiver.
+        // Otherwise this receiver would be counted below.
         self.changes = watch::channel(0).1;
         self.listener.channels.unsubscribe(&self.channel);
     }
@@ -97,7 +98,7 @@ impl Drop for Subscription {
 // === impl Listener ===
 
 impl Listener {
-    /// Starts the task, also if the runtime of an earlier one was shut down.
+    /// Starts the task unless it is running: the runtime of an earlier one may have shut down.
     #[allow(clippy::disallowed_methods, reason = "the driver needs tokio, too")]
     fn start(&self) {
         let mut task = lock(&self.task);
@@ -135,7 +136,7 @@ async fn listen_once(client: &Client, channels: &Channels, delay: &mut Duration)
         if !added.is_empty() {
             within_timeout(sink.subscribe(&added)).await?;
             *delay = FIRST_DELAY;
-            // What happened before wasn't notified.
+            // Earlier changes weren't notified.
             added.iter().for_each(|channel| channels.notify(channel));
         }
         let removed: Vec<_> = subscribed.difference(&wanted).map(|channel| &**channel).collect();
@@ -192,7 +193,7 @@ impl Channels {
     }
 }
 
-/// A panic can't leave these values half changed.
+/// Ignores poisoning: a panic can't leave these values half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -21,7 +21,7 @@ use crate::listen::Subscription;
 /// | | error |
 /// |---|---|
 /// | Redis can't be reached, or refuses the command | [`is_unavailable`](StoreError::is_unavailable) |
-/// | the key is something else than a record | [`is_unreadable`](StoreError::is_unreadable) |
+/// | the key holds something other than a record | [`is_unreadable`](StoreError::is_unreadable) |
 /// | the name is empty or longer than 512 bytes | [`is_unreadable`](StoreError::is_unreadable) |
 pub struct RedisStore<C> {
     connection: C,
@@ -41,7 +41,8 @@ static LOAD: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// A script isn't rolled back: with `call`, a user who may not publish would get an error after the write.
+/// `pcall`, because a script isn't rolled back: with `call`, a user without permission to publish would get
+/// an error after the write.
 static SWAP: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local v = redis.call('HGET', KEYS[1], 'v') \
@@ -58,7 +59,7 @@ impl<C> RedisStore<C> {
     /// Creates a handle on the record with this name, of 1 to 512 bytes. It is kept under the key
     /// `tower-reauth:{name}`.
     ///
-    /// Nothing is sent until it is used; a name of another length is an error then.
+    /// Nothing is sent until the store is used. A name of any other length is an error then.
     pub fn new(connection: C, name: &str) -> Self {
         Self { connection, key: key(name), subscription: None }
     }
@@ -78,9 +79,9 @@ impl<C> RedisStore<C> {
     /// [`with_name`](Self::with_name) share.
     ///
     /// It is opened, in a task, when one of them first waits for a change, such as by
-    /// [`SharedSession::follow`](tower_reauth::store::SharedSession::follow), and closed with the last of them.
-    /// While it can't be opened, or after it was lost, sessions poll; it is tried again after 1 s, 1.6 s, up to
-    /// 60 s.
+    /// [`SharedSession::follow`](tower_reauth::store::SharedSession::follow), and closed with the last of
+    /// them. While it can't be opened, or after it was lost, sessions poll. Opening is retried after 1 s, 1.6
+    /// s and so on, up to 60 s.
     pub fn listen(self, client: Client) -> Self {
         let subscription = Some(Subscription::new(client, Arc::clone(&self.key)));
         Self { subscription, ..self }
@@ -91,7 +92,7 @@ impl<C> RedisStore<C> {
             0 => Err(StoreError::unreadable("the record's name is empty")),
             1..=LONGEST_NAME => Ok(&self.key),
             length => Err(StoreError::unreadable(format!(
-                "the record's name is {length} bytes long, the longest is {LONGEST_NAME}"
+                "the record's name is {length} bytes long, but at most {LONGEST_NAME} are allowed"
             ))),
         }
     }
@@ -182,7 +183,7 @@ fn unexpected() -> StoreError {
 }
 
 fn store_error(error: RedisError) -> StoreError {
-    // Before Redis 7, the code of an error inside a script is in the text.
+    // Before Redis 7, the code of an error inside a script is only in the message.
     match error.to_string().contains("WRONGTYPE") {
         true => StoreError::unreadable("the key isn't a hash, so it isn't a record"),
         false => StoreError::unavailable(error),

@@ -44,7 +44,7 @@ pub(crate) async fn a_response_that_cannot_be_saved_is_used_and_saved_later<S: T
 
         if by_shutdown {
             assert!(one.session().shutdown(HANG).await.unwrap_err().is_unsaved());
-            proxy.lead_to(port);
+            proxy.forward_to(port);
             // The first command may fail, as its connection was cut.
             while let Err(error) = one.session().shutdown(HANG).await {
                 assert!(error.is_unsaved(), "{}", describe(&error));
@@ -56,7 +56,7 @@ pub(crate) async fn a_response_that_cannot_be_saved_is_used_and_saved_later<S: T
             assert_eq!(access(&two).as_deref(), Some("A-alice-2"));
         } else {
             // Nobody waits for it.
-            proxy.lead_to(port);
+            proxy.forward_to(port);
             let following = tokio::spawn(two.follow());
             has(&two, Some("A-alice-2")).await;
             following.abort();
@@ -93,7 +93,7 @@ impl<S: TokenStore> TokenStore for Lossy<S> {
 }
 
 /// A needless repeat would end the session, as these never repeat.
-pub(crate) async fn a_lost_response_to_a_swap_costs_no_repeat<S: TokenStore>(
+pub(crate) async fn a_lost_response_to_a_swap_causes_no_repeated_exchange<S: TokenStore>(
     proxy: Arc<Proxy>,
     open: impl AsyncFn(&str) -> S,
 ) {

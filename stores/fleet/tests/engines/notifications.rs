@@ -47,7 +47,7 @@ pub(crate) async fn reach_followers<S: TokenStore>(
         timeout(HANG, task).await.unwrap().unwrap();
     }
     drop(store);
-    timeout(HANG, proxy.closed()).await.expect("the connection is closed with the last handle");
+    timeout(HANG, proxy.connections_closed()).await.expect("the connection is closed with the last handle");
 }
 
 pub(crate) async fn are_missed_only_while_cut<S: TokenStore>(
@@ -68,7 +68,7 @@ pub(crate) async fn are_missed_only_while_cut<S: TokenStore>(
     has(&notified, Some("A-alice-1")).await;
 
     proxy.cut(None);
-    timeout(HANG, proxy.closed()).await.unwrap();
+    timeout(HANG, proxy.connections_closed()).await.unwrap();
     writer.session().refresh().await.unwrap();
     has(&polling, Some("A-alice-2")).await;
 

@@ -28,7 +28,7 @@ pub(crate) async fn leave_a_valid_token_in_use(store: impl TokenStore, mut set_r
 }
 
 /// A firewall drops the connection, and neither side notices.
-pub(crate) async fn outlast_a_silent_connection(store: impl TokenStore, proxy: &Proxy) {
+pub(crate) async fn replace_a_connection_that_stops_responding(store: impl TokenStore, proxy: &Proxy) {
     let endpoint = Endpoint::default();
     let session = endpoint.session(store, HOUR);
     session.sign_in(token("alice", 1)).await.unwrap();

@@ -85,11 +85,11 @@ async fn postgres_keeps_the_contract_through_a_pooler() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p19_postgres_outlasts_a_silent_connection() {
+async fn p19_postgres_replaces_a_connection_that_stops_responding() {
     let Some(server) = server().await else { return };
     let proxy = Proxy::start(server.port()).await.unwrap();
     let store = PostgresStore::connect(connect(through(&proxy)), &name());
-    outages::outlast_a_silent_connection(store, &proxy).await;
+    outages::replace_a_connection_that_stops_responding(store, &proxy).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -263,12 +263,12 @@ async fn c16_a_response_that_postgres_cannot_save_is_used_and_saved_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p19_a_lost_response_to_a_swap_in_postgres_costs_no_repeat() {
+async fn p19_a_lost_response_to_a_swap_in_postgres_causes_no_repeated_exchange() {
     let Some(server) = server().await else { return };
     let proxy = Arc::new(Proxy::start(server.port()).await.unwrap());
     let url = through(&proxy);
     let open = async |name: &str| PostgresStore::connect(connect(url.clone()), name);
-    cuts::a_lost_response_to_a_swap_costs_no_repeat(proxy, open).await;
+    cuts::a_lost_response_to_a_swap_causes_no_repeated_exchange(proxy, open).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

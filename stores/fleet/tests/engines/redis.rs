@@ -176,7 +176,7 @@ async fn redis_names_have_1_to_512_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_record_in_redis_is_unreadable_and_stays() {
+async fn a_redis_key_that_is_not_a_record_is_unreadable_and_stays() {
     let Some(server) = server() else { return };
     let commands: [&[&[u8]]; 4] = [
         &[b"SET", b"", b"secret"],
@@ -233,14 +233,14 @@ async fn c16_a_response_that_redis_cannot_save_is_used_and_saved_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p19_a_lost_response_to_a_swap_in_redis_costs_no_repeat() {
+async fn p19_a_lost_response_to_a_swap_in_redis_causes_no_repeated_exchange() {
     let Some(server) = server() else { return };
     let proxy = Arc::new(Proxy::start(server.port()).await.unwrap());
     let port = proxy.port();
     let open = async |name: &str| RedisStore::new(manager(port).await, name);
     // The server has the scripts.
     open(&name()).await.swap(None, &Record::from_bytes("a")).await.unwrap();
-    cuts::a_lost_response_to_a_swap_costs_no_repeat(proxy, open).await;
+    cuts::a_lost_response_to_a_swap_causes_no_repeated_exchange(proxy, open).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

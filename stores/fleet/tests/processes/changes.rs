@@ -139,7 +139,7 @@ async fn change_during(store: Store, phase: Phase, change: Change) {
 
 macro_rules! rows {
     ($($name:ident: $phase:expr;)+) => {
-        mod p10_c98_c100_what_is_done_during_a_refresh_wins {
+        mod p10_c98_c100_a_sign_in_a_sign_out_or_a_set_token_wins_over_a_running_refresh {
             use super::*;
             $(
                 async fn $name(store: Store) {

@@ -34,7 +34,7 @@ async fn c13_short_commands_keep_the_grant_alive(store: Store) {
         }
         if is_killed {
             let point = points.next().unwrap();
-            let mut killed = setup.start_doomed().await;
+            let mut killed = setup.start_with_short_exchange().await;
             setup.refresh_until(&mut killed, Phase::At(point)).await;
             killed.kill().await.unwrap();
             repeats += usize::from(matches!(point, Point::ResponseRead | Point::InSaveSwap));

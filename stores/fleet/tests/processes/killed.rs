@@ -26,7 +26,7 @@ async fn kill(store: Store, server: Server, phase: Phase) -> Option<Setup> {
     let mut setup = Setup::start(store, server, with_lapses(store, 4), 3).await?;
     assert_eq!(setup.fleet.call().await.ok, 12);
     setup.fleet.server.expire();
-    let mut holder = setup.start_doomed().await;
+    let mut holder = setup.start_with_short_exchange().await;
     holder.run(Command::Load).await.unwrap();
     let held = setup.refresh_until(&mut holder, phase).await;
     setup.fleet.send(&Command::Call).await;

@@ -13,8 +13,9 @@ pub(crate) const NEVER: Duration = Duration::from_secs(24 * 3600);
 
 /// The longest exchange timeout that there is.
 const LONGEST_EXCHANGE: Duration = Duration::from_secs(15);
-/// That of a process that is killed or suspended, in a store without a hold: others wait for it, and a second more.
-const DOOMED_EXCHANGE: Duration = Duration::from_secs(5);
+/// The exchange timeout of a process that is killed or suspended, in a store without a hold. Others wait that long and
+/// [`SLACK`] more for its claim to lapse.
+const SHORT_EXCHANGE: Duration = Duration::from_secs(5);
 const SLACK: Duration = Duration::from_secs(1);
 
 pub(crate) struct Setup {
@@ -51,7 +52,8 @@ pub(crate) fn with_callers(callers: usize) -> Settings {
     Settings { callers, exchange_timeout: Some(LONGEST_EXCHANGE), slack: Some(NEVER), ..Settings::default() }
 }
 
-/// The same, but the claim of a [doomed](Setup::start_doomed) process lapses. In the file store nobody waits for that.
+/// The same, but the claim of a process with a [short exchange timeout](Setup::start_with_short_exchange) lapses. In the
+/// file store nobody waits for that.
 pub(crate) fn with_lapses(store: Store, callers: usize) -> Settings {
     let slack = if store == Store::File { NEVER } else { SLACK };
     Settings { slack: Some(slack), ..with_callers(callers) }
@@ -98,11 +100,12 @@ impl Setup {
         Self { fleet, store, first, record }
     }
 
-    /// Starts a process that will be killed or suspended. In a store without a hold its claim lapses.
-    pub(crate) async fn start_doomed(&self) -> Process {
+    /// Starts a process that will be killed or suspended. In a store without a hold its exchange timeout is short, so that
+    /// its claim lapses soon.
+    pub(crate) async fn start_with_short_exchange(&self) -> Process {
         let process = self.fleet.start_one_with(|settings| {
             if self.store != Store::File {
-                settings.exchange_timeout = Some(DOOMED_EXCHANGE);
+                settings.exchange_timeout = Some(SHORT_EXCHANGE);
             }
         });
         process.await.unwrap()

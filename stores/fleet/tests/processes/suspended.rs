@@ -11,14 +11,14 @@ use crate::{
     stores::{Store, on_each_store},
 };
 
-/// In the file store, others wait for this and 5 s more.
+/// The exchange timeout in the file store. Others wait that long and 5 s more.
 const EXCHANGE: Duration = Duration::from_secs(5);
 
 /// A process that has another's token, and whose own is expired.
 async fn start(store: Store, server: Server, settings: Settings) -> Option<(Setup, Process)> {
     let mut setup = Setup::start(store, server, settings, 1).await?;
     assert_eq!(setup.fleet.call().await.ok, 1);
-    let mut holder = setup.start_doomed().await;
+    let mut holder = setup.start_with_short_exchange().await;
     holder.run(Command::Load).await.unwrap();
     setup.fleet.server.expire();
     Some((setup, holder))
@@ -98,7 +98,7 @@ async fn others_take_over(store: Store, phase: Phase) {
 
 macro_rules! rows {
     ($($name:ident: $phase:expr;)+) => {
-        mod c26_c29_it_keeps_a_file_and_loses_other_claims {
+        mod c26_c29_a_suspended_process_keeps_the_hold_of_a_file_and_loses_its_claim_elsewhere {
             use super::*;
             $(
                 async fn $name(store: Store) {
@@ -121,11 +121,11 @@ rows! {
 }
 
 /// The server refuses the second presentation of a token, and leaves the grant alone.
-async fn a_late_successor_revives_all(store: Store) {
+async fn a_token_saved_after_a_refused_repeat_is_used_by_all_processes(store: Store) {
     let server = TokenServer::start(Policy::Refuse, None).await.unwrap();
     let Some(mut setup) = Setup::start_with(store, server, with_lapses(store, 1), 2).await else { return };
     assert_eq!(setup.fleet.call().await.ok, 2);
-    let mut holder = setup.start_doomed().await;
+    let mut holder = setup.start_with_short_exchange().await;
     holder.run(Command::Load).await.unwrap();
     setup.fleet.server.expire();
     setup.refresh_until(&mut holder, Phase::At(Point::ResponseRead)).await;
@@ -148,11 +148,11 @@ async fn a_late_successor_revives_all(store: Store) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p19_a_late_successor_revives_all_in_redis() {
-    a_late_successor_revives_all(Store::Redis).await;
+async fn p19_a_token_saved_after_a_refused_repeat_is_used_by_all_processes_in_redis() {
+    a_token_saved_after_a_refused_repeat_is_used_by_all_processes(Store::Redis).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p19_a_late_successor_revives_all_in_postgres() {
-    a_late_successor_revives_all(Store::Postgres).await;
+async fn p19_a_token_saved_after_a_refused_repeat_is_used_by_all_processes_in_postgres() {
+    a_token_saved_after_a_refused_repeat_is_used_by_all_processes(Store::Postgres).await;
 }

@@ -13,7 +13,7 @@ use crate::{
 /// Waits before something that can't be awaited is looked at again.
 const SOON: Duration = Duration::from_millis(20);
 
-async fn a_store_that_is_gone_costs_only_expired_tokens(store: Store) {
+async fn valid_tokens_stay_in_use_while_the_store_is_unavailable(store: Store) {
     let Some(record) = Record::new(store).await else { return };
     let port = record.port().await;
     let proxy = Proxy::start(port).await.unwrap();
@@ -24,7 +24,7 @@ async fn a_store_that_is_gone_costs_only_expired_tokens(store: Store) {
     assert_eq!(fleet.call().await.ok, 9);
 
     proxy.cut(None);
-    proxy.closed().await;
+    proxy.connections_closed().await;
     let outcome = fleet.call().await;
     assert_eq!((outcome.ok, outcome.failed), (9, 0), "{outcome:?}");
     fleet.server.expire();
@@ -36,7 +36,7 @@ async fn a_store_that_is_gone_costs_only_expired_tokens(store: Store) {
     }
     assert_eq!(fleet.server.counts().presentations, 0);
 
-    proxy.lead_to(port);
+    proxy.forward_to(port);
     loop {
         let outcome = fleet.call().await;
         if outcome.failed == 0 {
@@ -52,11 +52,11 @@ async fn a_store_that_is_gone_costs_only_expired_tokens(store: Store) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c28_redis_that_is_gone_costs_only_expired_tokens() {
-    a_store_that_is_gone_costs_only_expired_tokens(Store::Redis).await;
+async fn c28_valid_tokens_stay_in_use_while_redis_is_unavailable() {
+    valid_tokens_stay_in_use_while_the_store_is_unavailable(Store::Redis).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c28_postgres_that_is_gone_costs_only_expired_tokens() {
-    a_store_that_is_gone_costs_only_expired_tokens(Store::Postgres).await;
+async fn c28_valid_tokens_stay_in_use_while_postgres_is_unavailable() {
+    valid_tokens_stay_in_use_while_the_store_is_unavailable(Store::Postgres).await;
 }
