@@ -10,6 +10,4 @@ mod early_rejections;
 mod fake_backend;
 mod held;
 mod http;
-#[cfg(all(feature = "https-ring", feature = "oauth2"))]
-mod https;
 mod uploads;
