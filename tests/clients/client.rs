@@ -35,14 +35,17 @@ pub(crate) trait Client: Clone + Send + Sync + 'static {
         self.send_within(request, None)
     }
 
-    /// Whether a failure to connect is the client's own error.
+    /// Whether the client failed to connect.
     fn is_connect(error: &BoxError) -> bool;
 
-    /// Whether a call or an attempt took too long.
-    fn is_timeout(error: &BoxError) -> bool;
+    /// Whether the timeout of a call elapsed while it waited for a token.
+    fn is_call_timeout(error: &BoxError) -> bool;
 
-    /// Without a token: for requests that are marked with `SkipAuth`.
-    fn unauthorized(version: Version) -> Self {
+    /// Whether the timeout of an attempt elapsed.
+    fn is_attempt_timeout(error: &BoxError) -> bool;
+
+    /// For requests that are marked with `SkipAuth`: its session has no token.
+    fn without_token(version: Version) -> Self {
         Self::new(session::without_token().layer(), version)
     }
 }
@@ -96,6 +99,15 @@ pub(crate) fn stream(chunks: impl IntoIterator<Item = Bytes>) -> (Stream, mpsc::
         sender.send(chunk).unwrap();
     }
     (Stream { chunks: receiver, trailers: None }, sender)
+}
+
+/// An option of the layer is an extension of the request.
+pub(crate) fn with_option<T: Clone + Send + Sync + 'static>(
+    mut request: Request<Body>,
+    option: T,
+) -> Request<Body> {
+    request.extensions_mut().insert(option);
+    request
 }
 
 pub(crate) async fn bytes(response: Response) -> Bytes {

@@ -7,7 +7,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tower_reauth::{RefreshError, Session, SkipAuth, refresh_fn};
 
 use crate::{
-    client::{Client, LONG, Response, bytes, get, post, stream},
+    client::{Client, LONG, Response, bytes, get, post, stream, with_option},
     loopback::{Reply, Server, status},
     session::{session, session_with},
 };
@@ -84,8 +84,7 @@ impl<C: Client> Upload<C> {
 
 /// Another request of the client.
 async fn get_without_token(client: &impl Client, server: &EarlyServer) {
-    let mut request = get(server.url());
-    request.extensions_mut().insert(SkipAuth);
+    let request = with_option(get(server.url()), SkipAuth);
     timeout(LONG, client.send(request)).await.expect("no hang").unwrap();
 }
 

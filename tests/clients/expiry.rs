@@ -13,7 +13,7 @@ use tokio::{
 use tower_reauth::{RefreshContext, RefreshError, Refresher, Session, SkipAuth, Token, rt::TestClock};
 
 use crate::{
-    client::{Client, VERSIONS, bytes, get, post},
+    client::{Client, VERSIONS, bytes, get, post, with_option},
     fake_backend::{LIFETIME, Server},
 };
 
@@ -25,8 +25,8 @@ struct Exchange<C> {
 
 impl<C: Client> Refresher for Exchange<C> {
     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
-        let mut request = post(&self.endpoint, cx.refresh_token().unwrap_or_default().to_owned());
-        request.extensions_mut().insert(SkipAuth);
+        let presented = cx.refresh_token().unwrap_or_default().to_owned();
+        let request = with_option(post(&self.endpoint, presented), SkipAuth);
         let response = self.client.send(request).await.map_err(RefreshError::outcome_unknown)?;
         if response.status() == StatusCode::UNAUTHORIZED {
             return Err(RefreshError::grant_ended("the refresh token was spent"));
@@ -43,7 +43,7 @@ impl<C: Client> Refresher for Exchange<C> {
 }
 
 fn exchange<C: Client>(server: &Server, version: Version) -> Exchange<C> {
-    Exchange { client: C::unauthorized(version), endpoint: server.url("/token") }
+    Exchange { client: C::without_token(version), endpoint: server.url("/token") }
 }
 
 /// The status of a call whose response was read.

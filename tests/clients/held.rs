@@ -8,7 +8,7 @@ use tower::ServiceExt;
 use tower_reauth::{AuthLayer, RefreshError, SkipAuth, refresh_fn};
 
 use crate::{
-    client::{Client, LONG, Settings, bytes, get},
+    client::{Client, LONG, Settings, bytes, get, with_option},
     hyper::{HyperClient, http},
     loopback::{Reply, Server},
     session::{session_with, without_token},
@@ -48,8 +48,7 @@ async fn refresh_while_rejections_are_held<C: Client>(
     let server = start_server(gate).await;
     let endpoint = server.url("/token");
     let session = session_with(refresh_fn(move |_| {
-        let (for_refreshes, mut request) = (for_refreshes.clone(), get(&endpoint));
-        request.extensions_mut().insert(SkipAuth);
+        let (for_refreshes, request) = (for_refreshes.clone(), with_option(get(&endpoint), SkipAuth));
         async move {
             let response = for_refreshes.send(request).await.map_err(RefreshError::transient)?;
             Ok(token(&String::from_utf8_lossy(&bytes(response).await)))
@@ -74,7 +73,7 @@ fn settings() -> Settings {
 
 async fn d11_a_refresh_over_its_own_connection_passes_held_rejections<C: Client>() {
     let client = |layer| C::new(layer, settings());
-    refresh_while_rejections_are_held(client, C::unauthorized(Version::HTTP_2)).await;
+    refresh_while_rejections_are_held(client, C::without_token(Version::HTTP_2)).await;
 }
 
 on_each_client!(

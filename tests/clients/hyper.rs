@@ -49,6 +49,8 @@ fn call<B: Send + 'static>(
     Timeout::new(service.clone(), timeout.unwrap_or(Duration::MAX)).oneshot(request).boxed()
 }
 
+// === impl HyperClient ===
+
 impl HyperClient {
     /// With `http` as the innermost service.
     pub(crate) fn over<S, B>(layer: AuthLayer, settings: Settings, http: S) -> Self
@@ -106,7 +108,11 @@ impl Client for HyperClient {
         error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect)
     }
 
-    fn is_timeout(error: &BoxError) -> bool {
+    fn is_call_timeout(error: &BoxError) -> bool {
+        error.is::<Elapsed>()
+    }
+
+    fn is_attempt_timeout(error: &BoxError) -> bool {
         error.is::<Elapsed>()
     }
 }

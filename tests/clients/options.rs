@@ -6,7 +6,7 @@ use http::{StatusCode, Version, header};
 use tower_reauth::{MinLifetime, SkipAuth};
 
 use crate::{
-    client::{Client, get},
+    client::{Client, get, with_option},
     loopback::Server,
     session::session,
 };
@@ -31,12 +31,9 @@ async fn options_are_extensions_of_a_request<C: Client>() {
     let server = Server::accepting_a2().await;
     let (session, refreshes) = session();
     let client = C::new(session.layer(), Version::HTTP_11);
-    let mut request = get(server.url("/"));
-    request.extensions_mut().insert(SkipAuth);
-    client.send(request).await.unwrap();
-    let mut request = get(server.url("/"));
-    request.extensions_mut().insert(MinLifetime::new(Duration::from_secs(3600)));
-    client.send(request).await.unwrap();
+    client.send(with_option(get(server.url("/")), SkipAuth)).await.unwrap();
+    let hour = MinLifetime::new(Duration::from_secs(3600));
+    client.send(with_option(get(server.url("/")), hour)).await.unwrap();
     assert_eq!(server.tokens(), ["-", "A2"]);
     assert_eq!(refreshes.load(Ordering::SeqCst), 1);
 }

@@ -44,9 +44,14 @@ pub(crate) trait ReqwestClient: Clone + Send + Sync + 'static {
         request: reqwest::Request,
     ) -> impl Future<Output = Result<reqwest::Response, BoxError>> + Send;
 
-    /// With the settings of `client`.
+    /// With the settings of `client`, and the default ones of the layer.
     fn of(layer: AuthLayer, client: &reqwest::Client) -> Self {
         Self::over(layer.for_reqwest(), client, Settings::from(Version::HTTP_11).concurrency)
+    }
+
+    /// Whether the timeout of a request elapsed while its call waited for a token.
+    fn is_deadline_exceeded(error: &BoxError) -> bool {
+        Error::find(&**error).is_some_and(Error::is_deadline_exceeded)
     }
 
     fn send_builder(
@@ -94,6 +99,8 @@ fn reqwest_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a
     })
 }
 
+// === impl Client ===
+
 impl<C: ReqwestClient> Client for C {
     const CALLERS_OVER_HTTP_1: usize = C::CALLERS_OVER_HTTP_1;
 
@@ -118,12 +125,16 @@ impl<C: ReqwestClient> Client for C {
         reqwest_error(&**error).is_some_and(reqwest::Error::is_connect)
     }
 
-    fn is_timeout(error: &BoxError) -> bool {
-        error.is::<Elapsed>()
-            || reqwest_error(&**error).is_some_and(reqwest::Error::is_timeout)
-            || Error::find(&**error).is_some_and(Error::is_deadline_exceeded)
+    fn is_call_timeout(error: &BoxError) -> bool {
+        C::is_deadline_exceeded(error)
+    }
+
+    fn is_attempt_timeout(error: &BoxError) -> bool {
+        reqwest_error(&**error).is_some_and(reqwest::Error::is_timeout)
     }
 }
+
+// === impl ReqwestClient ===
 
 impl ReqwestClient for AuthClient {
     const CALLERS_OVER_HTTP_1: usize = 100;
@@ -164,7 +175,13 @@ impl ReqwestClient for LayeredService {
         let service = Timeout::new(self.0.clone(), timeout);
         Ok(service.oneshot(Request::try_from(request)?).await?.into())
     }
+
+    fn is_deadline_exceeded(error: &BoxError) -> bool {
+        error.is::<Elapsed>()
+    }
 }
+
+// === impl Body ===
 
 impl From<Body> for reqwest::Body {
     fn from(body: Body) -> Self {

@@ -9,8 +9,8 @@ use tokio::{sync::mpsc, task::JoinHandle, time};
 use tower_reauth::{AuthLayer, Error, Session, WaitTimeout};
 
 use crate::{
-    client::{Client, Response, Settings, get},
-    loopback::{Reply, Server},
+    client::{Client, LONG, Response, Settings, get, with_option},
+    loopback::{Reply, Server, status},
     session::session,
     support::{BoxError, Endpoint, endpoint, token},
 };
@@ -57,8 +57,7 @@ async fn a_wait_timeout_bounds_the_wait_for_a_token<C: Client>() {
 async fn a_request_can_have_its_own_wait_timeout<C: Client>() {
     let server = Server::accepting_a2().await;
     let (session, _endpoint) = slow_session();
-    let mut request = get(server.url("/"));
-    request.extensions_mut().insert(WaitTimeout::new(Duration::ZERO));
+    let request = with_option(get(server.url("/")), WaitTimeout::new(Duration::ZERO));
     let error = C::new(session.layer(), Version::HTTP_11).send(request).await.unwrap_err();
     assert!(Error::find(&*error).is_some_and(Error::is_timeout), "{error:?}");
     assert!(server.received().is_empty());
@@ -70,7 +69,7 @@ async fn p03_a_call_that_times_out_waiting_for_a_token_leaves_the_refresh_runnin
     let call = start_waiting::<C>(session.layer(), &server, Some(HOUR)).await;
     advance(HOUR).await;
     let error = call.await.unwrap().unwrap_err();
-    assert!(C::is_timeout(&error), "{error:?}");
+    assert!(C::is_call_timeout(&error), "{error:?}");
     assert!(server.received().is_empty());
     endpoint.next_call().await.succeed("A2 R2 600");
     session.idle().await;
@@ -85,8 +84,35 @@ async fn a_calls_timeout_bounds_the_wait_after_a_rejection<C: Client>() {
     let call = start_waiting::<C>(session.layer(), &server, Some(HOUR)).await;
     advance(HOUR).await;
     let error = call.await.unwrap().unwrap_err();
-    assert!(C::is_timeout(&error), "{error:?}");
+    assert!(C::is_call_timeout(&error), "{error:?}");
     assert_eq!(server.tokens(), ["A1"]);
+}
+
+/// The wait takes half of it, and the second attempt gets no response.
+async fn a_calls_timeout_bounds_the_wait_and_both_attempts<C: Client>() {
+    let (arrived, mut arrivals) = mpsc::unbounded_channel();
+    let server = Server::start(move |request| {
+        let arrived = arrived.clone();
+        async move {
+            if request.token() == "A1" {
+                return status(401);
+            }
+            arrived.send(()).unwrap();
+            pending().await
+        }
+    })
+    .await;
+    let (session, mut endpoint) = slow_session();
+    session.set_token(token("A1 R1 600")).unwrap();
+    let call = start_waiting::<C>(session.layer(), &server, Some(HOUR)).await;
+    let refresh = endpoint.next_call().await;
+    advance(HOUR / 2).await;
+    refresh.succeed("A2 R2 600");
+    arrivals.recv().await.unwrap();
+    advance(HOUR / 2).await;
+    let error = time::timeout(LONG, call).await.expect("no hang").unwrap().unwrap_err();
+    assert!(C::is_call_timeout(&error) || C::is_attempt_timeout(&error), "{error:?}");
+    assert_eq!(server.tokens(), ["A1", "A2"]);
 }
 
 async fn an_attempts_timeout_does_not_include_the_wait<C: Client>() {
@@ -114,7 +140,7 @@ async fn an_attempts_timeout_is_the_clients_own_error<C: Client>() {
     arrivals.recv().await.unwrap();
     advance(HOUR).await;
     let error = call.await.unwrap().unwrap_err();
-    assert!(C::is_timeout(&error) && Error::find(&*error).is_none(), "{error:?}");
+    assert!(C::is_attempt_timeout(&error) && Error::find(&*error).is_none(), "{error:?}");
     assert_eq!(server.tokens(), ["A1"]);
 }
 
@@ -124,6 +150,7 @@ on_each_client!(
     a_request_can_have_its_own_wait_timeout,
     p03_a_call_that_times_out_waiting_for_a_token_leaves_the_refresh_running,
     a_calls_timeout_bounds_the_wait_after_a_rejection,
+    a_calls_timeout_bounds_the_wait_and_both_attempts,
     an_attempts_timeout_does_not_include_the_wait,
     an_attempts_timeout_is_the_clients_own_error,
 );

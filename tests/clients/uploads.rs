@@ -9,7 +9,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tower_reauth::{RefreshError, SkipAuth, future::AuthReport, refresh_fn, replay::NotReplayed};
 
 use crate::{
-    client::{Client, LONG, Settings, VERSIONS, bytes, post, stream},
+    client::{Client, LONG, Settings, VERSIONS, bytes, post, stream, with_option},
     loopback::{Reply, Server, status},
     session::{session, session_with},
     support::token,
@@ -118,8 +118,8 @@ async fn p16_rejected_uploads_and_their_refresher_share_a_connection<C: Client>(
     let client = Arc::new(OnceLock::<C>::new());
     let (for_refreshes, endpoint) = (Arc::clone(&client), server.url("/token"));
     let session = session_with(refresh_fn(move |_| {
-        let (client, mut request) = (for_refreshes.get().unwrap().clone(), post(&endpoint, vec![0; 200_000]));
-        request.extensions_mut().insert(SkipAuth);
+        let client = for_refreshes.get().unwrap().clone();
+        let request = with_option(post(&endpoint, vec![0; 200_000]), SkipAuth);
         async move {
             client.send(request).await.map_err(RefreshError::transient)?;
             Ok(token("A2 R2 600"))

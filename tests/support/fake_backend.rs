@@ -12,10 +12,10 @@ use hyper::body::Incoming;
 use tokio::sync::watch;
 use tower_reauth::Token;
 
-use crate::loopback::{Connections, Reply, status};
+use crate::loopback::{Acceptor, Reply, status};
 
 pub(crate) struct Server {
-    connections: Connections,
+    acceptor: Acceptor,
     shared: Arc<Shared>,
 }
 
@@ -49,12 +49,12 @@ impl Server {
         let records = Records { refresh_token: "R0".to_owned(), ..Records::default() };
         let shared = Arc::new(Shared { delayed: watch::Sender::new(false), records: Mutex::new(records) });
         let responding = Arc::clone(&shared);
-        let connections = Connections::serve(move |request| handle(Arc::clone(&responding), request)).await;
-        Self { connections, shared }
+        let acceptor = Acceptor::serve(move |request| handle(Arc::clone(&responding), request)).await;
+        Self { acceptor, shared }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.connections.url)
+        format!("{}{path}", self.acceptor.url)
     }
 
     /// An expired access token, with the first refresh token.

@@ -32,19 +32,19 @@ pub(crate) struct Received {
 
 /// Records the requests that it receives.
 pub(crate) struct Server {
-    connections: Connections,
+    acceptor: Acceptor,
     received: Arc<Mutex<Vec<Received>>>,
 }
 
 /// Accepts connections until it is dropped.
-pub(crate) struct Connections {
+pub(crate) struct Acceptor {
     pub(crate) url: String,
     task: JoinHandle<()>,
 }
 
 /// Request extension: the number of its connection.
 #[derive(Clone, Copy)]
-struct Connection(usize);
+struct ConnectionNumber(usize);
 
 pub(crate) fn status(status: u16) -> Reply {
     let mut reply = Reply::default();
@@ -67,7 +67,7 @@ impl Server {
     {
         let received = Arc::<Mutex<Vec<_>>>::default();
         let (respond, record) = (Arc::new(respond), Arc::clone(&received));
-        let connections = Connections::serve(move |request| {
+        let acceptor = Acceptor::serve(move |request| {
             let (respond, record) = (Arc::clone(&respond), Arc::clone(&record));
             async move {
                 let (head, body) = request.into_parts();
@@ -79,7 +79,7 @@ impl Server {
                 Ok(respond(request).await)
             }
         });
-        Self { connections: connections.await, received }
+        Self { acceptor: acceptor.await, received }
     }
 
     /// `respond` reads the body of each request.
@@ -91,13 +91,13 @@ impl Server {
     {
         let received = Arc::<Mutex<Vec<_>>>::default();
         let record = Arc::clone(&received);
-        let connections = Connections::serve(move |request| {
+        let acceptor = Acceptor::serve(move |request| {
             let (head, body) = request.into_parts();
             let request = Received::new(&head);
             record.lock().unwrap().push(request.clone());
             respond(request, body)
         });
-        Self { connections: connections.await, received }
+        Self { acceptor: acceptor.await, received }
     }
 
     /// Accepts only the token A2, and sends the body back.
@@ -107,7 +107,7 @@ impl Server {
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.connections.url)
+        format!("{}{path}", self.acceptor.url)
     }
 
     pub(crate) fn received(&self) -> Vec<Received> {
@@ -130,7 +130,7 @@ impl Received {
             headers: head.headers.clone(),
             body: Bytes::new(),
             trailers: None,
-            connection: head.extensions.get::<Connection>().unwrap().0,
+            connection: head.extensions.get::<ConnectionNumber>().unwrap().0,
         }
     }
 
@@ -142,9 +142,9 @@ impl Received {
     }
 }
 
-// === impl Connections ===
+// === impl Acceptor ===
 
-impl Connections {
+impl Acceptor {
     pub(crate) async fn serve<F>(respond: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<Reply, hyper::Error>> + Send + 'static,
@@ -153,11 +153,11 @@ impl Connections {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let respond = Arc::new(respond);
         let task = tokio::spawn(async move {
-            for connection in 0.. {
+            for number in 0.. {
                 let Ok((stream, _)) = listener.accept().await else { return };
                 let respond = Arc::clone(&respond);
                 let service = service_fn(move |mut request: Request<Incoming>| {
-                    request.extensions_mut().insert(Connection(connection));
+                    request.extensions_mut().insert(ConnectionNumber(number));
                     respond(request)
                 });
                 tokio::spawn(async move {
@@ -170,7 +170,7 @@ impl Connections {
     }
 }
 
-impl Drop for Connections {
+impl Drop for Acceptor {
     fn drop(&mut self) {
         self.task.abort();
     }

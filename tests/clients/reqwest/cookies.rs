@@ -24,9 +24,9 @@ async fn p16_a_retry_has_the_cookies_of_the_rejection<C: ReqwestClient>() {
     let auth = C::of(session().0.layer(), &client);
     let response = auth.send_builder(client.get(server.url("/"))).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
-    let cookies =
-        |request: &crate::loopback::Received| request.headers.get_all(header::COOKIE).iter().count();
-    assert_eq!(Vec::from_iter(server.received().iter().map(cookies)), [0, 1]);
+    let received = server.received();
+    let cookies = received.iter().map(|request| request.headers.get_all(header::COOKIE).iter().count());
+    assert_eq!(Vec::from_iter(cookies), [0, 1]);
 }
 
 on_each_reqwest_client!(
