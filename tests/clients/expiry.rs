@@ -15,6 +15,7 @@ use tower_reauth::{RefreshContext, RefreshError, Refresher, Session, SkipAuth, T
 use crate::{
     client::{Client, VERSIONS, bytes, get, post, with_option},
     fake_backend::{LIFETIME, Server},
+    session::until_waiting,
 };
 
 /// Exchanges refresh tokens at the server, through its own client.
@@ -69,9 +70,7 @@ async fn many_calls_through_one_expiry<C: Client>(version: Version, callers: usi
             call(&client, &server).await
         });
     }
-    while session.status().waiters() < callers {
-        tokio::task::yield_now().await;
-    }
+    until_waiting(&session, callers).await;
     server.delay_refreshes(false);
     assert!(calls.join_all().await.into_iter().all(|status| status == StatusCode::OK));
     let counts = server.counts();
@@ -153,9 +152,7 @@ async fn p03_a_dropped_call_leaves_its_refresh_running<C: Client>() {
         server.delay_refreshes(true);
         let calling = Arc::clone(&server);
         let dropped = tokio::spawn(async move { call(&client, &calling).await });
-        while session.status().waiters() == 0 {
-            tokio::task::yield_now().await;
-        }
+        until_waiting(&session, 1).await;
         dropped.abort();
         assert!(dropped.await.unwrap_err().is_cancelled(), "{version:?}");
         server.delay_refreshes(false);

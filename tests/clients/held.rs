@@ -11,7 +11,7 @@ use crate::{
     client::{Client, LONG, Settings, bytes, get, with_option},
     hyper::{HyperClient, http},
     loopback::{Reply, Server},
-    session::{session_with, without_token},
+    session::{session_with, until_waiting, without_token},
     support::{BoxError, token},
 };
 
@@ -60,9 +60,7 @@ async fn refresh_while_rejections_are_held<C: Client>(
         let (client, request) = (client.clone(), get(server.url("/")));
         callers.spawn(async move { client.send(request).await.unwrap().status() });
     }
-    while session.status().waiters() < CALLERS {
-        tokio::task::yield_now().await;
-    }
+    until_waiting(&session, CALLERS).await;
     open.send(true).unwrap();
     assert_eq!(callers.join_all().await, [StatusCode::OK; CALLERS]);
 }

@@ -1,13 +1,16 @@
 //! Sessions whose first token is A1, and whose next one is A2.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
 };
 
 use tower_reauth::{RefreshError, Refresher, Session, refresh_fn};
 
-use crate::support::token;
+use crate::{client::LONG, support::token};
 
 /// Its second token is valid, and its refreshes are counted.
 pub(crate) fn session() -> (Session, Arc<AtomicUsize>) {
@@ -28,6 +31,15 @@ pub(crate) fn session_with(refresher: impl Refresher) -> Session {
 pub(crate) fn failing(error: fn() -> RefreshError) -> Session {
     let refresher = refresh_fn(move |_| async move { Err(error()) });
     Session::builder(refresher).token(token("A1 R1 0")).build()
+}
+
+/// Waits until so many callers wait for a token.
+pub(crate) async fn until_waiting(session: &Session, callers: usize) {
+    let start = Instant::now();
+    while session.status().waiters() < callers {
+        assert!(start.elapsed() < LONG, "only {} callers wait", session.status().waiters());
+        tokio::task::yield_now().await;
+    }
 }
 
 pub(crate) fn without_token() -> Session {

@@ -11,7 +11,7 @@ use tower_reauth::{AuthLayer, Error, Session, WaitTimeout};
 use crate::{
     client::{Client, LONG, Response, Settings, get, with_option},
     loopback::{Reply, Server, status},
-    session::session,
+    session::{session, until_waiting},
     support::{BoxError, Endpoint, endpoint, token},
 };
 
@@ -31,10 +31,12 @@ async fn start_waiting<C: Client>(layer: AuthLayer, server: &Server, timeout: Op
     let session = layer.session().clone();
     let (client, request) = (C::new(layer, Version::HTTP_11), get(server.url("/")));
     let call = tokio::spawn(async move { client.send_within(request, timeout).await });
-    while session.status().waiters() == 0 {
-        tokio::task::yield_now().await;
-    }
+    until_waiting(&session, 1).await;
     call
+}
+
+async fn error(call: Call) -> BoxError {
+    time::timeout(LONG, call).await.expect("no hang").unwrap().unwrap_err()
 }
 
 /// Lets the timers of a current-thread runtime elapse.
@@ -49,7 +51,7 @@ async fn a_wait_timeout_bounds_the_wait_for_a_token<C: Client>() {
     let (session, _endpoint) = slow_session();
     let call = start_waiting::<C>(session.layer().wait_timeout(HOUR), &server, None).await;
     advance(HOUR).await;
-    let error = call.await.unwrap().unwrap_err();
+    let error = error(call).await;
     assert!(Error::find(&*error).is_some_and(Error::is_timeout), "{error:?}");
     assert!(server.received().is_empty());
 }
@@ -68,7 +70,7 @@ async fn p03_a_call_that_times_out_waiting_for_a_token_leaves_the_refresh_runnin
     let (session, mut endpoint) = slow_session();
     let call = start_waiting::<C>(session.layer(), &server, Some(HOUR)).await;
     advance(HOUR).await;
-    let error = call.await.unwrap().unwrap_err();
+    let error = error(call).await;
     assert!(C::is_call_timeout(&error), "{error:?}");
     assert!(server.received().is_empty());
     endpoint.next_call().await.succeed("A2 R2 600");
@@ -83,7 +85,7 @@ async fn a_calls_timeout_bounds_the_wait_after_a_rejection<C: Client>() {
     session.set_token(token("A1 R1 600")).unwrap();
     let call = start_waiting::<C>(session.layer(), &server, Some(HOUR)).await;
     advance(HOUR).await;
-    let error = call.await.unwrap().unwrap_err();
+    let error = error(call).await;
     assert!(C::is_call_timeout(&error), "{error:?}");
     assert_eq!(server.tokens(), ["A1"]);
 }
@@ -110,7 +112,7 @@ async fn a_calls_timeout_bounds_the_wait_and_both_attempts<C: Client>() {
     refresh.succeed("A2 R2 600");
     arrivals.recv().await.unwrap();
     advance(HOUR / 2).await;
-    let error = time::timeout(LONG, call).await.expect("no hang").unwrap().unwrap_err();
+    let error = error(call).await;
     assert!(C::is_call_timeout(&error) || C::is_attempt_timeout(&error), "{error:?}");
     assert_eq!(server.tokens(), ["A1", "A2"]);
 }
@@ -139,7 +141,7 @@ async fn an_attempts_timeout_is_the_clients_own_error<C: Client>() {
     let call = tokio::spawn(async move { client.send(request).await });
     arrivals.recv().await.unwrap();
     advance(HOUR).await;
-    let error = call.await.unwrap().unwrap_err();
+    let error = error(call).await;
     assert!(C::is_attempt_timeout(&error) && Error::find(&*error).is_none(), "{error:?}");
     assert_eq!(server.tokens(), ["A1"]);
 }
