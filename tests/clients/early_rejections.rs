@@ -49,7 +49,7 @@ impl EarlyServer {
     }
 
     /// Whether each of the requests so far came on the connection of the first.
-    fn is_one_connection(&self) -> Vec<bool> {
+    fn on_first_connection(&self) -> Vec<bool> {
         let received = self.server.received();
         received.iter().map(|request| request.connection == received[0].connection).collect()
     }
@@ -98,7 +98,7 @@ async fn d28_over_http_1_a_stopped_upload_fails_and_its_connection_is_not_used_a
     server.next_end().await.expect_err("the server must not take it for whole");
     drop(response);
     get_without_token(&upload.client, &server).await;
-    assert_eq!(server.is_one_connection(), [true, false]);
+    assert_eq!(server.on_first_connection(), [true, false]);
 }
 
 async fn d28_over_http_1_a_stopped_upload_is_retried_on_another_connection<C: Client>() {
@@ -106,7 +106,7 @@ async fn d28_over_http_1_a_stopped_upload_is_retried_on_another_connection<C: Cl
     let upload = Upload::<C>::start(&server, &session().0, Version::HTTP_11);
     server.next_end().await.expect_err("the server must not take it for whole");
     assert_eq!(upload.finish().await, "first half, second half");
-    assert_eq!(server.is_one_connection(), [true, false]);
+    assert_eq!(server.on_first_connection(), [true, false]);
 }
 
 /// Each request has a stream of its own there.
@@ -117,7 +117,7 @@ async fn d28_over_http_2_a_stopped_upload_ends_cleanly_and_its_connection_stays<
     let client = upload.client.clone();
     assert_eq!(upload.finish().await, "first half, second half");
     get_without_token(&client, &server).await;
-    assert_eq!(server.is_one_connection(), [true; 3]);
+    assert_eq!(server.on_first_connection(), [true; 3]);
 }
 
 on_each_client!(
