@@ -6,21 +6,17 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-};
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use http::Request;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::sync::watch;
 use tower_reauth::Token;
 
+use crate::loopback::{Acceptor, Reply, status};
+
 pub(crate) struct Server {
-    url: String,
+    acceptor: Acceptor,
     shared: Arc<Shared>,
-    task: JoinHandle<()>,
 }
 
 struct Shared {
@@ -50,27 +46,15 @@ pub(crate) const LIFETIME: Duration = Duration::from_secs(600);
 
 impl Server {
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let records = Records { refresh_token: "R0".to_owned(), ..Records::default() };
         let shared = Arc::new(Shared { delayed: watch::Sender::new(false), records: Mutex::new(records) });
-        let accepting = Arc::clone(&shared);
-        let task = tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let shared = Arc::clone(&accepting);
-                tokio::spawn(async move {
-                    let service = service_fn(move |request| handle(Arc::clone(&shared), request));
-                    let builder = auto::Builder::new(TokioExecutor::new());
-                    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
-                });
-            }
-        });
-        Self { url, shared, task }
+        let responding = Arc::clone(&shared);
+        let acceptor = Acceptor::serve(move |request| handle(Arc::clone(&responding), request)).await;
+        Self { acceptor, shared }
     }
 
-    pub(crate) fn url(&self) -> &str {
-        &self.url
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.acceptor.url)
     }
 
     /// An expired access token, with the first refresh token.
@@ -88,32 +72,15 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn handle(
-    shared: Arc<Shared>,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, hyper::Error> {
-    let rejected = || {
-        let mut response = Response::new(Full::default());
-        *response.status_mut() = StatusCode::UNAUTHORIZED;
-        Ok(response)
-    };
+async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Reply, hyper::Error> {
     if request.uri().path() == "/token" {
         let body = request.into_body().collect().await?.to_bytes();
         let response = shared.exchange(&String::from_utf8_lossy(&body));
         let mut delayed = shared.delayed.subscribe();
         let _ = delayed.wait_for(|delayed| !delayed).await;
-        return match response {
-            Some(response) => Ok(Response::new(Full::from(response))),
-            None => rejected(),
-        };
+        return Ok(response.map_or(status(401), |response| Reply::new(response.into())));
     }
-    if shared.accepts(&request) { Ok(Response::new(Full::from("items"))) } else { rejected() }
+    Ok(if shared.accepts(&request) { Reply::new("items".into()) } else { status(401) })
 }
 
 impl Shared {

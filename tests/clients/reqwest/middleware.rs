@@ -17,7 +17,12 @@ use reqwest_retry::{
 };
 use tower_reauth::{Error, RefreshError, Session, SkipAuth, Token, refresh_fn};
 
-use crate::server::{Reply, Server, failing, http1, session, status};
+use crate::{
+    loopback::{Reply, Server, status},
+    session::{failing, session},
+};
+
+use super::client as reqwest_client;
 
 /// Counts the requests that pass, here and in their extensions.
 #[derive(Clone, Default)]
@@ -46,7 +51,8 @@ async fn an_inner_middleware_sees_each_attempt_with_the_same_extensions() {
     let server = Server::accepting_a2().await;
     let (outer, inner) = (Counter::default(), Counter::default());
     let auth = session().0.layer().for_reqwest();
-    let client = ClientBuilder::new(http1()).with(outer.clone()).with(auth).with(inner.clone()).build();
+    let client =
+        ClientBuilder::new(reqwest_client()).with(outer.clone()).with(auth).with(inner.clone()).build();
     let response = client.post(server.url("/")).body("body").send().await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!((&*outer.0.lock().unwrap(), &*inner.0.lock().unwrap()), (&vec![0], &vec![1, 2]));
@@ -69,16 +75,16 @@ async fn the_error_of_an_inner_middleware_is_not_changed() {
     }
 
     let auth = session().0.layer().for_reqwest();
-    let client = ClientBuilder::new(http1()).with(auth).with(Failing).build();
+    let client = ClientBuilder::new(reqwest_client()).with(auth).with(Failing).build();
     let error = client.get("https://api.example.com/").send().await.unwrap_err();
     let reqwest_middleware::Error::Middleware(error) = error else { panic!("{error:?}") };
     assert!(error.is::<std::fmt::Error>());
 }
 
 #[tokio::test]
-async fn a_request_is_marked_by_an_extension() {
+async fn options_are_extensions_of_the_middlewares_request() {
     let server = Server::accepting_a2().await;
-    let client = ClientBuilder::new(http1()).with(session().0.layer().for_reqwest()).build();
+    let client = ClientBuilder::new(reqwest_client()).with(session().0.layer().for_reqwest()).build();
     client.get(server.url("/")).with_extension(SkipAuth).send().await.unwrap();
     assert_eq!(server.tokens(), ["-"]);
 }
@@ -110,7 +116,8 @@ async fn reqwest_retry_repeats_a_call_whose_refresh_failed_temporarily() {
         async move { if is_first { Err(RefreshError::transient("down")) } else { Ok(Token::try_new("A2")?) } }
     });
     let session = Session::builder(refresher).backoff(Duration::ZERO, Duration::ZERO).build();
-    let client = ClientBuilder::new(http1()).with(retries()).with(session.layer().for_reqwest()).build();
+    let client =
+        ClientBuilder::new(reqwest_client()).with(retries()).with(session.layer().for_reqwest()).build();
     assert_eq!(client.get(server.url("/")).send().await.unwrap().status(), StatusCode::OK);
     assert_eq!(server.tokens(), ["A2"]);
 }
@@ -124,7 +131,8 @@ async fn reqwest_retry_repeats_a_call_that_failed_at_the_server() {
         async move { if is_first { status(503) } else { Reply::default() } }
     })
     .await;
-    let client = ClientBuilder::new(http1()).with(retries()).with(session().0.layer().for_reqwest()).build();
+    let client =
+        ClientBuilder::new(reqwest_client()).with(retries()).with(session().0.layer().for_reqwest()).build();
     assert_eq!(client.get(server.url("/")).send().await.unwrap().status(), StatusCode::OK);
     assert_eq!(server.tokens(), ["A1", "A1"]);
 }
@@ -133,7 +141,7 @@ async fn reqwest_retry_repeats_a_call_that_failed_at_the_server() {
 async fn reqwest_retry_does_not_repeat_a_call_whose_grant_has_ended() {
     let calls = Counter::default();
     let auth = failing(|| RefreshError::grant_ended("gone")).layer().for_reqwest();
-    let client = ClientBuilder::new(http1()).with(retries()).with(calls.clone()).with(auth).build();
+    let client = ClientBuilder::new(reqwest_client()).with(retries()).with(calls.clone()).with(auth).build();
     let error = client.get("https://api.example.com/").send().await.unwrap_err();
     assert!(Error::find(&error).is_some_and(Error::is_grant_ended), "{error:?}");
     assert_eq!(calls.0.lock().unwrap().len(), 1);

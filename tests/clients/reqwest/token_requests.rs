@@ -9,7 +9,9 @@ use tower_reauth::{
     reqwest::token_transport,
 };
 
-use crate::server::{Reply, Server, builder, http1, if_a2, redirect};
+use crate::loopback::{Reply, Server, if_a2};
+
+use super::{builder, client, redirects::redirect};
 
 async fn start(token_response: impl Fn() -> Reply + Send + Sync + 'static) -> Server {
     Server::start(move |request| {
@@ -32,7 +34,7 @@ fn session(server: &Server) -> Session {
 async fn an_oauth2_client_sends_its_requests_through_reqwest() {
     let server =
         start(|| Reply::new(r#"{"access_token":"A2","token_type":"Bearer","expires_in":600}"#.into())).await;
-    let client = http1();
+    let client = client();
     let response =
         session(&server).layer().reqwest(client.clone()).send(client.get(server.url("/"))).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);

@@ -17,7 +17,7 @@ fn d57_with_two_providers_the_client_chooses_one_and_installs_none() {
         return;
     }
     let certificate = Certificate::new();
-    let test = "https::providers::d57_with_two_providers_the_client_chooses_one_and_installs_none";
+    let test = "providers::d57_with_two_providers_the_client_chooses_one_and_installs_none";
     in_child(test, ENDPOINT, &[("SSL_CERT_FILE", certificate.roots())]);
 }
 
@@ -34,6 +34,6 @@ fn d57_an_installed_provider_takes_precedence() {
         return;
     }
     let certificate = Certificate::new();
-    let test = "https::providers::d57_an_installed_provider_takes_precedence";
+    let test = "providers::d57_an_installed_provider_takes_precedence";
     in_child(test, ENDPOINT, &[("SSL_CERT_FILE", certificate.roots())]);
 }

@@ -78,7 +78,7 @@ async fn d81_token_requests_go_through_the_environments_proxy() {
     if child().await {
         return;
     }
-    let test = "https::proxies::d81_token_requests_go_through_the_environments_proxy";
+    let test = "proxies::d81_token_requests_go_through_the_environments_proxy";
     let certificate = Certificate::new();
     let proxy = Proxy::start(start(&certificate).await, None).await;
     // The proxy resolves the name.
@@ -95,7 +95,7 @@ async fn d81_a_proxy_may_have_credentials_and_tls() {
     if child().await {
         return;
     }
-    let test = "https::proxies::d81_a_proxy_may_have_credentials_and_tls";
+    let test = "proxies::d81_a_proxy_may_have_credentials_and_tls";
     let certificate = Certificate::new();
     let proxy = Proxy::start(start(&certificate).await, Some(certificate.acceptor.clone())).await;
     let url = format!("https://{HOST}/token");
@@ -111,7 +111,7 @@ async fn d81_hosts_in_no_proxy_are_reached_directly() {
     if child().await {
         return;
     }
-    let test = "https::proxies::d81_hosts_in_no_proxy_are_reached_directly";
+    let test = "proxies::d81_hosts_in_no_proxy_are_reached_directly";
     let certificate = Certificate::new();
     let server = start(&certificate).await;
     let proxy = Proxy::start(server, None).await;
@@ -135,7 +135,7 @@ async fn d81_a_setting_turns_the_proxy_off() {
         assert_eq!(refresh_through(connector, &url).await.unwrap(), "A1");
         return;
     }
-    let test = "https::proxies::d81_a_setting_turns_the_proxy_off";
+    let test = "proxies::d81_a_setting_turns_the_proxy_off";
     let certificate = Certificate::new();
     let server = start(&certificate).await;
     let proxy = Proxy::start(server, None).await;
@@ -151,7 +151,7 @@ async fn d81_p15_cleartext_never_goes_through_a_proxy() {
         assert_eq!(refresh_through(HttpsConnector::try_new().unwrap(), &url).await.unwrap(), "A1");
         return;
     }
-    let test = "https::proxies::d81_p15_cleartext_never_goes_through_a_proxy";
+    let test = "proxies::d81_p15_cleartext_never_goes_through_a_proxy";
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/token", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -182,7 +182,7 @@ async fn d81_p14_an_unusable_proxy_is_an_error_that_names_its_host_alone() {
         assert!(!format!("{connector:?}").contains("s3cret"));
         return;
     }
-    let test = "https::proxies::d81_p14_an_unusable_proxy_is_an_error_that_names_its_host_alone";
+    let test = "proxies::d81_p14_an_unusable_proxy_is_an_error_that_names_its_host_alone";
     let certificate = Certificate::new();
     // Nobody listens there once it is dropped.
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
