@@ -171,8 +171,9 @@ where
                     Slow::Loading { loading } => {
                         let session = ready!(loading.future.as_mut().poll(cx));
                         this.attempt.waited();
+                        let clock = &*loading.clock;
                         let demanded =
-                            session.and_then(|session| authorizer.begin_loaded(this.attempt, session));
+                            session.and_then(|session| authorizer.begin_loaded(this.attempt, session, clock));
                         **slow = match demanded {
                             Ok(Some(Demanded::Use(token))) => this.shared.make_ready(Some(token)),
                             Ok(Some(Demanded::Wait(waiter))) => Slow::Waiting { waiter, rejected: None },

@@ -92,7 +92,9 @@ pub use handle::SessionHandle;
 /// obtained again. If the map is full and no session can be evicted, loading another one fails with
 /// [`is_full`](Error::is_full).
 ///
-/// Which ones are evicted is approximately least recently used.
+/// The least recently used ones go first, approximately. A session that is loaded again knows nothing of a
+/// [backoff](crate::SessionBuilder::backoff), a `Retry-After` or the end of a grant before. Keep the handle for the
+/// whole of a call: a token of an evicted session isn't known to the one that is loaded next.
 pub struct Sessions<K, S = Session> {
     map: Arc<Map<K, S>>,
 }
@@ -107,7 +109,9 @@ where
     /// Creates a builder. `load` makes the session of a key: it reads what was saved for the key, and builds a session
     /// from that.
     ///
-    /// It is called in a task, and for one key only once at a time. It must build a new session each time.
+    /// It is called in a task, and for one key only once at a time. It must build a new session each time, and must
+    /// not wait for a token of it, which could use up the stored refresh token before the map knows the session. Nor
+    /// must it wait for its own key.
     pub fn builder<F, Fut, E>(load: F) -> SessionsBuilder<K, S>
     where
         F: Fn(K) -> Fut + Send + Sync + 'static,
@@ -143,7 +147,7 @@ where
             match self.map.find(key, S::clone)? {
                 Found::Session(session) => return Ok(session),
                 Found::Loading(load) => {
-                    if let Some(loaded) = load.wait().await {
+                    if let Some(loaded) = load.wait(&*self.map.settings.clock).await {
                         return loaded;
                     }
                 }
@@ -159,7 +163,24 @@ where
     /// Ends the session of a key for everyone who has it, as [`Session::shutdown`](crate::Session::shutdown) does.
     ///
     /// The next [`get`](Self::get) waits until a refresh in flight and its save have ended, then loads the session again.
-    /// Call it when the user's credential has changed where it is stored. Also forgets a failed load.
+    /// Also forgets a failed load.
+    ///
+    /// If the user has signed in again, call [`sign_in`](crate::Session::sign_in) on the session instead, which also
+    /// saves the new token. To replace what is stored yourself, wait for the end of the old session first, as it may
+    /// still be saved:
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_reauth::{Error, sessions::Sessions};
+    /// async fn end(sessions: &Sessions<u32>, user: u32) -> Result<(), Error> {
+    ///     let session = sessions.get_loaded(&user);
+    ///     sessions.remove(&user);
+    ///     match session {
+    ///         Some(session) => session.shutdown(Duration::from_secs(10)).await,
+    ///         None => Ok(()),
+    ///     }
+    /// }
+    /// ```
     pub fn remove(&self, key: &K) {
         self.map.remove(key);
     }

@@ -7,7 +7,7 @@ use http::{Extensions, HeaderMap, Request, Response};
 use crate::{
     challenge::Challenges,
     error::{Error, ErrorKind},
-    rt::{self, Nanos, Timestamp},
+    rt::{self, Clock, Nanos, Timestamp},
     session::{Demand, Demanded, Session, WaitLimits, Waiter},
     token::{AccessToken, TokenId},
 };
@@ -126,13 +126,20 @@ impl<P> Authorizer<P> {
         &self,
         attempt: &mut Attempt<B, P::Retained>,
         session: Session,
+        clock: &dyn Clock,
     ) -> Result<Option<Demanded>, Error>
     where
         P: Replay<B>,
     {
         let session = attempt.session.insert(session);
-        match &attempt.payload {
-            Payload::Pending(pending) => self.demand(session, &pending.request, pending.deadline),
+        match &mut attempt.payload {
+            Payload::Pending(pending) => {
+                // From the map's clock to the session's.
+                let left = |deadline: Nanos| deadline.saturating_sub(clock.now().monotonic);
+                let on_sessions = |left: Nanos| session.now().monotonic.saturating_add(left);
+                pending.deadline = pending.deadline.map(left).map(on_sessions);
+                self.demand(session, &pending.request, pending.deadline)
+            }
             Payload::Replayable(_) | Payload::Nothing => Ok(None),
         }
     }

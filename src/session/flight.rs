@@ -63,9 +63,12 @@ async fn permit(shared: &Arc<Shared>, flight: &FlightInfo) -> Result<Option<Perm
     }
     let mut acquire = pin!(limit.acquire());
     loop {
-        let changed = shared.changed();
+        let mut changed = pin!(shared.changed());
         shared.turn(|turn| turn.queue(flight))?;
-        if let Either::Left((permit, _)) = select(&mut acquire, pin!(changed)).await {
+        // A queued flight that nobody drives is abandoned after its timeout. This one is driven.
+        let half = Some(shared.rules.refresh_timeout / 2);
+        let look_again = select(&mut changed, shared.sleep_or_forever(half));
+        if let Either::Left((permit, _)) = select(&mut acquire, look_again).await {
             return Ok(Some(permit));
         }
     }

@@ -20,6 +20,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// `block_on` has returned), the turn is lost for the other sessions until the runtime runs again or is dropped. Use
 /// a [`Spawner`](crate::rt::Spawner) for a runtime that is always driven.
 ///
+/// # Refreshes that need each other
+///
+/// A refresher or a save hook must not wait for a token of another session with the same limit: that one may need the
+/// turn that this one has.
+///
 /// # Examples
 ///
 /// ```

@@ -54,14 +54,14 @@ where
             return Chosen::Failed(Error::new(ErrorKind::MissingSession));
         };
         let map = &self.sessions.map;
-        let load = match map.find(&key, |handle| Session::clone(handle.session())) {
+        let load = match map.find(&key, |handle: &S| Session::clone(handle.session())) {
             Ok(Found::Session(session)) => return Chosen::Session(session),
             Ok(Found::Loading(load)) => load,
             Err(error) => return Chosen::Failed(error),
         };
         let sessions = self.sessions.clone();
         let future = Box::pin(async move {
-            let handle = match load.wait().await {
+            let handle = match load.wait(&*sessions.map.settings.clock).await {
                 Some(loaded) => loaded?,
                 // It was removed in the meantime.
                 None => sessions.get(&key).await?,

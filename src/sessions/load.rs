@@ -1,41 +1,73 @@
 //! One load of a session, which any number of callers wait for.
 
-use std::sync::OnceLock;
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
+use futures_util::future::select;
 use tokio::sync::Notify;
 
-use crate::error::Error;
+use crate::{
+    error::Error,
+    rt::{Clock, Nanos, Timestamp, duration},
+};
 
 /// A load in progress.
 pub(super) struct Load<S> {
-    /// `None`: it is no longer wanted.
+    /// `None`: the key was removed meanwhile.
     result: OnceLock<Option<Result<S, Error>>>,
     done: Notify,
+    started: Timestamp,
+    /// It should have ended by its own timeout before that. If it hasn't, nobody drives its task.
+    timeout: Nanos,
+    is_unwanted: AtomicBool,
 }
 
 // === impl Load ===
 
 impl<S: Clone> Load<S> {
-    pub(super) fn new() -> Self {
-        Self { result: OnceLock::new(), done: Notify::new() }
+    pub(super) fn new(started: Timestamp, timeout: Nanos) -> Self {
+        Self {
+            result: OnceLock::new(),
+            done: Notify::new(),
+            started,
+            timeout,
+            is_unwanted: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn is_overdue(&self, now: Timestamp) -> bool {
+        now.since(self.started) >= self.timeout
+    }
+
+    /// The key was removed: the session that this loads is to be dropped.
+    pub(super) fn reject(&self) {
+        self.is_unwanted.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_unwanted(&self) -> bool {
+        self.is_unwanted.load(Ordering::Relaxed)
     }
 
     /// Ends it. Only the first end counts.
     pub(super) fn end(&self, result: Option<Result<S, Error>>) {
-        // The callers look only once it is set.
         let _ = self.result.set(result);
         self.done.notify_waiters();
     }
 
-    /// Waits for its end. `None`: look again, as the key was removed.
-    pub(super) async fn wait(&self) -> Option<Result<S, Error>> {
-        loop {
-            // Created before the check: it notices an end from here on.
-            let done = self.done.notified();
-            if let Some(result) = self.result.get() {
-                return result.clone();
-            }
-            done.await;
+    /// Waits for its end. `None`: look again.
+    pub(super) async fn wait(&self, clock: &dyn Clock) -> Option<Result<S, Error>> {
+        // Created before the check: it notices an end from here on.
+        let done = self.done.notified();
+        if let Some(result) = self.result.get() {
+            return result.clone();
         }
+        let left = self.timeout.saturating_sub(clock.now().since(self.started));
+        match clock.sleep(duration(left)) {
+            Ok(timer) => drop(select(Box::pin(done), timer).await),
+            Err(_) => done.await,
+        }
+        self.result.get().cloned().flatten()
     }
 }

@@ -21,7 +21,7 @@ use futures_util::{
 use crate::{
     error::{BoxError, Error, ErrorKind},
     panics::{catch_panic, drop_panic},
-    rt::{Nanos, system_time},
+    rt::{Nanos, nanos, system_time},
     session::Attachment,
     sync,
 };
@@ -30,7 +30,7 @@ use super::{
     builder::Settings,
     handle::SessionHandle,
     load::Load,
-    shard::{Pending, Shard, Step},
+    shard::{PAUSE_AFTER_FAILURE, Pending, Shard, Step},
 };
 
 pub(super) struct Map<K, S> {
@@ -39,6 +39,10 @@ pub(super) struct Map<K, S> {
     hasher: RandomState,
     /// How many sessions count towards the capacity.
     resident: AtomicUsize,
+    /// Held while room is made.
+    admission: Mutex<()>,
+    /// The next shard in which a session that was held is counted again, if it is free.
+    recounted: AtomicUsize,
     pub(super) is_closed: AtomicBool,
 }
 
@@ -52,6 +56,8 @@ struct LoadGuard<K: Clone + Eq + Hash + Send + Sync + 'static, S: SessionHandle>
     map: Arc<Map<K, S>>,
     key: K,
     load: Arc<Load<S>>,
+    /// A session of the key that must end first.
+    after: Option<S>,
     end: LoadEnd<S>,
 }
 
@@ -64,7 +70,8 @@ enum LoadEnd<S> {
 }
 
 const SHARDS: usize = 16;
-const PAUSE_AFTER_FAILURE: Nanos = 1_000_000_000;
+/// How long after its timeout a load is given up that hasn't ended by itself.
+const OVERDUE: Nanos = 1_000_000_000;
 /// A removed session ends by its own timeouts before that.
 const LONGEST_END: Duration = Duration::from_secs(600);
 
@@ -81,17 +88,33 @@ where
             shards: (0..SHARDS).map(|_| Mutex::new(Shard::new())).collect(),
             hasher: RandomState::new(),
             resident: AtomicUsize::new(0),
+            admission: Mutex::new(()),
+            recounted: AtomicUsize::new(0),
             is_closed: AtomicBool::new(false),
         }
     }
 
     /// Finds the session of a key, or the load of it, which it starts if necessary.
-    pub(super) fn find<T>(
-        self: &Arc<Self>,
-        key: &K,
-        read: impl FnOnce(&S) -> T,
-    ) -> Result<Found<T, S>, Error> {
-        let now = self.settings.clock.now().monotonic;
+    #[inline]
+    pub(super) fn find<T>(self: &Arc<Self>, key: &K, read: impl Fn(&S) -> T) -> Result<Found<T, S>, Error> {
+        match self.find_loaded(key, &read) {
+            Some(found) => Ok(Found::Session(found)),
+            None => self.find_or_load(key, read),
+        }
+    }
+
+    #[inline]
+    pub(super) fn find_loaded<T>(&self, key: &K, read: impl FnOnce(&S) -> T) -> Option<T> {
+        let now = self.settings.clock.now();
+        self.shard(key).touch(key, now).map(read)
+    }
+
+    #[cold]
+    fn find_or_load<T>(self: &Arc<Self>, key: &K, read: impl Fn(&S) -> T) -> Result<Found<T, S>, Error> {
+        let can_spawn = self.settings.spawner.is_ready();
+        let now = self.settings.clock.now();
+        // Dropped without the lock.
+        let _forgotten;
         let mut shard = self.shard(key);
         if let Some(handle) = shard.touch(key, now) {
             return Ok(Found::Session(read(handle)));
@@ -99,60 +122,48 @@ where
         if self.is_closed.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::ShutDown));
         }
-        if let Some(Pending::Loading { load, .. }) = shard.pending.get(key) {
-            return Ok(Found::Loading(Arc::clone(load)));
-        }
+        let after = match shard.pending.get(key) {
+            // If it is overdue, nobody drives it, and this one takes its place.
+            Some(Pending::Loading { load, .. }) if !load.is_overdue(now) => {
+                return Ok(Found::Loading(Arc::clone(load)));
+            }
+            Some(Pending::Loading { after, .. }) => after.clone(),
+            Some(Pending::Ending(session)) => Some(session.clone()),
+            None => None,
+        };
         if let Some(error) = shard.failure(key, now) {
             return Err(error);
         }
-        if !self.settings.spawner.is_ready() {
+        if !can_spawn {
             return Err(Error::new(ErrorKind::MissingRuntime));
         }
-        let load = Arc::new(Load::new());
-        let after = match shard.pending.swap_remove(key) {
-            Some(Pending::Ending(session)) => Some(session),
-            _ => None,
-        };
+        let timeout = nanos(self.settings.load_timeout).saturating_add(OVERDUE);
+        let load = Arc::new(Load::new(now, timeout));
         let loading = Pending::Loading { load: Arc::clone(&load), after: after.clone() };
-        shard.pending.insert(key.clone(), loading);
+        _forgotten = shard.pending.insert(key.clone(), loading);
         drop(shard);
         let guard = LoadGuard {
             map: Arc::clone(self),
             key: key.clone(),
             load: Arc::clone(&load),
+            after,
             end: LoadEnd::Lost(ErrorKind::MissingRuntime),
         };
-        self.spawn(guard.run(after));
+        self.spawn(guard.run());
         Ok(Found::Loading(load))
     }
 
-    pub(super) fn find_loaded<T>(&self, key: &K, read: impl FnOnce(&S) -> T) -> Option<T> {
-        let now = self.settings.clock.now().monotonic;
-        self.shard(key).touch(key, now).map(read)
-    }
-
     pub(super) fn remove(self: &Arc<Self>, key: &K) {
+        let _forgotten;
         let mut shard = self.shard(key);
-        shard.forget_failure(key);
-        let removed = match shard.take(key) {
-            Some((session, counted)) => {
-                self.uncount(counted);
-                shard.pending.insert(key.clone(), Pending::Ending(session.clone()));
-                Some(session)
-            }
-            None => {
-                // A load in progress is no longer wanted. What it had to wait for still is.
-                if let Some(Pending::Loading { load, after }) = shard.pending.swap_remove(key) {
-                    if let Some(session) = after {
-                        shard.pending.insert(key.clone(), Pending::Ending(session));
-                    }
-                    load.end(None);
-                }
-                None
-            }
-        };
+        _forgotten = shard.forget_failure(key);
+        if let Some(Pending::Loading { load, .. }) = shard.pending.get(key) {
+            load.reject();
+        }
+        let Some((session, counted)) = shard.take(key) else { return };
+        self.uncount(counted);
+        shard.pending.insert(key.clone(), Pending::Ending(session.clone()));
         drop(shard);
-        let Some(session) = removed else { return };
         session.session().begin_shutdown();
         if session.session().is_at_rest_and_saved() {
             self.forget_ended(key, &session);
@@ -186,18 +197,17 @@ where
     }
 
     pub(super) fn evict_idle(&self) -> usize {
-        let Some(idle) = self.settings.idle else { return 0 };
-        let before = self.settings.clock.now().monotonic.saturating_sub(idle);
+        let now = self.settings.clock.now();
         let mut evicted = Vec::new();
         for shard in &self.shards {
             let mut shard = sync::lock(shard);
             for _ in 0..shard.held.len() {
-                if shard.recount_held() {
-                    self.resident.fetch_add(1, Ordering::Relaxed);
-                }
+                self.recount_held(&mut shard);
             }
+            let Some(idle) = self.settings.idle else { continue };
             for _ in 0..shard.resident.len() {
-                evicted.extend(self.take_step(shard.evict_idle(before)));
+                let step = shard.evict_idle(idle, now);
+                evicted.extend(self.take_step(step));
             }
         }
         evicted.len()
@@ -206,27 +216,34 @@ where
     /// Makes room for one more session, which then counts.
     fn make_room(&self, key: &K) -> Result<(), Error> {
         let home = self.index(key);
-        {
-            let mut shard = sync::lock(&self.shards[home]);
-            if shard.recount_held() {
-                self.resident.fetch_add(1, Ordering::Relaxed);
-            }
+        // Dropped without the locks.
+        let mut evicted = Vec::new();
+        // One at a time: two that make room together could both find the map full.
+        let admission = sync::lock(&self.admission);
+        // Two, as at most one is added.
+        let next = self.recounted.fetch_add(1, Ordering::Relaxed);
+        for shard in [home, next] {
+            self.recount_held(&mut sync::lock(&self.shards[shard % SHARDS]));
         }
-        self.resident.fetch_add(1, Ordering::Relaxed);
-        for offset in 0..self.shards.len() {
-            while self.resident.load(Ordering::Relaxed) > self.settings.capacity {
-                let step = sync::lock(&self.shards[(home + offset) % self.shards.len()]).make_room();
+        // Once around spares whoever was used recently.
+        for shard in home..home + 2 * SHARDS {
+            let mut shard = sync::lock(&self.shards[shard % SHARDS]);
+            while self.resident.load(Ordering::Relaxed) >= self.settings.capacity {
+                let step = shard.make_room();
                 if matches!(step, Step::Kept) {
                     break;
                 }
-                drop(self.take_step(step));
+                evicted.extend(self.take_step(step));
             }
         }
-        if self.resident.load(Ordering::Relaxed) > self.settings.capacity {
-            self.uncount(true);
-            return Err(Error::new(ErrorKind::SessionsFull));
-        }
-        Ok(())
+        let has_room = self.resident.load(Ordering::Relaxed) < self.settings.capacity;
+        self.resident.fetch_add(usize::from(has_room), Ordering::Relaxed);
+        drop(admission);
+        if has_room { Ok(()) } else { Err(Error::new(ErrorKind::SessionsFull)) }
+    }
+
+    fn recount_held(&self, shard: &mut Shard<K, S>) {
+        self.resident.fetch_add(usize::from(shard.recount_held()), Ordering::Relaxed);
     }
 
     /// Counts what the hand did.
@@ -274,7 +291,7 @@ where
     K: Clone + Eq + Hash + Send + Sync + 'static,
     S: SessionHandle,
 {
-    async fn run(mut self, after: Option<S>) {
+    async fn run(mut self) {
         self.end = LoadEnd::Lost(ErrorKind::TaskDropped);
         let (map, key) = (Arc::clone(&self.map), self.key.clone());
         let Ok(timeout) = map.settings.clock.sleep(map.settings.load_timeout) else {
@@ -282,7 +299,7 @@ where
             return;
         };
         let load = Box::pin(async {
-            if let Some(session) = after {
+            if let Some(session) = &self.after {
                 session.session().shutdown(map.settings.load_timeout).await?;
             }
             // The panic guard also covers what the function does before it returns its future.
@@ -303,8 +320,9 @@ where
     }
 
     /// Puts a loaded session into the map, unless its key was removed in the meantime.
-    fn admit(&self, handle: S) -> Result<Option<S>, Error> {
+    fn admit(&self, handle: &S) -> Result<bool, Error> {
         let map = &self.map;
+        let now = map.settings.clock.now();
         let listener = map.settings.listener.clone().map(|listener| {
             let key = self.key.clone();
             Arc::new(move |event: &_| listener(&key, event)) as _
@@ -316,22 +334,22 @@ where
                     .into(),
             ));
         }
-        map.make_room(&self.key)?;
-        let now = map.settings.clock.now().monotonic;
+        map.make_room(&self.key).inspect_err(|_| handle.session().begin_shutdown())?;
+        // Dropped without the lock.
+        let (_ended, _evicted);
         let mut shard = map.shard(&self.key);
-        if !self.is_current(&shard) || map.is_closed.load(Ordering::Relaxed) {
+        if !self.is_current(&shard) || self.load.is_unwanted() || map.is_closed.load(Ordering::Relaxed) {
             drop(shard);
             map.uncount(true);
             handle.session().begin_shutdown();
-            return Ok(None);
+            return Ok(false);
         }
-        shard.pending.swap_remove(&self.key);
+        _ended = shard.pending.swap_remove(&self.key);
         shard.insert(self.key.clone(), handle.clone(), now);
         // One that isn't needed any more makes room for later ones.
-        let step = map.settings.idle.map(|idle| shard.evict_idle(now.saturating_sub(idle)));
-        drop(shard);
-        drop(step.and_then(|step| map.take_step(step)));
-        Ok(Some(handle))
+        let step = map.settings.idle.map(|idle| shard.evict_idle(idle, now));
+        _evicted = step.and_then(|step| map.take_step(step));
+        Ok(true)
     }
 
     fn is_current(&self, shard: &Shard<K, S>) -> bool {
@@ -339,26 +357,53 @@ where
         matches!(pending, Some(Pending::Loading { load, .. }) if Arc::ptr_eq(load, &self.load))
     }
 
-    fn fail(&self, error: Error, is_paced: bool) -> Error {
+    /// Gives the load up. What must end before the next one stays: the session that this one waited for, or the one
+    /// that it has loaded.
+    fn give_up(&self, loaded: Option<&S>, failure: Option<&Error>) {
+        let is_ending = |session: &&S| !session.session().is_at_rest_and_saved();
+        let ending = loaded.or(self.after.as_ref()).filter(is_ending).cloned();
         let now = self.map.settings.clock.now();
-        let until = now.monotonic.saturating_add(PAUSE_AFTER_FAILURE);
-        let error = match is_paced {
-            true => error.at(Some(system_time(now.wall.saturating_add(PAUSE_AFTER_FAILURE)))),
-            false => error,
-        };
+        // Dropped without the lock.
+        let (_pending, _forgotten);
         let mut shard = self.map.shard(&self.key);
         if !self.is_current(&shard) {
-            return error;
+            return;
         }
-        if let Some(Pending::Loading { after: Some(session), .. }) = shard.pending.swap_remove(&self.key) {
-            if !session.session().is_at_rest_and_saved() {
-                shard.pending.insert(self.key.clone(), Pending::Ending(session));
+        _pending = match ending {
+            Some(session) => shard.pending.insert(self.key.clone(), Pending::Ending(session)),
+            None => shard.pending.swap_remove(&self.key),
+        };
+        _forgotten = failure.map(|error| shard.remember_failure(self.key.clone(), error.clone(), now));
+    }
+
+    fn finish(&self, end: LoadEnd<S>) -> Option<Result<S, Error>> {
+        let retry_at = || {
+            let now = self.map.settings.clock.now().wall;
+            Some(system_time(now.saturating_add(PAUSE_AFTER_FAILURE)))
+        };
+        match end {
+            LoadEnd::Loaded(session) => match self.admit(&session) {
+                Ok(true) => Some(Ok(session)),
+                Ok(false) => {
+                    self.give_up(Some(&session), None);
+                    None
+                }
+                Err(error) => {
+                    let error = error.at(retry_at());
+                    self.give_up(Some(&session), Some(&error));
+                    Some(Err(error))
+                }
+            },
+            LoadEnd::Failed(error) => {
+                let error = error.at(retry_at());
+                self.give_up(None, Some(&error));
+                Some(Err(error))
+            }
+            LoadEnd::Lost(kind) => {
+                self.give_up(None, None);
+                Some(Err(Error::new(kind)))
             }
         }
-        if is_paced {
-            shard.remember_failure(self.key.clone(), error.clone(), until);
-        }
-        error
     }
 }
 
@@ -369,16 +414,9 @@ where
 {
     fn drop(&mut self) {
         let end = std::mem::replace(&mut self.end, LoadEnd::Lost(ErrorKind::TaskDropped));
-        let result = match end {
-            LoadEnd::Loaded(session) => match self.admit(session) {
-                Ok(Some(session)) => Some(Ok(session)),
-                Ok(None) => None,
-                Err(error) => Some(Err(self.fail(error, true))),
-            },
-            LoadEnd::Failed(error) => Some(Err(self.fail(error, true))),
-            LoadEnd::Lost(kind) => Some(Err(self.fail(Error::new(kind), false))),
-        };
-        self.load.end(result);
+        // A clock or a key may panic. The callers must not wait forever.
+        let result = catch_panic(|| self.finish(end));
+        self.load.end(result.unwrap_or_else(|| Some(Err(Error::new(ErrorKind::TaskDropped)))));
     }
 }
 

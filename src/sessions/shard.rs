@@ -4,17 +4,23 @@ use std::{hash::Hash, sync::Arc};
 
 use indexmap::IndexMap;
 
-use crate::{error::Error, rt::Nanos};
+use crate::{
+    error::Error,
+    rt::{Nanos, Timestamp},
+};
 
 use super::{handle::SessionHandle, load::Load};
 
 pub(super) struct Shard<K, S> {
     /// These count towards the capacity. The hand goes around them.
     pub(super) resident: IndexMap<K, Resident<S>>,
+    /// How many are left to look at in this round. It goes downwards: what `swap_remove` moves into a gap has then been
+    /// looked at in this round, or is newer.
     hand: usize,
     /// Sessions that others held when the hand came by. They don't count.
     pub(super) held: IndexMap<K, Resident<S>>,
-    next_held: usize,
+    /// As `hand`.
+    held_hand: usize,
     /// Keys without a usable session.
     pub(super) pending: IndexMap<K, Pending<S>>,
     failed: IndexMap<K, Failed>,
@@ -22,24 +28,22 @@ pub(super) struct Shard<K, S> {
 
 pub(super) struct Resident<S> {
     pub(super) handle: S,
-    /// On the monotonic clock.
-    used_at: Nanos,
+    used_at: Timestamp,
     /// It was used since the hand last came by.
     is_recent: bool,
 }
 
 pub(super) enum Pending<S> {
-    /// `after`: the session that was removed, which must end first.
+    /// `after`: a session of the key that must end first.
     Loading { load: Arc<Load<S>>, after: Option<S> },
-    /// A session that was removed, but has a refresh or a save in progress, or is unsaved.
+    /// A session that is no longer handed out, but has a refresh or a save in progress, or is unsaved.
     Ending(S),
 }
 
 /// A load that failed, so that the next one waits.
 struct Failed {
     error: Error,
-    /// On the monotonic clock.
-    until: Nanos,
+    at: Timestamp,
 }
 
 /// What the hand did.
@@ -53,6 +57,7 @@ pub(super) enum Step<S> {
 
 /// Failures beyond these are forgotten, so that made-up keys don't fill the memory.
 const MAX_FAILED: usize = 64;
+pub(super) const PAUSE_AFTER_FAILURE: Nanos = 1_000_000_000;
 
 // === impl Shard ===
 
@@ -62,7 +67,7 @@ impl<K: Eq + Hash, S: SessionHandle> Shard<K, S> {
             resident: IndexMap::new(),
             hand: 0,
             held: IndexMap::new(),
-            next_held: 0,
+            held_hand: 0,
             pending: IndexMap::new(),
             failed: IndexMap::new(),
         }
@@ -70,7 +75,7 @@ impl<K: Eq + Hash, S: SessionHandle> Shard<K, S> {
 
     /// The session of a key, which is thereby used.
     #[inline]
-    pub(super) fn touch(&mut self, key: &K, now: Nanos) -> Option<&S> {
+    pub(super) fn touch(&mut self, key: &K, now: Timestamp) -> Option<&S> {
         let resident = match self.resident.get_mut(key) {
             Some(resident) => resident,
             None => self.held.get_mut(key)?,
@@ -80,7 +85,7 @@ impl<K: Eq + Hash, S: SessionHandle> Shard<K, S> {
         Some(&resident.handle)
     }
 
-    pub(super) fn insert(&mut self, key: K, handle: S, now: Nanos) {
+    pub(super) fn insert(&mut self, key: K, handle: S, now: Timestamp) {
         self.resident.insert(key, Resident { handle, used_at: now, is_recent: true });
     }
 
@@ -93,48 +98,44 @@ impl<K: Eq + Hash, S: SessionHandle> Shard<K, S> {
     }
 
     /// The error of a load that failed a short time ago.
-    pub(super) fn failure(&mut self, key: &K, now: Nanos) -> Option<Error> {
-        let failed = self.failed.get(key)?;
-        if now < failed.until {
-            return Some(failed.error.clone());
-        }
-        self.failed.swap_remove(key);
-        None
+    pub(super) fn failure(&self, key: &K, now: Timestamp) -> Option<Error> {
+        let failed = self.failed.get(key).filter(|failed| now.since(failed.at) < PAUSE_AFTER_FAILURE)?;
+        Some(failed.error.clone())
     }
 
-    pub(super) fn remember_failure(&mut self, key: K, error: Error, until: Nanos) {
-        if self.failed.len() >= MAX_FAILED {
-            self.failed.swap_remove_index(0);
-        }
-        self.failed.insert(key, Failed { error, until });
+    /// Returns what it forgets instead, to be dropped without the lock.
+    pub(super) fn remember_failure(&mut self, key: K, error: Error, at: Timestamp) -> [Option<Error>; 2] {
+        let is_full = self.failed.len() >= MAX_FAILED && !self.failed.contains_key(&key);
+        // The oldest.
+        let forgotten = if is_full { self.failed.shift_remove_index(0) } else { None };
+        let replaced = self.failed.insert(key, Failed { error, at });
+        [forgotten.map(|(_, failed)| failed.error), replaced.map(|failed| failed.error)]
     }
 
-    pub(super) fn forget_failure(&mut self, key: &K) {
-        self.failed.swap_remove(key);
+    /// Returns it, to be dropped without the lock.
+    pub(super) fn forget_failure(&mut self, key: &K) -> Option<Error> {
+        Some(self.failed.shift_remove(key)?.error)
     }
 
     /// Looks at one of those that others held, and lets it count again if nobody does. Returns whether it counts.
     pub(super) fn recount_held(&mut self) -> bool {
-        self.next_held = if self.next_held < self.held.len() { self.next_held } else { 0 };
-        match self.held.get_index(self.next_held) {
-            Some((_, resident)) if !resident.handle.session().is_held() => {
-                let (key, resident) =
-                    self.held.swap_remove_index(self.next_held).expect("it was there a moment ago");
-                self.resident.insert(key, resident);
-                true
-            }
-            Some(_) => {
-                self.next_held += 1;
-                false
-            }
-            None => false,
+        if self.held_hand == 0 || self.held_hand > self.held.len() {
+            self.held_hand = self.held.len();
         }
+        self.held_hand = self.held_hand.saturating_sub(1);
+        let is_free = |(_, resident): (&K, &Resident<S>)| !resident.handle.session().is_held();
+        if !self.held.get_index(self.held_hand).is_some_and(is_free) {
+            return false;
+        }
+        let freed = self.held.swap_remove_index(self.held_hand);
+        self.resident.extend(freed);
+        true
     }
 
-    /// Moves the hand until it has made room for one session. It goes around twice at most: whoever was used recently
+    /// Moves the hand until it has made room for one session, or has gone around. Whoever was used since it last came by
     /// gets a second chance.
     pub(super) fn make_room(&mut self) -> Step<S> {
-        for _ in 0..2 * self.resident.len() {
+        for _ in 0..self.resident.len() {
             match self.step(|resident| !std::mem::take(&mut resident.is_recent)) {
                 Step::Kept => {}
                 step => return step,
@@ -143,25 +144,27 @@ impl<K: Eq + Hash, S: SessionHandle> Shard<K, S> {
         Step::Kept
     }
 
-    /// Moves the hand by one, and evicts what has been idle since `before`.
-    pub(super) fn evict_idle(&mut self, before: Nanos) -> Step<S> {
-        self.step(|resident| resident.used_at < before)
+    /// Moves the hand by one, and evicts what has been idle for that long.
+    pub(super) fn evict_idle(&mut self, idle: Nanos, now: Timestamp) -> Step<S> {
+        self.step(|resident| now.since(resident.used_at) > idle)
     }
 
     fn step(&mut self, may_evict: impl FnOnce(&mut Resident<S>) -> bool) -> Step<S> {
-        self.hand = if self.hand < self.resident.len() { self.hand } else { 0 };
+        if self.hand == 0 || self.hand > self.resident.len() {
+            self.hand = self.resident.len();
+        }
+        self.hand = self.hand.saturating_sub(1);
         let Some((_, resident)) = self.resident.get_index_mut(self.hand) else { return Step::Kept };
-        let session = resident.handle.session();
-        if session.is_held() {
-            let (key, resident) = self.resident.swap_remove_index(self.hand).expect("the hand is inside");
-            self.held.insert(key, resident);
+        if resident.handle.session().is_held() {
+            let held = self.resident.swap_remove_index(self.hand);
+            self.held.extend(held);
             return Step::Held;
         }
         if may_evict(resident) && resident.handle.session().try_retire() {
-            let (_, resident) = self.resident.swap_remove_index(self.hand).expect("the hand is inside");
-            return Step::Evicted(resident.handle);
+            if let Some((_, evicted)) = self.resident.swap_remove_index(self.hand) {
+                return Step::Evicted(evicted.handle);
+            }
         }
-        self.hand += 1;
         Step::Kept
     }
 }

@@ -46,7 +46,11 @@ impl Turn<'_> {
             return Err(Lost::NeverCalled);
         }
         let (now, timeout) = (self.now, self.machine.rules.refresh_timeout);
+        let shutting_down = self.machine.shutting_down;
         let current = self.machine.flights.current_mut(flight).ok_or(Lost::NeverCalled)?;
+        if current.is_queued && shutting_down {
+            return Err(Lost::ShutDown);
+        }
         if mem::take(&mut current.is_queued) {
             // Its timeout starts with its turn.
             current.info.started = now;
@@ -58,7 +62,7 @@ impl Turn<'_> {
         Ok(current.info.clone())
     }
 
-    /// A flight waits for its turn. `Err`: it needn't any more.
+    /// A flight waits for its turn, and somebody drives its task. `Err`: it needn't any more.
     pub(crate) fn queue(&mut self, flight: &FlightInfo) -> Result<(), Lost> {
         if !self.is_wanted(flight) {
             return Err(Lost::NeverCalled);
@@ -66,8 +70,10 @@ impl Turn<'_> {
         if self.machine.shutting_down {
             return Err(Lost::ShutDown);
         }
+        let now = self.now;
         let current = self.machine.flights.current_mut(flight).ok_or(Lost::NeverCalled)?;
         current.is_queued = true;
+        current.info.started = now;
         Ok(())
     }
 
