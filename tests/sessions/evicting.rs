@@ -1,6 +1,6 @@
 //! Which sessions are evicted, and when there is no room.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use crate::{
     support::{run_pending_tasks, spawn_token, token},
@@ -209,4 +209,31 @@ async fn p20_a_session_that_is_kept_fresh_ends_with_its_eviction() {
     kept.await.unwrap();
     assert!(watch.changed().await.is_err(), "the session is gone");
     assert_eq!(world.endpoint.call_count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p20_sessions_of_requests_in_progress_do_not_accumulate() {
+    const IN_PROGRESS: usize = 20;
+    let world = World::with_users(1..=3000);
+    let sessions = world.saved().capacity(10).build();
+    let mut requests = VecDeque::new();
+    for user in 1..=3000 {
+        requests.push_back(sessions.get(&user).await.unwrap());
+        if requests.len() > IN_PROGRESS {
+            requests.pop_front();
+        }
+    }
+    assert!(sessions.len() < 10 + 3 * IN_PROGRESS, "{}", sessions.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p20_loads_that_end_together_do_not_fill_the_map_for_each_other() {
+    let world = World::with_users(1..=3);
+    let sessions = world.saved().capacity(1).build();
+    sessions.get(&1).await.unwrap();
+    let get = |user| {
+        let sessions = sessions.clone();
+        async move { drop(sessions.get(&user).await.unwrap()) }
+    };
+    tokio::join!(get(2), get(3));
 }

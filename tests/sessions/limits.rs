@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::time::Instant;
 use tower_reauth::{RefreshLimit, Session, refresh::RefreshReason};
 
@@ -201,5 +202,49 @@ async fn p20_p18_the_repeat_of_a_refresh_needs_no_second_turn() {
     world.endpoint.next_call().await.succeed("A2b R2b 600");
     first.await.unwrap().unwrap();
     second.await.unwrap().unwrap();
-    let _ = SECOND;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p20_p17_a_refresh_whose_turn_comes_after_a_shutdown_does_not_start() {
+    let mut world = expired(1..=2);
+    let sessions = world.saved().max_refreshes(1).build();
+    let call = world.start_refresh(&sessions.get(&1).await.unwrap()).await;
+    let session = sessions.get(&2).await.unwrap();
+    let waiter = spawn_token(&session);
+    run_pending_tasks().await;
+    // The first one ends, and passes its turn on, before the second one's task notices the shutdown.
+    call.succeed("A1b R1b 600");
+    assert!(session.shutdown(SECOND).now_or_never().is_none());
+    assert!(waiter.await.unwrap().unwrap_err().is_shut_down());
+    assert_eq!(world.endpoint.call_count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p20_a_queued_refresh_keeps_its_place_for_longer_than_the_refresh_timeout() {
+    let mut world = expired(1..=3).configure(|builder| {
+        let timeout = Duration::from_secs(10);
+        builder.refresh_timeout(timeout).wait_timeout(Duration::from_secs(1000))
+    });
+    let sessions = world.saved().max_refreshes(1).build();
+    let first = world.start_refresh(&sessions.get(&1).await.unwrap()).await;
+    let second = sessions.get(&2).await.unwrap();
+    let mut waiters = vec![spawn_token(&second)];
+    run_pending_tasks().await;
+    waiters.push(spawn_token(&sessions.get(&3).await.unwrap()));
+    for _ in 0..8 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        waiters.push(spawn_token(&second));
+    }
+    first.succeed("A1b R1b 600");
+    let call = world.endpoint.next_call().await;
+    assert_eq!(call.cx.refresh_token(), Some("R2"));
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    // The third one has waited for longer than its timeout by now.
+    waiters.push(spawn_token(&sessions.get(&3).await.unwrap()));
+    call.succeed("A2b R2b 600");
+    world.endpoint.next_call().await.succeed("A3b R3b 600");
+    for waiter in waiters {
+        waiter.await.unwrap().unwrap();
+    }
+    assert_eq!(world.endpoint.call_count(), 3);
 }

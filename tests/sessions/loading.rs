@@ -185,3 +185,43 @@ fn p20_loads_run_where_the_spawner_says() {
     // The caller's thread has no runtime at all.
     futures::executor::block_on(sessions.get(&1)).unwrap();
 }
+
+#[test]
+fn p20_a_load_whose_runtime_stands_still_is_given_up_after_its_timeout() {
+    let new_runtime =
+        || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let (still, driven) = (new_runtime(), new_runtime());
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&calls);
+    let clock = driven.block_on(async { crate::support::clock() });
+    let sessions: Map = Sessions::builder(move |_| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        async { Ok::<_, io::Error>(any_session()) }
+    })
+    .clock(clock)
+    .load_timeout(Duration::from_secs(5))
+    .build();
+    // The task of the load is spawned there, and never runs.
+    still.block_on(async { assert!(sessions.get(&1).now_or_never().is_none()) });
+    driven.block_on(sessions.get(&1)).unwrap();
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    // It runs after all, and its session is dropped.
+    still.block_on(run_pending_tasks());
+    assert_eq!((calls.load(Ordering::SeqCst), sessions.len()), (2, 1));
+    assert!(!driven.block_on(sessions.get(&1)).unwrap().status().is_shut_down());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p20_made_up_keys_do_not_end_the_pause_after_each_others_failures() {
+    let world = World::with_users([]);
+    let sessions = world.saved().build();
+    for made_up in 0..5000 {
+        sessions.get(&made_up).await.unwrap_err();
+    }
+    // These failed last.
+    let loads = world.database.loads();
+    for made_up in 4900..5000 {
+        sessions.get(&made_up).await.unwrap_err();
+    }
+    assert_eq!(world.database.loads(), loads);
+}
