@@ -1,6 +1,6 @@
 //! What a map of sessions needs of each of its sessions.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use super::{Session, attachment::Attachment};
 
@@ -14,16 +14,12 @@ impl Session {
 
     /// Ends the session if nothing is lost by that. Returns whether it did.
     ///
-    /// `self` must be the only handle that the map has. A handle elsewhere keeps the session.
+    /// Whoever has a weak reference may get a handle at any time, but the session starts nothing more for them.
     pub(crate) fn try_retire(&self) -> bool {
-        let mut locked = self.shared.lock();
-        // Those with a weak reference may get a handle now, but the session starts nothing more for them.
-        Arc::strong_count(&self.shared) == 1
-            && self.shared.waiters.load(Ordering::Relaxed) == 0
-            && locked.machine.try_retire()
+        self.shared.lock().machine.try_retire()
     }
 
-    /// Whether somebody besides the map has a handle, or a task of the session is running.
+    /// Whether somebody besides the map, which has one handle, has another, or a task of the session is running.
     pub(crate) fn is_held(&self) -> bool {
         Arc::strong_count(&self.shared) > 1
     }

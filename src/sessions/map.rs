@@ -220,9 +220,9 @@ where
         let mut evicted = Vec::new();
         // One at a time: two that make room together could both find the map full.
         let admission = sync::lock(&self.admission);
-        // Two, as at most one is added.
+        // More than one, as one may be added with each load.
         let next = self.recounted.fetch_add(1, Ordering::Relaxed);
-        for shard in [home, next] {
+        for shard in [home, home, next, next] {
             self.recount_held(&mut sync::lock(&self.shards[shard % SHARDS]));
         }
         // Once around spares whoever was used recently.

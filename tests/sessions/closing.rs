@@ -16,7 +16,7 @@ async fn p20_closing_waits_for_refreshes_and_saves() {
     let sessions = world.saved().build();
     let first = sessions.get(&1).await.unwrap();
     let second = sessions.get(&2).await.unwrap();
-    sessions.get(&3).await.unwrap();
+    let third = sessions.get(&3).await.unwrap();
     let calls = [world.start_refresh(&first).await, world.start_refresh(&second).await];
     let closing = tokio::spawn({
         let sessions = sessions.clone();
@@ -25,6 +25,7 @@ async fn p20_closing_waits_for_refreshes_and_saves() {
     run_pending_tasks().await;
     assert!(!closing.is_finished());
     assert!(sessions.get(&3).await.unwrap_err().is_shut_down());
+    assert!(third.refresh().await.unwrap_err().is_shut_down());
     for (call, spec) in calls.into_iter().zip(["A1b R1b 600", "A2b R2b 600"]) {
         call.succeed(spec);
     }

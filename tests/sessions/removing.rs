@@ -1,6 +1,10 @@
 //! Removing a key.
 
+use std::sync::Arc;
+
 use futures::FutureExt;
+use tokio::sync::Semaphore;
+use tower_reauth::sessions::Sessions;
 
 use crate::{
     support::{run_pending_tasks, spawn_token, token},
@@ -77,14 +81,26 @@ async fn p20_a_removed_session_is_forgotten_once_it_has_ended() {
 #[tokio::test(start_paused = true)]
 async fn p20_a_key_that_is_removed_while_it_is_loaded_is_loaded_again() {
     let world = World::with_users(1..=1);
-    let sessions = world.saved().build();
+    let gate = Arc::new(Semaphore::new(0));
+    let (database, builder, waits) = (world.database.clone(), world.session_builder(), Arc::clone(&gate));
+    let sessions = Sessions::<u32>::builder(move |user| {
+        let (session, gate) = (database.session(builder.clone(), user), Arc::clone(&waits));
+        async move {
+            gate.acquire().await.unwrap().forget();
+            session
+        }
+    })
+    .build();
     let mut get = Box::pin(sessions.get(&1));
     assert!(get.as_mut().now_or_never().is_none());
-    sessions.remove(&1);
-    world.database.save(1, Some(token("A9 R9 600"))).unwrap();
-    let session = get.await.unwrap();
     run_pending_tasks().await;
+    // What this load has read is out of date.
+    world.database.save(1, Some(token("A9 R9 600"))).unwrap();
+    sessions.remove(&1);
+    gate.add_permits(2);
+    let session = get.await.unwrap();
     assert_eq!(session.try_token().unwrap().secret(), "A9");
+    assert_eq!(world.database.loads(), 2);
     assert!(!session.status().is_shut_down());
     assert_eq!(sessions.len(), 1);
 }

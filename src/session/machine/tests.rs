@@ -5,6 +5,8 @@ mod scenario;
 
 mod orders;
 mod properties;
+#[cfg(feature = "sessions")]
+mod retiring;
 mod tables;
 
 use std::sync::Arc;

@@ -597,7 +597,7 @@ fn each_flight_ends_as_the_table_says() {
 // === Sign-outs ===
 
 /// Each way in which a session can be signed in.
-fn signed_in(state: &str) -> (Tester, Option<FlightInfo>) {
+pub(super) fn signed_in(state: &str) -> (Tester, Option<FlightInfo>) {
     let mut tester = Tester::new();
     let mut flight = None;
     match state {
