@@ -27,7 +27,7 @@ impl CredentialProvider for Provider {
     }
 }
 
-/// Runs an operation, and again with a newer token if the server rejects the first. The store itself doesn't retry a 401.
+/// Runs an operation, and retries it with a newer token if the server rejects the first: the store doesn't.
 async fn retry<T>(session: &Session, operation: impl AsyncFn() -> Result<T>) -> Result<T, BoxError> {
     let judge = |result: &Result<T>| match result {
         Err(Error::Unauthenticated { .. }) => Verdict::reject(),
