@@ -9,6 +9,18 @@
 //! header. The bare and the layered client take turns in short rounds,
 //! and each pair of rounds gives a ratio. The table has the median of the pairs, and the lowest and highest. A machine
 //! with few cores is the worst case: client and server compete for them.
+//!
+//! # Instructions
+//!
+//! They don't depend on the machine's load. Under valgrind the bench makes calls one after the other, with the server
+//! on the same thread:
+//!
+//! ```text
+//! CLIENTS_COUNT='reqwest, HTTP/1:layered:1500' valgrind --tool=callgrind target/release/deps/clients-…
+//! ```
+//!
+//! The difference between 500 calls and 1,500 is what 1,000 calls took, client and server. It varies by 0.3 %, as the
+//! path through the allocator does.
 #![allow(clippy::disallowed_methods, reason = "real tasks are what a bench needs")]
 #![allow(clippy::print_stdout, reason = "figures are for reading")]
 
@@ -16,6 +28,7 @@ mod support;
 
 use std::{
     convert::Infallible,
+    env,
     future::Future,
     sync::{
         Arc,
@@ -46,10 +59,19 @@ const PAIRS: usize = 20;
 const CALLERS: usize = 64;
 const ROUND: Duration = Duration::from_millis(400);
 
+/// The calls of one client, for callgrind.
+struct Counted {
+    client: String,
+    is_layered: bool,
+    calls: usize,
+}
+
 fn main() {
+    let counted = Counted::ordered();
     let (pairs, round) = if is_bench() { (PAIRS, ROUND) } else { (1, Duration::from_millis(20)) };
-    let (server, client) = (runtime(), runtime());
-    let url = server.block_on(serve());
+    let server = runtime();
+    let client = if counted.is_some() { single_thread() } else { runtime() };
+    let url = if counted.is_some() { &client } else { &server }.block_on(serve());
     let mut value = HeaderValue::try_from(format!("Bearer {}", token_text())).expect("visible ASCII");
     value.set_sensitive(true);
     let mut table = Table::default();
@@ -69,8 +91,11 @@ fn main() {
             }
         };
         let call_layered = move || read(layered.clone().oneshot(request()));
-        let measured = client.block_on(ratios(pairs, round, call_bare, call_layered));
-        add(&mut table, &format!("hyper, {protocol}"), measured);
+        let name = format!("hyper, {protocol}");
+        match &counted {
+            Some(counted) => client.block_on(counted.make(&name, call_bare, call_layered)),
+            None => add(&mut table, &name, client.block_on(ratios(pairs, round, call_bare, call_layered))),
+        }
 
         let bare = reqwest_client(is_http2);
         let layered = fresh_session().layer().reqwest(bare.clone());
@@ -89,15 +114,52 @@ fn main() {
                 response.bytes().await.expect("a body").len()
             }
         };
-        let measured = client.block_on(ratios(pairs, round, call_bare, call_layered));
-        add(&mut table, &format!("reqwest, {protocol}"), measured);
+        let name = format!("reqwest, {protocol}");
+        match &counted {
+            Some(counted) => client.block_on(counted.make(&name, call_bare, call_layered)),
+            None => add(&mut table, &name, client.block_on(ratios(pairs, round, call_bare, call_layered))),
+        }
     }
     table.print();
+}
+
+// === impl Counted ===
+
+impl Counted {
+    fn ordered() -> Option<Self> {
+        let order = env::var("CLIENTS_COUNT").ok()?;
+        let mut fields = order.split(':');
+        let mut field = || fields.next().expect("CLIENTS_COUNT=client:bare or layered:calls");
+        let (client, layer, calls) = (field().to_owned(), field(), field());
+        Some(Self {
+            client,
+            is_layered: layer == "layered",
+            calls: calls.parse().expect("a number of calls"),
+        })
+    }
+
+    async fn make<F, G>(&self, client: &str, bare: impl Fn() -> F, layered: impl Fn() -> G)
+    where
+        F: Future<Output = usize>,
+        G: Future<Output = usize>,
+    {
+        if client != self.client {
+            return;
+        }
+        for _ in 0..self.calls {
+            let length = if self.is_layered { layered().await } else { bare().await };
+            assert_eq!(length, 200);
+        }
+    }
 }
 
 fn runtime() -> Runtime {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(1).enable_all().build().expect("a runtime can be built")
+}
+
+fn single_thread() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built")
 }
 
 fn add(table: &mut Table, name: &str, mut ratios: Vec<f64>) {

@@ -1,4 +1,4 @@
-//! object_store, with the layer in its HTTP service. A `CredentialProvider` wouldn't learn of rejections.
+//! object_store, with the layer in its HTTP service: each request is retried after a rejection.
 
 use async_trait::async_trait;
 use http_body_util::BodyExt;

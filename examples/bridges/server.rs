@@ -20,7 +20,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::SinkExt;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use hyper::upgrade;
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -37,6 +37,10 @@ use tower_reauth::{Session, Token, oauth2};
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 type Objects = Arc<Mutex<HashMap<String, Bytes>>>;
+
+/// The client of Google Cloud Storage needs them.
+const OBJECT_HEADERS: [(HeaderName, &str); 2] =
+    [(header::ETAG, r#""1""#), (header::LAST_MODIFIED, "Thu, 01 Jan 2026 00:00:00 GMT")];
 
 /// A running server.
 pub struct Server {
@@ -130,13 +134,22 @@ async fn echo(body: Body) -> Response {
     Response::new(body)
 }
 
-async fn put_object(State(objects): State<Objects>, Path(key): Path<String>, object: Bytes) {
+async fn put_object(
+    State(objects): State<Objects>,
+    Path(key): Path<String>,
+    object: Bytes,
+) -> impl IntoResponse {
     objects.lock().unwrap_or_else(PoisonError::into_inner).insert(key, object);
+    OBJECT_HEADERS
 }
 
-async fn get_object(State(objects): State<Objects>, Path(key): Path<String>) -> Result<Bytes, StatusCode> {
+async fn get_object(
+    State(objects): State<Objects>,
+    Path(key): Path<String>,
+) -> Result<impl IntoResponse, StatusCode> {
     let objects = objects.lock().unwrap_or_else(PoisonError::into_inner);
-    objects.get(&key).cloned().ok_or(StatusCode::NOT_FOUND)
+    let object = objects.get(&key).cloned().ok_or(StatusCode::NOT_FOUND)?;
+    Ok((OBJECT_HEADERS, object))
 }
 
 /// A WebSocket that is closed after one message.

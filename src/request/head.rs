@@ -13,6 +13,7 @@ use http::{
 pub(super) struct Head {
     method: Method,
     version: Version,
+    is_https: bool,
     /// Authority, path and query, and for each header the lengths of name and value, then both.
     buffer: Vec<u8>,
     authority: usize,
@@ -24,7 +25,7 @@ pub(super) struct Head {
 
 #[derive(Default)]
 struct Extras {
-    /// A URI that isn't `https` with a host.
+    /// A URI that isn't `https` or `http` with a host.
     uri: Option<Uri>,
     /// Values that are sensitive or long, in the order of the headers.
     values: Vec<HeaderValue>,
@@ -43,8 +44,10 @@ impl Head {
     /// Copies a head. The values of the `credentials` are left out: a retry has others.
     pub(super) fn pack<B>(request: &Request<B>, credentials: &[HeaderName]) -> Self {
         let mut extras = None;
-        let (authority, path) = match (request.uri().scheme(), request.uri().authority()) {
-            (Some(scheme), Some(authority)) if *scheme == Scheme::HTTPS => {
+        let is_https = request.uri().scheme() == Some(&Scheme::HTTPS);
+        let is_web = is_https || request.uri().scheme() == Some(&Scheme::HTTP);
+        let (authority, path) = match request.uri().authority() {
+            Some(authority) if is_web => {
                 (authority.as_str(), request.uri().path_and_query().map_or("", PathAndQuery::as_str))
             }
             _ => {
@@ -86,6 +89,7 @@ impl Head {
         Self {
             method: request.method().clone(),
             version: request.version(),
+            is_https,
             buffer,
             authority: authority.len(),
             path: path.len(),
@@ -102,7 +106,7 @@ impl Head {
     /// The request again, without its body and with empty credentials.
     pub(super) fn unpack(self) -> Request<()> {
         const INVARIANT: &str = "copied from a valid head";
-        let Self { method, version, buffer, authority, path, headers: count, names, extras } = self;
+        let Self { method, version, is_https, buffer, authority, path, headers: count, names, extras } = self;
         let Extras { uri, values, extensions } = extras.map_or_else(Extras::default, |extras| *extras);
         let mut values = values.into_iter();
         let mut rest = &buffer[..];
@@ -114,7 +118,7 @@ impl Head {
         let (authority, path) = (take(authority), take(path));
         let uri = uri.unwrap_or_else(|| {
             let mut parts = http::uri::Parts::default();
-            parts.scheme = Some(Scheme::HTTPS);
+            parts.scheme = Some(if is_https { Scheme::HTTPS } else { Scheme::HTTP });
             parts.authority = Some(Authority::try_from(authority).expect(INVARIANT));
             parts.path_and_query = Some(PathAndQuery::try_from(path).expect(INVARIANT));
             Uri::from_parts(parts).expect(INVARIANT)

@@ -1,6 +1,6 @@
 //! [`BodyReplay`].
 
-use std::{future::poll_fn, pin::Pin};
+use std::{future::poll_fn, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -35,7 +35,7 @@ pub(super) struct OutgoingReplay(pub(super) BodyReplay);
 /// What is retained of an [`Outgoing`].
 pub(super) struct RetainedOutgoing<V> {
     via: V,
-    url: Url,
+    url: Arc<Url>,
     body: RetainedBody,
 }
 
@@ -98,7 +98,8 @@ impl<V: Clone> Replay<Outgoing<V>> for OutgoingReplay {
     fn split(&self, outgoing: Outgoing<V>) -> (Outgoing<V>, Option<RetainedOutgoing<V>>) {
         let Outgoing { via, url, body } = outgoing;
         let (body, retained) = self.0.split(body);
-        let retained = retained.map(|body| RetainedOutgoing { via: via.clone(), url: url.clone(), body });
+        let retained =
+            retained.map(|body| RetainedOutgoing { via: via.clone(), url: Arc::clone(&url), body });
         (Outgoing { via, url, body }, retained)
     }
 

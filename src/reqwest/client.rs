@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -37,7 +38,7 @@ pin_project! {
     struct ExecuteFuture {
         #[pin]
         future: <Client as Service<Request>>::Future,
-        sent_to: Url,
+        sent_to: Arc<Url>,
     }
 }
 
@@ -112,8 +113,7 @@ impl Service<http::Request<Outgoing<Client>>> for Execute {
     }
 
     fn call(&mut self, request: http::Request<Outgoing<Client>>) -> ExecuteFuture {
-        let (mut client, request) = Outgoing::into_attempt(request);
-        let sent_to = request.url().clone();
+        let (mut client, request, sent_to) = Outgoing::into_attempt(request);
         ExecuteFuture { future: client.call(request), sent_to }
     }
 }

@@ -1,6 +1,6 @@
 //! Requests and responses of reqwest as those of the http crate, and back.
 
-use std::{mem, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use http::{Extensions, Method, Uri, response};
 use reqwest::{Body, Request, Response, ResponseBuilderExt, Url};
@@ -25,7 +25,8 @@ pub(super) struct CallDeadline(Instant);
 pub(super) struct Outgoing<V> {
     /// How to send it.
     pub(super) via: V,
-    pub(super) url: Url,
+    /// Shared with what is retained for a retry, and with the check for redirects.
+    pub(super) url: Arc<Url>,
     pub(super) body: Body,
 }
 
@@ -34,7 +35,7 @@ pub(super) struct Outgoing<V> {
 impl<V> Outgoing<V> {
     /// A request for the layer.
     pub(super) fn request(via: V, request: Request) -> Result<http::Request<Self>, reqwest::Error> {
-        let url = request.url().clone();
+        let url = Arc::new(request.url().clone());
         let timeout = request.timeout().copied();
         let mut request = http::Request::try_from(request)?;
         if let Some(deadline) = timeout.and_then(|timeout| Instant::now().checked_add(timeout)) {
@@ -43,13 +44,13 @@ impl<V> Outgoing<V> {
         Ok(request.map(|body| Self { via, url, body }))
     }
 
-    /// The request of an attempt.
-    pub(super) fn into_attempt(request: http::Request<Self>) -> (V, Request) {
+    /// The request of an attempt, and its URL.
+    pub(super) fn into_attempt(request: http::Request<Self>) -> (V, Request, Arc<Url>) {
         let (head, Self { via, url, body }) = request.into_parts();
         let deadline = head.extensions.get::<CallDeadline>().copied();
         let mut request = match head.extensions.is_empty() {
-            true => Request::new(head.method, url),
-            false => with_extensions(head.extensions, head.method, url),
+            true => Request::new(head.method, (*url).clone()),
+            false => with_extensions(head.extensions, head.method, (*url).clone()),
         };
         *request.headers_mut() = head.headers;
         *request.version_mut() = head.version;
@@ -57,7 +58,7 @@ impl<V> Outgoing<V> {
         if let Some(deadline) = deadline {
             *request.timeout_mut() = Some(deadline.time_left());
         }
-        (via, request)
+        (via, request, url)
     }
 }
 
@@ -167,7 +168,7 @@ mod tests {
             .body("body")
             .unwrap();
         let whole = Outgoing::request("via", whole.try_into().unwrap()).unwrap();
-        let (via, attempt) = Outgoing::into_attempt(whole);
+        let (via, attempt, _) = Outgoing::into_attempt(whole);
         assert_eq!((via, attempt.url().as_str()), ("via", "https://api.example.com/items?page=2"));
         let attempt = http::Request::try_from(attempt).unwrap();
         assert_eq!((attempt.method(), attempt.version()), (&Method::PUT, http::Version::HTTP_2));

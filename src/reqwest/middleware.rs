@@ -88,8 +88,7 @@ impl<'a> Service<http::Request<Outgoing<()>>> for Rest<'a> {
     fn call(&mut self, request: http::Request<Outgoing<()>>) -> Self::Future {
         let Self { next, extensions } = self.clone();
         Box::pin(async move {
-            let ((), request) = Outgoing::into_attempt(request);
-            let sent_to = request.url().clone();
+            let ((), request, sent_to) = Outgoing::into_attempt(request);
             let mut extensions = extensions.lock().await;
             let response = next.run(request, &mut extensions).await?;
             Ok(detach_head(response, &sent_to))
