@@ -165,6 +165,9 @@ impl<R> AuthLayer<R> {
     /// Creates a client that sends reqwest's requests with a valid token: [`for_reqwest`](Self::for_reqwest), for
     /// those who don't use tower.
     ///
+    /// A layer [per request](AuthLayer::per_request) needs the extensions of a request, which reqwest doesn't give
+    /// access to. Use reqwest-middleware, or make a client for the user: `session.layer().reqwest(client.clone())`.
+    ///
     /// See the [module docs](crate::reqwest) for an example.
     pub fn reqwest(self, client: Client) -> AuthClient {
         self.for_reqwest().reqwest(client)

@@ -47,9 +47,15 @@ impl<R: 'static> Middleware for AuthLayer<R, BodyReplay> {
     ) -> reqwest_middleware::Result<Response> {
         let mut request = Outgoing::request((), request)?;
         // A user of the middleware can't reach the request's own extensions.
-        copy::<SkipAuth>(extensions, request.extensions_mut());
-        copy::<MinLifetime>(extensions, request.extensions_mut());
-        copy::<WaitTimeout>(extensions, request.extensions_mut());
+        match self.session() {
+            Some(_) => {
+                copy::<SkipAuth>(extensions, request.extensions_mut());
+                copy::<MinLifetime>(extensions, request.extensions_mut());
+                copy::<WaitTimeout>(extensions, request.extensions_mut());
+            }
+            // The session is among them, or what its key is made from.
+            None => request.extensions_mut().extend(extensions.clone()),
+        }
         let rest = Rest { next, extensions: Arc::new(Mutex::new(extensions)) };
         // A reqwest client is always ready.
         let mut service = self.map_replay(OutgoingReplay).layer(rest);

@@ -28,7 +28,7 @@ pub(crate) fn slow_session() -> (Session, Endpoint) {
 
 /// Starts a call, and waits until it waits for a token.
 async fn start_waiting<C: Client>(layer: AuthLayer, server: &Server, timeout: Option<Duration>) -> Call {
-    let session = layer.session().clone();
+    let session = layer.session().unwrap().clone();
     let (client, request) = (C::new(layer, Version::HTTP_11), get(server.url("/")));
     let call = tokio::spawn(async move { client.send_within(request, timeout).await });
     until_waiting(&session, 1).await;

@@ -37,7 +37,7 @@ async fn a_request_is_executed_by_the_clients_own() {
     let auth = session().0.layer().reqwest(client());
     let request = auth.client().post(server.url("/")).body("body").build().unwrap();
     assert_eq!(auth.execute(request).await.unwrap().text().await.unwrap(), "body");
-    assert_eq!(auth.session().status().generation(), 2);
+    assert_eq!(auth.session().unwrap().status().generation(), 2);
 }
 
 #[tokio::test]

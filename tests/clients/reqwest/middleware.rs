@@ -15,7 +15,7 @@ use reqwest_retry::{
     DefaultRetryableStrategy, RetryTransientMiddleware, Retryable, RetryableStrategy,
     policies::ExponentialBackoff,
 };
-use tower_reauth::{Error, RefreshError, Session, SkipAuth, Token, refresh_fn};
+use tower_reauth::{AuthLayer, Error, RefreshError, Session, SkipAuth, Token, refresh_fn};
 
 use crate::{
     loopback::{Reply, Server, status},
@@ -145,4 +145,15 @@ async fn reqwest_retry_does_not_repeat_a_call_whose_grant_has_ended() {
     let error = client.get("https://api.example.com/").send().await.unwrap_err();
     assert!(Error::find(&error).is_some_and(Error::is_grant_ended), "{error:?}");
     assert_eq!(calls.0.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn p20_the_session_of_a_request_is_in_its_extensions() {
+    let server = Server::accepting_a2().await;
+    let client = ClientBuilder::new(reqwest_client()).with(AuthLayer::per_request().for_reqwest()).build();
+    let get = || client.get(server.url("/"));
+    let response = get().with_extension(session().0).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let error = get().send().await.unwrap_err();
+    assert!(Error::find(&error).unwrap().is_missing_session(), "{error:?}");
 }
