@@ -7,12 +7,12 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 use tower::Layer;
-use tower_reauth::{grpc, replay::NotReplayed};
+use tower_reauth::{AuthLayer, Error, Session, grpc, replay::NotReplayed};
 
 use crate::{
     greeter::{Name, greeter_client::GreeterClient},
     setup::{LONG, Setup, join, name},
-    support::token,
+    support::{endpoint, token},
 };
 
 pub(crate) fn cut_after(times: u32) -> Name {
@@ -48,6 +48,25 @@ async fn c103_d40_after_a_rejection_in_trailers_the_next_call_has_a_new_token() 
         outcome.unwrap();
         assert_eq!(setup.state().tokens(), ["A1", "A2"]);
     }
+}
+
+#[tokio::test]
+async fn p20_a_rejection_in_trailers_marks_the_token_of_the_calls_own_session() {
+    let setup = Setup::new("A1 R1 600").await;
+    setup.state().accept("A1");
+    setup.state().accept("B1");
+    let other = Session::builder(endpoint().0).token(token("B1 S1 600")).jitter(false).build();
+    let mut client = GreeterClient::new(AuthLayer::per_request().grpc(setup.channel.clone()));
+    for (session, is_marked) in [(&setup.session, [true, false]), (&other, [true, true])] {
+        let mut request = tonic::Request::new(cut_after(1));
+        request.extensions_mut().insert(session.clone());
+        let greetings = client.greet_often(request).await.unwrap().into_inner();
+        assert_eq!(read_to_the_end(greetings).await.1.code(), Code::Unauthenticated);
+        assert_eq!([&setup.session, &other].map(|session| session.status().is_rejected()), is_marked);
+    }
+    assert_eq!(setup.state().tokens(), ["A1", "B1"]);
+    let status = client.greet_often(cut_after(1)).await.unwrap_err();
+    assert!(Error::find(&status).unwrap().is_missing_session(), "{status:?}");
 }
 
 #[tokio::test]
