@@ -12,8 +12,8 @@
 //!
 //! All clients of one user should share a session: they then share its refresh.
 //!
-//! The layer needs a service that is `Clone`; `tower::buffer::Buffer` makes one of any other. If the compiler reports
-//! that `ready`, `oneshot` or `call` "exists but its trait bounds were not satisfied", see
+//! The layer needs a service that is `Clone`; `tower::buffer::Buffer` makes one of any other. If the compiler
+//! reports that `ready`, `oneshot` or `call` "exists but its trait bounds were not satisfied", see
 //! [rejections](super::rejections#bodies).
 //!
 //! # gRPC
@@ -26,8 +26,8 @@
 //! tonic = { version = "0.14", features = ["tls-ring", "tls-native-roots"] }
 //! ```
 //!
-//! The layer's service takes the channel's place in a generated client. Its methods are called as usual, whether the
-//! request, the response or both are streams:
+//! The layer's service takes the channel's place in a generated client. Its methods are called as usual,
+//! whether the request, the response or both are streams:
 //!
 //! ```
 //! # #[cfg(feature = "grpc")]
@@ -61,25 +61,23 @@
 //! # }
 //! ```
 //!
-//! - Each call gets a valid token when it begins. A server usually checks it only then, so a stream outlives its
-//!   token.
-//! - A call that is rejected in the response's headers is retried with a newer token, and its messages so far are
-//!   sent again: up to 64 KiB, unless `with_buffer_limit` raises that.
-//! - A server that ends a stream when its token expires sends status 16 in the trailers. The caller gets that
-//!   status, and a new call gets a new token. A [`MinLifetime`](crate::MinLifetime) in the request's extensions
-//!   makes the stream begin with a token that lasts.
-//! - A server may reject a call in the trailers before its first message. `retry_before_first_message` retries
-//!   such a call. It holds the response's headers back, so not every stream can have it.
+//! - Each call gets a valid token when it begins. A server usually checks it only then, so a stream outlives
+//!   its token. If the server ends the stream at the expiry, call again: the new call gets a new token. With
+//!   a [`MinLifetime`](crate::MinLifetime) in its request's extensions, a stream begins with a token that
+//!   lasts.
+//! - A call that is rejected in the response's headers is retried with a newer token. Its messages so far are
+//!   replayed, up to a limit. For later rejections, and for the limit, see
+//!   [limitations](super::limitations#grpc-rejections-in-trailers).
 //! - The layer trusts its channel, even over cleartext: see [security](super::security#network-attackers).
 //!
-//! The module `grpc` has the settings, deadlines, interceptors and errors. `cargo run --features grpc --example grpc`
-//! makes all four kinds of call across an expiry and a revocation.
+//! The module `grpc` has the settings, deadlines, interceptors and errors. `cargo run --features grpc
+//! --example grpc` makes all four kinds of call across an expiry and a revocation.
 //!
 //! # WebSockets
 //!
-//! The token is in the handshake. [`Session::send`](crate::Session::send) attaches it, and makes the handshake once
-//! more with a newer token if the server rejects the first. It doesn't check where the token is sent:
-//! [`AuthLayer::allows`](crate::AuthLayer::allows) does. With tokio-tungstenite:
+//! The token is in the handshake. [`Session::send`](crate::Session::send) attaches it, and makes the
+//! handshake once more with a newer token if the server rejects the first. It doesn't check where the token
+//! is sent: [`AuthLayer::allows`](crate::AuthLayer::allows) does. With tokio-tungstenite:
 //!
 //! ```toml
 //! [dependencies]
@@ -139,23 +137,24 @@
 //! ```
 //!
 //! An open connection makes no calls, so its session isn't refreshed: spawn
-//! [`Session::keep_fresh`](crate::Session::keep_fresh), and the next handshake needn't wait. If the server closes the
-//! connection when the token expires, connect again. If it accepts the next token over the open connection, take that
-//! from the stream [`Session::tokens`](crate::Session::tokens).
+//! [`Session::keep_fresh`](crate::Session::keep_fresh), and the next handshake needn't wait. If the server
+//! closes the connection when the token expires, connect again. If it accepts the next token over the open
+//! connection, take that from the stream [`Session::tokens`](crate::Session::tokens).
 //!
 //! # Other clients
 //!
-//! [`Session::send`](crate::Session::send) fits any client: its closure gets the token and makes the call. Its docs
-//! have an example. [`Session::token`](crate::Session::token) and
-//! [`token_after_rejection`](crate::Session::token_after_rejection) are its individual steps. If there is no newer
-//! token, or the second one is rejected, too, `send` returns the rejection; [`Session::status`](crate::Session::status)
-//! has the last error, or says that the token is rejected and when the next refresh is allowed.
+//! [`Session::send`](crate::Session::send) fits any client: its closure gets the token and makes the call.
+//! Its docs have an example. [`Session::token`](crate::Session::token) and
+//! [`token_after_rejection`](crate::Session::token_after_rejection) are its individual steps. If there is no
+//! newer token, or the second one is rejected, too, `send` returns the rejection;
+//! [`Session::status`](crate::Session::status) has the last error, or says that the token is rejected and
+//! when the next refresh is allowed.
 //!
 //! A token that isn't sent in `Authorization`, or without a scheme, or in several headers:
 //! [`SessionBuilder::header`](crate::SessionBuilder::header).
 //!
 //! # Complete programs
 //!
-//! `examples/bridges` has complete programs for object_store, kube, tokio-tungstenite with reconnects, and an axum
-//! gateway with a session for each tenant. `cargo run --manifest-path examples/bridges/Cargo.toml --bin kube` runs one
-//! against a loopback server that rejects the first token.
+//! `examples/bridges` has complete programs for object_store, kube, tokio-tungstenite with reconnects, and an
+//! axum gateway with a session for each tenant. `cargo run --manifest-path examples/bridges/Cargo.toml --bin
+//! kube` runs one against a loopback server that rejects the first token.

@@ -12,8 +12,8 @@
 //! | `cargo bench --bench processes` | many processes and an expired token |
 //!
 //! `fresh` calls the layer on a service that drops the request and returns at once, and compares it with
-//! tower-http's `AddAuthorization` with a fixed value. Times are net of the bare service.
-//! If valgrind is installed it counts instructions, too, which repeat exactly.
+//! tower-http's `AddAuthorization` with a fixed value. Times are net of the bare service. If valgrind is
+//! installed it counts instructions, too, which repeat exactly.
 //!
 //! `storm` starts one task for each caller, lets all of them wait for one refresh, and measures the time from
 //! the token endpoint's response until the last request is sent. It compares the layer with a bare vector of
@@ -28,8 +28,8 @@
 //!
 //! # Figures
 //!
-//! Measured on two cores of a shared x86-64 machine. Next to a figure is its goal, if it has one; the sections
-//! after the tables explain why some were missed.
+//! Measured on two cores of a shared x86-64 machine. Next to a figure is its goal, if it has one; the
+//! sections after the tables explain why some were missed.
 //!
 //! <!-- figures: performance -->
 //!
@@ -78,8 +78,9 @@
 //!
 //! ## Throughput of layered clients
 //!
-//! The throughput of a layered client divided by that of the bare one that sends the same token, end to end on
-//! loopback, where client and server share two cores: the median of 20 pairs of rounds, with the lowest and highest.
+//! The throughput of a layered client divided by that of the bare one that sends the same token, end to end
+//! on loopback, where client and server share two cores: the median of 20 pairs of rounds, with the lowest
+//! and highest.
 //!
 //! | | HTTP/1 | HTTP/2 | goal |
 //! |---|---|---|---|
@@ -123,9 +124,9 @@
 //! value and its expiry. The header is attached to the request in place. There is no lock and no allocation,
 //! and the inner service's future isn't boxed.
 //!
-//! Of its 751 instructions about 120 append the header to the map, 90 copy the request into the inner call, 60
-//! read the snapshot through its `ArcSwap`, and 60 read the clocks. With allowed origins, scheme and host are
-//! compared as strings.
+//! Of its 751 instructions about 120 append the header to the map, 90 copy the request into the inner call,
+//! 60 read the snapshot through its `ArcSwap`, and 60 read the clocks. With allowed origins, scheme and host
+//! are compared as strings.
 //!
 //! # An idle session
 //!
@@ -136,9 +137,9 @@
 //! # What a store costs
 //!
 //! With a fresh token the store isn't touched, and a request executes the same instructions as in a session
-//! without a store. A refresh reads the record, writes a claim and writes the new token. The file store performs
-//! each step on a blocking thread, and each write syncs the new file and its folder, which is why its goals are
-//! missed. With Redis and PostgreSQL each step is one round trip.
+//! without a store. A refresh reads the record, writes a claim and writes the new token. The file store
+//! performs each step on a blocking thread, and each write syncs the new file and its folder, which is why
+//! its goals are missed. With Redis and PostgreSQL each step is one round trip.
 //!
 //! # Waiting
 //!

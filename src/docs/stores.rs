@@ -1,9 +1,9 @@
 //! Stores: one credential for many processes.
 //!
-//! If several processes use one rotating refresh token (shells, workers, pods, cron jobs), keep it in a store: one
-//! process refreshes, and the others wait and use its token. This page is about using one;
-//! [many processes](super::many_processes) says exactly what is promised, what no store can promise, and how to choose
-//! the settings.
+//! If several processes use one rotating refresh token (shells, workers, pods, cron jobs), keep it in a
+//! store: one process refreshes, and the others wait and use its token. This page is about using one; [many
+//! processes](super::many_processes) says exactly what is promised, what no store can promise, and how to
+//! choose the settings.
 //!
 //! For the processes of one host, a file is enough (feature `file-store`, Rust 1.89):
 //!
@@ -27,19 +27,19 @@
 //! # }
 //! ```
 //!
-//! [`build_shared`](crate::SessionBuilder::build_shared) returns a [`SharedSession`](crate::store::SharedSession).
-//! [`SharedStore`](crate::store::SharedStore) has the store's settings. You don't need
-//! [`save_with`](crate::SessionBuilder::save_with): the store replaces it.
+//! [`build_shared`](crate::SessionBuilder::build_shared) returns a
+//! [`SharedSession`](crate::store::SharedSession). [`SharedStore`](crate::store::SharedStore) has the store's
+//! settings. You don't need [`save_with`](crate::SessionBuilder::save_with): the store replaces it.
 //! [`StoreExt::sealed`](crate::store::StoreExt::sealed) encrypts the record with your own cipher.
 //!
-//! A session reads the store only when its own token is stale, expired or rejected. Until then it keeps using that
-//! token, even if another process has signed out; spawn [`follow`](crate::store::SharedSession::follow) to pick up
-//! changes sooner.
+//! A session reads the store only when its own token is stale, expired or rejected. Until then it keeps using
+//! that token, even if another process has signed out; spawn [`follow`](crate::store::SharedSession::follow)
+//! to pick up changes sooner.
 //!
 //! # Comparison
 //!
-//! `RedisStore` and `PostgresStore` are in the crates `tower-reauth-redis` and `tower-reauth-postgres`, whose docs have
-//! the server's configuration. Anything with a conditional write can be a store: implement
+//! `RedisStore` and `PostgresStore` are in the crates `tower-reauth-redis` and `tower-reauth-postgres`, whose
+//! docs have the server's configuration. Anything with a conditional write can be a store: implement
 //! [`TokenStore`](crate::store::TokenStore), and test it with `check_store` (feature `test-util`).
 //!
 //! | | `FileStore` | `RedisStore` | `PostgresStore` |
@@ -56,10 +56,10 @@
 //!
 //! # Seeing it work
 //!
-//! `cargo run --release --example fleet -- --processes 8 --callers 200 --store file` (or `redis`, `postgres`): the
-//! processes meet five expiries, and one of them is killed in the middle of a refresh. The server counts the refreshes.
-//! It tolerates one repeat of a refresh token, and revokes the grant on further reuse. The same processes run without a
-//! store first, and are signed out. The last line:
+//! `cargo run --release --example fleet -- --processes 8 --callers 200 --store file` (or `redis`,
+//! `postgres`): the processes meet five expiries, and one of them is killed in the middle of a refresh. The
+//! server counts the refreshes. It tolerates one repeat of a refresh token, and revokes the grant on further
+//! reuse. The same processes run without a store first, and are signed out. The last line:
 //!
 //! ```text
 //! fleet: processes=8 callers=1600 expiries=5 refreshes=5 refused=0 failed=0 killed=1 signed_in=yes

@@ -8,11 +8,11 @@
 //! | a JSON backend that isn't OAuth | `json::JsonEndpoint` (feature `json`) |
 //! | anything else | your own [`Refresher`](crate::Refresher), or a closure: [`refresh_fn`](crate::refresh_fn) |
 //!
-//! The two for endpoints cope with what real servers send (numbers as strings, errors with status 200, form-encoded
-//! bodies, a proxy's HTML page), distinguish an ended grant from an outage, and know whether a failed request had been
-//! sent. `try_new` uses the built-in HTTPS client (feature `https-ring`, `https-aws-lc` or `https`);
-//! `try_with_transport` takes any tower service. [Settings for about forty providers](super::providers) are in a table of
-//! their own.
+//! The two for endpoints cope with what real servers send (numbers as strings, errors with status 200,
+//! form-encoded bodies, a proxy's HTML page), distinguish an ended grant from an outage, and know whether a
+//! failed request had been sent. `try_new` uses the built-in HTTPS client (feature `https-ring`,
+//! `https-aws-lc` or `https`); `try_with_transport` takes any tower service. [Settings for about forty
+//! providers](super::providers) are in a table of their own.
 //!
 //! # OAuth 2.0
 //!
@@ -106,12 +106,13 @@
 //! # }
 //! ```
 //!
-//! With `.get().send_refresh_token(TokenPlace::bearer())` the request is a GET with the refresh token as the bearer.
+//! With `.get().send_refresh_token(TokenPlace::bearer())` the request is a GET with the refresh token as the
+//! bearer.
 //!
 //! # Your own
 //!
-//! [`Refresher`](crate::Refresher) has an example of an implementation. Its errors say what happens next, so it must
-//! distinguish the kinds of failure; [`RefreshError`](crate::RefreshError) has them all:
+//! [`Refresher`](crate::Refresher) has an example of an implementation. Its errors say what happens next, so
+//! it must distinguish the kinds of failure; [`RefreshError`](crate::RefreshError) has them all:
 //!
 //! ```
 //! use tower_reauth::RefreshError;
@@ -134,8 +135,8 @@
 //! # let _ = classify(Failure::Unavailable);
 //! ```
 //!
-//! Don't send its request through the layered client, where the refresh would wait for itself, or mark the request
-//! with [`SkipAuth`](crate::SkipAuth).
+//! Don't send its request through the layered client, where the refresh would wait for itself, or mark the
+//! request with [`SkipAuth`](crate::SkipAuth).
 //!
 //! # Adapting a refresher
 //!
