@@ -22,7 +22,8 @@
 //! leaves one of the two intact; do so in `tokio::task::spawn_blocking`. At the next start, pass the stored
 //! token, if any, to [`token_or_signed_out`](crate::SessionBuilder::token_or_signed_out).
 //!
-//! Store these parts, plus `refresh_at` if the server sets it and `scheme` if it isn't `Bearer`:
+//! Store these parts, plus those that your server uses: `refresh_at`, `refresh_token_expires_at`, extras, and
+//! `scheme` if it isn't `Bearer`:
 //!
 //! ```
 //! use std::time::SystemTime;
