@@ -1,6 +1,7 @@
 //! Guides.
 
 pub mod cancellation;
+pub mod clients;
 pub mod layer_order;
 pub mod limitations;
 #[cfg(feature = "store")]
@@ -8,4 +9,9 @@ pub mod many_processes;
 pub mod performance;
 pub mod promises;
 pub mod providers;
+pub mod recipes;
+pub mod rejections;
 pub mod security;
+#[cfg(feature = "store")]
+pub mod stores;
+pub mod token_sources;

@@ -65,7 +65,9 @@
 //! A layer that follows redirects belongs inside this one, where a 401 from another host is indistinguishable
 //! from ours without a rule. See [layer order](super::layer_order#redirects).
 //!
-//! reqwest follows redirects by itself; `reqwest_service` (feature `reqwest`) knows where a response came from. With its default policy, reqwest can send the token to another origin: set `redirect_policy` of the module `reqwest`.
+//! reqwest follows redirects by itself; `reqwest_service` (feature `reqwest`) knows where a response came from.
+//! With its default policy, reqwest can send the token to another origin: set `redirect_policy` of the module
+//! `reqwest`.
 //!
 //! # Runtime
 //!
