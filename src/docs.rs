@@ -6,6 +6,8 @@ pub mod layer_order;
 pub mod limitations;
 #[cfg(feature = "store")]
 pub mod many_processes;
+#[cfg(feature = "sessions")]
+pub mod many_users;
 pub mod performance;
 pub mod promises;
 pub mod providers;

@@ -98,7 +98,7 @@ impl AuthLayer {
     /// [extensions](http::Request::extensions).
     ///
     /// A request without one fails with [`is_missing_session`](Error::is_missing_session). To find the session by
-    /// a key, such as a user's ID, see [`keyed`](Self::keyed).
+    /// a key, such as a user's ID, see the module `sessions` (feature `sessions`).
     ///
     /// # Examples
     ///

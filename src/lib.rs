@@ -113,12 +113,15 @@
 //! | [`is_retryable`](Error::is_retryable) | try again, not before [`retry_at`](Error::retry_at) |
 //! | [`is_misconfigured`](Error::is_misconfigured) | fix the client configuration; [`Session::reset_backoff`] afterwards |
 //! | [`is_cleartext`](Error::is_cleartext), [`is_missing_host`](Error::is_missing_host) | fix the request URI or the layer's settings |
+//! | [`is_missing_session`](Error::is_missing_session) | give the request its session, or its key |
 //! | [`is_reentrant`](Error::is_reentrant) | mark requests made by the refresher with [`SkipAuth`] |
 //!
 //! # Recipes
 //!
 //! - Another HTTP library, or a WebSocket: [`Session::send`], and [`AuthLayer::allows`] to check the destination.
 //! - Store each new token, and erase it after a sign-out: [`SessionBuilder::save_with`].
+//! - Many users: a session in each request ([`AuthLayer::per_request`]), or a map of sessions (the module `sessions`,
+//!   feature `sessions`).
 //! - Share one sign-in among processes: `SessionBuilder::build_shared` (feature `store`).
 //! - A token that lasts for a long job, upload or stream: [`MinLifetime`] on its request,
 //!   [`Session::token_with`] without the layer.
@@ -137,6 +140,7 @@
 //!
 //! - `oauth2`: refreshers for OAuth 2.0 token endpoints, and token revocation. See the module `oauth2`.
 //! - `json`: refreshers for JSON endpoints. See the module `json`.
+//! - `sessions`: a map with a session for each of many users, loaded when it is needed. See the module `sessions`.
 //! - `store`: one credential for many processes and hosts, through a `TokenStore`: your own, or that of the crates
 //!   `tower-reauth-redis` and `tower-reauth-postgres`. See the module `store`.
 //! - `file-store`: one credential for the processes of a host, in a file. See the module `store`. Needs Rust 1.89.
@@ -218,7 +222,8 @@ pub use token::{access::AccessToken, builder::TokenBuilder, value::Token};
     feature = "https",
     feature = "json",
     feature = "oauth2",
-    feature = "reqwest"
+    feature = "reqwest",
+    feature = "sessions"
 ))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -8,13 +8,14 @@ use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{self, client::IntoClientRequest},
 };
-use tower_reauth::{AccessToken, AuthLayer, rejection::Verdict};
+use tower_reauth::{AccessToken, AuthLayer, Session, rejection::Verdict};
 
 /// Of connections, each of which the server closes.
 const COUNT: usize = 5;
 
-/// Connects with the session of `layer`, and once more if the server rejects the token.
+/// Connects with a token, and once more if the server rejects it.
 async fn connect(
+    session: &Session,
     layer: &AuthLayer,
     uri: &Uri,
 ) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>, BoxError> {
@@ -30,7 +31,7 @@ async fn connect(
         Err(tungstenite::Error::Http(response)) => Verdict::of_status(response.status(), response.headers()),
         _ => Verdict::Accept,
     };
-    let (socket, _) = layer.session().send(handshake, judge).await??;
+    let (socket, _) = session.send(handshake, judge).await??;
     Ok(socket)
 }
 
@@ -47,7 +48,7 @@ async fn main() -> Result<(), BoxError> {
     let mut messages = 0;
     for _ in 0..COUNT {
         // In a program: if this fails, wait before the next try.
-        let mut socket = connect(&layer, &uri).await?;
+        let mut socket = connect(&session, &layer, &uri).await?;
         while let Some(message) = socket.next().await {
             messages += usize::from(message?.is_text());
         }

@@ -112,13 +112,13 @@
 //!     MaybeTlsStream, WebSocketStream, connect_async,
 //!     tungstenite::{self, client::IntoClientRequest},
 //! };
-//! use tower_reauth::{AccessToken, AuthLayer, rejection::Verdict};
+//! use tower_reauth::{AccessToken, AuthLayer, Session, rejection::Verdict};
 //!
 //! type Error = Box<dyn std::error::Error + Send + Sync>;
 //! type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 //!
 //! /// `layer` is `session.layer().restrict_to_origin(..)`, `uri` is `wss://..`.
-//! async fn connect(layer: &AuthLayer, uri: &Uri) -> Result<Socket, Error> {
+//! async fn connect(session: &Session, layer: &AuthLayer, uri: &Uri) -> Result<Socket, Error> {
 //!     if !layer.allows(uri)? {
 //!         return Err("the token must not be sent there".into());
 //!     }
@@ -131,7 +131,7 @@
 //!         Err(tungstenite::Error::Http(response)) => Verdict::of_status(response.status(), response.headers()),
 //!         _ => Verdict::Accept,
 //!     };
-//!     let (socket, _) = layer.session().send(handshake, judge).await??;
+//!     let (socket, _) = session.send(handshake, judge).await??;
 //!     Ok(socket)
 //! }
 //! ```

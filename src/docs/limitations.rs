@@ -9,9 +9,10 @@
 //!
 //! # One user per session
 //!
-//! A session holds one credential, and a layer has one session. For many users keep a map of sessions. Don't
-//! drop a session during a refresh and load the same user again from storage: the stored refresh token may be
-//! in use. Wait for [`Session::idle`](crate::Session::idle) first.
+//! A session holds one credential. For many users, let each request carry its session
+//! ([`AuthLayer::per_request`](crate::AuthLayer::per_request)), or find it by a key in a map of sessions (feature
+//! `sessions`). If you keep a map of your own: don't drop a session during a refresh and load the same user again
+//! from storage, as the stored refresh token may be in use. Wait for [`Session::idle`](crate::Session::idle) first.
 //!
 //! # Servers that share a session
 //!

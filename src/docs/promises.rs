@@ -138,5 +138,14 @@
 //!
 //! **Many processes: a rotating refresh token is presented by one of them at a time.** That holds for
 //! processes that share a session through a store (feature `store`), as long as none is suspended or delayed
-//! beyond its claim and the store loses no write; the page `many_processes` lists the exceptions. While a store is unavailable or unreadable, nothing is presented and a valid token stays
-//! in use.
+//! beyond its claim and the store loses no write; the page `many_processes` lists the exceptions. While a store
+//! is unavailable or unreadable, nothing is presented and a valid token stays in use.
+//!
+//! # p20
+//!
+//! **Many users: one live session per key, bounded memory, never another user's token.** That holds for a map of
+//! sessions (feature `sessions`). There is one session per key, even after a removal, while anybody has a handle to
+//! it and while its refresh or save is running. A session is evicted only if it is at rest and can be loaded again;
+//! if none can be, loading another one is an error. A key is loaded once for all its callers; a failure is shared
+//! and paced, and made-up keys don't make the map grow. A request without a session or a key is an error. A limit
+//! on refreshes delays no request whose token is fresh.

@@ -348,12 +348,12 @@ impl SessionBuilder {
         self.configure(|settings| settings.headers.push(name, value))
     }
 
-    /// Sets the clock. Default: [`SystemClock`].
+    /// Sets the clock. Default: [`SystemClock`](crate::rt::SystemClock).
     pub fn clock(self, clock: impl Clock) -> Self {
         self.configure(|settings| settings.clock = Arc::new(clock))
     }
 
-    /// Sets the spawner. Default: [`TokioSpawner`], on the caller's runtime.
+    /// Sets the spawner. Default: [`TokioSpawner`](crate::rt::TokioSpawner), on the caller's runtime.
     pub fn spawner(self, spawner: impl Spawner) -> Self {
         self.configure(|settings| settings.spawner = Arc::new(spawner))
     }

@@ -23,7 +23,7 @@ where
     /// `timeout`.
     ///
     /// No further session is loaded and no further refresh starts, not even those that wait for
-    /// [their turn](SessionsBuilder::max_refreshes).
+    /// [their turn](super::SessionsBuilder::max_refreshes).
     ///
     /// # Errors
     ///
