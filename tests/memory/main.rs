@@ -4,6 +4,7 @@
 mod allocations;
 mod inspecting;
 mod reader;
+mod sessions;
 mod zeroize;
 
 #[path = "../../benches/support/mod.rs"]
