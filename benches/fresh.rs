@@ -44,11 +44,8 @@ mod support;
 use std::{
     collections::BTreeMap,
     env,
-    hint::{black_box, spin_loop},
+    hint::black_box,
     io,
-    process::Command,
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -63,10 +60,13 @@ use tower_reauth::{
 };
 
 use support::{
-    Body, Noop, fresh_session, fresh_token,
+    Body, Noop,
+    callgrind::instructions,
+    fresh_session, fresh_token,
     hand_written::{FromRwLock, FromWatch},
     request, send, shared_session,
     table::{Goal, Samples, Table, in_processes, is_bench, job, median, report},
+    threads::{Span, on_two_threads},
     token_text,
 };
 
@@ -101,20 +101,11 @@ enum Mode {
     TwoThreads,
 }
 
-/// When a batch began and when it ended.
-type Span = (Instant, Instant);
-
-/// Lets two threads begin at the same instant, once for each round.
-struct StartLine {
-    arrived: AtomicUsize,
-}
-
 /// A user's extension.
 #[derive(Clone, Copy, Debug)]
 struct Tenant(#[expect(dead_code, reason = "only carried along")] u32);
 
 const MODES: [Mode; 3] = [Mode::OneThread, Mode::Cloned, Mode::TwoThreads];
-const THREADS: usize = 2;
 /// Few enough that the requests stay in the cache.
 const BATCH: usize = 64;
 /// Enough for two threads to overlap nearly all the time.
@@ -286,8 +277,6 @@ where
     (began, Instant::now())
 }
 
-/// Runs `rounds` batches on each thread. Returns the mean of both threads' times, and the share of it during
-/// which both ran.
 fn time_two_threads<S>(
     service: &S,
     request: fn() -> Request<Body>,
@@ -297,25 +286,10 @@ fn time_two_threads<S>(
 where
     S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + Sync,
 {
-    let start = StartLine { arrived: AtomicUsize::new(0) };
-    let on_one_thread = || {
-        let mut service = service.clone();
-        let one = |round| {
-            let requests = (0..calls).map(|_| request()).collect();
-            time_batch(&mut service, false, requests, || start.wait(round))
-        };
-        (0..rounds).map(one).collect::<Vec<_>>()
-    };
-    let (here, there) = thread::scope(|scope| {
-        let there = scope.spawn(on_one_thread);
-        (on_one_thread(), there.join().expect("no thread panics"))
-    });
-    let both = here.into_iter().zip(there).map(|(here, there)| {
-        let mean = (here.1 - here.0 + (there.1 - there.0)) / 2;
-        let together = here.1.min(there.1).saturating_duration_since(here.0.max(there.0));
-        (mean, together.as_secs_f64() / mean.as_secs_f64())
-    });
-    both.collect()
+    on_two_threads(rounds, |_, start| {
+        let requests = (0..calls).map(|_| request()).collect();
+        time_batch(&mut service.clone(), false, requests, start)
+    })
 }
 
 fn nanos_each(time: Duration, calls: usize) -> f64 {
@@ -328,8 +302,6 @@ struct Instructions(BTreeMap<String, f64>);
 // === impl Instructions ===
 
 impl Instructions {
-    const CALLS: u64 = 5_000;
-
     fn count_all() -> io::Result<Self> {
         let mut counts = BTreeMap::new();
         for candidate in [
@@ -348,23 +320,9 @@ impl Instructions {
             "auth_clone_body",
             "auth_buffered",
         ] {
-            let calls = Self::total(candidate, 2 * Self::CALLS)? - Self::total(candidate, Self::CALLS)?;
-            counts.insert(candidate.to_owned(), calls as f64 / Self::CALLS as f64);
+            counts.insert(candidate.to_owned(), instructions("FRESH_COUNT", candidate)?);
         }
         Ok(Self(counts))
-    }
-
-    /// What a process executes that makes so many calls.
-    fn total(candidate: &str, calls: u64) -> io::Result<u64> {
-        let output = Command::new("valgrind")
-            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-            .arg(env::current_exe()?)
-            .env("FRESH_COUNT", format!("{candidate}:{calls}"))
-            .output()?;
-        let errors = String::from_utf8_lossy(&output.stderr);
-        let collected = errors.lines().find_map(|line| line.split_once("Collected :"));
-        let count = collected.and_then(|(_, count)| count.trim().parse().ok());
-        count.ok_or_else(|| io::Error::other(format!("no count: {errors}")))
     }
 
     fn net(&self, candidate: &str) -> f64 {
@@ -477,7 +435,6 @@ impl Visit for ByTurns {
     {
         let nanos = if self.mode == Mode::TwoThreads {
             let times = time_two_threads(service, request, BATCH_2_THREADS, 8);
-            // If another process had one of the cores, they took turns, and there was no contention.
             let together = times.iter().filter(|(_, together)| *together > 0.9);
             median(together.map(|(time, _)| nanos_each(*time, BATCH_2_THREADS)))
         } else {
@@ -507,21 +464,6 @@ impl Visit for Counted<'_> {
             run(&mut service.clone(), requests);
         } else if self.only.strip_suffix("_clone") == Some(name) {
             run_cloned(service, requests);
-        }
-    }
-}
-
-// === impl StartLine ===
-
-impl StartLine {
-    fn wait(&self, round: usize) {
-        let all = (round + 1) * THREADS;
-        self.arrived.fetch_add(1, Ordering::AcqRel);
-        let mut spins = 0_u32;
-        while self.arrived.load(Ordering::Acquire) < all {
-            spins += 1;
-            // The other thread may be without a core.
-            if spins % 10_000 == 0 { thread::yield_now() } else { spin_loop() }
         }
     }
 }

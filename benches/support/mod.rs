@@ -1,10 +1,12 @@
 //! Shared by the benches and the tests of allocations: the innermost service, a request, a counting
-//! allocator, a table.
+//! allocator, counted instructions, two threads, a table.
 #![allow(dead_code, reason = "each binary uses a part of it")]
 
+pub(crate) mod callgrind;
 pub(crate) mod counting;
 pub(crate) mod hand_written;
 pub(crate) mod table;
+pub(crate) mod threads;
 
 use std::{
     convert::Infallible,
