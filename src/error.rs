@@ -136,7 +136,7 @@ impl Error {
         }
     }
 
-    /// When the session allows the next refresh. `None`: unknown.
+    /// When the next refresh, or the next load of a session, is allowed. `None`: unknown.
     pub fn retry_at(&self) -> Option<SystemTime> {
         self.inner.retry_at
     }
@@ -160,8 +160,8 @@ impl Error {
         self.is(ErrorKind::Backoff)
     }
 
-    /// The caller's wait timeout elapsed before the refresh finished. The refresh continues, and its token is
-    /// kept.
+    /// The caller's wait timeout elapsed before a token was available. The refresh, or the load of the session, that
+    /// it waited for continues.
     pub fn is_timeout(&self) -> bool {
         self.is(ErrorKind::Timeout)
     }
@@ -177,20 +177,19 @@ impl Error {
         self.is(ErrorKind::Overloaded)
     }
 
-    /// The sessions of a map are as many as its capacity, and none of them can be evicted.
-    ///
-    /// Each has a refresh or a save in progress, or has changed and can't be loaded again.
+    /// A map of sessions is at its capacity, and none of its unused sessions can be evicted: what each of them holds
+    /// couldn't be loaded again.
     pub fn is_full(&self) -> bool {
         self.is(ErrorKind::SessionsFull)
     }
 
-    /// The function that loads a session failed, panicked or timed out. Its own error is the
-    /// [`source`](StdError::source).
+    /// The function that loads a session failed, panicked or timed out, or its task was dropped with its runtime. The
+    /// function's own error is the [`source`](StdError::source).
     pub fn is_load_failed(&self) -> bool {
         self.is(ErrorKind::LoadFailed)
     }
 
-    /// No runtime is available for the refresh, or it has no timers.
+    /// No runtime is available for the refresh or the load, or it has no timers.
     pub fn is_missing_runtime(&self) -> bool {
         self.is(ErrorKind::MissingRuntime)
     }
@@ -255,7 +254,7 @@ impl Error {
 ///
 /// See [`Session::shutdown`](crate::Session::shutdown).
 impl Error {
-    /// The session was shut down and starts no further refreshes.
+    /// The session was shut down and starts no further refreshes, or its map was closed.
     pub fn is_shut_down(&self) -> bool {
         self.is(ErrorKind::ShutDown)
     }
@@ -265,7 +264,8 @@ impl Error {
         self.is(ErrorKind::ShutdownTimeout)
     }
 
-    /// `shutdown` finished, but the save hook failed to save the token or the sign-out.
+    /// `shutdown` finished, but the save hook failed to save the token or the sign-out. Also the error of loading a
+    /// session again that was removed from a map and still couldn't be saved.
     pub fn is_unsaved(&self) -> bool {
         self.is(ErrorKind::Unsaved)
     }
@@ -293,13 +293,13 @@ impl fmt::Display for Error {
             ErrorKind::Misconfigured => "the token refresh is misconfigured; the cause says what to fix",
             ErrorKind::GrantEnded => "the grant is no longer valid: sign in again",
             ErrorKind::Backoff => "refreshed tokens keep being rejected: waiting before the next refresh",
-            ErrorKind::Timeout => "timed out waiting for the token refresh",
+            ErrorKind::Timeout => "timed out waiting for a token",
             ErrorKind::Overloaded => "too many callers are already waiting for the token refresh",
             ErrorKind::MissingRuntime => {
-                "no runtime with timers available for the token refresh: call from a tokio runtime with enable_time(), or set a spawner and a clock"
+                "no runtime with timers available: call from a tokio runtime with enable_time(), or set a spawner and a clock"
             }
             ErrorKind::SignedOut => "not signed in, or signed out in the meantime",
-            ErrorKind::ShutDown => "the session was shut down",
+            ErrorKind::ShutDown => "the session was shut down, or its map was closed",
             ErrorKind::Reentrant => {
                 "a refresher, hook or listener would wait for its own session: mark its requests with SkipAuth, or send them around the layer"
             }
@@ -318,7 +318,7 @@ impl fmt::Display for Error {
                 "the request has no session: insert one, or what its key is made from, into its extensions"
             }
             ErrorKind::SessionsFull => {
-                "too many sessions: none can be evicted, as each is in use or can't be loaded again"
+                "the map of sessions is full, and nothing in it could be loaded again after an eviction: raise the capacity, or save tokens with a hook"
             }
             ErrorKind::LoadFailed => "failed to load the session; the cause says why",
         })

@@ -22,7 +22,7 @@ use crate::{
 /// Attaches a valid access token to every request.
 ///
 /// `R` is the refresher that provides the tokens. All services that the layer creates, and all their clones,
-/// share one [`Session`].
+/// share one [`Session`], unless each request has [its own](Self::per_request).
 ///
 /// # Examples
 ///
@@ -152,6 +152,8 @@ impl<R, P> AuthLayer<R, P> {
     }
 
     /// Sets how long a request waits for a token. Default: the session's wait timeout.
+    ///
+    /// If a session has to be loaded first, the timeout set here bounds that wait, too, separately.
     ///
     /// A request can set its own: [`WaitTimeout`](crate::WaitTimeout). A timeout of the inner service, such as
     /// tonic's `Endpoint::timeout`, doesn't bound this wait.

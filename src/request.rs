@@ -11,3 +11,4 @@ pub mod rejection;
 pub mod replay;
 pub(crate) mod report;
 pub(crate) mod source;
+mod waits;

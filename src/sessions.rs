@@ -2,7 +2,7 @@
 //!
 //! [`Sessions`] keeps one [`Session`] per key, such as a user's ID. It loads a session when its key is first used, and
 //! evicts those that have not been used for long, but only if nothing is lost by that.
-//! [`docs::many_users`](crate::docs::many_users) says how to choose keys, and what memory and a shutdown need.
+//! [`docs::many_users`](crate::docs::many_users) says how to choose keys, and how eviction and shutdown work.
 //!
 //! # Examples
 //!
@@ -55,6 +55,7 @@
 
 mod builder;
 mod close;
+mod find;
 mod handle;
 mod keyed;
 mod load;
@@ -68,7 +69,8 @@ use crate::{
     session::Session,
 };
 
-use map::{Found, Map};
+use find::Found;
+use map::Map;
 
 pub use builder::SessionsBuilder;
 pub use handle::SessionHandle;
@@ -81,20 +83,25 @@ pub use handle::SessionHandle;
 ///
 /// There is never more than one live session for a key: two would present the same refresh token, and a server that
 /// rotates refresh tokens would then sign the user out. So a session stays as long as anybody has a handle to it,
-/// and while its refresh or save is running. Sessions that others hold don't count towards the
+/// and while its refresh or save is running. Such sessions are in use, and don't count towards the
 /// [capacity](SessionsBuilder::capacity).
+///
+/// Keys are hashed, compared, cloned and dropped under a lock.
 ///
 /// # Eviction
 ///
-/// A session is evicted only if nothing is lost: it has no refresh, save or revocation in progress, and it can be
-/// loaded again, because it hasn't changed since it was loaded, or a [save hook](crate::SessionBuilder::save_with) or a
-/// store has saved it. One without a hook can still be evicted if it has no refresh token, as its token can be
-/// obtained again. If the map is full and no session can be evicted, loading another one fails with
-/// [`is_full`](Error::is_full).
+/// A session is evicted only if it isn't in use and nothing is lost: loading it again would restore what it holds.
 ///
-/// The least recently used ones go first, approximately. A session that is loaded again knows nothing of a
-/// [backoff](crate::SessionBuilder::backoff), a `Retry-After` or the end of a grant before. Keep the handle for the
-/// whole of a call: a token of an evicted session isn't known to the one that is loaded next.
+/// - With a [save hook](crate::SessionBuilder::save_with) or a store, everything must be saved.
+/// - Without one, a session stays once your code has changed it (`sign_in`, `set_token`, `sign_out`), or once a refresh
+///   has changed it and it has a refresh token.
+/// - A session whose last refresh got no response stays until the next refresh succeeds or fails.
+///
+/// If the map is full and no session can be evicted, loading another one fails with [`is_full`](Error::is_full).
+///
+/// The least recently used ones go first, approximately. A reloaded session doesn't remember an earlier
+/// [backoff](crate::SessionBuilder::backoff), `Retry-After` or ended grant. Keep the handle until a call is over: a
+/// rejection of its token can't be reported to a session that was loaded since.
 pub struct Sessions<K, S = Session> {
     map: Arc<Map<K, S>>,
 }
@@ -109,9 +116,9 @@ where
     /// Creates a builder. `load` makes the session of a key: it reads what was saved for the key, and builds a session
     /// from that.
     ///
-    /// It is called in a task, and for one key only once at a time. It must build a new session each time, and must
-    /// not wait for a token of it, which could use up the stored refresh token before the map knows the session. Nor
-    /// must it wait for its own key.
+    /// It is called in a task, and for one key only once at a time. It must build a new session each time. It must not
+    /// wait for the session's token: that could present the stored refresh token before the map knows the session. It
+    /// must not call [`get`](Self::get) for its own key.
     pub fn builder<F, Fut, E>(load: F) -> SessionsBuilder<K, S>
     where
         F: Fn(K) -> Fut + Send + Sync + 'static,
@@ -132,8 +139,9 @@ where
     ///
     /// # Errors
     ///
-    /// - [`is_load_failed`](Error::is_load_failed): the loading function failed, panicked or timed out.
-    /// - [`is_full`](Error::is_full): no session could be evicted in its favour.
+    /// - [`is_load_failed`](Error::is_load_failed): the loading function failed, panicked or timed out, or its runtime
+    ///   shut down.
+    /// - [`is_full`](Error::is_full): no session could be evicted to make room.
     /// - [`is_unsaved`](Error::is_unsaved): the key was [removed](Self::remove), and what its session held still
     ///   couldn't be saved.
     /// - [`is_shut_down`](Error::is_shut_down): the map was [closed](Self::close).
@@ -160,7 +168,8 @@ where
         self.map.find_loaded(key, S::clone)
     }
 
-    /// Ends the session of a key for everyone who has it, as [`Session::shutdown`](crate::Session::shutdown) does.
+    /// Removes the session of a key and shuts it down: its handles still return a valid token, but start no further
+    /// refresh.
     ///
     /// The next [`get`](Self::get) waits until a refresh in flight and its save have ended, then loads the session again.
     /// Also forgets a failed load.
@@ -196,10 +205,10 @@ where
     }
 
     /// Evicts the sessions that haven't been used for the [idle time](SessionsBuilder::idle), as far as they can be.
-    /// Returns how many those were.
+    /// Returns how many were evicted.
     ///
     /// There is no timer: sessions are evicted when others are loaded. Call this from time to time to free the memory of
-    /// a map that has become quiet.
+    /// an idle map.
     pub fn evict_idle(&self) -> usize {
         self.map.evict_idle()
     }

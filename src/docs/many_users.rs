@@ -35,24 +35,19 @@
 //! [`SessionBuilder`](crate::SessionBuilder): they then share their settings, and the memory of these.
 //!
 //! A session is loaded once, however many requests need it. If that fails, all of them get the error, and for a second
-//! further ones get it, too, so that an unavailable database isn't called by every request. A key that nobody has is just a
-//! failed load: made-up keys use a fixed amount of memory and evict nobody.
+//! further ones get it, too, so that an unavailable database isn't called by every request. An unknown key is a failed
+//! load: made-up keys use a fixed amount of memory and evict no session.
 //!
 //! If several processes act for the same users, the function returns a
-//! [`SharedSession`](crate::store::SharedSession) over a store instead: see [`many_processes`](super::many_processes).
+//! [`SharedSession`](crate::store::SharedSession) over a store instead: see [`stores`](super::stores).
 //!
 //! # Eviction and memory
 //!
 //! The map keeps as many sessions as its [`capacity`](crate::sessions::SessionsBuilder::capacity), plus those that are in
 //! use: by a request, a handle, a refresh or a save. It evicts the least recently used ones, approximately, but only
-//! sessions that can be loaded again with nothing lost. So these stay:
-//!
-//! - a session that couldn't save its token,
-//! - one without a save hook whose refresh token was rotated, or whose token was set by your code,
-//! - one whose last refresh got no response, until the next refresh shows whether it took effect.
-//!
-//! If only such sessions are left, loading another one fails with [`is_full`](crate::Error::is_full). That protects the
-//! users who are signed in: evicting one of them would lose a token for good.
+//! sessions that can be loaded again with nothing lost: a session that couldn't save its token stays.
+//! [`Sessions`](crate::sessions::Sessions#eviction) has the exact rules. If only such sessions are left, loading another
+//! one fails with [`is_full`](crate::Error::is_full): evicting one of them could sign its user out.
 //!
 //! There is no timer. [Idle](crate::sessions::SessionsBuilder::idle) sessions are evicted when others are loaded, or by
 //! [`evict_idle`](crate::sessions::Sessions::evict_idle), which you can call now and then.
@@ -61,13 +56,13 @@
 //!
 //! After an outage the tokens of all users have expired.
 //! [`max_refreshes`](crate::sessions::SessionsBuilder::max_refreshes) limits how many sessions call the token endpoint at
-//! the same time; the others wait for their turn, in order. A request whose token is fresh isn't affected. The callers'
-//! wait timeouts run while they wait, so set those long enough, or let requests fail early and be retried.
+//! the same time; the others wait in order. A request whose token is fresh isn't affected. The callers' wait timeouts
+//! run while they wait, so set those timeouts long enough, or let requests fail early and be retried.
 //!
 //! A refresh runs as a task on the runtime of the request that started it. If your program has several runtimes that come
 //! and go, give the sessions and the map a [`Spawner`](crate::rt::Spawner) for one that stays.
 //!
-//! # The end of a user, and of the program
+//! # Sign-out, removal and shutdown
 //!
 //! | what happens | call |
 //! |---|---|

@@ -1,14 +1,14 @@
 //! [`Authorizer`].
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{mem, sync::Arc};
 
-use http::{Extensions, HeaderMap, Request, Response};
+use http::{Request, Response};
 
 use crate::{
     challenge::Challenges,
     error::{Error, ErrorKind},
-    rt::{self, Clock, Nanos, Timestamp},
-    session::{Demand, Demanded, Session, WaitLimits, Waiter},
+    rt::{Clock, Nanos},
+    session::{Demand, Demanded, Session, Waiter},
     token::{AccessToken, TokenId},
 };
 
@@ -17,7 +17,7 @@ use super::{
     config::Config,
     head::Head,
     inject::Injected,
-    options::{MinLifetime, WaitTimeout},
+    options::MinLifetime,
     replay::{NotReplayed, Replay},
     source::{Chosen, Loading, RequestHead, Source},
 };
@@ -90,8 +90,8 @@ impl<P> Authorizer<P> {
         match choose.choose(RequestHead::new(request)) {
             Chosen::Session(session) => self.begin_with(attempt.session.insert(session), request),
             Chosen::Loading(loading) => {
-                let deadline = self.deadline(request, || loading.clock.now());
-                let timeout = self.wait_timeout(request.extensions());
+                let deadline = self.config.deadline(request, || loading.clock.now());
+                let timeout = self.config.wait_timeout(request.extensions());
                 Begin::Load(loading.within(timeout, deadline), deadline)
             }
             Chosen::Failed(error) => Begin::Fail(error),
@@ -112,7 +112,7 @@ impl<P> Authorizer<P> {
 
     #[cold]
     fn begin_slow<B>(&self, session: &Session, request: &mut Request<B>) -> Begin {
-        let deadline = self.deadline(request, || session.now());
+        let deadline = self.config.deadline(request, || session.now());
         match self.demand(session, request, deadline) {
             Ok(Some(Demanded::Use(token))) => self.config.inject(request.headers_mut(), &token).into(),
             Ok(Some(Demanded::Wait(waiter))) => Begin::Wait(waiter, deadline),
@@ -153,7 +153,7 @@ impl<P> Authorizer<P> {
         if self.config.keeps_existing(request.headers(), session.header_names()) {
             return Ok(None);
         }
-        match session.demand_new(self.limits(session, request.extensions(), deadline)) {
+        match session.demand_new(self.config.limits(session, request.extensions(), deadline)) {
             Ok(demanded) => Ok(Some(demanded)),
             Err(error)
                 if self.config.allow_unauthenticated && (error.is_signed_out() || error.is_grant_ended()) =>
@@ -182,11 +182,11 @@ impl<P> Authorizer<P> {
         attempt.token = token;
         if let Some(body) = retained {
             let session = self.session(attempt);
-            let deadline = self.deadline(&request, || session.now());
+            let deadline = self.config.deadline(&request, || session.now());
             let head = Head::pack(&request, session.header_names());
             attempt.payload = Payload::Replayable(Box::new(Replayable { head, body, deadline }));
         }
-        self.set_token(request.extensions_mut(), attempt, id);
+        self.config.set_token(request.extensions_mut(), self.session(attempt), id);
         request
     }
 
@@ -214,9 +214,9 @@ impl<P> Authorizer<P> {
         }
         let (limits, is_retry) = match &attempt.payload {
             Payload::Pending(pending) => {
-                (self.limits(session, pending.request.extensions(), pending.deadline), false)
+                (self.config.limits(session, pending.request.extensions(), pending.deadline), false)
             }
-            Payload::Replayable(retry) => (self.limits_of_retry(session, retry), true),
+            Payload::Replayable(retry) => (self.config.limits_of_retry(session, retry), true),
             Payload::Nothing => (session.limits(), false),
         };
         let demanded = session.demand(Demand::New, limits, None);
@@ -243,7 +243,7 @@ impl<P> Authorizer<P> {
         match mem::replace(&mut attempt.payload, Payload::Nothing) {
             Payload::Pending(pending) => {
                 let Pending { mut request, deadline } = *pending;
-                self.set_deadline(request.headers_mut(), attempt, deadline)?;
+                self.config.set_deadline(request.headers_mut(), self.session(attempt), deadline)?;
                 Ok(self.split(request, None, attempt))
             }
             Payload::Replayable(_) | Payload::Nothing => unreachable!("it wasn't sent yet"),
@@ -264,7 +264,7 @@ impl<P> Authorizer<P> {
                 // Moved first, then changed: copying what was just written stalls the processor.
                 let Pending { mut request, deadline } = *pending;
                 self.config.trusts(request.uri())?;
-                self.set_deadline(request.headers_mut(), attempt, deadline)?;
+                self.config.set_deadline(request.headers_mut(), self.session(attempt), deadline)?;
                 let id = match self.config.inject(request.headers_mut(), token) {
                     Injected::Ours(id) => Some(id),
                     Injected::Theirs => None,
@@ -282,8 +282,8 @@ impl<P> Authorizer<P> {
                 let mut request = head.unpack();
                 self.config.trusts(request.uri())?;
                 Config::replace(request.headers_mut(), self.session(attempt).header_names(), token)?;
-                self.set_deadline(request.headers_mut(), attempt, deadline)?;
-                self.set_token(request.extensions_mut(), attempt, token.id());
+                self.config.set_deadline(request.headers_mut(), self.session(attempt), deadline)?;
+                self.config.set_token(request.extensions_mut(), self.session(attempt), token.id());
                 attempt.token = Some(token.id());
                 attempt.attempts += 1;
                 Ok(request.map(|()| Replay::<B>::replay(&*self.replay, body)))
@@ -343,7 +343,7 @@ impl<P> Authorizer<P> {
             }
         };
         let session = self.session(attempt);
-        let limits = self.limits_of_retry(session, &retry);
+        let limits = self.config.limits_of_retry(session, &retry);
         match session.demand(Demand::Rejected(id), limits, Some(challenges)) {
             Ok(demanded) => {
                 attempt.payload = Payload::Replayable(retry);
@@ -379,70 +379,6 @@ impl<P> Authorizer<P> {
         let session = attempt.session.as_ref().or_else(|| self.source.one());
         session.expect("a request that has or awaits a token has a session")
     }
-
-    /// The deadline of the whole call, on the monotonic clock. Reads that clock only if there is one.
-    #[inline]
-    fn deadline<B>(&self, request: &Request<B>, now: impl FnOnce() -> Timestamp) -> Option<Nanos> {
-        let protocol = self.config.protocol.as_ref()?;
-        let timeout = protocol.deadline(request.headers(), request.extensions())?;
-        Some(now().monotonic.saturating_add(rt::nanos(timeout)))
-    }
-
-    #[inline]
-    fn set_token<B, K>(&self, extensions: &mut Extensions, attempt: &Attempt<B, K>, id: TokenId) {
-        if let Some(protocol) = &self.config.protocol {
-            protocol.set_token(extensions, self.session(attempt), id);
-        }
-    }
-
-    fn set_deadline<B, K>(
-        &self,
-        headers: &mut HeaderMap,
-        attempt: &Attempt<B, K>,
-        deadline: Option<Nanos>,
-    ) -> Result<(), Error> {
-        match (&self.config.protocol, deadline) {
-            (Some(protocol), Some(deadline)) => {
-                protocol.set_deadline(headers, time_left(self.session(attempt).now(), deadline))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn limits_of_retry<K>(&self, session: &Session, retry: &Replayable<K>) -> WaitLimits {
-        match retry.head.extensions() {
-            Some(extensions) => self.limits(session, extensions, retry.deadline),
-            None => self.limits(session, &Extensions::new(), retry.deadline),
-        }
-    }
-
-    fn limits(&self, session: &Session, extensions: &Extensions, deadline: Option<Nanos>) -> WaitLimits {
-        let mut limits = session.limits();
-        if let Some(timeout) = self.wait_timeout(extensions) {
-            limits.timeout = rt::nanos(timeout);
-        }
-        if let Some(lifetime) = extensions.get::<MinLifetime>() {
-            limits.min_lifetime = rt::nanos(lifetime.get());
-        }
-        if let Some(deadline) = deadline {
-            let left = rt::nanos(time_left(session.now(), deadline));
-            if left <= limits.timeout {
-                limits.timeout = left;
-                limits.until_deadline = true;
-            }
-        }
-        limits
-    }
-
-    /// The request's own wait timeout, or the layer's.
-    fn wait_timeout(&self, extensions: &Extensions) -> Option<Duration> {
-        let own = extensions.get::<WaitTimeout>().map(|timeout| timeout.get());
-        own.or(self.config.wait_timeout)
-    }
-}
-
-fn time_left(now: Timestamp, deadline: Nanos) -> Duration {
-    rt::duration(deadline.saturating_sub(now.monotonic))
 }
 
 // === impl Begin ===

@@ -87,7 +87,7 @@ impl<'a> RequestHead<'a> {
 // === impl Source ===
 
 impl Source {
-    /// The session that all requests use, if they do.
+    /// The session, if all requests share one.
     #[inline]
     pub(crate) fn one(&self) -> Option<&Session> {
         match self {

@@ -307,7 +307,7 @@ impl SessionBuilder {
         self.rule(|rules| rules.save_timeout = nanos(timeout.max(MIN_TIMEOUT)))
     }
 
-    /// Limits how many refreshes run at the same time, together with other sessions. Default: no limit.
+    /// Limits how many refreshes run concurrently, together with other sessions. Default: no limit.
     pub fn refresh_limit(self, limit: RefreshLimit) -> Self {
         self.configure(|settings| settings.refresh_limit = Some(limit))
     }

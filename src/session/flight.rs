@@ -26,7 +26,7 @@ use super::{
 
 const SAVE_AGAIN: Duration = Duration::from_secs(2);
 
-/// Completes a flight on its drop.
+/// Completes its flight when dropped.
 pub(super) struct FlightGuard {
     shared: Arc<Shared>,
     completion: Completion,
@@ -47,7 +47,7 @@ pub(super) async fn run(mut guard: FlightGuard, cx: RefreshContext) {
     let deadline = shared.now().monotonic.saturating_add(shared.rules.refresh_timeout);
     refresh(guard, cx).await;
     drop(permit);
-    // Other processes need what a store couldn't save, and nobody may call this session for long.
+    // Other processes need what the store couldn't save, and this session might not be called again soon.
     while shared.turn(|turn| turn.has_unsaved_for_store()) && shared.now().monotonic < deadline {
         let Ok(pause) = shared.settings.clock.sleep(SAVE_AGAIN) else { return };
         pause.await;
@@ -55,7 +55,7 @@ pub(super) async fn run(mut guard: FlightGuard, cx: RefreshContext) {
     }
 }
 
-/// Waits for the flight's turn, if there is a limit.
+/// Waits for a permit, if there is a limit.
 async fn permit(shared: &Arc<Shared>, flight: &FlightInfo) -> Result<Option<Permit>, Lost> {
     let Some(limit) = shared.refresh_limit() else { return Ok(None) };
     if let Some(permit) = limit.try_acquire() {
@@ -65,7 +65,7 @@ async fn permit(shared: &Arc<Shared>, flight: &FlightInfo) -> Result<Option<Perm
     loop {
         let mut changed = pin!(shared.changed());
         shared.turn(|turn| turn.queue(flight))?;
-        // A queued flight that nobody drives is abandoned after its timeout. This one is driven.
+        // A queued flight is abandoned after its timeout unless its task keeps being polled.
         let half = Some(shared.rules.refresh_timeout / 2);
         let look_again = select(&mut changed, shared.sleep_or_forever(half));
         if let Either::Left((permit, _)) = select(&mut acquire, look_again).await {
@@ -145,7 +145,7 @@ impl FlightGuard {
         Self { shared, completion, info, end: FlightEnd::Lost(Lost::NeverCalled) }
     }
 
-    /// Whether the session would still take the flight's token, for its refresher.
+    /// A check for the refresher: whether the session would still accept the flight's token.
     fn is_wanted(&self) -> IsWanted {
         let (shared, info) = (Arc::downgrade(&self.shared), self.info.clone());
         Arc::new(move || shared.upgrade().is_some_and(|shared| shared.turn(|turn| turn.is_wanted(&info))))

@@ -4,26 +4,26 @@ use std::{fmt, sync::Arc};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A maximum of refreshes at the same time, for any number of sessions.
+/// A limit on concurrent refreshes, shared by any number of sessions.
 ///
-/// After an outage, the sessions of thousands of users would otherwise call the token endpoint all at once. With a
-/// limit they take turns, in the order in which they started. A refresh that waits for its turn has presented
-/// nothing: its [`refresh_timeout`](crate::SessionBuilder::refresh_timeout) starts when its turn comes. The callers'
-/// own timeouts run meanwhile. A session whose token is fresh needs no turn.
+/// After an outage, the sessions of thousands of users would otherwise all call the token endpoint together. With a
+/// limit each refresh needs a permit, and they get it in the order in which they started. A refresh that waits for its
+/// permit has presented nothing: its [`refresh_timeout`](crate::SessionBuilder::refresh_timeout) starts when it gets
+/// one. The callers' own timeouts run meanwhile. A session whose token is fresh needs no permit.
 ///
 /// Clones are cheap and share the limit. Pass it to
 /// [`SessionBuilder::refresh_limit`](crate::SessionBuilder::refresh_limit).
 ///
-/// # A runtime that stands still
+/// # A runtime that isn't running
 ///
-/// A refresh takes its turn in a task. If nobody drives the runtime of that task (a current-thread runtime after its
-/// `block_on` has returned), the turn is lost for the other sessions until the runtime runs again or is dropped. Use
-/// a [`Spawner`](crate::rt::Spawner) for a runtime that is always driven.
+/// The task of a refresh holds the permit. On a runtime that isn't running (a current-thread runtime after its
+/// `block_on` has returned), it keeps the permit until the runtime runs again or is dropped. Use a
+/// [`Spawner`](crate::rt::Spawner) for a runtime that always runs.
 ///
 /// # Refreshes that need each other
 ///
 /// A refresher or a save hook must not wait for a token of another session with the same limit: that one may need the
-/// turn that this one has.
+/// permit that this one has.
 ///
 /// # Examples
 ///
@@ -49,12 +49,12 @@ pub(super) type Permit = OwnedSemaphorePermit;
 // === impl RefreshLimit ===
 
 impl RefreshLimit {
-    /// Creates a limit of `max` refreshes at the same time, at least 1.
+    /// Creates a limit of `max` concurrent refreshes, at least 1.
     pub fn new(max: usize) -> Self {
         Self { permits: Arc::new(Semaphore::new(max.clamp(1, Semaphore::MAX_PERMITS))) }
     }
 
-    /// A permit, if it is this caller's turn.
+    /// Returns a permit if there is one and nobody waits for it.
     pub(super) fn try_acquire(&self) -> Option<Permit> {
         Arc::clone(&self.permits).try_acquire_owned().ok()
     }

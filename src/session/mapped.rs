@@ -14,13 +14,13 @@ impl Session {
 
     /// Ends the session if nothing is lost by that. Returns whether it did.
     ///
-    /// Whoever has a weak reference may get a handle at any time, but the session starts nothing more for them.
+    /// A weak reference can still be upgraded, but a retired session starts no refresh.
     pub(crate) fn try_retire(&self) -> bool {
         self.shared.lock().machine.try_retire()
     }
 
-    /// Whether somebody besides the map, which has one handle, has another, or a task of the session is running.
-    pub(crate) fn is_held(&self) -> bool {
+    /// Whether there is a strong reference besides the map's: a handle, or a running task.
+    pub(crate) fn is_in_use(&self) -> bool {
         Arc::strong_count(&self.shared) > 1
     }
 

@@ -14,24 +14,24 @@ use super::{SessionHandle, Sessions, map::Map};
 /// Builds [`Sessions`].
 #[must_use]
 pub struct SessionsBuilder<K, S> {
-    settings: Settings<K, S>,
+    settings: MapSettings<K, S>,
 }
 
-pub(super) struct Settings<K, S> {
-    pub(super) load: Load<K, S>,
+pub(super) struct MapSettings<K, S> {
+    pub(super) load: LoadFn<K, S>,
     pub(super) load_timeout: Duration,
     pub(super) capacity: usize,
     /// `None`: never evicted for that.
     pub(super) idle: Option<Nanos>,
     pub(super) refresh_limit: Option<RefreshLimit>,
-    pub(super) listener: Option<Listener<K>>,
+    pub(super) listener: Option<KeyedListener<K>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) spawner: Arc<dyn Spawner>,
 }
 
-type Load<K, S> = Box<dyn Fn(K) -> Loading<S> + Send + Sync>;
-type Loading<S> = Pin<Box<dyn Future<Output = Result<S, BoxError>> + Send>>;
-type Listener<K> = Arc<dyn Fn(&K, &Event) + Send + Sync>;
+type LoadFn<K, S> = Box<dyn Fn(K) -> LoadFuture<S> + Send + Sync>;
+type LoadFuture<S> = Pin<Box<dyn Future<Output = Result<S, BoxError>> + Send>>;
+type KeyedListener<K> = Arc<dyn Fn(&K, &Event) + Send + Sync>;
 
 // === impl SessionsBuilder ===
 
@@ -48,10 +48,10 @@ where
     {
         let load = move |key| {
             let load = load(key);
-            Box::pin(async move { load.await.map_err(Into::into) }) as Loading<S>
+            Box::pin(async move { load.await.map_err(Into::into) }) as LoadFuture<S>
         };
         Self {
-            settings: Settings {
+            settings: MapSettings {
                 load: Box::new(load),
                 load_timeout: Duration::from_secs(30),
                 capacity: 10_000,
@@ -64,23 +64,24 @@ where
         }
     }
 
-    /// Sets how many sessions are kept that nobody is using, at least 1. Default: 10,000.
+    /// Sets how many sessions are kept while they aren't in use; at least 1. Default: 10,000.
     pub fn capacity(mut self, capacity: usize) -> Self {
         self.settings.capacity = capacity.max(1);
         self
     }
 
-    /// Sets after what time without a use a session is evicted. Default: only when room is needed.
+    /// Sets the time without use after which a session is evicted. Default: none; sessions are evicted only to make
+    /// room.
     ///
-    /// It is evicted when another one is loaded, or by [`Sessions::evict_idle`].
+    /// Such a session is evicted when another one is loaded, or by [`Sessions::evict_idle`].
     pub fn idle(mut self, idle: Duration) -> Self {
         self.settings.idle = Some(nanos(idle));
         self
     }
 
-    /// Limits how many refreshes of the map's sessions run at the same time; see [`RefreshLimit`]. Default: no limit.
+    /// Limits how many refreshes of the map's sessions run concurrently; see [`RefreshLimit`]. Default: no limit.
     ///
-    /// A session that was built with a [limit](crate::SessionBuilder::refresh_limit) keeps that one.
+    /// A session that was built with a [limit](crate::SessionBuilder::refresh_limit) keeps its own.
     pub fn max_refreshes(mut self, max: usize) -> Self {
         self.settings.refresh_limit = Some(RefreshLimit::new(max));
         self
@@ -93,20 +94,20 @@ where
         self
     }
 
-    /// Sets a listener for the events of all sessions, besides their own. It is called as that of
+    /// Sets a listener for the events of all sessions, in addition to their own listeners and under the same rules as
     /// [`SessionBuilder::on_event`](crate::SessionBuilder::on_event).
     pub fn on_event(mut self, listener: impl Fn(&K, &Event) + Send + Sync + 'static) -> Self {
         self.settings.listener = Some(Arc::new(listener));
         self
     }
 
-    /// Sets the clock. Default: [`SystemClock`]. The sessions have their own.
+    /// Sets the clock. Default: [`SystemClock`]. The sessions keep those of their own builders.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.settings.clock = Arc::new(clock);
         self
     }
 
-    /// Sets the spawner of loads. Default: [`TokioSpawner`], on the caller's runtime. The sessions have their own.
+    /// Sets the spawner of loads. Default: [`TokioSpawner`], on the caller's runtime. The sessions keep those of their own builders.
     pub fn spawner(mut self, spawner: impl Spawner) -> Self {
         self.settings.spawner = Arc::new(spawner);
         self

@@ -10,7 +10,7 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 
 use crate::{error::Error, sync};
 
-use super::{SessionHandle, Sessions, shard::Pending};
+use super::{SessionHandle, Sessions, shard::PendingKey};
 
 // === impl Sessions ===
 
@@ -23,7 +23,7 @@ where
     /// `timeout`.
     ///
     /// No further session is loaded and no further refresh starts, not even those that wait for
-    /// [their turn](super::SessionsBuilder::max_refreshes).
+    /// [a permit](super::SessionsBuilder::max_refreshes).
     ///
     /// # Errors
     ///
@@ -41,18 +41,18 @@ where
             let mut shard = sync::lock(shard);
             let counted = shard.resident.len();
             let taken: Vec<_> = shard.resident.drain(..).collect();
-            let held: Vec<_> = shard.held.drain(..).collect();
+            let held: Vec<_> = shard.in_use.drain(..).collect();
             for (key, resident) in taken.into_iter().chain(held) {
-                shard.pending.insert(key, Pending::Ending(resident.handle));
+                shard.pending.insert(key, PendingKey::Ending(resident.handle));
             }
             for _ in 0..counted {
                 map.uncount(true);
             }
             ending.extend(shard.pending.iter().filter_map(|(key, pending)| match pending {
-                Pending::Ending(session) | Pending::Loading { after: Some(session), .. } => {
+                PendingKey::Ending(session) | PendingKey::Loading { after: Some(session), .. } => {
                     Some((key.clone(), session.clone()))
                 }
-                Pending::Loading { after: None, .. } => None,
+                PendingKey::Loading { after: None, .. } => None,
             }));
         }
         for (_, session) in &ending {

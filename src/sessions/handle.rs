@@ -11,7 +11,7 @@ pub trait SessionHandle: sealed::Sealed + Clone + Send + Sync + 'static {
 }
 
 mod sealed {
-    /// A map counts the handles of a session: each value that it keeps must have exactly one.
+    /// A map recognises a session in use by its reference count, so a value must hold exactly one `Session`.
     pub trait Sealed {}
 }
 

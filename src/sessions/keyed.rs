@@ -9,7 +9,7 @@ use crate::{
     session::Session,
 };
 
-use super::{SessionHandle, Sessions, map::Found};
+use super::{SessionHandle, Sessions, find::Found};
 
 /// Finds the session of a request by a key.
 struct Keyed<K, S, F> {
@@ -23,7 +23,9 @@ impl AuthLayer {
     /// Creates a layer that finds the session of each request by a key that `key` takes from the request.
     ///
     /// A request without a key fails with [`is_missing_session`](Error::is_missing_session). The session is loaded if
-    /// necessary; the errors of that are those of [`Sessions::get`]. The request's wait timeout applies to that, too.
+    /// necessary; the errors of that are those of [`Sessions::get`]. A wait timeout set on the request or the layer
+    /// bounds the load, and then, separately, the wait for a token. Otherwise only the
+    /// [load timeout](super::SessionsBuilder::load_timeout) bounds the load.
     ///
     /// **Take the key from what your own code has put into the request, after it has authenticated the caller.** A
     /// header that the caller sent must never decide whose token is attached.

@@ -19,7 +19,7 @@ pub(super) struct Load<S> {
     result: OnceLock<Option<Result<S, Error>>>,
     done: Notify,
     started: Timestamp,
-    /// It should have ended by its own timeout before that. If it hasn't, nobody drives its task.
+    /// When this elapses, the load is given up: it should have ended by its own timeout, so its task isn't being polled.
     timeout: Nanos,
     is_unwanted: AtomicBool,
 }
@@ -41,8 +41,8 @@ impl<S: Clone> Load<S> {
         now.since(self.started) >= self.timeout
     }
 
-    /// The key was removed: the session that this loads is to be dropped.
-    pub(super) fn reject(&self) {
+    /// The key was removed: the loaded session is discarded.
+    pub(super) fn discard(&self) {
         self.is_unwanted.store(true, Ordering::Relaxed);
     }
 

@@ -1,4 +1,7 @@
 //! A part of the map, behind a lock of its own: which sessions it has, and which can be evicted.
+//!
+//! Eviction is the CLOCK (second-chance) algorithm: a hand moves over the sessions and evicts one that wasn't used
+//! since it last passed.
 
 use std::{hash::Hash, sync::Arc};
 
@@ -12,28 +15,28 @@ use crate::{
 use super::{handle::SessionHandle, load::Load};
 
 pub(super) struct Shard<K, S> {
-    /// These count towards the capacity. The hand goes around them.
+    /// These count towards the capacity.
     pub(super) resident: IndexMap<K, Resident<S>>,
-    /// How many are left to look at in this round. It goes downwards: what `swap_remove` moves into a gap has then been
+    /// How many are left to look at in this round. It moves downwards: what `swap_remove` moves into a gap has then been
     /// looked at in this round, or is newer.
     hand: usize,
-    /// Sessions that others held when the hand came by. They don't count.
-    pub(super) held: IndexMap<K, Resident<S>>,
+    /// Sessions that were in use when the hand passed. They don't count.
+    pub(super) in_use: IndexMap<K, Resident<S>>,
     /// As `hand`.
-    held_hand: usize,
+    in_use_hand: usize,
     /// Keys without a usable session.
-    pub(super) pending: IndexMap<K, Pending<S>>,
-    failed: IndexMap<K, Failed>,
+    pub(super) pending: IndexMap<K, PendingKey<S>>,
+    failed: IndexMap<K, FailedLoad>,
 }
 
 pub(super) struct Resident<S> {
     pub(super) handle: S,
     used_at: Timestamp,
-    /// It was used since the hand last came by.
+    /// It was used since the hand last passed.
     is_recent: bool,
 }
 
-pub(super) enum Pending<S> {
+pub(super) enum PendingKey<S> {
     /// `after`: a session of the key that must end first.
     Loading { load: Arc<Load<S>>, after: Option<S> },
     /// A session that is no longer handed out, but has a refresh or a save in progress, or is unsaved.
@@ -41,7 +44,7 @@ pub(super) enum Pending<S> {
 }
 
 /// A load that failed, so that the next one waits.
-struct Failed {
+struct FailedLoad {
     error: Error,
     at: Timestamp,
 }
@@ -51,11 +54,11 @@ pub(super) enum Step<S> {
     /// To be dropped without the lock.
     Evicted(S),
     /// It doesn't count any more.
-    Held,
+    InUse,
     Kept,
 }
 
-/// Failures beyond these are forgotten, so that made-up keys don't fill the memory.
+/// Older failures are forgotten, so that made-up keys don't fill the memory.
 const MAX_FAILED: usize = 64;
 pub(super) const PAUSE_AFTER_FAILURE: Nanos = 1_000_000_000;
 
@@ -66,8 +69,8 @@ impl<K: Eq + Hash, S: SessionHandle> Shard<K, S> {
         Self {
             resident: IndexMap::new(),
             hand: 0,
-            held: IndexMap::new(),
-            held_hand: 0,
+            in_use: IndexMap::new(),
+            in_use_hand: 0,
             pending: IndexMap::new(),
             failed: IndexMap::new(),
         }
@@ -78,7 +81,7 @@ impl<K: Eq + Hash, S: SessionHandle> Shard<K, S> {
     pub(super) fn touch(&mut self, key: &K, now: Timestamp) -> Option<&S> {
         let resident = match self.resident.get_mut(key) {
             Some(resident) => resident,
-            None => self.held.get_mut(key)?,
+            None => self.in_use.get_mut(key)?,
         };
         resident.used_at = now;
         resident.is_recent = true;
@@ -94,7 +97,7 @@ impl<K: Eq + Hash, S: SessionHandle> Shard<K, S> {
         if let Some(resident) = self.resident.swap_remove(key) {
             return Some((resident.handle, true));
         }
-        Some((self.held.swap_remove(key)?.handle, false))
+        Some((self.in_use.swap_remove(key)?.handle, false))
     }
 
     /// The error of a load that failed a short time ago.
@@ -108,7 +111,7 @@ impl<K: Eq + Hash, S: SessionHandle> Shard<K, S> {
         let is_full = self.failed.len() >= MAX_FAILED && !self.failed.contains_key(&key);
         // The oldest.
         let forgotten = if is_full { self.failed.shift_remove_index(0) } else { None };
-        let replaced = self.failed.insert(key, Failed { error, at });
+        let replaced = self.failed.insert(key, FailedLoad { error, at });
         [forgotten.map(|(_, failed)| failed.error), replaced.map(|failed| failed.error)]
     }
 
@@ -117,23 +120,23 @@ impl<K: Eq + Hash, S: SessionHandle> Shard<K, S> {
         Some(self.failed.shift_remove(key)?.error)
     }
 
-    /// Looks at one of those that others held, and lets it count again if nobody does. Returns whether it counts.
-    pub(super) fn recount_held(&mut self) -> bool {
-        if self.held_hand == 0 || self.held_hand > self.held.len() {
-            self.held_hand = self.held.len();
+    /// Looks at one of those that were in use, and lets it count again if it isn't any more. Returns whether it does.
+    pub(super) fn recount_in_use(&mut self) -> bool {
+        if self.in_use_hand == 0 || self.in_use_hand > self.in_use.len() {
+            self.in_use_hand = self.in_use.len();
         }
-        self.held_hand = self.held_hand.saturating_sub(1);
-        let is_free = |(_, resident): (&K, &Resident<S>)| !resident.handle.session().is_held();
-        if !self.held.get_index(self.held_hand).is_some_and(is_free) {
+        self.in_use_hand = self.in_use_hand.saturating_sub(1);
+        let is_free = |(_, resident): (&K, &Resident<S>)| !resident.handle.session().is_in_use();
+        if !self.in_use.get_index(self.in_use_hand).is_some_and(is_free) {
             return false;
         }
-        let freed = self.held.swap_remove_index(self.held_hand);
+        let freed = self.in_use.swap_remove_index(self.in_use_hand);
         self.resident.extend(freed);
         true
     }
 
-    /// Moves the hand until it has made room for one session, or has gone around. Whoever was used since it last came by
-    /// gets a second chance.
+    /// Moves the hand until it has made room for one session, or has passed all of them. A session that was used since it
+    /// last passed gets a second chance.
     pub(super) fn make_room(&mut self) -> Step<S> {
         for _ in 0..self.resident.len() {
             match self.step(|resident| !std::mem::take(&mut resident.is_recent)) {
@@ -155,10 +158,10 @@ impl<K: Eq + Hash, S: SessionHandle> Shard<K, S> {
         }
         self.hand = self.hand.saturating_sub(1);
         let Some((_, resident)) = self.resident.get_index_mut(self.hand) else { return Step::Kept };
-        if resident.handle.session().is_held() {
-            let held = self.resident.swap_remove_index(self.hand);
-            self.held.extend(held);
-            return Step::Held;
+        if resident.handle.session().is_in_use() {
+            let in_use = self.resident.swap_remove_index(self.hand);
+            self.in_use.extend(in_use);
+            return Step::InUse;
         }
         if may_evict(resident) && resident.handle.session().try_retire() {
             if let Some((_, evicted)) = self.resident.swap_remove_index(self.hand) {

@@ -60,7 +60,7 @@ async fn p20_closing_times_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_closing_starts_no_refresh_that_waits_for_its_turn() {
+async fn p20_closing_starts_no_refresh_that_waits_for_a_permit() {
     let mut world = World::with_users(1..=2);
     for user in 1..=2 {
         world.database.save(user, Some(token(&format!("A{user} R{user} 0")))).unwrap();

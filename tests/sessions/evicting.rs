@@ -13,7 +13,7 @@ async fn p20_a_session_that_was_not_used_recently_makes_room() {
     let sessions = world.saved().capacity(2).build();
     sessions.get(&1).await.unwrap();
     sessions.get(&2).await.unwrap();
-    // Everybody was used since the hand last came by, so it makes a round first.
+    // Each was used since the hand last passed, so it makes a round first.
     sessions.get(&3).await.unwrap();
     assert_eq!(sessions.len(), 2);
     assert_eq!(world.database.loads(), 3);
@@ -50,7 +50,7 @@ async fn p20_d19_a_refresh_in_flight_keeps_its_session() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_d19_a_token_that_could_not_be_saved_is_not_evicted() {
+async fn p20_d19_an_unsaved_session_is_not_evicted() {
     let mut world = World::with_users(1..=2);
     let sessions = world.saved().capacity(1).build();
     let session = sessions.get(&1).await.unwrap();
@@ -73,7 +73,7 @@ async fn p20_d19_a_token_that_could_not_be_saved_is_not_evicted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_without_a_hook_a_rotated_token_is_not_evicted() {
+async fn p20_without_a_hook_a_refreshed_session_is_not_evicted() {
     let mut world = World::with_users(1..=2);
     let sessions = world.unsaved().capacity(1).build();
     world.refresh(&sessions.get(&1).await.unwrap(), "A1b R1b 600").await;
@@ -91,7 +91,7 @@ async fn p20_without_a_hook_an_unchanged_session_is_evicted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_without_a_hook_a_token_that_can_be_obtained_again_is_evicted() {
+async fn p20_without_a_hook_a_refreshed_session_without_a_refresh_token_is_evicted() {
     let mut world = World::with_users(1..=2);
     world.database.save(1, Some(token("A1 - 600"))).unwrap();
     let sessions = world.unsaved().capacity(1).build();
@@ -135,7 +135,7 @@ async fn p20_p18_a_session_whose_refresh_got_no_response_is_not_evicted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_sessions_that_others_hold_stay_and_do_not_count() {
+async fn p20_sessions_in_use_stay_and_do_not_count() {
     let world = World::with_users(1..=100);
     let sessions = world.saved().capacity(2).build();
     let mut handles = Vec::new();
@@ -151,7 +151,7 @@ async fn p20_sessions_that_others_hold_stay_and_do_not_count() {
         assert!(!status.is_shut_down());
         assert_eq!(handle.try_token().unwrap().secret(), format!("A{user}"));
     }
-    assert_eq!(world.database.loads(), 100, "nobody was loaded twice");
+    assert_eq!(world.database.loads(), 100, "no session was loaded twice");
 
     // Once they are let go, they count again.
     drop(handles);
@@ -176,7 +176,7 @@ async fn p20_idle_sessions_are_evicted() {
     world.clock.step(10 * SECOND);
     assert_eq!(sessions.evict_idle(), 98);
     world.clock.step(61 * SECOND);
-    assert_eq!(sessions.evict_idle(), 1, "whoever is held stays");
+    assert_eq!(sessions.evict_idle(), 1, "a session in use stays");
     drop(held);
     assert_eq!(sessions.evict_idle(), 1);
     assert!(sessions.is_empty());
@@ -227,7 +227,7 @@ async fn p20_sessions_of_requests_in_progress_do_not_accumulate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_loads_that_end_together_do_not_fill_the_map_for_each_other() {
+async fn p20_concurrent_loads_all_find_room() {
     let world = World::with_users(1..=3);
     let sessions = world.saved().capacity(1).build();
     sessions.get(&1).await.unwrap();

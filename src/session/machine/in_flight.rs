@@ -39,7 +39,7 @@ impl Turn<'_> {
         Some((info, cx))
     }
 
-    /// The refresher of a flight is about to be called. `Err`: it must not be.
+    /// The refresher of a flight is about to be called. Returns why it must not be.
     pub(crate) fn begin(&mut self, flight: &FlightInfo) -> Result<FlightInfo, Lost> {
         self.advance();
         if !self.is_wanted(flight) {
@@ -52,7 +52,7 @@ impl Turn<'_> {
             return Err(Lost::ShutDown);
         }
         if mem::take(&mut current.is_queued) {
-            // Its timeout starts with its turn.
+            // Its timeout starts with its permit.
             current.info.started = now;
         }
         if current.info.time_left(timeout, now) <= 0 {
@@ -62,7 +62,7 @@ impl Turn<'_> {
         Ok(current.info.clone())
     }
 
-    /// A flight waits for its turn, and somebody drives its task. `Err`: it needn't any more.
+    /// Marks a flight as queued for a permit, from now on. Fails if it is no longer needed.
     pub(crate) fn queue(&mut self, flight: &FlightInfo) -> Result<(), Lost> {
         if !self.is_wanted(flight) {
             return Err(Lost::NeverCalled);
@@ -84,7 +84,7 @@ impl Turn<'_> {
             && self.machine.grant.as_ref().is_some_and(|grant| grant.is_presented_by(flight))
     }
 
-    /// What the session will hold once the flight has landed, and its generation. `None`: that needs no save.
+    /// What the session will hold once the flight has landed, and its generation. `None` if that is saved already.
     pub(super) fn response_to_save(&self, flight: &FlightInfo) -> Option<(Token, u64)> {
         let response = self.machine.flights.current.as_ref()?.response.clone()?;
         let response = flight.with_refresh_token(response);

@@ -15,7 +15,7 @@ impl Machine {
         can_retire
     }
 
-    /// Whether a session that is loaded from where this one came from, or was saved to, holds the same.
+    /// Whether loading the session again would restore what this one holds.
     fn can_be_loaded_again(&self) -> bool {
         let grant = self.grant.as_ref();
         if grant.is_some_and(|grant| grant.outcome_unknown) {
