@@ -126,7 +126,7 @@ impl<S, P, B, K, F, R> ResponseFuture<S, P, B, K, F, R> {
     }
 
     pub(crate) fn failed(error: Error, shared: Handle<AuthShared<S, P>>) -> Self {
-        Self::slow(Slow::Failed { error: Some(error) }, Attempt::new(), shared)
+        Self::slow(Slow::Failed { error: Some(error) }, Attempt::new(None), shared)
     }
 
     fn slow(slow: Slow<S, R>, attempt: Attempt<B, K>, shared: Handle<AuthShared<S, P>>) -> Self {

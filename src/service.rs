@@ -106,21 +106,22 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let handle = self.shared.handle();
-        let mut attempt = Attempt::new();
-        match handle.authorizer.begin(&mut request, &mut attempt) {
+        let mut chosen = None;
+        match handle.authorizer.begin(&mut request, &mut chosen) {
             Begin::Send(token) => {
+                let mut attempt = Attempt::new(chosen);
                 let request = handle.authorizer.split(request, token, &mut attempt);
                 let future = self.inner.call(request);
                 ResponseFuture::sending(future, attempt, handle.clone())
             }
             Begin::Wait(waiter, deadline) => {
-                attempt.hold(request, deadline);
+                let attempt = Attempt::pending(chosen, request, deadline);
                 let future = ResponseFuture::waiting(waiter, attempt, handle.clone());
                 self.release_readiness();
                 future
             }
             Begin::Load(loading, deadline) => {
-                attempt.hold(request, deadline);
+                let attempt = Attempt::pending(chosen, request, deadline);
                 let future = ResponseFuture::loading(loading, attempt, handle.clone());
                 self.release_readiness();
                 future

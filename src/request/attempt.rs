@@ -44,10 +44,10 @@ pub(super) struct Replayable<K> {
 
 impl<B, K> Attempt<B, K> {
     #[inline]
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(session: Option<Session>) -> Self {
         Self {
             token: None,
-            session: None,
+            session,
             payload: Payload::Nothing,
             waited: false,
             attempts: 1,
@@ -55,9 +55,9 @@ impl<B, K> Attempt<B, K> {
         }
     }
 
-    /// Holds a request that isn't sent yet.
-    pub(crate) fn hold(&mut self, request: Request<B>, deadline: Option<Nanos>) {
-        self.payload = Payload::Pending(Box::new(Pending { request, deadline }));
+    /// The attempt of a request that isn't sent yet.
+    pub(crate) fn pending(session: Option<Session>, request: Request<B>, deadline: Option<Nanos>) -> Self {
+        Self { payload: Payload::Pending(Box::new(Pending { request, deadline })), ..Self::new(session) }
     }
 
     /// Notes that its wait for a token has ended.
