@@ -147,17 +147,15 @@ fn p20_a_runtime_that_shuts_down_releases_its_permits() {
     let (first, second) = (new_runtime(), new_runtime());
     // One has the permit on the first runtime, another is queued there.
     let running = first.block_on(async {
-        let _ = spawn_token(&sessions[0]);
+        drop(spawn_token(&sessions[0]));
         let call = endpoint.next_call().await;
-        let _ = spawn_token(&sessions[1]);
+        drop(spawn_token(&sessions[1]));
         run_pending_tasks().await;
         call
     });
-    let waiter = second.block_on(async {
-        let waiter = spawn_token(&sessions[2]);
-        run_pending_tasks().await;
-        waiter
-    });
+    let third = sessions[2].clone();
+    let waiter = second.spawn(async move { third.token().await });
+    second.block_on(run_pending_tasks());
     assert_eq!(endpoint.call_count(), 1);
     drop(first);
     drop(running);
