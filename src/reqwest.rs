@@ -63,8 +63,8 @@
 //! # Redirects
 //!
 //! reqwest follows redirects inside the layer. A 401 of another origin isn't a rejection, and causes no refresh.
-//! [`FinalUrl`] is in the extensions of a response
-//! after redirects, for a [`RejectionRule`](crate::rejection::RejectionRule) that recognises a redirect to a login page.
+//! [`FinalUrl`] is in the extensions of a response after redirects, for a
+//! [`RejectionRule`](crate::rejection::RejectionRule) that recognises a redirect to a login page.
 //!
 //! reqwest strips the token on the first redirect to another origin, but attaches it again if that origin redirects to
 //! one of its own URLs. **Set [`redirect_policy`]**, or a policy that stays within the origin.
@@ -168,7 +168,7 @@ impl<R> AuthLayer<R> {
     /// A layer made by [`per_request`](AuthLayer::per_request) can't be used here, as reqwest doesn't expose a request's
     /// extensions: requests fail with [`is_missing_session`](crate::Error::is_missing_session). Use reqwest-middleware,
     /// or make a client for the user: `session.layer().reqwest(client.clone())`. With `keyed`, the key can come from the
-    /// URL or a header.
+    /// URL, or from a header that your own code set.
     ///
     /// See the [module docs](crate::reqwest) for an example.
     pub fn reqwest(self, client: Client) -> AuthClient {
