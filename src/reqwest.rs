@@ -62,12 +62,12 @@
 //!
 //! # Redirects
 //!
-//! reqwest follows redirects inside the layer and strips the token when a redirect leaves the origin. So a 401
-//! of another origin isn't a rejection, and causes no refresh. [`FinalUrl`] is in the extensions of a response
-//! after redirects, for a [`RejectionRule`](crate::rejection::RejectionRule) that recognises a redirect to a login page.
+//! reqwest follows redirects inside the layer. A 401 of another origin isn't a rejection, and causes no refresh.
+//! [`FinalUrl`] is in the extensions of a response after redirects, for a
+//! [`RejectionRule`](crate::rejection::RejectionRule) that recognises a redirect to a login page.
 //!
-//! **Set [`redirect_policy`]**, or another that stays within the origin: with its default policy, reqwest sends the token if the
-//! other origin then redirects to another of its own URLs.
+//! reqwest strips the token on the first redirect to another origin, but attaches it again if that origin redirects to
+//! one of its own URLs. **Set [`redirect_policy`]**, or a policy that stays within the origin.
 //!
 //! # Options
 //!
@@ -165,8 +165,10 @@ impl<R> AuthLayer<R> {
     /// Creates a client that sends reqwest's requests with a valid token: [`for_reqwest`](Self::for_reqwest), for
     /// those who don't use tower.
     ///
-    /// A layer [per request](AuthLayer::per_request) needs the extensions of a request, which reqwest doesn't give
-    /// access to. Use reqwest-middleware, or make a client for the user: `session.layer().reqwest(client.clone())`.
+    /// A layer made by [`per_request`](AuthLayer::per_request) can't be used here, as reqwest doesn't expose a request's
+    /// extensions: requests fail with [`is_missing_session`](crate::Error::is_missing_session). Use reqwest-middleware,
+    /// or make a client for the user: `session.layer().reqwest(client.clone())`. With `keyed`, the key can come from the
+    /// URL, or from a header that your own code set.
     ///
     /// See the [module docs](crate::reqwest) for an example.
     pub fn reqwest(self, client: Client) -> AuthClient {

@@ -12,14 +12,14 @@ use crate::{
 // === impl Session ===
 
 impl Session {
-    /// Makes a call with a token, with a client that isn't a tower service, and retries it once with a newer token if the
-    /// server rejects the first.
+    /// Makes a call through a client that isn't a tower service. If the server rejects the token, retries once with
+    /// a newer one.
     ///
     /// `call` attaches the token that it gets. `judge` decides from the call's result whether the server
     /// rejected the token; for responses over HTTP, [`Verdict::of_status`] decides as the layer does.
     ///
-    /// Returns what the last call returned. If no newer token can be obtained, that is the rejection, and
-    /// [`status`](Self::status) says why. Unlike the layer it doesn't check where the token is sent: see
+    /// Returns the result of the last call; if no newer token can be obtained, that of the rejected call, and
+    /// [`status`](Self::status) has the reason. Unlike the layer, it doesn't check where the token is sent: see
     /// [`AuthLayer::allows`](crate::AuthLayer::allows).
     ///
     /// # Examples

@@ -16,8 +16,8 @@
 //! A refresh runs in a task of its own, for at most
 //! [`refresh_timeout`](crate::SessionBuilder::refresh_timeout) (60 s by default). If it hasn't finished by
 //! then, the refresher is dropped and the outcome is unknown: the refresh token may be used up. Servers that
-//! rotate refresh tokens tolerate a repeat for some seconds, so the next caller presents the same token once
-//! more, immediately.
+//! rotate refresh tokens tolerate a repeat for some seconds, so the next caller presents the same token again,
+//! immediately.
 //!
 //! Every waiter has its own timer and depends on nothing else to finish: neither on the refresh nor on the
 //! runtime that the refresh runs on.

@@ -1,4 +1,4 @@
-//! Clients: how to put a token on each kind.
+//! Clients: how to attach a token with each kind.
 //!
 //! | client | how |
 //! |---|---|
@@ -13,8 +13,7 @@
 //! All clients of one user should share a session: they then share its refresh.
 //!
 //! The layer needs a service that is `Clone`; `tower::buffer::Buffer` makes one of any other. If the compiler
-//! reports that `ready`, `oneshot` or `call` "exists but its trait bounds were not satisfied", see
-//! [rejections](super::rejections#bodies).
+//! doesn't find `ready`, `oneshot` or `call` on a layered client, see [rejections](super::rejections#bodies).
 //!
 //! # gRPC
 //!
@@ -62,9 +61,9 @@
 //! ```
 //!
 //! - Each call gets a valid token when it begins. A server usually checks it only then, so a stream outlives
-//!   its token. If the server ends the stream at the expiry, call again: the new call gets a new token. With
-//!   a [`MinLifetime`](crate::MinLifetime) in its request's extensions, a stream begins with a token that
-//!   lasts.
+//!   its token. If the server ends the stream at the expiry, call again: the new call gets a new token. To
+//!   start a stream with a token that is valid for a given time, add a [`MinLifetime`](crate::MinLifetime) to its
+//!   request's extensions.
 //! - A call that is rejected in the response's headers is retried with a newer token. Its messages so far are
 //!   replayed, up to a limit. For later rejections, and for the limit, see
 //!   [limitations](super::limitations#grpc-rejections-in-trailers).
@@ -75,8 +74,8 @@
 //!
 //! # WebSockets
 //!
-//! The token is in the handshake. [`Session::send`](crate::Session::send) attaches it, and makes the
-//! handshake once more with a newer token if the server rejects the first. It doesn't check where the token
+//! The token is sent in the handshake. [`Session::send`](crate::Session::send) attaches it, and repeats the
+//! handshake with a newer token if the server rejects the first. It doesn't check where the token
 //! is sent: [`AuthLayer::allows`](crate::AuthLayer::allows) does. With tokio-tungstenite:
 //!
 //! ```toml
@@ -136,10 +135,9 @@
 //! }
 //! ```
 //!
-//! An open connection makes no calls, so its session isn't refreshed: spawn
-//! [`Session::keep_fresh`](crate::Session::keep_fresh), and the next handshake needn't wait. If the server
-//! closes the connection when the token expires, connect again. If it accepts the next token over the open
-//! connection, take that from the stream [`Session::tokens`](crate::Session::tokens).
+//! With [`Session::keep_fresh`](crate::Session::keep_fresh), the handshake after a long connection needn't
+//! wait. If the server closes the connection when the token expires, connect again. If it accepts the next
+//! token over the open connection, take that from the stream [`Session::tokens`](crate::Session::tokens).
 //!
 //! # Other clients
 //!
@@ -150,7 +148,7 @@
 //! [`Session::status`](crate::Session::status) has the last error, or says that the token is rejected and
 //! when the next refresh is allowed.
 //!
-//! A token that isn't sent in `Authorization`, or without a scheme, or in several headers:
+//! To send the token in another header, without a scheme, or in several headers, use
 //! [`SessionBuilder::header`](crate::SessionBuilder::header).
 //!
 //! # Complete programs

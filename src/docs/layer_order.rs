@@ -50,7 +50,7 @@
 //! Place a layer that follows redirects inside, like a client that follows them by itself. It strips
 //! `Authorization`, `Cookie` and `Proxy-Authorization` when a redirect leaves the origin. Use tower-http 0.7 or later:
 //! version 0.6 sends them again if the other origin redirects to another of its own URLs. The auth layer then
-//! sees only the last response, and a 401 from another host is indistinguishable from ours. tower-http leaves
+//! sees only the last response, and can't distinguish another host's 401 from the API's. tower-http leaves
 //! the URI of the last hop in the response's extensions, so a rule can accept only the API's own rejections:
 //!
 //! ```

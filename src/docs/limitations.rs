@@ -33,20 +33,14 @@
 //! - Set a short [`wait_timeout`](crate::SessionBuilder::wait_timeout) if responses to rejected requests are
 //!   large.
 //!
-//! # Requests that can't be replayed
-//!
-//! A request is retried only if its body can be replayed: see [`Replay`](crate::replay::Replay). With
-//! [`Buffered`](crate::replay::Buffered), a body larger than the limit (64 KiB by default) isn't retried;
-//! with [`NoReplay`](crate::replay::NoReplay) no request is. The caller then gets the original 401, with the
-//! reason in its [`AuthReport`](crate::future::AuthReport::not_replayed). The token is marked as rejected, so
-//! the next request waits for a refresh.
-//!
 //! # Uploads that a server rejects before it has read them
 //!
 //! Over HTTP/1, a server that sends a 401 early and closes the connection without reading the rest of the body can make
 //! the client fail with a write error, such as a broken pipe, instead of returning the 401. The layer sees that
 //! error, so the token isn't marked and the request isn't retried. A server avoids it by
 //! reading the body before it closes the connection.
+//!
+//! A request whose body can't be replayed isn't retried either: see [rejections](super::rejections#bodies).
 //!
 //! # Rejections in a response's body
 //!
@@ -63,8 +57,8 @@
 //!
 //! # Redirects
 //!
-//! A layer that follows redirects belongs inside this one, where a 401 from another host is indistinguishable
-//! from ours without a rule. See [layer order](super::layer_order#redirects).
+//! A layer that follows redirects belongs inside this one. Without a rule, this layer then can't distinguish another
+//! host's 401 from the API's. See [layer order](super::layer_order#redirects).
 //!
 //! reqwest follows redirects by itself; `reqwest_service` (feature `reqwest`) knows where a response came from.
 //! With its default policy, reqwest can send the token to another origin: set `redirect_policy` of the module
@@ -77,17 +71,6 @@
 //!
 //! A refresher, a hook or a listener must not block its thread: the waiters on that thread would be delayed
 //! beyond their timeouts.
-//!
-//! # Idle sessions
-//!
-//! A refresh is always started by a call. An idle session never refreshes, and time alone doesn't wake a
-//! [`Watch`](crate::Watch). A program that needs a fresh token without calls, such as one with a long-lived
-//! connection, should spawn [`Session::keep_fresh`](crate::Session::keep_fresh).
-//!
-//! # Shutdown
-//!
-//! After [`Session::shutdown`](crate::Session::shutdown) no refresh begins, so a request that needs one
-//! fails with [`is_shut_down`](crate::Error::is_shut_down). Send clean-up requests first, then shut down.
 //!
 //! # Proxies
 //!

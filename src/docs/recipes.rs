@@ -1,18 +1,18 @@
-//! Recipes: sign-in, storage, long jobs, short programs, servers, errors, logs.
+//! Recipes: sign-in, storage, long jobs, short programs, servers.
 //!
 //! # Signing in and out
 //!
-//! A login is your program's own: an authorization code, a device code, a password. Build a
-//! [`Token`](crate::Token) from its response, then call [`Session::sign_in`](crate::Session::sign_in), which
-//! ends the waits of the previous user's callers. If it was the same user again,
-//! [`Session::set_token`](crate::Session::set_token) serves them.
+//! Your program performs the login itself: with an authorization code, a device code, a password. Build a
+//! [`Token`](crate::Token) from the response, then call [`Session::sign_in`](crate::Session::sign_in): callers that
+//! wait for the previous user's token fail. If the same user signed in again, call
+//! [`Session::set_token`](crate::Session::set_token) instead: they get the new token.
 //!
 //! To ask the user to sign in again, wait with [`Session::watch`](crate::Session::watch) until
-//! [`Status::needs_sign_in`](crate::Status::needs_sign_in) is true; its docs have the loop. While an ended
-//! grant's last token is valid it is still sent, so check the status at the start, too.
+//! [`Status::needs_sign_in`](crate::Status::needs_sign_in) is true; its docs have the loop. After a grant
+//! has ended its last token is still used until it expires, so check the status at start-up, too.
 //!
 //! [`Session::sign_out`](crate::Session::sign_out) returns the tokens. The type `Revocation` of the module
-//! `endpoint` revokes them, and a token that a refresh in flight still returns; its docs have the code.
+//! `endpoint` revokes them, and the token of a refresh that was in flight; its docs have the code.
 //!
 //! # Storing the token
 //!
@@ -22,8 +22,8 @@
 //! leaves one of the two intact; do so in `tokio::task::spawn_blocking`. At the next start, pass the stored
 //! token, if any, to [`token_or_signed_out`](crate::SessionBuilder::token_or_signed_out).
 //!
-//! Store these parts, plus those that your server uses: `refresh_at`, `refresh_token_expires_at`, extras, and
-//! `scheme` if it isn't `Bearer`:
+//! Store the fields below, and, if your server uses them, `refresh_at`, `refresh_token_expires_at`, the extras and a
+//! `scheme` other than `Bearer`:
 //!
 //! ```
 //! use std::time::SystemTime;
@@ -55,14 +55,6 @@
 //! ```
 //!
 //! If several processes use the token, a hook isn't enough: they need a store, see the page `stores`.
-//!
-//! # When a token is refreshed
-//!
-//! A token is refreshed in the background during the last quarter of its lifetime (at most an hour before it
-//! expires), and is treated as expired shortly before it does (10 % of its lifetime, at most 30 s).
-//! [`refresh_window`](crate::SessionBuilder::refresh_window) and
-//! [`expiry_margin`](crate::SessionBuilder::expiry_margin) change that. A call starts the refresh: an idle
-//! session never refreshes, unless [`Session::keep_fresh`](crate::Session::keep_fresh) is spawned.
 //!
 //! # Long uploads, jobs and streams
 //!
@@ -98,20 +90,3 @@
 //! A gateway forwards requests with their senders' headers. It must set
 //! [`override_existing`](crate::AuthLayer::override_existing) and remove the sender's `Host` header: see
 //! [security](super::security#gateways). `examples/bridges/gateway.rs` is a complete one.
-//!
-//! # Errors
-//!
-//! A request fails with a typed [`Error`](crate::Error) inside tower's `BoxError`;
-//! [`Error::find`](crate::Error::find) extracts it. [The crate's docs](crate#errors) say what to do about
-//! each kind. The refresher's own error is in the source chain; `endpoint::EndpointError` has an endpoint's
-//! error code and status. By default callers don't wait for a backoff to end: without a usable token they
-//! fail at once.
-//!
-//! A 401 that is passed on isn't an error. Its [`AuthReport`](crate::future::AuthReport) says why there was
-//! no retry, or why the retry didn't help.
-//!
-//! # Logs
-//!
-//! The feature `tracing` logs failures at `warn`; the first token, set tokens, sign-ins, sign-outs and
-//! recoveries at `info`; and every other refresh at `debug`.
-//! [`SessionBuilder::on_event`](crate::SessionBuilder::on_event) adds a listener of your own.

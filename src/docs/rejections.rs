@@ -12,7 +12,9 @@
 //!
 //! A request is retried if its body can be replayed.
 //! [`AuthLayer::with_replay`](crate::AuthLayer::with_replay) chooses how: a clone (the default), a buffer, or
-//! not at all; [`Replay`](crate::replay::Replay) compares them.
+//! not at all; [`Replay`](crate::replay::Replay) compares them. If it can't be replayed, the caller gets the
+//! 401, with the reason in its [`AuthReport`](crate::future::AuthReport::not_replayed), and the next request waits for
+//! a refresh.
 //!
 //! If the compiler reports that `ready`, `oneshot` or `call` "exists but its trait bounds were not satisfied"
 //! for a layered client, the body isn't `Clone`, or the inner client expects another body type:

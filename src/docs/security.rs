@@ -20,10 +20,10 @@
 //!
 //! If redirects are followed *inside* this layer, only the first hop is checked. tower-http's
 //! `FollowRedirect` strips `Authorization` when a redirect leaves the origin, but not a header set by
-//! [`header`](crate::SessionBuilder::header). A client that also calls foreign servers should use this
-//! order. If redirects are followed *outside*, each hop to an allowed origin gets the token. Without
-//! restricted origins, a redirect by the API takes the token to any server. Even with them, a foreign server
-//! can redirect a request to the API, and the layer adds the token. See [layer
+//! [`header`](crate::SessionBuilder::header). A client that also calls foreign servers should follow redirects
+//! inside this layer. If redirects are followed *outside*, each hop to an allowed origin gets the token.
+//! Without restricted origins, a redirect by the API takes the token to any server. Even with them, a foreign
+//! server can redirect a request to the API, and the layer adds the token. See [layer
 //! order](super::layer_order#redirects).
 //!
 //! The challenges of a 401 are passed to the refresher ([`challenges`](crate::RefreshContext::challenges)).
@@ -36,6 +36,9 @@
 //! [`override_existing`](crate::AuthLayer::override_existing); otherwise a request with an `Authorization`
 //! header of its own goes upstream unchanged. Remove the sender's `Host` header, too. It isn't checked, and a
 //! server or CDN that hosts several sites routes by it, so the token could reach a site other than the URI's.
+//!
+//! A gateway with many users takes the user from what its own code put into the request's extensions after it had
+//! authenticated the caller. **A header that the caller sent must never decide whose token is attached.**
 //!
 //! # Token endpoints
 //!

@@ -46,7 +46,7 @@
 //! |---|---|---|---|
 //! | for | one host | many hosts | many hosts |
 //! | a process is killed during a refresh | Linux: the next one takes over at once; elsewhere after 14 s | the next one takes over after 14 s | the next one takes over after 14 s |
-//! | a process is suspended during a refresh | callers without a valid token get an error after 15 s, with its process ID | the next one takes over after 14 s | the next one takes over after 14 s |
+//! | a process is suspended during a refresh | callers without a valid token get an error after 15 s that names the suspended process | the next one takes over after 14 s | the next one takes over after 14 s |
 //! | the store is unavailable | valid tokens stay in use, no refresh is made | the same | the same |
 //! | the store fails over | not applicable | may lose its last write; a process that still has it writes it again | loses nothing if replication is synchronous |
 //! | learns of changes, with `follow` | within about 5 s | at once, if the store listens | at once, if the store listens |
@@ -57,7 +57,7 @@
 //! # Seeing it work
 //!
 //! `cargo run --release --example fleet -- --processes 8 --callers 200 --store file` (or `redis`,
-//! `postgres`): the processes meet five expiries, and one of them is killed in the middle of a refresh. The
+//! `postgres`): the processes go through five expiries, and one of them is killed in the middle of a refresh. The
 //! server counts the refreshes. It tolerates one repeat of a refresh token, and revokes the grant on further
 //! reuse. The same processes run without a store first, and are signed out. The last line:
 //!

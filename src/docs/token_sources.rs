@@ -16,60 +16,20 @@
 //!
 //! # OAuth 2.0
 //!
-//! For a signed-in user, or for the application itself:
+//! An `oauth2::Client` is a client registration at a token endpoint, and creates refreshers for the grants: refresh token,
+//! client credentials, token exchange, JWT bearer, and custom ones. The module `oauth2` lists them; each has an example.
 //!
-//! ```
-//! # #[cfg(all(feature = "https", feature = "oauth2"))]
-//! # mod example {
-//! use tower_reauth::{endpoint::{InvalidEndpoint, ErrorClassifier, FailureKind}, oauth2};
+//! `cargo run --features https-ring,oauth2 --example oauth2` gets tokens from your provider.
 //!
-//! fn for_a_user() -> Result<oauth2::RefreshTokenGrant, InvalidEndpoint> {
-//!     let client = oauth2::Client::try_new("https://id.example.com/token", "my-app")? // a public client
-//!         .scopes(["mail.read", "offline_access"])
-//!         // If the provider uses its own error code for an ended grant:
-//!         .error_classifier(ErrorClassifier::new().code("token_inactive", FailureKind::GrantEnded));
-//!     Ok(client.refresh_token_grant())
-//! }
-//!
-//! fn for_the_application() -> Result<oauth2::ClientCredentialsGrant, InvalidEndpoint> {
-//!     let client = oauth2::Client::try_new("https://id.example.com/token", "my-service")?
-//!         .client_secret_basic("my-secret") // or client_secret_post, or client_assertion
-//!         .audience("https://orders.example.com");
-//!     Ok(client.client_credentials_grant())
-//! }
-//! # }
-//! ```
-//!
-//! `cargo run --features https-ring,oauth2 --example oauth2` runs it against your provider.
-//!
-//! Other grants, and secrets that change, are obtained for each call from a closure:
+//! Assertions, subject tokens and secrets that change are obtained for each call from a closure:
 //!
 //! ```
 //! # #[cfg(feature = "oauth2")]
 //! # mod example {
 //! use std::fs::read_to_string;
-//! use tower_reauth::{RefreshContext, RefreshError, Refresher, oauth2::{Client, GrantParams}};
+//! use tower_reauth::{RefreshContext, RefreshError, oauth2::Client};
 //!
-//! /// RFC 8693: a workload exchanges the token that its platform writes to a file.
-//! fn token_exchange(client: &Client) -> impl Refresher {
-//!     let subject_token =
-//!         |_: RefreshContext| async { read_to_string("/var/run/secrets/token").map_err(RefreshError::transient) };
-//!     client.token_exchange_grant(subject_token).subject_token_type("urn:ietf:params:oauth:token-type:jwt")
-//! }
-//!
-//! /// RFC 7523: a service account signs an assertion.
-//! fn jwt_bearer(client: &Client) -> impl Refresher {
-//!     client.jwt_bearer_grant(|_: RefreshContext| async { Ok("a signed assertion".to_owned()) })
-//! }
-//!
-//! /// Parameters of your own.
-//! fn password(client: &Client) -> impl Refresher {
-//!     client.custom_grant(|_: RefreshContext| async {
-//!         Ok(GrantParams::new("password").param("username", "ada").param("password", "secret"))
-//!     })
-//! }
-//!
-//! /// A client secret in a file that is rotated.
+//! /// A rotated client secret, read from a file.
 //! fn with_secret_file(client: Client) -> Client {
 //!     client.client_secret_basic_with(|_: RefreshContext| async {
 //!         read_to_string("/run/secrets/client").map_err(RefreshError::misconfigured)
@@ -80,63 +40,20 @@
 //!
 //! # JSON
 //!
-//! `JsonEndpoint::for_simplejwt` is for Django REST framework's simplejwt. Another backend:
-//!
-//! ```
-//! # #[cfg(all(feature = "https", feature = "json"))]
-//! # mod example {
-//! use tower_reauth::{
-//!     endpoint::{InvalidEndpoint, Lifetime, ErrorClassifier, FailureKind},
-//!     json::JsonEndpoint,
-//! };
-//!
-//! /// `{"auth": {"token": "R1"}}` gets `{"data": {"jwt": "A2", "token": "R2"}}`, or 401 once the refresh token is no
-//! /// longer valid.
-//! fn custom() -> Result<JsonEndpoint, InvalidEndpoint> {
-//!     Ok(JsonEndpoint::try_new("https://api.example.com/session/renew")?
-//!         .refresh_token_field("/auth/token")
-//!         .access_token_path("/data/jwt")
-//!         .new_refresh_token_path("/data/token")
-//!         .lifetime(Lifetime::jwt_exp())
-//!         // By default an unknown 4xx is retried, ever more slowly.
-//!         .error_classifier(
-//!             ErrorClassifier::new().status(401, FailureKind::GrantEnded).status(403, FailureKind::Misconfigured),
-//!         ))
-//! }
-//! # }
-//! ```
+//! `JsonEndpoint::for_simplejwt` is for Django REST framework's simplejwt. For other backends, set the fields of the
+//! request and the response; the module `json` has an example. By default an unknown 4xx is retried with a growing
+//! backoff: an `ErrorClassifier` says which ones mean that the grant has ended.
 //!
 //! With `.get().send_refresh_token(TokenPlace::bearer())` the request is a GET with the refresh token as the
 //! bearer.
 //!
 //! # Your own
 //!
-//! [`Refresher`](crate::Refresher) has an example of an implementation. Its errors say what happens next, so
-//! it must distinguish the kinds of failure; [`RefreshError`](crate::RefreshError) has them all:
+//! [`Refresher`](crate::Refresher) has an example of an implementation. Its errors decide what the session does next, so
+//! it must distinguish the kinds of failure; [`RefreshError`](crate::RefreshError) lists them.
 //!
-//! ```
-//! use tower_reauth::RefreshError;
-//!
-//! enum Failure {
-//!     Refused,
-//!     Unavailable,
-//!     NoResponse,
-//! }
-//!
-//! fn classify(failure: Failure) -> RefreshError {
-//!     match failure {
-//!         Failure::Refused => RefreshError::grant_ended("sign in again"),
-//!         Failure::Unavailable => RefreshError::transient("the server is unavailable"),
-//!         // Sent, but no response: the refresh token may already be used up.
-//!         Failure::NoResponse => RefreshError::outcome_unknown("no response"),
-//!     }
-//! }
-//! # assert!(classify(Failure::Refused).is_grant_ended() && classify(Failure::NoResponse).is_outcome_unknown());
-//! # let _ = classify(Failure::Unavailable);
-//! ```
-//!
-//! Don't send its request through the layered client, where the refresh would wait for itself, or mark the
-//! request with [`SkipAuth`](crate::SkipAuth).
+//! Send its requests through a client without the layer, or mark them with [`SkipAuth`](crate::SkipAuth): otherwise the
+//! refresh would wait for itself.
 //!
 //! # Adapting a refresher
 //!
@@ -145,7 +62,7 @@
 //! | method | use |
 //! |---|---|
 //! | [`or_else`](crate::RefresherExt::or_else) | log in again when the grant has ended: one prompt, however many callers wait |
-//! | [`map_token`](crate::RefresherExt::map_token) | another member of the response is the bearer, such as the ID token |
+//! | [`map_token`](crate::RefresherExt::map_token) | use another field of the response as the access token, such as the ID token |
 //! | [`keep_extras`](crate::RefresherExt::keep_extras) | [`Session::extra`](crate::Session::extra) still works after a response without that field |
-//! | [`retry`](crate::RefresherExt::retry) | one failure fails no caller; the refreshers for endpoints do this themselves |
+//! | [`retry`](crate::RefresherExt::retry) | a single failure isn't reported to callers; the refreshers for endpoints do this themselves |
 //! | [`timeout`](crate::RefresherExt::timeout), [`map_err`](crate::RefresherExt::map_err) | a time limit; another classification of errors |

@@ -75,7 +75,8 @@ impl<R> GrpcLayer<R> {
     /// (`true`). If not (`false`, the default), such a call returns its status, and the next call gets a new token.
     ///
     /// It uses the call's single retry, and works for all four kinds of call if the messages so far fit into the buffer. If
-    /// the rejection is returned, it and the other trailers become response headers: the call fails, not its stream.
+    /// there is no retry, the status and the other trailers are returned as response headers, so the call itself fails
+    /// rather than its stream.
     ///
     /// # Cost
     ///
