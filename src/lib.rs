@@ -98,8 +98,8 @@
 //! [`docs::promises`] lists them. Tests for a guarantee start with its number there
 //! (`p01_`).
 //!
-//! While the token is fresh, the layer neither blocks nor allocates; making a request replayable costs a copy
-//! of its head. See the README and [`docs::performance`] for measurements, and [`docs::limitations`] for what
+//! While the token is fresh, a layer with one session neither blocks nor allocates; making a request replayable costs
+//! a copy of its head. See [`docs::performance`] for measurements, and [`docs::limitations`] for what
 //! the crate doesn't do.
 //!
 //! # Errors
