@@ -12,6 +12,7 @@ mod limits;
 mod loading;
 mod model;
 mod removing;
+mod tenants;
 
 #[path = "../support/mod.rs"]
 mod support;
