@@ -20,8 +20,11 @@ mod restart;
 mod revocation;
 mod setup;
 mod sign_out;
+mod users;
 
 #[path = "../support/servers/mod.rs"]
 mod servers;
 #[path = "../support/stopped_time.rs"]
 mod stopped_time;
+#[path = "../support/mod.rs"]
+mod support;

@@ -39,9 +39,10 @@ pub(crate) struct Setup {
 #[derive(Clone, Default)]
 pub(crate) struct Presented(Arc<Mutex<Vec<String>>>);
 
-struct Recorded<R> {
-    inner: R,
-    presented: Presented,
+/// Records what it presents.
+pub(crate) struct Recorded<R> {
+    pub(crate) inner: R,
+    pub(crate) presented: Presented,
 }
 
 /// The crate's client for a server, with its revocation URL.

@@ -13,6 +13,7 @@ mod loading;
 mod model;
 mod removing;
 mod shared;
+mod tenants;
 
 #[path = "../support/mod.rs"]
 mod support;

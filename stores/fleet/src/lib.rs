@@ -21,6 +21,7 @@ pub mod redis;
 mod server;
 mod store_kind;
 mod token_server;
+mod users;
 mod worker;
 
 pub use fleet::Fleet;

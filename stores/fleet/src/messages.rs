@@ -19,8 +19,11 @@ pub struct Settings {
     pub store: StoreKind,
     /// The name of the record, if the store isn't a file. Default: `fleet`.
     pub record: Option<String>,
-    /// How many callers it has.
+    /// How many callers it has, or each of its users.
     pub callers: usize,
+    /// If this isn't 0, it has a map of sessions for so many users, whose records in Redis are named after `record`:
+    /// `fleet-0`, `fleet-1` and so on. It knows only [`Command::Call`] and [`Command::Exit`].
+    pub users: usize,
     /// What its session is built with.
     pub token: Option<Credential>,
     /// Default: the crate's.

@@ -40,6 +40,7 @@ use crate::{
     Command, Credential, Failure, FailureKind, Outcome, Provider, Report, Settings, StoreKind,
     points::{Operations, PointRefresher, PointStore, Points},
     token_server::PROCESS,
+    users,
 };
 
 struct Worker {
@@ -64,17 +65,19 @@ struct Share<'a> {
     slack: Option<Duration>,
 }
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-type Api = BoxCloneSyncService<Request<Full<Bytes>>, Response<Incoming>, BoxError>;
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Api = BoxCloneSyncService<Request<Full<Bytes>>, Response<Incoming>, BoxError>;
+pub(crate) type Transport =
+    BoxCloneSyncService<Request<RequestBody>, Response<Incoming>, hyper_util::client::legacy::Error>;
 
 /// The variable with a process's [`Settings`].
 pub(crate) const SETTINGS: &str = "TOWER_REAUTH_FLEET_PROCESS";
 /// What begins a report: a test binary prints other lines as well.
 pub(crate) const REPORT: &str = "REPORT ";
 /// Longer than a refresh takes on any machine.
-const WAIT_TIMEOUT: Duration = Duration::from_secs(240);
+pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(240);
 /// The shortest that there is.
-const BACKOFF: Duration = Duration::from_millis(1);
+pub(crate) const BACKOFF: Duration = Duration::from_millis(1);
 
 /// Does what the starting program says, until that ends, if this process was started by a [`Program`](crate::Program).
 /// Otherwise returns.
@@ -97,6 +100,9 @@ pub(crate) fn report(report: &Report) {
 }
 
 async fn work(settings: Settings) {
+    if settings.users > 0 {
+        return users::work(settings).await;
+    }
     let worker = match Worker::new(settings).await {
         Ok(worker) => Arc::new(worker),
         Err(error) => return report(&Report::Done(Err(Failure::of(&*error)))),
@@ -123,11 +129,7 @@ impl Worker {
         let operations = Arc::<Operations>::default();
         let points = Points::default();
         points.set(stop_at);
-        let process = HeaderValue::from(std::process::id());
-        let transport = http_client::<RequestBody>(false).map_request(move |mut request: Request<_>| {
-            request.headers_mut().insert(PROCESS, process.clone());
-            request
-        });
+        let transport = transport();
         let (client, api_url, http2) = match provider {
             None => {
                 let token_url = format!("{server}/token");
@@ -250,21 +252,24 @@ impl Worker {
         outcome
     }
 
-    /// Calls the API. Returns the generation of the token that it accepted, or 0 if the API has none.
     async fn call(&self) -> Result<u64, BoxError> {
-        let request = Request::get(&*self.api_url).body(Full::default())?;
-        let (head, body) = self.api.clone().oneshot(request).await?.into_parts();
-        let body = body.collect().await?.to_bytes();
-        if !head.status.is_success() {
-            // Why there was no newer token.
-            if let Some(error) = head.extensions.get::<AuthReport>().and_then(AuthReport::error) {
-                return Err(error.clone().into());
-            }
-            return Err(format!("the API responded with {}", head.status).into());
-        }
-        let body: serde_json::Value = serde_json::from_slice(&body)?;
-        Ok(body["generation"].as_u64().unwrap_or(0))
+        call_api(&self.api, Request::get(&*self.api_url).body(Full::default())?).await
     }
+}
+
+/// Calls the API. Returns the generation of the token that it accepted, or 0 if the API has none.
+pub(crate) async fn call_api(api: &Api, request: Request<Full<Bytes>>) -> Result<u64, BoxError> {
+    let (head, body) = api.clone().oneshot(request).await?.into_parts();
+    let body = body.collect().await?.to_bytes();
+    if !head.status.is_success() {
+        // Why there was no newer token.
+        if let Some(error) = head.extensions.get::<AuthReport>().and_then(AuthReport::error) {
+            return Err(error.clone().into());
+        }
+        return Err(format!("the API responded with {}", head.status).into());
+    }
+    let body: serde_json::Value = serde_json::from_slice(&body)?;
+    Ok(body["generation"].as_u64().unwrap_or(0))
 }
 
 // === impl Share ===
@@ -272,19 +277,37 @@ impl Worker {
 impl Share<'_> {
     fn over<S: TokenStore>(self, inner: S) -> SharedStore<PointStore<S>> {
         let (points, operations) = (self.points.clone(), Arc::clone(self.operations));
-        let mut store = SharedStore::new(PointStore { inner, points, operations });
-        if let Some(timeout) = self.exchange_timeout {
-            store = store.exchange_timeout(timeout);
-        }
-        if let Some(slack) = self.slack {
-            store = store.test_times(slack, Duration::from_secs(5));
-        }
-        store
+        with_times(PointStore { inner, points, operations }, self.exchange_timeout, self.slack)
     }
 }
 
+/// Shares a store, with a process's own times if it has any.
+pub(crate) fn with_times<S: TokenStore>(
+    store: S,
+    exchange_timeout: Option<Duration>,
+    slack: Option<Duration>,
+) -> SharedStore<S> {
+    let mut store = SharedStore::new(store);
+    if let Some(timeout) = exchange_timeout {
+        store = store.exchange_timeout(timeout);
+    }
+    if let Some(slack) = slack {
+        store = store.test_times(slack, Duration::from_secs(5));
+    }
+    store
+}
+
+/// A client of the token endpoint, which names this process.
+pub(crate) fn transport() -> Transport {
+    let process = HeaderValue::from(std::process::id());
+    BoxCloneSyncService::new(http_client(false).map_request(move |mut request: Request<RequestBody>| {
+        request.headers_mut().insert(PROCESS, process.clone());
+        request
+    }))
+}
+
 /// Over HTTP/2, all callers of a process use one connection.
-fn http_client<B>(http2: bool) -> Client<HttpConnector, B>
+pub(crate) fn http_client<B>(http2: bool) -> Client<HttpConnector, B>
 where
     B: hyper::body::Body<Data: Send> + Send + 'static,
 {

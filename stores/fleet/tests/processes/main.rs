@@ -20,6 +20,7 @@ mod stale;
 mod stores;
 mod suspended;
 mod unavailable;
+mod users;
 
 #[allow(dead_code, reason = "its other users use the rest")]
 #[path = "../../../../tests/support/servers/mod.rs"]
