@@ -197,26 +197,6 @@ async fn p20_a_request_of_a_signed_out_user_is_sent_without_a_token_only_if_that
 }
 
 #[tokio::test(start_paused = true)]
-async fn p20_keys_whose_parts_concatenate_to_the_same_string_are_different() {
-    type Key = (&'static str, &'static str);
-    let world = World::with_users([]);
-    let builder = world.session_builder();
-    let sessions = Sessions::<Key>::builder(move |(tenant, user): Key| {
-        let token = token(&format!("{tenant}.{user} - 600"));
-        let session = builder.clone().token(token).build();
-        async { Ok::<_, BoxError>(session) }
-    })
-    .build();
-    let server = Server::default();
-    let layer = AuthLayer::keyed(sessions, |head| head.extensions().get::<Key>().copied());
-    let client = layer.layer(server.client());
-    for key in [("ab", "c"), ("a", "bc"), ("abc", "")] {
-        client.clone().oneshot(from(key)).await.unwrap();
-    }
-    assert_eq!(server.seen(), ["ab.c", "a.bc", "abc."]);
-}
-
-#[tokio::test(start_paused = true)]
 async fn p20_a_request_keeps_its_session_when_its_key_is_removed() {
     let mut world = World::with_users(1..=1);
     let server = Server::default();
