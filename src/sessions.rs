@@ -84,7 +84,8 @@ pub use handle::SessionHandle;
 /// There is never more than one live session for a key: two would present the same refresh token, and a server that
 /// rotates refresh tokens would then sign the user out. So a session stays as long as anybody has a handle to it,
 /// and while its refresh or save is running. Such sessions are in use, and don't count towards the
-/// [capacity](SessionsBuilder::capacity).
+/// [capacity](SessionsBuilder::capacity). After a burst, the sessions beyond it are evicted a few at a time as others
+/// are loaded, or by [`evict_idle`](Self::evict_idle).
 ///
 /// Keys are hashed, compared, cloned and dropped under a lock.
 ///
@@ -119,6 +120,10 @@ where
     /// It is called in a task, and for one key only once at a time. It must build a new session each time. It must not
     /// wait for the session's token: that could present the stored refresh token before the map knows the session. It
     /// must not call [`get`](Self::get) for its own key.
+    ///
+    /// An error means that the session can't be loaded now; the next call tries again. For a user without a credential,
+    /// return a session that is [signed out](crate::SessionBuilder::token_or_signed_out) instead: requests then fail with
+    /// [`is_signed_out`](Error::is_signed_out).
     pub fn builder<F, Fut, E>(load: F) -> SessionsBuilder<K, S>
     where
         F: Fn(K) -> Fut + Send + Sync + 'static,
@@ -133,6 +138,14 @@ where
     }
 
     /// Returns the session of a key, and loads it if necessary.
+    ///
+    /// ```
+    /// # use tower_reauth::{Error, sessions::Sessions};
+    /// async fn header(sessions: &Sessions<u64>, user: u64) -> Result<String, Error> {
+    ///     let session = sessions.get(&user).await?;
+    ///     Ok(session.token().await?.secret().to_owned())
+    /// }
+    /// ```
     ///
     /// All callers of a key share one load. If it fails, they all get its error, and so do further callers for a
     /// second; then the next one loads again.
@@ -204,7 +217,8 @@ where
         self.len() == 0
     }
 
-    /// Evicts the sessions that haven't been used for the [idle time](SessionsBuilder::idle), as far as they can be.
+    /// Evicts the sessions that haven't been used for the [idle time](SessionsBuilder::idle), if one is set, and those
+    /// beyond the [capacity](SessionsBuilder::capacity), as far as they can be.
     /// Returns how many were evicted.
     ///
     /// There is no timer: sessions are evicted when others are loaded. Call this from time to time to free the memory of

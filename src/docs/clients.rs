@@ -136,8 +136,9 @@
 //! ```
 //!
 //! With [`Session::keep_fresh`](crate::Session::keep_fresh), the handshake after a long connection needn't
-//! wait. If the server closes the connection when the token expires, connect again. If it accepts the next
-//! token over the open connection, take that from the stream [`Session::tokens`](crate::Session::tokens).
+//! wait. If the server closes the connection when the token expires, connect again; if it rejects the new token,
+//! too, wait until [`Status::retry_at`](crate::Status::retry_at) (see [rejections](super::rejections#the-backoff)).
+//! If it accepts the next token over the open connection, take that from the stream [`Session::tokens`](crate::Session::tokens).
 //!
 //! # Other clients
 //!

@@ -36,7 +36,9 @@
 //!
 //! A session is loaded once, however many requests need it. If that fails, all of them get the error, and for a second
 //! further ones get it, too, so that an unavailable database isn't called by every request. An unknown key is a failed
-//! load: made-up keys use a fixed amount of memory and evict no session.
+//! load: made-up keys use a fixed amount of memory and evict no session. For a user who exists but has no credential, such
+//! as one who has signed out, return a session that is
+//! [signed out](crate::SessionBuilder::token_or_signed_out).
 //!
 //! If several processes act for the same users, the function returns a
 //! [`SharedSession`](crate::store::SharedSession) over a store instead: see [`stores`](super::stores).
@@ -49,8 +51,9 @@
 //! [`Sessions`](crate::sessions::Sessions#eviction) has the exact rules. If only such sessions are left, loading another
 //! one fails with [`is_full`](crate::Error::is_full): evicting one of them could sign its user out.
 //!
-//! There is no timer. [Idle](crate::sessions::SessionsBuilder::idle) sessions are evicted when others are loaded, or by
-//! [`evict_idle`](crate::sessions::Sessions::evict_idle), which you can call now and then.
+//! There is no timer. [Idle](crate::sessions::SessionsBuilder::idle) sessions, and those beyond the capacity after a
+//! burst, are evicted as others are loaded, or by [`evict_idle`](crate::sessions::Sessions::evict_idle), which you can
+//! call now and then.
 //!
 //! # Refreshes
 //!

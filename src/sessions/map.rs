@@ -123,7 +123,24 @@ where
                 evicted.extend(self.take_step(step));
             }
         }
+        let _admission = sync::lock(&self.admission);
+        self.shrink_to(self.settings.capacity, 0, &mut evicted);
         evicted.len()
+    }
+
+    /// Evicts until no more than `most` count, as far as sessions can be evicted.
+    fn shrink_to(&self, most: usize, home: usize, evicted: &mut Vec<S>) {
+        // Two rounds: the first spares recently used sessions and clears their marks.
+        for shard in home..home + 2 * SHARDS {
+            let mut shard = sync::lock(&self.shards[shard % SHARDS]);
+            while self.resident.load(Ordering::Relaxed) > most {
+                let step = shard.make_room();
+                if matches!(step, Step::Kept) {
+                    break;
+                }
+                evicted.extend(self.take_step(step));
+            }
+        }
     }
 
     /// Makes room for one more session, which then counts.
@@ -138,17 +155,7 @@ where
         for shard in [home, home, next, next] {
             self.recount_in_use(&mut sync::lock(&self.shards[shard % SHARDS]));
         }
-        // Two rounds: the first spares recently used sessions and clears their marks.
-        for shard in home..home + 2 * SHARDS {
-            let mut shard = sync::lock(&self.shards[shard % SHARDS]);
-            while self.resident.load(Ordering::Relaxed) >= self.settings.capacity {
-                let step = shard.make_room();
-                if matches!(step, Step::Kept) {
-                    break;
-                }
-                evicted.extend(self.take_step(step));
-            }
-        }
+        self.shrink_to(self.settings.capacity - 1, home, &mut evicted);
         let has_room = self.resident.load(Ordering::Relaxed) < self.settings.capacity;
         self.resident.fetch_add(usize::from(has_room), Ordering::Relaxed);
         drop(admission);

@@ -164,6 +164,19 @@ async fn p20_sessions_in_use_stay_and_do_not_count() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p20_sessions_beyond_the_capacity_are_evicted_on_request() {
+    let world = World::with_users(1..=50);
+    let sessions = world.saved().capacity(2).build();
+    let mut handles = Vec::new();
+    for user in 1..=50 {
+        handles.push(sessions.get(&user).await.unwrap());
+    }
+    assert_eq!((sessions.evict_idle(), sessions.len()), (0, 50));
+    drop(handles);
+    assert_eq!((sessions.evict_idle(), sessions.len()), (48, 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn p20_idle_sessions_are_evicted() {
     let world = World::with_users(1..=100);
     let sessions = world.saved().capacity(1000).idle(Duration::from_secs(60)).build();
