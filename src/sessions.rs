@@ -69,7 +69,8 @@ use crate::{
     session::Session,
 };
 
-use find::Found;
+use find::{Found, timed_out};
+use load::Waited;
 use map::Map;
 
 pub use builder::SessionsBuilder;
@@ -119,7 +120,8 @@ where
     ///
     /// It is called in a task, and for one key only once at a time. It must build a new session each time. It must not
     /// wait for the session's token: that could present the stored refresh token before the map knows the session. It
-    /// must not call [`get`](Self::get) for its own key.
+    /// must not call [`get`](Self::get) for its own key. It must start nothing on the session that refreshes or changes it,
+    /// such as [`keep_fresh`](crate::Session::keep_fresh), before it returns.
     ///
     /// An error means that the session can't be loaded now; the next call tries again. For a user without a credential,
     /// return a session that is [signed out](crate::SessionBuilder::token_or_signed_out) instead: requests then fail with
@@ -164,14 +166,18 @@ where
     ///
     /// Dropping the future only cancels the wait; the load continues.
     pub async fn get(&self, key: &K) -> Result<S, Error> {
+        let mut was_overdue = false;
         loop {
-            match self.map.find(key, S::clone)? {
+            let load = match self.map.find(key, S::clone)? {
                 Found::Session(session) => return Ok(session),
-                Found::Loading(load) => {
-                    if let Some(loaded) = load.wait(&*self.map.settings.clock).await {
-                        return loaded;
-                    }
-                }
+                Found::Loading(load) => load,
+            };
+            match load.wait(&*self.map.settings.clock).await {
+                Waited::Ended(loaded) => return loaded,
+                Waited::Discarded => {}
+                // The one that took its place isn't polled either.
+                Waited::Overdue if was_overdue => return Err(timed_out()),
+                Waited::Overdue => was_overdue = true,
             }
         }
     }
@@ -185,7 +191,10 @@ where
     /// refresh.
     ///
     /// The next [`get`](Self::get) waits until a refresh in flight and its save have ended, then loads the session again.
-    /// Also forgets a failed load.
+    /// Also forgets a failed load. A request that has got the session already may fail with
+    /// [`is_shut_down`](Error::is_shut_down).
+    ///
+    /// To end a session, call this rather than its `shutdown`, after which the map would still return it.
     ///
     /// If the user has signed in again, call [`sign_in`](crate::Session::sign_in) on the session instead, which also
     /// saves the new token. To replace what is stored yourself, wait for the end of the old session first, as it may

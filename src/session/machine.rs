@@ -303,6 +303,11 @@ impl Turn<'_> {
     /// No flight starts from now on.
     pub(crate) fn shut_down(&mut self) {
         self.machine.shutting_down = true;
+        if let Some(queued) = self.machine.flights.current.as_ref().filter(|flight| flight.is_queued) {
+            // It has presented nothing, and its task may not be polled.
+            let info = queued.info.clone();
+            self.land(&info, FlightEnd::Lost(Lost::ShutDown));
+        }
         self.effects.publish = true;
         self.effects.notify = true;
         self.wake_backoff_waiters();

@@ -14,7 +14,7 @@ use futures_util::{
 use crate::{
     error::{BoxError, Error, ErrorKind},
     panics::{catch_panic, drop_panic},
-    rt::{Nanos, nanos, system_time},
+    rt::{Nanos, duration, nanos, system_time},
     session::Attachment,
 };
 
@@ -44,6 +44,8 @@ enum LoadEnd<S> {
     Loaded(S),
     /// Further callers get the error for a while.
     Failed(Error),
+    /// It is no longer wanted.
+    Discarded,
     /// Its task was dropped.
     Dropped,
     NoRuntime,
@@ -97,7 +99,7 @@ where
             return Err(Error::new(ErrorKind::MissingRuntime));
         }
         let timeout = nanos(self.settings.load_timeout).saturating_add(OVERDUE);
-        let load = Arc::new(Load::new(now, timeout));
+        let load = Arc::new(Load::new(now.monotonic, timeout));
         let loading = PendingKey::Loading { load: Arc::clone(&load), after: after.clone() };
         _forgotten = shard.pending.insert(key.clone(), loading);
         drop(shard);
@@ -123,7 +125,9 @@ where
     async fn run(mut self) {
         self.end = LoadEnd::Dropped;
         let (map, key) = (Arc::clone(&self.map), self.key.clone());
-        let Ok(timeout) = map.settings.clock.sleep(map.settings.load_timeout) else {
+        // From the start of the load, not from this first poll.
+        let left = self.load.time_left(map.settings.clock.now()).saturating_sub(OVERDUE);
+        let Ok(timeout) = map.settings.clock.sleep(duration(left)) else {
             self.end = LoadEnd::NoRuntime;
             return;
         };
@@ -132,54 +136,68 @@ where
                 let ended = session.session().shutdown(map.settings.load_timeout).await;
                 ended.map_err(|error| if error.is_unsaved() { error } else { failed(error.into()) })?;
             }
+            if !self.is_wanted(&map.shard(&key)) {
+                return Ok(None);
+            }
             // The panic guard also covers what the function does before it returns its future.
             let load = AssertUnwindSafe(async { (map.settings.load)(key).await }).catch_unwind();
             match load.await {
-                Ok(loaded) => loaded.map_err(failed),
+                Ok(loaded) => loaded.map(Some).map_err(failed),
                 Err(panic) => {
                     drop_panic(panic);
                     Err(failed("the function that loads a session panicked".into()))
                 }
             }
         });
-        self.end = match select(load, timeout).await {
-            Either::Left((Ok(session), _)) => LoadEnd::Loaded(session),
+        let end = match select(load, timeout).await {
+            Either::Left((Ok(Some(session)), _)) => LoadEnd::Loaded(session),
+            Either::Left((Ok(None), _)) => LoadEnd::Discarded,
             Either::Left((Err(error), _)) => LoadEnd::Failed(error),
-            Either::Right(_) => LoadEnd::Failed(failed("the load timed out".into())),
+            Either::Right(_) => LoadEnd::Failed(timed_out()),
         };
+        self.end = end;
     }
 
-    /// Puts a loaded session into the map, unless its key was removed in the meantime.
-    fn admit(&self, handle: &S) -> Result<bool, Error> {
-        let map = &self.map;
-        let now = map.settings.clock.now();
-        let listener = map.settings.listener.clone().map(|listener| {
+    /// Attaches a loaded session to the map.
+    fn attach(&self, handle: &S) -> Result<(), Error> {
+        let settings = &self.map.settings;
+        let listener = settings.listener.clone().map(|listener| {
             let key = self.key.clone();
             Arc::new(move |event: &_| listener(&key, event)) as _
         });
-        let attachment = Attachment { listener, refresh_limit: map.settings.refresh_limit.clone() };
-        if !handle.session().attach(attachment) {
-            return Err(failed(
-                "the session is already in a map: build a new one for each call, and use one key per credential"
-                    .into(),
-            ));
+        let attachment = Attachment { listener, refresh_limit: settings.refresh_limit.clone() };
+        if handle.session().attach(attachment) {
+            return Ok(());
         }
-        map.make_room(&self.key).inspect_err(|_| handle.session().begin_shutdown())?;
-        // Dropped without the lock.
-        let (_ended, _evicted);
+        Err(failed(
+            "the session is already in a map: build a new one for each call, and use one key per credential"
+                .into(),
+        ))
+    }
+
+    /// Puts a session into the map. Returns whether it is still wanted.
+    fn admit(&self, handle: &S) -> Result<bool, Error> {
+        let map = &self.map;
+        let now = map.settings.clock.now();
+        // Dropped without the locks.
+        let mut evicted = Vec::new();
+        let _pending;
+        let _admission = map.make_room(&self.key, &mut evicted)?;
         let mut shard = map.shard(&self.key);
-        if !self.is_current(&shard) || self.load.is_unwanted() || map.is_closed.load(Ordering::Relaxed) {
-            drop(shard);
+        if !self.is_wanted(&shard) {
             map.uncount(true);
-            handle.session().begin_shutdown();
             return Ok(false);
         }
-        _ended = shard.pending.swap_remove(&self.key);
+        _pending = shard.pending.swap_remove(&self.key);
         shard.insert(self.key.clone(), handle.clone(), now);
         // One that isn't needed any more makes room for later ones.
         let step = map.settings.idle.map(|idle| shard.evict_idle(idle, now));
-        _evicted = step.and_then(|step| map.take_step(step));
+        evicted.extend(step.and_then(|step| map.take_step(step)));
         Ok(true)
+    }
+
+    fn is_wanted(&self, shard: &Shard<K, S>) -> bool {
+        self.is_current(shard) && !self.load.is_unwanted() && !self.map.is_closed.load(Ordering::Relaxed)
     }
 
     fn is_current(&self, shard: &Shard<K, S>) -> bool {
@@ -188,56 +206,66 @@ where
     }
 
     /// Gives the load up. What must end before the next one stays: the session that this one waited for, or the one
-    /// that it has loaded.
-    fn give_up(&self, loaded: Option<&S>, failure: Option<&Error>) {
+    /// that it has attached.
+    fn give_up(&self, attached: Option<&S>, failure: Option<&Error>) {
         let is_ending = |session: &&S| !session.session().is_at_rest_and_saved();
-        let ending = loaded.or(self.after.as_ref()).filter(is_ending).cloned();
+        let ending = attached.or(self.after.as_ref()).filter(is_ending).cloned();
         let now = self.map.settings.clock.now();
-        // Dropped without the lock.
-        let (_pending, _forgotten);
-        let mut shard = self.map.shard(&self.key);
-        if !self.is_current(&shard) {
-            return;
+        {
+            // Dropped without the lock.
+            let (_pending, _forgotten);
+            let mut shard = self.map.shard(&self.key);
+            if !self.is_current(&shard) {
+                return;
+            }
+            _pending = match ending.clone() {
+                Some(session) => shard.pending.insert(self.key.clone(), PendingKey::Ending(session)),
+                None => shard.pending.swap_remove(&self.key),
+            };
+            _forgotten = failure.map(|error| shard.remember_failure(self.key.clone(), error.clone(), now));
         }
-        _pending = match ending {
-            Some(session) => shard.pending.insert(self.key.clone(), PendingKey::Ending(session)),
-            None => shard.pending.swap_remove(&self.key),
-        };
-        _forgotten = failure.map(|error| shard.remember_failure(self.key.clone(), error.clone(), now));
+        if let Some(session) = ending {
+            self.map.forget_when_ended(&self.key, session);
+        }
     }
 
+    /// Returns what the callers get. `None`: they look again.
     fn finish(&self, end: LoadEnd<S>) -> Option<Result<S, Error>> {
-        let retry_at = || {
+        let paced = |error: Error| {
             let now = self.map.settings.clock.now().wall;
-            Some(system_time(now.saturating_add(PAUSE_AFTER_FAILURE)))
+            error.at(Some(system_time(now.saturating_add(PAUSE_AFTER_FAILURE))))
         };
-        match end {
-            LoadEnd::Loaded(session) => match self.admit(&session) {
-                Ok(true) => Some(Ok(session)),
-                Ok(false) => {
+        let (attached, error) = match end {
+            LoadEnd::Loaded(session) => match self.attach(&session).map(|()| self.admit(&session)) {
+                Ok(Ok(true)) => return Some(Ok(session)),
+                Ok(Ok(false)) => {
+                    session.session().begin_shutdown();
                     self.give_up(Some(&session), None);
-                    None
+                    return None;
                 }
-                Err(error) => {
-                    let error = error.at(retry_at());
-                    self.give_up(Some(&session), Some(&error));
-                    Some(Err(error))
+                Ok(Err(error)) => {
+                    session.session().begin_shutdown();
+                    (Some(session), paced(error))
                 }
+                // It is another key's: that one goes on using it.
+                Err(error) => (None, paced(error)),
             },
-            LoadEnd::Failed(error) => {
-                let error = error.at(retry_at());
-                self.give_up(None, Some(&error));
-                Some(Err(error))
-            }
-            LoadEnd::Dropped => {
+            LoadEnd::Failed(error) if !self.load.is_unwanted() => (None, paced(error)),
+            // What it has read is out of date.
+            LoadEnd::Failed(_) | LoadEnd::Discarded => {
                 self.give_up(None, None);
-                Some(Err(dropped()))
+                return None;
             }
-            LoadEnd::NoRuntime => {
+            LoadEnd::Dropped | LoadEnd::NoRuntime => {
                 self.give_up(None, None);
-                Some(Err(Error::new(ErrorKind::MissingRuntime)))
+                return Some(Err(match end {
+                    LoadEnd::NoRuntime => Error::new(ErrorKind::MissingRuntime),
+                    _ => dropped(),
+                }));
             }
-        }
+        };
+        self.give_up(attached.as_ref(), Some(&error));
+        Some(Err(error))
     }
 }
 
@@ -256,6 +284,10 @@ where
 
 fn dropped() -> Error {
     failed("the task of the load was dropped with its runtime".into())
+}
+
+pub(super) fn timed_out() -> Error {
+    failed("the load timed out".into())
 }
 
 fn failed(error: BoxError) -> Error {

@@ -9,7 +9,7 @@ use crate::{
     session::Session,
 };
 
-use super::{SessionHandle, Sessions, find::Found};
+use super::{SessionHandle, Sessions, find::Found, load::Waited};
 
 /// Finds the session of a request by a key.
 struct Keyed<K, S, F> {
@@ -64,9 +64,8 @@ where
         let sessions = self.sessions.clone();
         let future = Box::pin(async move {
             let handle = match load.wait(&*sessions.map.settings.clock).await {
-                Some(loaded) => loaded?,
-                // It was removed in the meantime.
-                None => sessions.get(&key).await?,
+                Waited::Ended(loaded) => loaded?,
+                Waited::Discarded | Waited::Overdue => sessions.get(&key).await?,
             };
             Ok(handle.session().clone())
         });

@@ -18,16 +18,26 @@ pub(super) struct Load<S> {
     /// `None`: the key was removed meanwhile.
     result: OnceLock<Option<Result<S, Error>>>,
     done: Notify,
-    started: Timestamp,
+    /// On the monotonic clock: the wall clock may be set, and a suspended machine loads nothing.
+    started: Nanos,
     /// When this elapses, the load is given up: it should have ended by its own timeout, so its task isn't being polled.
     timeout: Nanos,
     is_unwanted: AtomicBool,
 }
 
+/// What has become of a load.
+pub(super) enum Waited<S> {
+    Ended(Result<S, Error>),
+    /// The key was removed: look again.
+    Discarded,
+    /// Its task isn't being polled: look again, as another load may take its place.
+    Overdue,
+}
+
 // === impl Load ===
 
 impl<S: Clone> Load<S> {
-    pub(super) fn new(started: Timestamp, timeout: Nanos) -> Self {
+    pub(super) fn new(started: Nanos, timeout: Nanos) -> Self {
         Self {
             result: OnceLock::new(),
             done: Notify::new(),
@@ -38,7 +48,11 @@ impl<S: Clone> Load<S> {
     }
 
     pub(super) fn is_overdue(&self, now: Timestamp) -> bool {
-        now.since(self.started) >= self.timeout
+        self.time_left(now) <= 0
+    }
+
+    pub(super) fn time_left(&self, now: Timestamp) -> Nanos {
+        self.timeout.saturating_sub(now.monotonic.saturating_sub(self.started))
     }
 
     /// The key was removed: the loaded session is discarded.
@@ -56,18 +70,25 @@ impl<S: Clone> Load<S> {
         self.done.notify_waiters();
     }
 
-    /// Waits for its end. `None`: look again.
-    pub(super) async fn wait(&self, clock: &dyn Clock) -> Option<Result<S, Error>> {
+    /// Waits for its end.
+    pub(super) async fn wait(&self, clock: &dyn Clock) -> Waited<S> {
         // Created before the check: it notices an end from here on.
         let done = self.done.notified();
-        if let Some(result) = self.result.get() {
-            return result.clone();
+        if self.result.get().is_some() {
+            return self.waited();
         }
-        let left = self.timeout.saturating_sub(clock.now().since(self.started));
-        match clock.sleep(duration(left)) {
+        match clock.sleep(duration(self.time_left(clock.now()))) {
             Ok(timer) => drop(select(Box::pin(done), timer).await),
             Err(_) => done.await,
         }
-        self.result.get().cloned().flatten()
+        self.waited()
+    }
+
+    fn waited(&self) -> Waited<S> {
+        match self.result.get() {
+            Some(Some(result)) => Waited::Ended(result.clone()),
+            Some(None) => Waited::Discarded,
+            None => Waited::Overdue,
+        }
     }
 }

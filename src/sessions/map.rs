@@ -78,6 +78,11 @@ where
         shard.pending.insert(key.clone(), PendingKey::Ending(session.clone()));
         drop(shard);
         session.session().begin_shutdown();
+        self.forget_when_ended(key, session);
+    }
+
+    /// Forgets a session that is ending once it has ended and nothing of it is unsaved.
+    pub(super) fn forget_when_ended(self: &Arc<Self>, key: &K, session: S) {
         if session.session().is_at_rest_and_saved() {
             self.forget_ended(key, &session);
             return;
@@ -143,23 +148,24 @@ where
         }
     }
 
-    /// Makes room for one more session, which then counts.
-    pub(super) fn make_room(&self, key: &K) -> Result<(), Error> {
+    /// Makes room for one more session, which then counts. It must be inserted while the guard is held: otherwise
+    /// another load could find the map full of sessions that aren't there yet.
+    pub(super) fn make_room<'a>(
+        &'a self,
+        key: &K,
+        evicted: &mut Vec<S>,
+    ) -> Result<MutexGuard<'a, ()>, Error> {
         let home = self.index(key);
-        // Dropped without the locks.
-        let mut evicted = Vec::new();
-        // One at a time: two that make room together could both find the map full.
         let admission = sync::lock(&self.admission);
         // More than one, as one may be added with each load.
         let next = self.recounted.fetch_add(1, Ordering::Relaxed);
         for shard in [home, home, next, next] {
             self.recount_in_use(&mut sync::lock(&self.shards[shard % SHARDS]));
         }
-        self.shrink_to(self.settings.capacity - 1, home, &mut evicted);
+        self.shrink_to(self.settings.capacity - 1, home, evicted);
         let has_room = self.resident.load(Ordering::Relaxed) < self.settings.capacity;
         self.resident.fetch_add(usize::from(has_room), Ordering::Relaxed);
-        drop(admission);
-        if has_room { Ok(()) } else { Err(Error::new(ErrorKind::SessionsFull)) }
+        if has_room { Ok(admission) } else { Err(Error::new(ErrorKind::SessionsFull)) }
     }
 
     fn recount_in_use(&self, shard: &mut Shard<K, S>) {

@@ -166,6 +166,46 @@ fn p20_a_runtime_that_shuts_down_releases_its_permits() {
     assert_eq!(endpoint.call_count(), 2, "the queued one never presented anything");
 }
 
+#[test]
+fn p20_a_queued_refresh_on_a_runtime_that_is_not_running_does_not_hold_up_a_shutdown() {
+    let (refresher, mut endpoint) = endpoint();
+    let builder = Session::builder(refresher).token(token("A1 R1 0")).refresh_limit(RefreshLimit::new(1));
+    let (first, second) = (builder.clone().build(), builder.build());
+    let new_runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (driven, still) = (new_runtime(), new_runtime());
+    let _call = driven.block_on(async {
+        drop(spawn_token(&first));
+        endpoint.next_call().await
+    });
+    still.block_on(async {
+        drop(spawn_token(&second));
+        run_pending_tasks().await;
+    });
+    assert!(second.status().is_refreshing());
+    driven.block_on(second.shutdown(Duration::from_secs(60))).unwrap();
+    assert!(!second.status().is_refreshing());
+}
+
+#[tokio::test(start_paused = true)]
+async fn p20_p17_a_failed_save_is_repeated_while_a_refresh_is_queued() {
+    let mut world =
+        World::with_users(1..=2).configure(|builder| builder.refresh_timeout(Duration::from_secs(10)));
+    let sessions = world.saved().max_refreshes(1).build();
+    let first = sessions.get(&1).await.unwrap();
+    world.database.fail_to_save(true);
+    world.refresh(&first, "A1b R1b 600").await;
+    let _call = world.start_refresh(&sessions.get(&2).await.unwrap()).await;
+    world.database.fail_to_save(false);
+    // Stale: the call starts a refresh, which is queued.
+    world.clock.step(500 * SECOND);
+    first.token().await.unwrap();
+    run_pending_tasks().await;
+    assert!(first.status().is_refreshing());
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(first.status().is_refreshing());
+    assert_eq!(world.database.access_token(1), "A1b");
+}
+
 #[tokio::test(start_paused = true)]
 async fn p20_sessions_without_a_map_can_share_a_limit_which_is_at_least_1() {
     let (refresher, mut endpoint) = endpoint();
@@ -212,7 +252,7 @@ async fn p20_p17_a_refresh_that_gets_its_permit_after_a_shutdown_does_not_start(
     run_pending_tasks().await;
     // The first one ends, and releases its permit, before the second one's task notices the shutdown.
     call.succeed("A1b R1b 600");
-    assert!(session.shutdown(SECOND).now_or_never().is_none());
+    session.shutdown(SECOND).now_or_never().unwrap().unwrap();
     assert!(waiter.await.unwrap().unwrap_err().is_shut_down());
     assert_eq!(world.endpoint.call_count(), 1);
 }

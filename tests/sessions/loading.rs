@@ -162,6 +162,44 @@ async fn p20_a_session_can_be_in_a_map_only_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p20_a_session_that_is_refused_under_another_key_goes_on() {
+    let mut world = World::with_users([]);
+    let session = world.session_builder().token(token("A1 R1 600")).build();
+    let same = session.clone();
+    let sessions: Map = Sessions::builder(move |_| {
+        let session = same.clone();
+        async move { Ok::<_, io::Error>(session) }
+    })
+    .clock(world.clock.clone())
+    .build();
+    sessions.get(&1).await.unwrap();
+    let call = world.start_refresh(&session).await;
+    sessions.get(&2).await.unwrap_err();
+    world.clock.step(2 * SECOND);
+    let again = sessions.clone();
+    let again = tokio::spawn(async move { again.get(&2).await });
+    run_pending_tasks().await;
+    call.succeed("A2 R2 600");
+    assert!(again.await.unwrap().unwrap_err().is_load_failed());
+    assert!(!sessions.get(&1).await.unwrap().status().is_shut_down());
+}
+
+#[test]
+fn p20_a_map_whose_loads_are_never_polled_returns_a_typed_error() {
+    let new_runtime =
+        || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let (still, driven) = (new_runtime(), new_runtime());
+    let clock = driven.block_on(async { crate::support::clock() });
+    let sessions: Map = Sessions::builder(|_| async { Ok::<_, io::Error>(any_session()) })
+        .clock(clock)
+        .spawner(OnRuntime(still.handle().clone()))
+        .load_timeout(Duration::from_secs(5))
+        .build();
+    let error = driven.block_on(sessions.get(&1)).unwrap_err();
+    assert!(error.is_load_failed(), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn p20_a_loader_that_waits_for_its_own_key_times_out() {
     let own = Arc::new(std::sync::OnceLock::<Map>::new());
     let inner = Arc::clone(&own);
@@ -205,9 +243,9 @@ fn p20_a_load_on_a_runtime_that_is_not_running_is_given_up_after_its_timeout() {
     still.block_on(async { assert!(sessions.get(&1).now_or_never().is_none()) });
     driven.block_on(sessions.get(&1)).unwrap();
     assert_eq!(calls.load(Ordering::SeqCst), 1);
-    // It runs after all, and its session is dropped.
+    // It runs after all, and loads nothing any more.
     still.block_on(run_pending_tasks());
-    assert_eq!((calls.load(Ordering::SeqCst), sessions.len()), (2, 1));
+    assert_eq!((calls.load(Ordering::SeqCst), sessions.len()), (1, 1));
     assert!(!driven.block_on(sessions.get(&1)).unwrap().status().is_shut_down());
 }
 

@@ -106,6 +106,29 @@ async fn p20_a_key_that_is_removed_while_it_is_loaded_is_loaded_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p20_a_load_that_fails_after_its_key_was_removed_is_repeated() {
+    let gate = Arc::new(Semaphore::new(0));
+    let world = World::with_users([]);
+    let (database, builder, waits) = (world.database.clone(), world.session_builder(), Arc::clone(&gate));
+    let sessions = Sessions::<u32>::builder(move |user| {
+        let (session, gate) = (database.session(builder.clone(), user), Arc::clone(&waits));
+        async move {
+            gate.acquire().await.unwrap().forget();
+            session
+        }
+    })
+    .build();
+    let mut get = Box::pin(sessions.get(&1));
+    assert!(get.as_mut().now_or_never().is_none());
+    run_pending_tasks().await;
+    // This load has found no such user.
+    world.database.save(1, Some(token("A1 R1 600"))).unwrap();
+    sessions.remove(&1);
+    gate.add_permits(2);
+    assert_eq!(get.await.unwrap().try_token().unwrap().secret(), "A1");
+}
+
+#[tokio::test(start_paused = true)]
 async fn p20_removing_forgets_a_failed_load() {
     let world = World::with_users([]);
     let sessions = world.saved().build();

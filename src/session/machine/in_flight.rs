@@ -46,11 +46,7 @@ impl Turn<'_> {
             return Err(Lost::NeverCalled);
         }
         let (now, timeout) = (self.now, self.machine.rules.refresh_timeout);
-        let shutting_down = self.machine.shutting_down;
         let current = self.machine.flights.current_mut(flight).ok_or(Lost::NeverCalled)?;
-        if current.is_queued && shutting_down {
-            return Err(Lost::ShutDown);
-        }
         if mem::take(&mut current.is_queued) {
             // Its timeout starts with its permit.
             current.info.started = now;
@@ -74,6 +70,8 @@ impl Turn<'_> {
         let current = self.machine.flights.current_mut(flight).ok_or(Lost::NeverCalled)?;
         current.is_queued = true;
         current.info.started = now;
+        // It may take long until the flight saves its response, and calls leave the save to the flight.
+        self.save_if_due();
         Ok(())
     }
 
