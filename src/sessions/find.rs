@@ -224,8 +224,13 @@ where
             };
             _forgotten = failure.map(|error| shard.remember_failure(self.key.clone(), error.clone(), now));
         }
-        if let Some(session) = ending {
-            self.map.forget_when_ended(&self.key, session);
+        match (ending, attached) {
+            (Some(session), Some(_)) => self.map.forget_when_ended(&self.key, session),
+            // The one that removed it waits for it, but may have looked before it was put back.
+            (Some(session), None) if session.session().is_at_rest_and_saved() => {
+                self.map.forget_ended(&self.key, &session);
+            }
+            _ => {}
         }
     }
 
@@ -256,12 +261,13 @@ where
                 self.give_up(None, None);
                 return None;
             }
-            LoadEnd::Dropped | LoadEnd::NoRuntime => {
+            LoadEnd::Dropped => {
                 self.give_up(None, None);
-                return Some(Err(match end {
-                    LoadEnd::NoRuntime => Error::new(ErrorKind::MissingRuntime),
-                    _ => dropped(),
-                }));
+                return Some(Err(dropped()));
+            }
+            LoadEnd::NoRuntime => {
+                self.give_up(None, None);
+                return Some(Err(Error::new(ErrorKind::MissingRuntime)));
             }
         };
         self.give_up(attached.as_ref(), Some(&error));

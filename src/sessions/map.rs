@@ -1,4 +1,7 @@
 //! The map: making room for sessions, and removing them.
+//!
+//! It isn't built on a cache: `quick_cache` can pin entries, but then exceeds its capacity, where this map must return
+//! an error. It evicts nothing that is merely idle, and its placeholder for a load doesn't share a failure.
 
 use std::{
     collections::hash_map::RandomState,
