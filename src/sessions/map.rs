@@ -138,11 +138,12 @@ where
 
     /// Evicts until no more than `most` count, as far as sessions can be evicted.
     fn shrink_to(&self, most: usize, home: usize, evicted: &mut Vec<S>) {
-        // Two rounds: the first spares recently used sessions and clears their marks.
+        // Two rounds, as the first spares recently used sessions. The second doesn't, as callers go on using them.
         for shard in home..home + 2 * SHARDS {
+            let spares_recent = shard < home + SHARDS;
             let mut shard = sync::lock(&self.shards[shard % SHARDS]);
             while self.resident.load(Ordering::Relaxed) > most {
-                let step = shard.make_room();
+                let step = shard.make_room(spares_recent);
                 if matches!(step, Step::Kept) {
                     break;
                 }

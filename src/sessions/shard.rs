@@ -135,11 +135,11 @@ impl<K: Eq + Hash, S: SessionHandle> Shard<K, S> {
         true
     }
 
-    /// Moves the hand until it has made room for one session, or has passed all of them. A session that was used since it
-    /// last passed gets a second chance.
-    pub(super) fn make_room(&mut self) -> Step<S> {
+    /// Moves the hand until it has made room for one session, or has passed all of them. If `spares_recent`, a session
+    /// that was used since it last passed gets a second chance.
+    pub(super) fn make_room(&mut self, spares_recent: bool) -> Step<S> {
         for _ in 0..self.resident.len() {
-            match self.step(|resident| !std::mem::take(&mut resident.is_recent)) {
+            match self.step(|resident| !(std::mem::take(&mut resident.is_recent) && spares_recent)) {
                 Step::Kept => {}
                 step => return step,
             }
@@ -169,5 +169,25 @@ impl<K: Eq + Hash, S: SessionHandle> Shard<K, S> {
             }
         }
         Step::Kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{refresh::RefreshError, refresh_fn, session::Session};
+
+    /// Callers may use a session again as fast as the hand comes around.
+    #[test]
+    fn p20_a_session_that_is_always_in_demand_does_not_fill_the_map() {
+        let refresher = refresh_fn(|_| async { Err(RefreshError::transient("not called")) });
+        let now = Timestamp { wall: 0, monotonic: 0 };
+        let mut shard = Shard::new();
+        shard.insert(1, Session::builder(refresher).build(), now);
+        assert!(matches!(shard.make_room(true), Step::Kept));
+        shard.touch(&1, now);
+        assert!(matches!(shard.make_room(true), Step::Kept));
+        shard.touch(&1, now);
+        assert!(matches!(shard.make_room(false), Step::Evicted(_)));
     }
 }
