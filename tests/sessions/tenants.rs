@@ -101,12 +101,6 @@ async fn p20_no_tenants_token_reaches_the_server_of_another() {
         });
     }
     callers.join_all().await;
-    eprintln!(
-        "LEN {} loads {} rej {}",
-        sessions.len(),
-        world.loads.load(Ordering::Relaxed),
-        world.rejections.load(Ordering::Relaxed)
-    );
     sessions.close(NEVER).await.unwrap();
 
     let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
