@@ -36,7 +36,7 @@ struct Shared {
     token_endpoint: (String, Client<Full<Bytes>>),
 }
 
-/// A user's token. Whoever refreshes it holds the lock.
+/// A user's token. The caller that refreshes it holds the lock.
 type Cached = tokio::sync::Mutex<Token>;
 
 #[derive(Deserialize)]

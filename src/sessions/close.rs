@@ -39,14 +39,10 @@ where
         let mut ending = Vec::new();
         for shard in &map.shards {
             let mut shard = sync::lock(shard);
-            let counted = shard.resident.len();
-            let taken: Vec<_> = shard.resident.drain(..).collect();
-            let held: Vec<_> = shard.in_use.drain(..).collect();
-            for (key, resident) in taken.into_iter().chain(held) {
-                shard.pending.insert(key, PendingKey::Ending(resident.handle));
-            }
-            for _ in 0..counted {
-                map.uncount(true);
+            map.uncount(shard.resident.len());
+            let shard = &mut *shard;
+            for (key, session) in shard.resident.drain(..).chain(shard.in_use.drain(..)) {
+                shard.pending.insert(key, PendingKey::Ending(session.handle));
             }
             ending.extend(shard.pending.iter().filter_map(|(key, pending)| match pending {
                 PendingKey::Ending(session) | PendingKey::Loading { after: Some(session), .. } => {

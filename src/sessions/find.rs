@@ -185,7 +185,7 @@ where
         let _admission = map.make_room(&self.key, &mut evicted)?;
         let mut shard = map.shard(&self.key);
         if !self.is_wanted(&shard) {
-            map.uncount(true);
+            map.uncount(1);
             return Ok(false);
         }
         _pending = shard.pending.swap_remove(&self.key);

@@ -77,7 +77,7 @@ where
             load.discard();
         }
         let Some((session, counted)) = shard.take(key) else { return };
-        self.uncount(counted);
+        self.uncount(usize::from(counted));
         shard.pending.insert(key.clone(), PendingKey::Ending(session.clone()));
         drop(shard);
         session.session().begin_shutdown();
@@ -178,15 +178,15 @@ where
 
     /// Updates the count after a step of the hand.
     pub(super) fn take_step(&self, step: Step<S>) -> Option<S> {
-        self.uncount(!matches!(step, Step::Kept));
+        self.uncount(usize::from(!matches!(step, Step::Kept)));
         match step {
             Step::Evicted(session) => Some(session),
             Step::InUse | Step::Kept => None,
         }
     }
 
-    pub(super) fn uncount(&self, counted: bool) {
-        self.resident.fetch_sub(usize::from(counted), Ordering::Relaxed);
+    pub(super) fn uncount(&self, sessions: usize) {
+        self.resident.fetch_sub(sessions, Ordering::Relaxed);
     }
 
     pub(super) fn shard(&self, key: &K) -> MutexGuard<'_, Shard<K, S>> {

@@ -1,10 +1,5 @@
 //! Closing a map.
 
-use std::sync::Arc;
-
-use tokio::sync::Semaphore;
-use tower_reauth::sessions::Sessions;
-
 use crate::{
     support::{run_pending_tasks, spawn_token, token},
     world::{SECOND, World},
@@ -80,17 +75,8 @@ async fn p20_closing_starts_no_refresh_that_waits_for_a_permit() {
 
 #[tokio::test(start_paused = true)]
 async fn p20_a_session_that_is_loaded_while_the_map_closes_is_not_handed_out() {
-    let gate = Arc::new(Semaphore::new(0));
     let world = World::with_users(1..=1);
-    let (builder, waits) = (world.session_builder().token(token("A1 R1 600")), Arc::clone(&gate));
-    let sessions = Sessions::<u32>::builder(move |_| {
-        let (session, gate) = (builder.clone().build(), Arc::clone(&waits));
-        async move {
-            gate.acquire().await.unwrap().forget();
-            Ok::<_, std::io::Error>(session)
-        }
-    })
-    .build();
+    let (sessions, gate) = world.gated();
     let get = tokio::spawn({
         let sessions = sessions.clone();
         async move { sessions.get(&1).await }

@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use tower_reauth::rt::SystemClock;
+
 use crate::{
     support::{run_pending_tasks, spawn_token, token},
     world::{SECOND, World},
@@ -208,6 +210,28 @@ async fn p20_loading_evicts_idle_sessions_without_a_timer() {
         sessions.get(&user).await.unwrap();
     }
     assert!(sessions.len() < 1200, "{}", sessions.len());
+}
+
+#[test]
+fn p20_loads_on_many_threads_all_find_room() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+    let paused =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let world = paused.block_on(async { World::with_users(0..200) });
+    let sessions = world.saved().capacity(1).clock(SystemClock).build();
+    let tasks: Vec<_> = (0..8)
+        .map(|first| {
+            let sessions = sessions.clone();
+            runtime.spawn(async move {
+                for load in 0..2_000 {
+                    sessions.get(&((first * 25 + load) % 200)).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        runtime.block_on(task).unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,6 @@
 //! Removing a key.
 
-use std::sync::Arc;
-
 use futures::FutureExt;
-use tokio::sync::Semaphore;
-use tower_reauth::sessions::Sessions;
 
 use crate::{
     support::{run_pending_tasks, spawn_token, token},
@@ -81,16 +77,7 @@ async fn p20_a_removed_session_is_forgotten_once_it_has_ended() {
 #[tokio::test(start_paused = true)]
 async fn p20_a_key_that_is_removed_while_it_is_loaded_is_loaded_again() {
     let world = World::with_users(1..=1);
-    let gate = Arc::new(Semaphore::new(0));
-    let (database, builder, waits) = (world.database.clone(), world.session_builder(), Arc::clone(&gate));
-    let sessions = Sessions::<u32>::builder(move |user| {
-        let (session, gate) = (database.session(builder.clone(), user), Arc::clone(&waits));
-        async move {
-            gate.acquire().await.unwrap().forget();
-            session
-        }
-    })
-    .build();
+    let (sessions, gate) = world.gated();
     let mut get = Box::pin(sessions.get(&1));
     assert!(get.as_mut().now_or_never().is_none());
     run_pending_tasks().await;
@@ -107,17 +94,8 @@ async fn p20_a_key_that_is_removed_while_it_is_loaded_is_loaded_again() {
 
 #[tokio::test(start_paused = true)]
 async fn p20_a_load_that_fails_after_its_key_was_removed_is_repeated() {
-    let gate = Arc::new(Semaphore::new(0));
     let world = World::with_users([]);
-    let (database, builder, waits) = (world.database.clone(), world.session_builder(), Arc::clone(&gate));
-    let sessions = Sessions::<u32>::builder(move |user| {
-        let (session, gate) = (database.session(builder.clone(), user), Arc::clone(&waits));
-        async move {
-            gate.acquire().await.unwrap().forget();
-            session
-        }
-    })
-    .build();
+    let (sessions, gate) = world.gated();
     let mut get = Box::pin(sessions.get(&1));
     assert!(get.as_mut().now_or_never().is_none());
     run_pending_tasks().await;

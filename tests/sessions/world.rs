@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::Semaphore;
 use tower_reauth::{
     Session, SessionBuilder, Token,
     rt::TestClock,
@@ -118,6 +119,20 @@ impl World {
             async move { session }
         });
         builder.clock(self.clock.clone())
+    }
+
+    /// Sessions with a save hook. Each load reads the database, then waits for a permit.
+    pub(crate) fn gated(&self) -> (Map, Arc<Semaphore>) {
+        let gate = Arc::new(Semaphore::new(0));
+        let (database, builder, waits) = (self.database.clone(), self.builder.clone(), Arc::clone(&gate));
+        let sessions = Sessions::builder(move |user| {
+            let (session, gate) = (database.session(builder.clone(), user), Arc::clone(&waits));
+            async move {
+                gate.acquire().await.unwrap().forget();
+                session
+            }
+        });
+        (sessions.build(), gate)
     }
 
     /// Sessions without one.

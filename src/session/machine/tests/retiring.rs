@@ -16,7 +16,7 @@ fn p20_a_session_is_retired_only_if_nothing_is_lost() {
         let (mut tester, _) = signed_in(state);
         assert_eq!(tester.machine.try_retire(), can_be_retired, "{state}");
         if can_be_retired {
-            // Whoever still has a weak reference gets nothing from it.
+            // A weak reference can still be upgraded, but starts nothing.
             let demanded = tester.step(|turn| turn.demand(Demand::Requested, &LIMITS, true));
             let error = demanded.unwrap_err();
             assert!(error.is_shut_down() || error.is_grant_ended(), "{state}: {error}");
