@@ -6,6 +6,7 @@
 
 pub(crate) mod access;
 pub(crate) mod builder;
+mod details;
 mod headers;
 mod invalid;
 mod revocable;

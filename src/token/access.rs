@@ -13,7 +13,7 @@ use std::{
 use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 
 use super::headers::CustomHeaders;
-use super::secret::{after_scheme, header_value, scheme};
+use super::secret::{after_scheme, header_value};
 
 /// An access token, ready to be sent.
 ///
@@ -26,7 +26,6 @@ pub struct AccessToken {
 
 struct AccessTokenInner {
     header: HeaderValue,
-    scheme_len: usize,
     /// `None`: it is sent in `Authorization`.
     headers: Option<CustomHeaders>,
     id: TokenId,
@@ -72,7 +71,7 @@ impl AccessToken {
 
     /// The access token, without the scheme, for clients that add the scheme themselves.
     pub fn secret(&self) -> &str {
-        after_scheme(&self.inner.header, self.inner.scheme_len)
+        after_scheme(&self.inner.header)
     }
 
     /// The token's generation in its session, which increases with each new token.
@@ -87,12 +86,11 @@ impl AccessToken {
 
     pub(super) fn new(
         header: HeaderValue,
-        scheme_len: usize,
         headers: Option<CustomHeaders>,
         id: TokenId,
         expires_at: Option<SystemTime>,
     ) -> Self {
-        Self { inner: Arc::new(AccessTokenInner { header, scheme_len, headers, id, expires_at }) }
+        Self { inner: Arc::new(AccessTokenInner { header, headers, id, expires_at }) }
     }
 
     pub(crate) fn id(&self) -> TokenId {
@@ -101,16 +99,15 @@ impl AccessToken {
 
     /// A copy with a header buffer of its own, zeroed like the original's.
     pub(crate) fn deep_clone(&self) -> Self {
-        let AccessTokenInner { header, scheme_len, headers, id, expires_at } = &*self.inner;
-        let header = header_value(scheme(header, *scheme_len), after_scheme(header, *scheme_len));
-        let headers = headers.as_ref().map(|headers| headers.iter().map(deep_clone_header).collect());
-        Self::new(header, *scheme_len, headers, *id, *expires_at)
+        let AccessTokenInner { header, headers, id, expires_at } = &*self.inner;
+        let copy = |(name, value): &(HeaderName, _)| (name.clone(), deep_clone(value));
+        let headers = headers.as_ref().map(|headers| headers.iter().map(copy).collect());
+        Self::new(deep_clone(header), headers, *id, *expires_at)
     }
 }
 
-fn deep_clone_header((name, value): &(HeaderName, HeaderValue)) -> (HeaderName, HeaderValue) {
-    let copy = value.to_str().map(|value| header_value("", value));
-    (name.clone(), copy.unwrap_or_else(|_| value.clone()))
+fn deep_clone(value: &HeaderValue) -> HeaderValue {
+    value.to_str().map_or_else(|_| value.clone(), |value| header_value("", value))
 }
 
 impl PartialEq for AccessToken {

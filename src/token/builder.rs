@@ -2,7 +2,6 @@
 
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
     fmt,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -12,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{
     InvalidToken, Secret, Token, Warning,
+    details::{Details, Extras},
     invalid::{InvalidTokenKind, Part},
     secret::{header_value, shown_scheme},
     value::Expiry,
@@ -59,7 +59,7 @@ pub struct TokenBuilder {
     /// Of the token that it was made from.
     built_at: Option<SystemTime>,
     scopes: Option<Arc<[String]>>,
-    extras: BTreeMap<String, Secret>,
+    extras: Extras,
     warnings: Vec<Warning>,
     stands_alone: bool,
 }
@@ -91,7 +91,7 @@ impl TokenBuilder {
             received_at: None,
             built_at: None,
             scopes: None,
-            extras: BTreeMap::new(),
+            extras: Extras::new(),
             warnings: Vec::new(),
             stands_alone: false,
         }
@@ -214,21 +214,24 @@ impl TokenBuilder {
         let scheme = known.copied().unwrap_or(scheme);
         let built_at = self.built_at.unwrap_or_else(|| SystemClock.now().wall());
         let refresh_token_expiry = self.refresh_token_expiry.map(|expiry| expiry.resolve(built_at));
+        let mut details = Details {
+            refresh_token_expiry,
+            refresh_at: self.refresh_at,
+            scopes: self.scopes,
+            extras: None,
+            warnings: self.warnings,
+            headers: None,
+        };
+        details.set_extras(Arc::new(self.extras));
         Ok(Token {
             header: header_value(scheme, access_token),
-            scheme_len: scheme.len(),
             refresh_token: self.refresh_token.map(|token| token.with_expiry(refresh_token_expiry)),
-            refresh_token_expiry,
             expiry: self.expiry,
-            refresh_at: self.refresh_at,
             received_at: self.received_at,
             built_at,
-            scopes: self.scopes,
-            extras: Arc::new(self.extras),
-            warnings: self.warnings.into(),
+            details: details.into_shared(),
             stands_alone: self.stands_alone,
             is_adopted: false,
-            headers: None,
         })
     }
 }
@@ -240,21 +243,17 @@ impl From<Token> for TokenBuilder {
         // Every field is named, so that none can be forgotten.
         let Token {
             header: _,
-            scheme_len: _,
-            headers: _,
             refresh_token,
-            refresh_token_expiry,
             expiry,
-            refresh_at,
             received_at,
             built_at,
-            scopes,
-            extras,
-            warnings,
+            details,
             stands_alone,
             // A token that the user builds is the user's.
             is_adopted: _,
         } = token;
+        let Details { refresh_token_expiry, refresh_at, scopes, extras, warnings, headers: _ } =
+            details.map(Arc::unwrap_or_clone).unwrap_or_default();
         Self {
             access_token,
             scheme,
@@ -265,8 +264,8 @@ impl From<Token> for TokenBuilder {
             received_at,
             built_at: Some(built_at),
             scopes,
-            extras: Arc::unwrap_or_clone(extras),
-            warnings: warnings.to_vec(),
+            extras: extras.map(Arc::unwrap_or_clone).unwrap_or_default(),
+            warnings,
             stands_alone,
         }
     }

@@ -49,7 +49,8 @@ impl TokenHeaders {
             value.set_sensitive(true);
             Some((name.clone(), value))
         });
-        token.headers = Some(headers.collect::<Vec<_>>().into());
+        let headers = headers.collect();
+        token.change_details(|details| details.headers = Some(headers));
     }
 }
 

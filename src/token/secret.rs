@@ -16,7 +16,7 @@ struct Inner {
     expires_at: Option<SystemTime>,
 }
 
-struct ZeroizingBuffer(Vec<u8>);
+struct ZeroizingBuffer(Box<[u8]>);
 
 // === impl Secret ===
 
@@ -76,35 +76,36 @@ impl AsRef<[u8]> for ZeroizingBuffer {
 
 impl Drop for ZeroizingBuffer {
     fn drop(&mut self) {
-        self.0.as_mut_slice().zeroize();
+        self.0.zeroize();
         #[cfg(test)]
         super::tests::report_zeroed(&self.0);
     }
 }
 
 pub(super) fn header_value(scheme: &str, token: &str) -> HeaderValue {
-    // Sized in advance: a buffer that grows leaves copies behind that aren't zeroed.
-    let mut buffer = Vec::with_capacity(scheme.len() + 1 + token.len());
-    if !scheme.is_empty() {
-        buffer.extend_from_slice(scheme.as_bytes());
-        buffer.push(b' ');
-    }
-    buffer.extend_from_slice(token.as_bytes());
-    let mut header = HeaderValue::from_maybe_shared(Bytes::from_owner(ZeroizingBuffer(buffer)))
+    // Both allocate once: a buffer that grows or shrinks leaves copies behind that aren't zeroed.
+    let text = if scheme.is_empty() { token.to_owned() } else { [scheme, " ", token].concat() };
+    let buffer = ZeroizingBuffer(text.into_boxed_str().into_boxed_bytes());
+    let mut header = HeaderValue::from_maybe_shared(Bytes::from_owner(buffer))
         .expect("scheme and token were checked to be visible ASCII");
     header.set_sensitive(true);
     header
 }
 
-pub(super) fn scheme(header: &HeaderValue, scheme_len: usize) -> &str {
-    header.to_str().map_or("", |value| &value[..scheme_len])
+/// A scheme contains no space.
+pub(super) fn scheme(header: &HeaderValue) -> &str {
+    parts(header).0
+}
+
+pub(super) fn after_scheme(header: &HeaderValue) -> &str {
+    parts(header).1
+}
+
+fn parts(header: &HeaderValue) -> (&str, &str) {
+    header.to_str().ok().and_then(|value| value.split_once(' ')).unwrap_or_default()
 }
 
 /// A scheme as `Debug` shows it: registered ones are short.
 pub(super) fn shown_scheme(scheme: &str) -> &str {
     if scheme.len() <= 20 { scheme } else { "[long]" }
-}
-
-pub(super) fn after_scheme(header: &HeaderValue, scheme_len: usize) -> &str {
-    header.to_str().map_or("", |value| &value[scheme_len + 1..])
 }

@@ -1,6 +1,6 @@
 //! [`Token`].
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::SystemTime};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use http::HeaderValue;
 
@@ -9,7 +9,7 @@ use crate::rt::{self, LONGEST, Nanos, Timestamp};
 use super::{
     access::{AccessToken, TokenId},
     builder::TokenBuilder,
-    headers::CustomHeaders,
+    details::{self, Details},
     invalid::InvalidToken,
     secret::{Secret, after_scheme, header_value, scheme, shown_scheme},
     warning::Warning,
@@ -34,24 +34,17 @@ use super::{
 #[derive(Clone)]
 pub struct Token {
     pub(super) header: HeaderValue,
-    pub(super) scheme_len: usize,
     pub(super) refresh_token: Option<Secret>,
-    /// For the refresh token that is kept, if there is no other. A refresh token has its own.
-    pub(super) refresh_token_expiry: Option<SystemTime>,
     pub(super) expiry: Option<Expiry>,
-    pub(super) refresh_at: Option<Expiry>,
     pub(super) received_at: Option<SystemTime>,
     /// Stands in for the time of receipt until a session sets that.
     pub(super) built_at: SystemTime,
-    pub(super) scopes: Option<Arc<[String]>>,
-    pub(super) extras: Arc<BTreeMap<String, Secret>>,
-    pub(super) warnings: Arc<[Warning]>,
+    /// `None` if it has none.
+    pub(super) details: Option<Arc<Details>>,
     /// Another process obtained it.
     pub(super) is_adopted: bool,
     /// It has no refresh token, and doesn't keep the one that was presented, which is of another grant.
     pub(super) stands_alone: bool,
-    /// What its session sends it in, if not in `Authorization`.
-    pub(super) headers: Option<CustomHeaders>,
 }
 
 /// When a token expires or is due.
@@ -132,7 +125,7 @@ impl Token {
         }
         let own = self.refresh_token.as_ref();
         if own.is_none() || own == refresh_token {
-            let expiry = own.and_then(Secret::expires_at).or(self.refresh_token_expiry);
+            let expiry = own.and_then(Secret::expires_at).or(self.details().refresh_token_expiry);
             self.refresh_token = refresh_token.map(|token| token.clone().with_expiry(expiry));
         }
     }
@@ -149,8 +142,11 @@ impl Token {
 
     /// Takes over a field of an earlier response that this one lacks.
     pub(crate) fn inherit_extra(&mut self, name: &str, earlier: &Self) {
-        if let Some(value) = earlier.extras.get(name).filter(|_| !self.extras.contains_key(name)) {
-            Arc::make_mut(&mut self.extras).insert(name.to_owned(), value.clone());
+        if let Some(value) = earlier.extra_secret(name).filter(|_| self.extra_secret(name).is_none()) {
+            self.change_details(|details| {
+                let extras = Arc::make_mut(details.extras.get_or_insert_default());
+                extras.insert(name.to_owned(), value.clone());
+            });
         }
     }
 
@@ -164,8 +160,8 @@ impl Token {
 
     /// Keeps the times with which this token was first reported.
     pub(crate) fn keep_times_of(&mut self, earlier: &Self) {
-        (self.expiry, self.refresh_at, self.received_at) =
-            (earlier.expiry, earlier.refresh_at, earlier.received_at);
+        (self.expiry, self.received_at) = (earlier.expiry, earlier.received_at);
+        self.change_details(|details| details.refresh_at = earlier.details().refresh_at);
     }
 
     pub(crate) fn is_adopted(&self) -> bool {
@@ -181,22 +177,27 @@ impl Token {
     /// With the parts of a stored token that its builder doesn't take.
     #[cfg(feature = "store")]
     pub(crate) fn with_stored_parts(
-        self,
+        mut self,
         refresh_token: Option<Secret>,
         scopes: Option<Arc<[String]>>,
-        extras: Arc<BTreeMap<String, Secret>>,
+        extras: Arc<details::Extras>,
     ) -> Self {
-        Self { refresh_token, scopes, extras, ..self }
+        self.refresh_token = refresh_token;
+        self.change_details(|details| {
+            details.scopes = scopes;
+            details.set_extras(extras);
+        });
+        self
     }
 
     #[cfg(feature = "store")]
     pub(crate) fn shared_scopes(&self) -> Option<Arc<[String]>> {
-        self.scopes.clone()
+        self.details().scopes.clone()
     }
 
     #[cfg(feature = "store")]
-    pub(crate) fn shared_extras(&self) -> Arc<BTreeMap<String, Secret>> {
-        Arc::clone(&self.extras)
+    pub(crate) fn shared_extras(&self) -> Arc<details::Extras> {
+        self.details().extras.clone().unwrap_or_default()
     }
 
     /// Whether storing this token instead of `other` would change nothing.
@@ -204,27 +205,30 @@ impl Token {
         self.header == other.header
             && self.refresh_token == other.refresh_token
             && self.refresh_token_expires_at() == other.refresh_token_expires_at()
-            && (self.expiry, self.refresh_at) == (other.expiry, other.refresh_at)
-            && self.scopes == other.scopes
-            && self.extras == other.extras
+            && self.expiry == other.expiry
+            && self.details().refresh_at == other.details().refresh_at
+            && self.details().scopes == other.details().scopes
+            && self.details().extras == other.details().extras
     }
 
     /// Makes all times absolute, so that the token can be stored and restored.
     pub(crate) fn resolve_times(&mut self, received: Timestamp) {
         let origin = self.received_at.unwrap_or(received.wall());
         self.expiry = self.expiry.map(|expiry| Expiry::At(expiry.resolve(origin)));
-        self.refresh_at = self.refresh_at.map(|refresh_at| Expiry::At(refresh_at.resolve(origin)));
+        self.change_details(|details| {
+            details.refresh_at = details.refresh_at.map(|refresh_at| Expiry::At(refresh_at.resolve(origin)));
+        });
         self.received_at.get_or_insert(received.wall());
     }
 
     /// The access token, without the scheme.
     pub fn access_token(&self) -> &str {
-        after_scheme(&self.header, self.scheme_len)
+        after_scheme(&self.header)
     }
 
     /// The scheme, as sent.
     pub fn scheme(&self) -> &str {
-        scheme(&self.header, self.scheme_len)
+        scheme(&self.header)
     }
 
     /// The value of an `Authorization` header: the scheme and the access token.
@@ -264,7 +268,8 @@ impl Token {
 
     /// When to refresh it early. `None`: the session's window decides.
     pub fn refresh_at(&self) -> Option<SystemTime> {
-        self.refresh_at.map(|refresh_at| refresh_at.resolve(self.received_at.unwrap_or(self.built_at)))
+        let refresh_at = self.details().refresh_at?;
+        Some(refresh_at.resolve(self.received_at.unwrap_or(self.built_at)))
     }
 
     /// When it was received. `None`: unknown.
@@ -273,23 +278,37 @@ impl Token {
     /// which it was built, so that it can be stored as it is.
     pub fn received_at(&self) -> Option<SystemTime> {
         let is_relative = |time| matches!(time, Some(Expiry::After(_)));
-        let is_counted = !is_relative(self.expiry) && !is_relative(self.refresh_at);
+        let is_counted = !is_relative(self.expiry) && !is_relative(self.details().refresh_at);
         self.received_at.or(if is_counted { None } else { Some(self.built_at) })
     }
 
     /// The granted scopes. `None`: the response didn't list them.
     pub fn scopes(&self) -> Option<&[String]> {
-        self.scopes.as_deref()
+        self.details().scopes.as_deref()
     }
 
     /// Another field of the response, such as `id_token`.
     pub fn extra(&self, name: &str) -> Option<&str> {
-        self.extras.get(name).map(Secret::expose)
+        self.extra_secret(name).map(Secret::expose)
     }
 
     /// Warnings about the response.
     pub fn warnings(&self) -> &[Warning] {
-        &self.warnings
+        &self.details().warnings
+    }
+
+    fn extra_secret(&self, name: &str) -> Option<&Secret> {
+        self.details().extras.as_ref()?.get(name)
+    }
+
+    fn details(&self) -> &Details {
+        self.details.as_deref().unwrap_or(&details::NONE)
+    }
+
+    pub(super) fn change_details(&mut self, change: impl FnOnce(&mut Details)) {
+        let mut details = self.details().clone();
+        change(&mut details);
+        self.details = details.into_shared();
     }
 
     /// When it was received: at `called` if that is unknown.
@@ -315,13 +334,13 @@ impl Token {
         ReportedLifetime {
             received,
             reported: self.expiry.map(from_receipt),
-            refresh_at: self.refresh_at.map(from_receipt),
+            refresh_at: self.details().refresh_at.map(from_receipt),
             is_remaining,
         }
     }
 
     pub(crate) fn to_access_token(&self, id: TokenId, expires_at: Option<SystemTime>) -> AccessToken {
-        AccessToken::new(self.header.clone(), self.scheme_len, self.headers.clone(), id, expires_at)
+        AccessToken::new(self.header.clone(), self.details().headers.clone(), id, expires_at)
     }
 }
 
@@ -330,13 +349,13 @@ impl fmt::Debug for Token {
         f.debug_struct("Token")
             .field("scheme", &shown_scheme(self.scheme()))
             .field("expiry", &self.expiry)
-            .field("refresh_at", &self.refresh_at)
+            .field("refresh_at", &self.details().refresh_at)
             .field("received_at", &self.received_at)
             .field("has_refresh_token", &self.refresh_token.is_some())
             .field("refresh_token_expires_at", &self.refresh_token_expires_at())
             // Counted, as a server chooses their names.
-            .field("scopes", &self.scopes.as_ref().map(|scopes| scopes.len()))
-            .field("extras", &self.extras.len())
+            .field("scopes", &self.scopes().map(<[_]>::len))
+            .field("extras", &self.details().extras.as_ref().map_or(0, |extras| extras.len()))
             .finish_non_exhaustive()
     }
 }
