@@ -2,8 +2,6 @@
 
 use std::sync::{Arc, Mutex, OnceLock, atomic::AtomicUsize};
 
-use tokio::sync::Notify;
-
 use crate::rt::Timestamp;
 
 use super::{
@@ -44,7 +42,7 @@ impl SessionBuilder {
             published: Published::new(),
             locked: Mutex::new(Locked { machine, completions: Vec::new(), version: 0, now }),
             waiters: AtomicUsize::new(0),
-            changed: Arc::new(Notify::new()),
+            changed: OnceLock::new(),
         };
         Session { shared: Arc::new(shared) }
     }

@@ -213,7 +213,7 @@ impl Shared {
             self.run(Box::pin(hooks::revoke(Arc::clone(self), token)));
         }
         if resolved.notifies {
-            catch_panic(|| self.changed.notify_waiters());
+            catch_panic(|| self.notify_changed());
         }
         // Last, as the destructor of a user's error may panic.
         for event in effects.events.drain(..) {

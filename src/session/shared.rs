@@ -43,8 +43,8 @@ pub(super) struct Shared {
     pub(super) published: Published,
     pub(super) locked: Mutex<Locked>,
     pub(super) waiters: AtomicUsize,
-    /// Shared with watches, which don't keep the session alive.
-    pub(super) changed: Arc<Notify>,
+    /// Shared with watches, which don't keep the session alive. Created by the first that waits for a change.
+    pub(super) changed: OnceLock<Arc<Notify>>,
 }
 
 pub(super) struct Locked {
@@ -77,8 +77,19 @@ impl Shared {
         self.settings.listeners.iter().chain(attached)
     }
 
+    /// A caller gets it before it looks at the state under the lock, so it is notified of any later change.
+    pub(super) fn notifier(&self) -> &Arc<Notify> {
+        self.changed.get_or_init(Arc::default)
+    }
+
     pub(super) fn changed(&self) -> Notified<'_> {
-        self.changed.notified()
+        self.notifier().notified()
+    }
+
+    pub(super) fn notify_changed(&self) {
+        if let Some(changed) = self.changed.get() {
+            changed.notify_waiters();
+        }
     }
 
     /// Reads the token that can be used immediately, without the lock.
@@ -116,7 +127,7 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         // Wakes the watches, which then return `Closed`.
-        self.changed.notify_waiters();
+        self.notify_changed();
     }
 }
 

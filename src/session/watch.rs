@@ -27,7 +27,7 @@ pub struct Watch {
 impl Watch {
     pub(super) fn new(shared: &Arc<Shared>) -> Self {
         let (last, seen) = shared.status();
-        Self { session: Arc::downgrade(shared), changed: Arc::clone(&shared.changed), seen, last }
+        Self { session: Arc::downgrade(shared), changed: Arc::clone(shared.notifier()), seen, last }
     }
 
     /// Returns the current status and marks it as seen.
