@@ -1,9 +1,6 @@
 //! The token that callers read without the lock, and for how long they may use it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
@@ -19,15 +16,13 @@ use super::machine::Snapshot;
 pub(super) struct Published {
     /// Each over a header buffer of its own, to avoid contention on its reference count.
     shards: Sharded<ArcSwapOption<Snapshot>>,
-    /// Whether a shard has the machine's own buffer; the others need copies.
-    is_shared: AtomicBool,
 }
 
 // === impl Published ===
 
 impl Published {
     pub(super) fn new() -> Self {
-        Self { shards: Sharded::new(ArcSwapOption::empty), is_shared: AtomicBool::new(false) }
+        Self { shards: Sharded::new(ArcSwapOption::empty) }
     }
 
     /// Reads this thread's snapshot, if there is a valid one.
@@ -43,14 +38,14 @@ impl Published {
         for shard in self.shards.iter() {
             shard.store(None);
         }
-        self.is_shared.store(false, Ordering::Relaxed);
         self.fill(snapshot);
     }
 
     /// Sets this thread's snapshot.
     pub(super) fn fill(&self, snapshot: Option<Snapshot>) {
         let Some(mut snapshot) = snapshot else { return };
-        if self.is_shared.swap(true, Ordering::Relaxed) {
+        // The first one has the machine's own buffer.
+        if self.shards.iter().any(|shard| shard.load().is_some()) {
             snapshot.token = snapshot.token.deep_clone();
         }
         self.shards.get().store(Some(Arc::new(snapshot)));
