@@ -88,7 +88,6 @@ use crate::{
 use flight::Flights;
 use grant::Grant;
 use saves::Saves;
-use turn::Revocations;
 
 #[cfg(feature = "store")]
 pub(crate) use saves::Change;
@@ -117,7 +116,7 @@ impl Machine {
             flights: Flights::default(),
             grant: None,
             saves: Saves::default(),
-            revocations: Revocations::default(),
+            revocations: None,
             shutting_down: false,
             changed: None,
         }
@@ -141,7 +140,7 @@ impl Machine {
         let Rules { refresh_timeout, save_timeout, .. } = *self.rules;
         let flight = self.flights.current.as_ref().map(|flight| flight.info.time_left(refresh_timeout, now));
         let save = self.saves.running().map(|save| save.time_left(save_timeout, now));
-        let last = self.revocations.last.filter(|_| self.revocations.running > 0);
+        let last = self.revocations.as_ref().map(|revocations| revocations.last);
         let revocation = last.map(|last| refresh_timeout.saturating_sub(now.since(last)));
         [flight, save, revocation].into_iter().flatten().filter(|left| *left > 0).min()
     }
@@ -284,7 +283,7 @@ impl Turn<'_> {
     /// Keeps the challenges of the response that rejected the current token, for the refresher.
     pub(crate) fn note_challenges(&mut self, id: TokenId, challenges: Challenges) {
         if let Some(grant) = self.machine.grant.as_mut().filter(|_| id.epoch == self.machine.epoch) {
-            grant.challenges = challenges;
+            grant.challenges = Some(Box::new(challenges));
         }
     }
 

@@ -14,7 +14,7 @@ pub(crate) struct Delays {
 pub(super) struct Backoff {
     pub(super) failures: u32,
     running: Option<Box<RunningBackoff>>,
-    trial: Option<Timespan>,
+    trial: Option<Box<Timespan>>,
 }
 
 /// One ineffective refresh.
@@ -87,7 +87,7 @@ impl Timespan {
 impl Backoff {
     /// Clears what has elapsed: what is over stays over, even if a clock is set back.
     pub(super) fn advance_to(&mut self, now: Timestamp) {
-        if self.trial.is_some_and(|trial| trial.is_over(now)) {
+        if self.trial.as_ref().is_some_and(|trial| trial.is_over(now)) {
             *self = Self::default();
         }
         if self.running.as_ref().is_some_and(|running| running.time_left(now) <= 0) {
@@ -131,7 +131,7 @@ impl Backoff {
     }
 
     pub(super) fn begin_trial(&mut self, from: Timestamp, length: Nanos) {
-        self.trial = Some(Timespan { from, length });
+        self.trial = Some(Box::new(Timespan { from, length }));
     }
 
     pub(super) fn is_on_trial(&self) -> bool {

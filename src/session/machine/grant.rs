@@ -16,12 +16,13 @@ use super::{
     held::{Held, Phase},
 };
 
+/// What few idle sessions have is boxed.
 #[derive(Default)]
 pub(super) struct Grant {
     pub(super) held: Option<Held>,
     pub(super) refresh_token: Option<Secret>,
     /// Until the user is warned that the refresh token expires soon. `None`: never, or already warned.
-    pub(super) expiry_warning: Option<Timespan>,
+    pub(super) expiry_warning: Option<Box<Timespan>>,
     /// The refresh token that was exchanged last, and has a successor.
     pub(super) previous_refresh_token: Option<Secret>,
     /// The outcome of the last exchange isn't known: the next flight is its repeat.
@@ -31,7 +32,7 @@ pub(super) struct Grant {
     /// A flight failed after the current token was rejected: its number, and its error.
     pub(super) batch_failure: Option<(u64, Error)>,
     /// The challenges of the response that rejected the current token.
-    pub(super) challenges: Challenges,
+    pub(super) challenges: Option<Box<Challenges>>,
     pub(super) backoff: Backoff,
     /// The backoff was reset since the last refresh.
     pub(super) was_reset: bool,
@@ -109,7 +110,7 @@ impl Grant {
 
     pub(super) fn context(&self, reason: RefreshReason, jitter: bool) -> RefreshContext {
         let token = self.held.as_ref().map(|held| held.token.clone());
-        let challenges = self.challenges.clone();
+        let challenges = self.challenges.as_deref().cloned().unwrap_or_default();
         let (refresh_token, failures) = (self.refresh_token.clone(), self.backoff.failures);
         RefreshContext::new(token, refresh_token, reason, challenges, failures, jitter)
     }
@@ -152,7 +153,8 @@ impl Grant {
         if refresh_token != self.refresh_token || !is_same_expiry {
             self.expiry_warning = new.map(|expiry| {
                 let lifetime = expiry.saturating_sub(received.wall).clamp(0, LONGEST);
-                Timespan { from: received, length: lifetime - (lifetime / 10).min(LONGEST_NOTICE) }
+                let length = lifetime - (lifetime / 10).min(LONGEST_NOTICE);
+                Box::new(Timespan { from: received, length })
             });
         }
         self.refresh_token = refresh_token;

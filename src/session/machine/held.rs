@@ -31,7 +31,7 @@ pub(super) struct Held {
     /// Expired on arrival, but used because there is no other; stale immediately.
     pub(super) no_known_end: bool,
     /// When a refresh last returned it, and what was left then.
-    returned: Option<(Timestamp, Nanos)>,
+    returned: Option<Box<(Timestamp, Nanos)>>,
 }
 
 /// What becomes of the held token when a refresh returns one.
@@ -104,7 +104,7 @@ impl Held {
             returned: None,
         };
         if refreshed {
-            held.returned = Some((now, held.time_left(now)));
+            held.returned = Some(Box::new((now, held.time_left(now))));
         }
         held
     }
@@ -133,7 +133,7 @@ impl Held {
             ..held
         };
         let left = held.time_left(now);
-        held.returned = Some((now, left));
+        held.returned = Some(Box::new((now, left)));
         held.no_known_end = left <= 0;
         Arrival { held, is_new: false, ineffective }
     }
@@ -206,7 +206,7 @@ impl Held {
     /// Whether a caller that needs `min_lifetime` should wait for a refresh, as that may help.
     pub(super) fn is_too_short_for(&self, min_lifetime: Nanos, now: Timestamp) -> bool {
         let may_help = |(at, left): (Timestamp, Nanos)| now.since(at) >= self.trial && left >= min_lifetime;
-        self.time_left(now) < min_lifetime && self.returned.is_none_or(may_help)
+        self.time_left(now) < min_lifetime && self.returned.as_deref().copied().is_none_or(may_help)
     }
 
     pub(super) fn time_left(&self, now: Timestamp) -> Nanos {

@@ -95,8 +95,7 @@ impl Turn<'_> {
 
     /// Passes a token to the revoke hook.
     pub(crate) fn revoke_token(&mut self, token: Token) {
-        self.machine.revocations.running += 1;
-        self.machine.revocations.last = Some(self.now);
+        self.machine.begin_revocation(self.now);
         self.effects.revoke.push(token);
     }
 }

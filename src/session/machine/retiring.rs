@@ -9,7 +9,7 @@ impl Machine {
     /// Ends the session if it is at rest and nothing is lost by that. Returns whether it did.
     pub(crate) fn try_retire(&mut self) -> bool {
         let is_at_rest =
-            self.flights.current.is_none() && self.saves.running().is_none() && self.revocations.running == 0;
+            self.flights.current.is_none() && self.saves.running().is_none() && self.revocations.is_none();
         let can_retire = is_at_rest && self.can_be_loaded_again();
         self.shutting_down |= can_retire;
         can_retire

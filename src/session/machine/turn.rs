@@ -3,7 +3,6 @@
 use std::{mem, sync::Arc};
 
 use crate::{
-    challenge::Challenges,
     error::{Error, ErrorKind},
     event::{Event, EventKind},
     rt::Timestamp,
@@ -31,7 +30,8 @@ pub(crate) struct Machine {
     /// `None`: signed out.
     pub(super) grant: Option<Grant>,
     pub(super) saves: Saves,
-    pub(super) revocations: Revocations,
+    /// `None`: none is in progress.
+    pub(super) revocations: Option<Box<Revocations>>,
     pub(super) shutting_down: bool,
     /// Whether what it holds has changed since it started, and how.
     pub(super) changed: Option<Changed>,
@@ -45,11 +45,10 @@ pub(super) enum Changed {
 }
 
 /// The revocations in progress.
-#[derive(Default)]
 pub(super) struct Revocations {
     pub(super) running: usize,
     /// When the last one began.
-    pub(super) last: Option<Timestamp>,
+    pub(super) last: Timestamp,
 }
 
 /// One step of a machine, at one instant.
@@ -123,9 +122,18 @@ impl Machine {
         if self.rules.jitter { self.rng.f64() } else { 0.0 }
     }
 
+    /// Counts a revocation as begun.
+    pub(super) fn begin_revocation(&mut self, now: Timestamp) {
+        let running = self.revocations.as_ref().map_or(0, |revocations| revocations.running);
+        self.revocations = Some(Box::new(Revocations { running: running + 1, last: now }));
+    }
+
     /// Counts a revocation as ended.
     pub(crate) fn end_revocation(&mut self) {
-        self.revocations.running = self.revocations.running.saturating_sub(1);
+        if let Some(revocations) = &mut self.revocations {
+            revocations.running -= 1;
+        }
+        self.revocations.take_if(|revocations| revocations.running == 0);
     }
 }
 
@@ -175,7 +183,7 @@ impl Turn<'_> {
         self.forget_batch_failure();
         if let Some(grant) = &mut self.machine.grant {
             grant.held = Some(held);
-            grant.challenges = Challenges::default();
+            grant.challenges = None;
         }
     }
 
