@@ -17,8 +17,9 @@
 //! # An idle session
 //!
 //! It has an access and a refresh token and no hooks, and one request was made, whose layer is gone. The
-//! tokens' own strings are subtracted once. Sessions of one cloned builder share its settings, others have
-//! their own. A shared session has read its tokens from a store, which all of them share.
+//! tokens' own strings are subtracted once. It shares the default settings with other sessions; those of one
+//! cloned builder share its refresher and settings, too. A shared session has read its tokens from a store,
+//! which all of them share.
 #![allow(clippy::disallowed_methods, reason = "real tasks are what a bench needs")]
 #![allow(clippy::print_stdout, reason = "figures are for reading")]
 

@@ -84,8 +84,8 @@ impl Session {
         SessionBuilder {
             refresher: AnyRefresher::new(refresher),
             initial: InitialToken::None,
-            settings: Arc::default(),
-            rules: Arc::default(),
+            settings: Settings::shared_default(),
+            rules: Rules::shared_default(),
             persistence: Persistence::Nowhere,
             seed: None,
             name: None,

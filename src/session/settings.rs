@@ -1,6 +1,6 @@
 //! [`Settings`].
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::{
     event::Event,
@@ -26,6 +26,14 @@ pub(super) type Listener = Arc<dyn Fn(&Event) + Send + Sync>;
 const SECOND: Nanos = 1_000_000_000;
 
 // === impl Settings ===
+
+impl Settings {
+    /// The default. Sessions that keep it share it.
+    pub(super) fn shared_default() -> Arc<Self> {
+        static DEFAULT: LazyLock<Arc<Settings>> = LazyLock::new(Arc::default);
+        Arc::clone(&DEFAULT)
+    }
+}
 
 impl Default for Settings {
     fn default() -> Self {

@@ -1,5 +1,7 @@
 //! What the user configured.
 
+use std::sync::{Arc, LazyLock};
+
 use crate::rt::Nanos;
 
 use super::backoff::Delays;
@@ -20,6 +22,14 @@ pub(crate) struct Rules {
 const SECOND: Nanos = 1_000_000_000;
 
 // === impl Rules ===
+
+impl Rules {
+    /// The default. Sessions that keep it share it.
+    pub(crate) fn shared_default() -> Arc<Self> {
+        static DEFAULT: LazyLock<Arc<Rules>> = LazyLock::new(Arc::default);
+        Arc::clone(&DEFAULT)
+    }
+}
 
 impl Default for Rules {
     fn default() -> Self {
