@@ -18,7 +18,8 @@
 //!
 //! It has an access and a refresh token and no hooks, and one request was made, whose layer is gone. The
 //! tokens' own strings are subtracted once. It shares the default settings with other sessions; those of one
-//! cloned builder share its refresher and settings, too. A shared session has read its tokens from a store,
+//! cloned builder share its refresher and settings, too. One that was refreshed also keeps the refresh token
+//! that it has exchanged, whose string is subtracted, too. A shared session has read its tokens from a store,
 //! which all of them share.
 #![allow(clippy::disallowed_methods, reason = "real tasks are what a bench needs")]
 #![allow(clippy::print_stdout, reason = "figures are for reading")]
@@ -182,21 +183,30 @@ fn polls() -> f64 {
 }
 
 fn add_idle_session(table: &mut Table, token_bytes: usize) {
-    let token = || {
-        let text = |letter: &str| letter.repeat(token_bytes);
+    let text = move |letter: &str| letter.repeat(token_bytes);
+    let token = move || {
         let token = Token::builder(text("a")).refresh_token(text("r")).expires_in(Duration::from_secs(3600));
         token.build().expect("visible ASCII")
     };
     let (alone, services) = idle_heap(|| never_refreshed().token(token()).build());
     let builder = never_refreshed();
     let (cloned, _) = idle_heap(|| builder.clone().token(token()).build());
+    let refreshing = Session::builder(refresh_fn(move |_: RefreshContext| async move { Ok(token()) }));
+    let (refreshed, _) = idle_heap(|| {
+        let session = refreshing.clone().refresh_token(text("s")).build();
+        let runtime = runtime::Builder::new_current_thread().enable_time().build();
+        runtime.expect("a runtime can be built").block_on(session.token()).expect("it is refreshed");
+        session
+    });
     let store = MemoryStore::new();
     let (shared, _) = idle_heap(|| shared_session(&store, token()));
     let what = format!("idle session, tokens of {token_bytes} bytes");
     let besides = |heap: &Heap| heap.bytes - 2.0 * token_bytes as f64;
+    let previous = token_bytes as f64;
     println!("an {what}, of a cloned builder: allocations {}", cloned.list());
     table.row(format!("{what}: bytes besides them"), besides(&alone), Goal::AtMost(1024.0));
     table.row(format!("{what}: the same of a cloned builder"), besides(&cloned), Goal::AtMost(1000.0));
+    table.row(format!("{what}: the same, refreshed"), besides(&refreshed) - previous, Goal::None);
     table.row(format!("{what}: bytes of a service over it"), services, Goal::None);
     table.row(format!("{what}: bytes more if it is shared"), shared.bytes - alone.bytes, Goal::None);
 }

@@ -264,6 +264,10 @@ impl Locked {
                 resolved.completed.push((self.completions.swap_remove(at).1, outcome));
             }
         }
+        if self.completions.is_empty() {
+            // An idle session keeps no space for them.
+            self.completions = Vec::new();
+        }
         if let Some(start) = effects.start.take() {
             let (info, cx) = *start;
             let completion = self.completion(info.id).clone();
