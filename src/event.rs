@@ -17,8 +17,8 @@ pub use crate::token::warning::Warning;
 /// An event of a session.
 ///
 /// Passed to the hook of [`SessionBuilder::on_event`](crate::SessionBuilder::on_event) and, with the feature
-/// `tracing`, written to the log: what an operator must see at `warn`; set tokens, sign-ins, sign-outs and
-/// recoveries at `info`; the rest at `debug` or `trace`. Events contain no secrets, unless a user's hook or
+/// `tracing`, written to the log: failures at `warn`; set tokens, sign-ins, sign-outs, ended grants, and the first
+/// token after failures, at `info`; refreshes at `debug`; the rest at `debug` or `trace`. Events contain no secrets, unless a user's hook or
 /// refresher puts one into its error; the log omits those errors.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -52,6 +52,8 @@ pub enum EventKind {
     /// A refresh returned a new token.
     #[non_exhaustive]
     Refreshed {
+        /// The reason.
+        reason: RefreshReason,
         /// Duration, including the save, but not time during which the machine was suspended.
         elapsed: Duration,
         /// Number of waiters.
@@ -78,6 +80,8 @@ pub enum EventKind {
     /// A refresh failed, other than by the end of the grant.
     #[non_exhaustive]
     RefreshFailed {
+        /// The reason.
+        reason: RefreshReason,
         /// The error; see [`retry_at`](Error::retry_at) for the next attempt.
         error: Error,
         /// Duration, not including time during which the machine was suspended.

@@ -153,6 +153,8 @@
 //! - `reqwest`: [reqwest](https://docs.rs/reqwest) clients. See the module `reqwest`.
 //! - `reqwest-middleware`: the same as a middleware of
 //!   [reqwest-middleware](https://docs.rs/reqwest-middleware).
+//! - `metrics`: counters, durations and gauges for the [`metrics`](https://docs.rs/metrics) crate. See the module
+//!   `metrics`.
 //! - `tracing`: session events for the [`tracing`](https://docs.rs/tracing) crate, with the target
 //!   `tower_reauth`.
 //! - `test-util`: `TestClock`, for tests with tokio's paused time.
@@ -176,6 +178,8 @@ pub mod https;
 #[cfg(feature = "json")]
 pub mod json;
 mod layer;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 #[cfg(feature = "oauth2")]
 pub mod oauth2;
 pub mod origin;
@@ -211,7 +215,7 @@ pub use request::{
     source::RequestHead,
 };
 pub use service::Auth;
-pub use session::{RefreshLimit, Session, SessionBuilder, Status, TokenOptions, Watch};
+pub use session::{Health, RefreshLimit, Session, SessionBuilder, Status, TokenOptions, Watch};
 pub use token::{access::AccessToken, builder::TokenBuilder, value::Token};
 
 // The README's examples need these features.

@@ -97,6 +97,7 @@ impl Session {
         // The server's response says more than the error of a refresh.
         let Ok(newer) = newer else { return Ok(first) };
         drop(first);
+        self.record_retry("rule");
         let second = call(newer.clone()).await;
         if let Verdict::Reject(challenges) = judge(&second) {
             self.note_rejection(newer.id(), challenges);

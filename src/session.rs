@@ -47,7 +47,7 @@ use shared::Shared;
 pub(crate) use attachment::Attachment;
 pub use builder::SessionBuilder;
 pub use limit::RefreshLimit;
-pub use machine::Status;
+pub use machine::{Health, Status};
 pub use options::TokenOptions;
 pub use watch::Watch;
 #[cfg(feature = "store")]
@@ -217,6 +217,7 @@ impl Session {
     /// Doesn't start a refresh; the next call does. No effect if the session already has another token, or if
     /// `rejected` belongs to another session.
     pub fn mark_rejected(&self, rejected: &AccessToken) {
+        self.record_rejection();
         self.shared.turn(|turn| turn.mark_rejected(rejected.id()));
     }
 
@@ -360,11 +361,15 @@ impl Session {
         limits: WaitLimits,
         challenges: Option<Challenges>,
     ) -> Result<Demanded, Error> {
+        if let Demand::Rejected(_) = demand {
+            self.record_rejection();
+        }
         self.shared.demand(demand, limits, challenges)
     }
 
     /// Marks the token of a rejected request that isn't retried.
     pub(crate) fn note_rejection(&self, id: TokenId, challenges: Challenges) {
+        self.record_rejection();
         self.shared.turn(|turn| {
             turn.note_challenges(id, challenges);
             turn.mark_rejected(id);
@@ -389,6 +394,19 @@ impl Session {
     /// The token that can be used immediately and has the minimum lifetime.
     fn published_for(&self, limits: &WaitLimits) -> Option<AccessToken> {
         self.shared.published_for(self.now(), limits.min_lifetime)
+    }
+
+    fn record_rejection(&self) {
+        #[cfg(feature = "metrics")]
+        self.shared.recorder().rejected();
+    }
+
+    /// Records that a rejected request is sent again.
+    pub(crate) fn record_retry(&self, cause: &'static str) {
+        #[cfg(feature = "metrics")]
+        self.shared.recorder().retried(cause);
+        #[cfg(not(feature = "metrics"))]
+        let _ = cause;
     }
 
     async fn wait_for(&self, demand: Demand, limits: WaitLimits) -> Result<AccessToken, Error> {

@@ -121,7 +121,7 @@ async fn b63_each_log_line_has_its_message_and_generation() {
         (3, "token set"),
         (3, "failed to save session, will retry"),
         (3, "token refresh started refresh.reason=Requested"),
-        (3, "grant no longer valid, user must sign in again"),
+        (3, "grant has ended, user must sign in again"),
         (4, "signed in"),
         (4, "access token rejected"),
         (4, "signed out"),
@@ -215,7 +215,7 @@ async fn d69_at_info_the_first_token_and_each_recovery_are_seen() {
     assert_eq!(refresh(Ok("A8 R8 600")).await, ["INFO session saved"]);
     assert_eq!(refresh(Ok("A9 R9 600")).await, [""; 0]);
 
-    let ended = "WARN grant no longer valid, user must sign in again";
+    let ended = "INFO grant has ended, user must sign in again";
     assert_eq!(refresh(Err(RefreshError::grant_ended("revoked"))).await, [ended]);
     session.set_token(token("B1 Q1 600")).unwrap();
     assert_eq!(log.take_info(), ["INFO token set"]);

@@ -295,6 +295,7 @@ impl<P> Authorizer<P> {
                 self.config.set_token(request.extensions_mut(), self.session(attempt), token.id());
                 attempt.token = Some(token.id());
                 attempt.attempts += 1;
+                self.session(attempt).record_retry(self.config.cause_of_retry());
                 Ok(request.map(|()| Replay::<B>::replay(&*self.replay, body)))
             }
             Payload::Nothing => unreachable!("an attempt that waits has something to send"),

@@ -99,6 +99,15 @@ impl Config {
         }
     }
 
+    /// What rejects a token, for the metrics.
+    pub(super) fn cause_of_retry(&self) -> &'static str {
+        match (&self.rule, &self.protocol) {
+            (_, Some(_)) => "grpc",
+            (Some(_), None) => "rule",
+            (None, None) => "status",
+        }
+    }
+
     /// The error as the caller gets it.
     pub(crate) fn error(&self, error: Error) -> BoxError {
         match &self.protocol {

@@ -4,6 +4,8 @@
 //! back here.
 
 use std::sync::{Arc, atomic::Ordering};
+#[cfg(feature = "metrics")]
+use std::time::SystemTime;
 
 use crate::{
     challenge::Challenges,
@@ -180,7 +182,11 @@ impl Shared {
         if effects.publish {
             self.published.publish(locked.machine.snapshot(now));
         }
+        #[cfg(feature = "metrics")]
+        let expires_at = locked.machine.expires_at();
         drop(locked);
+        #[cfg(feature = "metrics")]
+        self.record(&effects, expires_at);
         self.perform(effects, resolved, now);
         result
     }
@@ -221,6 +227,17 @@ impl Shared {
         }
         for dropped in effects.dropped() {
             catch_panic(|| drop(dropped));
+        }
+    }
+
+    #[cfg(feature = "metrics")]
+    fn record(&self, effects: &Effects, expires_at: Option<SystemTime>) {
+        let recorder = self.recorder();
+        for refresh in &effects.ended_refreshes {
+            recorder.refresh_ended(refresh);
+        }
+        if effects.publish && !self.is_mapped() {
+            recorder.expires_at(expires_at);
         }
     }
 

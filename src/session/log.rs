@@ -12,8 +12,8 @@ use crate::{
 
 const TARGET: &str = "tower_reauth";
 
-/// Logs an event: steps as `trace`, changes of state as `debug`, set tokens, sign-ins, sign-outs and
-/// recoveries as `info`, what an operator must see as `warn`.
+/// Logs an event: steps as `trace`; refreshes as `debug`; set tokens, sign-ins, sign-outs, ended grants and
+/// recoveries as `info`; failures as `warn`.
 pub(super) fn log(event: &Event, session: Option<&str>, now: SystemTime) {
     let until =
         |next: Option<SystemTime>| next.map(|next| debug(next.duration_since(now).unwrap_or_default()));
@@ -28,11 +28,11 @@ pub(super) fn log(event: &Event, session: Option<&str>, now: SystemTime) {
         EventKind::RefreshRepeated => {
             warn!(target: TARGET, session, generation, "no response to token refresh, repeating it");
         }
-        EventKind::Refreshed { elapsed, waiters, recovered: true } => {
-            info!(target: TARGET, session, generation, refresh.elapsed = ?elapsed, waiters, "token refreshed");
+        EventKind::Refreshed { reason, elapsed, waiters, recovered: true } => {
+            info!(target: TARGET, session, generation, refresh.reason = ?reason, refresh.elapsed = ?elapsed, waiters, "token refreshed");
         }
-        EventKind::Refreshed { elapsed, waiters, .. } => {
-            debug!(target: TARGET, session, generation, refresh.elapsed = ?elapsed, waiters, "token refreshed");
+        EventKind::Refreshed { reason, elapsed, waiters, .. } => {
+            debug!(target: TARGET, session, generation, refresh.reason = ?reason, refresh.elapsed = ?elapsed, waiters, "token refreshed");
         }
         EventKind::RefreshIneffective { reason, retry_at } => {
             warn!(target: TARGET, session, generation, refresh.ineffective = ?reason, refresh.next_in = until(*retry_at), "token refresh returned an unusable token");
@@ -43,13 +43,13 @@ pub(super) fn log(event: &Event, session: Option<&str>, now: SystemTime) {
         EventKind::Warning { warning } => {
             warn!(target: TARGET, session, generation, "unusual token response: {warning}");
         }
-        EventKind::RefreshFailed { error, elapsed, waiters } => {
+        EventKind::RefreshFailed { reason, error, elapsed, waiters } => {
             // Not its source: a user's error may contain secrets.
             let (next, cause) = (until(error.retry_at()), message(error));
-            warn!(target: TARGET, session, generation, error = %error, refresh.cause = cause, refresh.elapsed = ?elapsed, waiters, refresh.next_in = next, "token refresh failed");
+            warn!(target: TARGET, session, generation, error = %error, refresh.reason = ?reason, refresh.cause = cause, refresh.elapsed = ?elapsed, waiters, refresh.next_in = next, "token refresh failed");
         }
         EventKind::GrantEnded { error } => {
-            warn!(target: TARGET, session, generation, refresh.cause = message(error), "grant no longer valid, user must sign in again");
+            info!(target: TARGET, session, generation, refresh.cause = message(error), "grant has ended, user must sign in again");
         }
         EventKind::RefreshDiscarded => {
             debug!(target: TARGET, session, generation, "token refresh result discarded");
@@ -59,7 +59,6 @@ pub(super) fn log(event: &Event, session: Option<&str>, now: SystemTime) {
             info!(target: TARGET, session, generation, "session saved");
         }
         EventKind::Saved { .. } => debug!(target: TARGET, session, generation, "session saved"),
-        // Not a hook's own error either.
         EventKind::TokenAdopted => {
             debug!(target: TARGET, session, generation, "took the token that another process obtained");
         }
@@ -69,11 +68,12 @@ pub(super) fn log(event: &Event, session: Option<&str>, now: SystemTime) {
         EventKind::ClaimLost => {
             warn!(target: TARGET, session, generation, "another process may have taken over a slow refresh");
         }
-        EventKind::TokenRevokeFailed { .. } => {
-            warn!(target: TARGET, session, generation, "failed to revoke token");
+        // The source of a hook's error isn't logged either.
+        EventKind::TokenRevokeFailed { error } => {
+            warn!(target: TARGET, session, generation, %error, "failed to revoke token, which stays valid until it expires");
         }
-        EventKind::SaveFailed { .. } => {
-            warn!(target: TARGET, session, generation, "failed to save session, will retry");
+        EventKind::SaveFailed { error } => {
+            warn!(target: TARGET, session, generation, %error, "failed to save session, will retry");
         }
         EventKind::TokenSet => info!(target: TARGET, session, generation, "token set"),
         EventKind::SignedIn => info!(target: TARGET, session, generation, "signed in"),

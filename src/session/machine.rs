@@ -60,6 +60,7 @@ mod effects;
 mod ends;
 mod flight;
 mod grant;
+mod health;
 mod held;
 mod in_flight;
 mod landing;
@@ -91,7 +92,6 @@ use saves::Saves;
 
 #[cfg(feature = "store")]
 pub(crate) use saves::Change;
-pub use status::Status;
 pub(crate) use {
     demand::{Decision, Demand, Wait, WaitLimits, WaitStage},
     effects::Effects,
@@ -102,6 +102,7 @@ pub(crate) use {
     snapshot::Snapshot,
     turn::{Machine, Turn},
 };
+pub use {health::Health, status::Status};
 
 // === impl Machine ===
 

@@ -8,6 +8,8 @@ use std::{
 
 use tokio::sync::{Notify, futures::Notified};
 
+#[cfg(feature = "metrics")]
+use crate::metrics::Recorder;
 use crate::{
     error::BoxError,
     event::HookError,
@@ -75,6 +77,17 @@ impl Shared {
     pub(super) fn listeners(&self) -> impl Iterator<Item = &Listener> {
         let attached = self.attachment.get().and_then(|attachment| attachment.listener.as_ref());
         self.settings.listeners.iter().chain(attached)
+    }
+
+    /// The metrics of the session. They have its name unless it is one of many.
+    #[cfg(feature = "metrics")]
+    pub(super) fn recorder(&self) -> Recorder {
+        Recorder { session: self.name.clone().filter(|_| !self.is_mapped()) }
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(super) fn is_mapped(&self) -> bool {
+        self.attachment.get().is_some()
     }
 
     /// A caller gets it before it looks at the state under the lock, so it is notified of any later change.

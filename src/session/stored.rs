@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "metrics")]
+use crate::metrics::Recorder;
 use crate::{
     error::Error,
     event::EventKind,
@@ -137,6 +139,11 @@ impl SessionLink {
 
     pub(crate) fn emit_claim_lost(&self) {
         self.turn(|turn| turn.emit(EventKind::ClaimLost));
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn recorder(&self) -> Option<Recorder> {
+        Some(self.0.upgrade()?.recorder())
     }
 
     /// A step with a token that the session may send.

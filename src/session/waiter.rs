@@ -36,11 +36,21 @@ pub(crate) struct Waiter {
     deadline: Nanos,
     limits: WaitLimits,
     count: WaiterCount,
+    #[cfg(feature = "metrics")]
+    recorded: RecordedWait,
 }
 
 /// Counts a waiter until dropped.
 pub(super) struct WaiterCount {
     shared: Arc<Shared>,
+}
+
+/// Records a wait when it is dropped.
+#[cfg(feature = "metrics")]
+struct RecordedWait {
+    shared: Arc<Shared>,
+    started: Timestamp,
+    outcome: &'static str,
 }
 
 // === impl Waiter ===
@@ -55,7 +65,16 @@ impl Waiter {
     ) -> Result<Self, Error> {
         let timer = count.sleep(time_of(&wait, &limits))?;
         let deadline = now.monotonic.saturating_add(limits.timeout);
-        Ok(Self { wait, awaited: completion.awaited(), timer, deadline, limits, count })
+        Ok(Self {
+            wait,
+            awaited: completion.awaited(),
+            timer,
+            deadline,
+            limits,
+            #[cfg(feature = "metrics")]
+            recorded: RecordedWait::new(&count.shared, now),
+            count,
+        })
     }
 
     /// Whether it waits for a token of the same sign-in as `epoch`.
@@ -82,6 +101,15 @@ impl Waiter {
 
     /// Polls for the end of the wait.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<AccessToken, Error>> {
+        let result = ready!(self.poll_end(cx));
+        #[cfg(feature = "metrics")]
+        {
+            self.recorded.outcome = if result.is_ok() { "token" } else { "error" };
+        }
+        Poll::Ready(result)
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<AccessToken, Error>> {
         loop {
             if let Poll::Ready(outcome) = self.awaited.poll_unpin(cx) {
                 if let Some(result) = outcome.resume(&self.wait) {
@@ -166,5 +194,23 @@ impl WaiterCount {
 impl Drop for WaiterCount {
     fn drop(&mut self) {
         self.shared.waiters.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+// === impl RecordedWait ===
+
+#[cfg(feature = "metrics")]
+impl RecordedWait {
+    fn new(shared: &Arc<Shared>, started: Timestamp) -> Self {
+        shared.recorder().wait_began();
+        Self { shared: Arc::clone(shared), started, outcome: "cancelled" }
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl Drop for RecordedWait {
+    fn drop(&mut self) {
+        let elapsed = self.shared.now().elapsed_since(self.started);
+        self.shared.recorder().wait_ended(self.outcome, elapsed);
     }
 }

@@ -41,6 +41,8 @@ use std::{
 use futures_util::future::{Either, select};
 use tokio::sync::OwnedMutexGuard;
 
+#[cfg(feature = "metrics")]
+use crate::metrics::Recorder;
 use crate::{
     error::{Error, ErrorKind},
     panics::catch_panic,
@@ -152,6 +154,13 @@ impl Protocol {
         self.session.get()
     }
 
+    #[cfg(feature = "metrics")]
+    pub(super) fn record(&self, record: impl FnOnce(&Recorder)) {
+        if let Some(recorder) = self.session().and_then(SessionLink::recorder) {
+            record(&recorder);
+        }
+    }
+
     /// Reads the record.
     pub(super) async fn load(&self) -> Result<View, StoreError> {
         let mut result = self.try_load().await;
@@ -218,7 +227,11 @@ impl Protocol {
                     let _ = self.store.swap(found.version.as_ref(), &record).await;
                     return Ok(SwapOutcome::Written { view: Box::new(found), since, is_looked_up });
                 }
-                Ok(Ok(Swap::Conflict)) if attempt == 0 => return Ok(SwapOutcome::Conflict),
+                Ok(Ok(Swap::Conflict)) if attempt == 0 => {
+                    #[cfg(feature = "metrics")]
+                    self.record(Recorder::store_conflict);
+                    return Ok(SwapOutcome::Conflict);
+                }
                 // The first attempt may have taken effect after the look-up.
                 Ok(Ok(Swap::Conflict)) => {
                     let found = self.load().await.map_err(StoreError::into_unknown)?;

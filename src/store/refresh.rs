@@ -4,6 +4,8 @@ use std::{error::Error as _, mem, sync::Arc};
 
 use futures_util::future::select;
 
+#[cfg(feature = "metrics")]
+use crate::metrics::Recorder;
 use crate::{
     panics::catch_panic,
     refresh::{RefreshContext, RefreshError, RefreshReason, Refresher},
@@ -279,6 +281,10 @@ impl<'a> Run<'a> {
         let protocol = self.protocol;
         let now = protocol.now().monotonic;
         let limit = protocol.settings.exchange_timeout + 5 * SECOND;
+        #[cfg(feature = "metrics")]
+        if self.waiting.is_none() {
+            protocol.record(Recorder::store_busy);
+        }
         let waiting =
             self.waiting.get_or_insert(Waiting { until: now.saturating_add(limit), poll: FIRST_POLL });
         let left = waiting.until.saturating_sub(now);

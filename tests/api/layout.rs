@@ -21,7 +21,7 @@ const CRATE: &[&[&str]] = &[
     &["future"],
     &["request"],
     &["session"],
-    &["event"],
+    &["event", "metrics"],
     &["refresh"],
     &["token"],
     &["challenge"],
@@ -56,7 +56,8 @@ const SESSION: &[&[&str]] = &[
 const MACHINE: &[&[&str]] = &[
     &["machine"],
     &["ends", "stored"],
-    &["late", "snapshot", "status"],
+    &["health", "late", "snapshot"],
+    &["status"],
     &["in_flight", "landing"],
     &["decide", "retiring", "saving"],
     &["turn"],

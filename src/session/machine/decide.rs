@@ -12,7 +12,7 @@ use crate::{
 
 use super::{
     demand::{Decision, Demand, Wait, WaitLimits, WaitStage},
-    grant::{Grant, LastRefresh},
+    grant::Grant,
     held::Phase,
     turn::{Machine, Turn},
 };
@@ -120,9 +120,9 @@ impl Turn<'_> {
                 return Joined::None(error.clone());
             }
             let retry_at = grant.retry_at(self.now);
-            let error = match &grant.last {
-                LastRefresh::Failed(error) => error.at(retry_at),
-                _ => Error::with_details(ErrorKind::Backoff, retry_at, None),
+            let error = match grant.failing.as_ref().and_then(|failing| failing.error.as_ref()) {
+                Some(error) => error.at(retry_at),
+                None => Error::with_details(ErrorKind::Backoff, retry_at, None),
             };
             return Joined::Backoff(left, error);
         }
@@ -142,7 +142,7 @@ impl Turn<'_> {
         let presented = grant.refresh_token.clone();
         let cx = grant.context(reason, self.machine.rules.jitter);
         let cx = cx.after_reset(mem::take(&mut grant.was_reset));
-        let info = self.machine.flights.start(self.machine.epoch, presented, repeat, self.now);
+        let info = self.machine.flights.start(self.machine.epoch, reason, presented, repeat, self.now);
         self.effects.start = Some(Box::new((info, cx)));
         self.effects.publish = true;
         self.emit(EventKind::RefreshStarted { reason });

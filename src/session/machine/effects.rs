@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "metrics")]
+use crate::metrics::EndedRefresh;
 use crate::{
     error::Error,
     event::{Event, HookError},
@@ -14,6 +16,8 @@ use super::{flight::FlightInfo, grant::Grant, outcome::Outcome, saves::SaveOrder
 #[derive(Default)]
 pub(crate) struct Effects {
     pub(crate) events: Vec<Event>,
+    #[cfg(feature = "metrics")]
+    pub(crate) ended_refreshes: Vec<EndedRefresh>,
     /// Flights that have ended, with what their waiters get.
     pub(crate) ended: Vec<(u64, Arc<Outcome>)>,
     /// Boxed, as effects are made for every demand and most start nothing.

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "metrics")]
+use crate::metrics::EndedRefresh;
 use crate::{error::Error, event::HookError, rt::Timestamp, token::Token};
 
 use super::{
@@ -61,6 +63,8 @@ impl Turn<'_> {
         } else {
             self.land_current(flight, end, saved)
         };
+        #[cfg(feature = "metrics")]
+        self.effects.ended_refreshes.push(self.ended_refresh(flight, &result));
         if let FlightResult::Failed(error) = &result {
             self.remember_batch_failure(error);
         }
@@ -68,6 +72,22 @@ impl Turn<'_> {
         self.effects.ended.push((flight.info.id, Arc::new(outcome)));
         // A change during the flight waited for the save of its response.
         self.save_new_state();
+    }
+
+    #[cfg(feature = "metrics")]
+    fn ended_refresh(&self, flight: &Flight, result: &FlightResult) -> EndedRefresh {
+        let is_adopted = flight.response.as_ref().is_some_and(Token::is_adopted);
+        let is_failing = || self.machine.grant.as_ref().is_some_and(|grant| grant.failing.is_some());
+        let outcome = match result {
+            FlightResult::Failed(error) if error.is_grant_ended() || error.is_signed_out() => "grant_ended",
+            FlightResult::Failed(_) => "failed",
+            FlightResult::Discarded => "discarded",
+            FlightResult::Refreshed if is_adopted => "adopted",
+            FlightResult::Refreshed if !is_failing() => "refreshed",
+            FlightResult::Refreshed | FlightResult::Unchanged => "ineffective",
+        };
+        let elapsed = self.now.elapsed_since(flight.info.started);
+        EndedRefresh { reason: flight.info.reason, outcome, elapsed }
     }
 
     /// Handles the end of a save.

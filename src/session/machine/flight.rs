@@ -1,7 +1,7 @@
 //! Flights: the machine's record of a running refresh, and the refresh's record of its start.
 
 use crate::{
-    refresh::RefreshError,
+    refresh::{RefreshError, RefreshReason},
     rt::{Nanos, Timestamp},
     token::{Epoch, Secret, Token},
 };
@@ -32,6 +32,7 @@ pub(super) struct Flight {
 pub(crate) struct FlightInfo {
     pub(crate) id: u64,
     pub(super) epoch: Epoch,
+    pub(super) reason: RefreshReason,
     pub(super) presented: Option<Secret>,
     pub(super) started: Timestamp,
     /// When the refresher was last called: a new token's lifetime counts from here.
@@ -81,12 +82,13 @@ impl Flights {
     pub(super) fn start(
         &mut self,
         epoch: Epoch,
+        reason: RefreshReason,
         presented: Option<Secret>,
         repeat: bool,
         now: Timestamp,
     ) -> FlightInfo {
         self.started += 1;
-        let info = FlightInfo { id: self.started, epoch, presented, started: now, called: now };
+        let info = FlightInfo { id: self.started, epoch, reason, presented, started: now, called: now };
         self.current =
             Some(Box::new(Flight { info: info.clone(), repeat, is_queued: false, response: None }));
         info

@@ -28,7 +28,7 @@ pub(super) struct Grant {
     /// The outcome of the last exchange isn't known: the next flight is its repeat.
     pub(super) outcome_unknown: bool,
     pub(super) ended: Option<Error>,
-    pub(super) last: LastRefresh,
+    pub(super) failing: Option<Box<Failing>>,
     /// A flight failed after the current token was rejected: its number, and its error.
     pub(super) batch_failure: Option<(u64, Error)>,
     /// The challenges of the response that rejected the current token.
@@ -38,14 +38,12 @@ pub(super) struct Grant {
     pub(super) was_reset: bool,
 }
 
-/// The result of the last refresh.
-#[derive(Clone, Debug, Default)]
-pub(super) enum LastRefresh {
-    #[default]
-    Good,
-    /// It succeeded, but its token was ineffective.
-    Ineffective,
-    Failed(Error),
+/// The last refresh failed, or returned an ineffective token.
+pub(super) struct Failing {
+    /// `None`: it returned an ineffective token.
+    pub(super) error: Option<Error>,
+    /// When the first refresh of the series failed, on the wall clock. `None`: another token was set since.
+    pub(super) since: Option<Nanos>,
 }
 
 // === impl Grant ===
@@ -87,10 +85,14 @@ impl Grant {
     }
 
     pub(super) fn access_token(&self, id: TokenId) -> Option<AccessToken> {
+        Some(self.held.as_ref()?.token.to_access_token(id, self.expires_at()))
+    }
+
+    /// When the token is treated as expired.
+    pub(super) fn expires_at(&self) -> Option<SystemTime> {
         let held = self.held.as_ref()?;
-        let expiry = held.expiry.filter(|_| held.has_known_end());
-        let expires_at = expiry.map(|expiry| rt::system_time(held.received.wall.saturating_add(expiry)));
-        Some(held.token.to_access_token(id, expires_at))
+        let expiry = held.expiry.filter(|_| held.has_known_end())?;
+        Some(rt::system_time(held.received.wall.saturating_add(expiry)))
     }
 
     /// The token that a new request can be sent with: a usable one, or a rejected one that hasn't expired.
@@ -117,16 +119,13 @@ impl Grant {
 
     /// Whether a token from a refresh would end a row of failures, or be the first.
     pub(super) fn is_recovering(&self) -> bool {
-        !matches!(self.last, LastRefresh::Good) || self.held.is_none()
+        self.failing.is_some() || self.held.is_none()
     }
 
     /// Whether new requests skip the wait after a rejection: another refresh is unlikely to help soon.
     pub(super) fn is_unlikely_to_recover(&self) -> bool {
-        match self.last {
-            LastRefresh::Good => false,
-            LastRefresh::Ineffective => self.backoff.failures >= 2,
-            LastRefresh::Failed(_) => true,
-        }
+        let failing = self.failing.as_ref();
+        failing.is_some_and(|failing| failing.error.is_some() || self.backoff.failures >= 2)
     }
 
     /// The rest of a valid token's lifetime. A backoff that begins now ends with it.

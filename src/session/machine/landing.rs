@@ -13,7 +13,7 @@ use crate::{
 use super::{
     backoff::Setback,
     flight::{Flight, FlightEnd, FlightInfo, Lost},
-    grant::{Grant, LastRefresh},
+    grant::Grant,
     held::{Arrival, Held},
     outcome::FlightResult,
     turn::Turn,
@@ -62,7 +62,6 @@ impl Turn<'_> {
         // Only the refresh token that this response replaces had been refused.
         self.forget_end();
         let recovered = self.machine.grant.as_ref().is_some_and(Grant::is_recovering);
-        self.set_last(LastRefresh::Good);
         let token = flight.with_refresh_token(token);
         let Some(grant) = &mut self.machine.grant else { return FlightResult::Discarded };
         grant.outcome_unknown = false;
@@ -70,6 +69,7 @@ impl Turn<'_> {
         if self.machine.epoch != flight.epoch {
             // A token was set in the meantime: it stays.
             grant.pass_on_refresh_token();
+            self.end_failing();
             self.emit(EventKind::RefreshDiscarded);
             return FlightResult::Discarded;
         }
@@ -80,6 +80,7 @@ impl Turn<'_> {
         if arrival.ineffective.is_some_and(|reason| !is_adopted || reason == Ineffective::Unchanged) {
             return self.take_ineffective(flight, arrival);
         }
+        self.end_failing();
         if arrival.is_new {
             self.replace(arrival.held);
             self.begin_trial();
@@ -106,7 +107,7 @@ impl Turn<'_> {
     fn take_ineffective(&mut self, flight: &FlightInfo, arrival: Arrival) -> FlightResult {
         let now = self.now;
         self.back_off(Setback { from: now, retry_after: None, token_end: None, is_persistent: false });
-        self.set_last(LastRefresh::Ineffective);
+        self.begin_failing(None);
         let Arrival { mut held, is_new, ineffective } = arrival;
         let is_unchanged = ineffective == Some(Ineffective::Unchanged);
         let Some(grant) = &mut self.machine.grant else { return FlightResult::Discarded };
@@ -231,7 +232,7 @@ impl Turn<'_> {
     }
 
     fn failed(&mut self, flight: &FlightInfo, error: Error) -> FlightResult {
-        self.set_last(LastRefresh::Failed(error.clone()));
+        self.begin_failing(Some(error.clone()));
         self.emit_failure(flight, &error);
         FlightResult::Failed(error)
     }
@@ -240,7 +241,7 @@ impl Turn<'_> {
         let is_signed_out = source.is_signed_out();
         let kind = if is_signed_out { ErrorKind::SignedOut } else { ErrorKind::GrantEnded };
         let error = Error::with_details(kind, None, Some(Arc::new(source)));
-        self.set_last(LastRefresh::Failed(error.clone()));
+        self.begin_failing(Some(error.clone()));
         let had_ended = self.machine.grant.as_ref().is_some_and(|grant| grant.ended.is_some());
         self.forget_end();
         if self.machine.persistence.is_shared() {
@@ -275,6 +276,7 @@ impl Turn<'_> {
 
     fn emit_refreshed(&mut self, flight: &FlightInfo, recovered: bool) {
         let elapsed = self.now.elapsed_since(flight.started);
-        self.emit(EventKind::Refreshed { elapsed, waiters: self.waiters, recovered });
+        let (reason, waiters) = (flight.reason, self.waiters);
+        self.emit(EventKind::Refreshed { reason, elapsed, waiters, recovered });
     }
 }

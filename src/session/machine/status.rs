@@ -2,14 +2,21 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use crate::{error::Error, rt::Timestamp};
+use crate::{
+    error::Error,
+    rt::{self, Timestamp},
+};
 
-use super::{grant::LastRefresh, held::Phase, turn::Machine};
+use super::{held::Phase, turn::Machine};
 
 /// A snapshot of a session's status. States overlap, so it has methods instead of variants.
+///
+/// [`health`](Self::health) is its summary as an enum. It displays as one line without secrets, such as
+/// `github: signed in; generation 3, expires in 540 s`.
 #[derive(Clone, Debug)]
 pub struct Status {
     pub(in crate::session) name: Option<Arc<str>>,
+    pub(super) taken_at: SystemTime,
     pub(super) generation: u64,
     pub(super) phase: Option<Phase>,
     pub(super) signed_out: bool,
@@ -20,6 +27,7 @@ pub struct Status {
     pub(super) waiters: usize,
     pub(super) failures: u32,
     pub(super) retry_at: Option<SystemTime>,
+    pub(super) failing_since: Option<SystemTime>,
     pub(super) ended: bool,
     pub(super) unsaved: bool,
     pub(super) last_error: Option<Error>,
@@ -140,16 +148,22 @@ impl Machine {
         self.held_token()?.extra(name)
     }
 
+    pub(crate) fn expires_at(&self) -> Option<SystemTime> {
+        self.grant.as_ref()?.expires_at()
+    }
+
     /// Reads the status without changing the machine.
     pub(crate) fn status(&self, now: Timestamp, waiters: usize) -> Status {
         let grant = self.grant.as_ref();
+        let failing = grant.and_then(|grant| grant.failing.as_deref());
         Status {
             name: None,
+            taken_at: now.wall(),
             generation: self.epoch.generation,
             phase: grant.and_then(|grant| grant.phase(now)),
             signed_out: self.is_signed_out(),
             shutting_down: self.shutting_down,
-            expires_at: grant.and_then(|grant| grant.access_token(self.token_id())?.expires_at()),
+            expires_at: self.expires_at(),
             refresh_token_expires_at: grant.and_then(|grant| grant.refresh_token.as_ref()?.expires_at()),
             refreshing: self.flights.current.is_some(),
             waiters,
@@ -157,10 +171,8 @@ impl Machine {
             retry_at: grant.and_then(|grant| grant.retry_at(now)),
             ended: grant.is_some_and(|grant| grant.ended.is_some() && !grant.is_signed_out()),
             unsaved: self.is_unsaved(),
-            last_error: match grant.map(|grant| &grant.last) {
-                Some(LastRefresh::Failed(error)) => Some(error.clone()),
-                _ => None,
-            },
+            failing_since: failing.and_then(|failing| failing.since).map(rt::system_time),
+            last_error: failing.and_then(|failing| failing.error.clone()),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{
     backoff::Setback,
     effects::Effects,
     flight::{Flight, FlightInfo, Flights},
-    grant::{Grant, LastRefresh},
+    grant::{Failing, Grant},
     held::{Arrival, Held, Phase},
     outcome::{FlightResult, Outcome},
     rules::{Persistence, Rules},
@@ -150,14 +150,23 @@ impl Turn<'_> {
 
     pub(super) fn emit_failure(&mut self, flight: &FlightInfo, error: &Error) {
         let elapsed = self.now.elapsed_since(flight.started);
-        self.emit(EventKind::RefreshFailed { error: error.clone(), elapsed, waiters: self.waiters });
+        let (reason, error, waiters) = (flight.reason, error.clone(), self.waiters);
+        self.emit(EventKind::RefreshFailed { reason, error, elapsed, waiters });
     }
 
-    pub(super) fn set_last(&mut self, last: LastRefresh) {
+    /// The last refresh failed with this error or, without one, returned an ineffective token.
+    pub(super) fn begin_failing(&mut self, error: Option<Error>) {
+        let now = self.now.wall;
         let Some(grant) = &mut self.machine.grant else { return };
-        if let LastRefresh::Failed(error) = mem::replace(&mut grant.last, last) {
-            self.effects.drop_later(Some(error));
-        }
+        let failing = grant.failing.get_or_insert_with(|| Box::new(Failing { error: None, since: None }));
+        failing.since.get_or_insert(now);
+        let previous = mem::replace(&mut failing.error, error);
+        self.effects.drop_later(previous);
+    }
+
+    pub(super) fn end_failing(&mut self) {
+        let failing = self.machine.grant.as_mut().and_then(|grant| grant.failing.take());
+        self.effects.drop_later(failing.and_then(|failing| failing.error));
     }
 
     pub(super) fn forget_batch_failure(&mut self) {
@@ -175,6 +184,9 @@ impl Turn<'_> {
         let random = self.machine.random();
         let held = Held::new(token, self.now, self.now, false, &self.machine.rules, random);
         self.replace(held);
+        if let Some(failing) = self.machine.grant.as_mut().and_then(|grant| grant.failing.as_mut()) {
+            failing.since = None;
+        }
     }
 
     /// Replaces the held token, as a new generation.
@@ -219,7 +231,7 @@ impl Turn<'_> {
         self.emit(EventKind::TokenRejected);
         if counts {
             self.back_off(Setback { from, retry_after: None, token_end: None, is_persistent: false });
-            self.set_last(LastRefresh::Ineffective);
+            self.begin_failing(None);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    super::{backoff::Delays, flight::Flight, grant::LastRefresh, outcome::FlightResult, *},
+    super::{backoff::Delays, flight::Flight, grant::Failing, outcome::FlightResult, *},
     WALL,
 };
 use crate::refresh::RefreshError;
@@ -364,7 +364,7 @@ fn the_first_reason_not_to_start_counts() {
     assert_eq!(decide(&mut tester, false), "ShutDown");
     tester.machine.shutting_down = false;
     assert_eq!(decide(&mut tester, false), "Misconfigured");
-    tester.machine.grant.as_mut().unwrap().last = LastRefresh::Ineffective;
+    tester.machine.grant.as_mut().unwrap().failing = Some(Box::new(Failing { error: None, since: None }));
     assert_eq!(decide(&mut tester, false), "Backoff");
     tester.step(|turn| turn.reset_backoff());
     assert_eq!(decide(&mut tester, false), "MissingRuntime");
