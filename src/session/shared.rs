@@ -1,19 +1,13 @@
 //! State shared by all clones: the machine behind its lock, and what is read without it.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, atomic::AtomicUsize},
-};
-
-use tokio::sync::{Notify, futures::Notified};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use crate::{
     error::BoxError,
     event::HookError,
     refresh::AnyRefresher,
     rt::{Nanos, Timestamp},
-    sync,
+    sync::{self, AtomicUsize, Mutex, MutexGuard, Notified, Notify, OnceLock},
     token::{AccessToken, Token},
 };
 

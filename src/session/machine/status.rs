@@ -9,7 +9,7 @@ use super::{grant::LastRefresh, held::Phase, turn::Machine};
 /// A snapshot of a session's status. States overlap, so it has methods instead of variants.
 #[derive(Clone, Debug)]
 pub struct Status {
-    pub(in crate::session) name: Option<Arc<str>>,
+    pub(crate) name: Option<Arc<str>>,
     pub(super) generation: u64,
     pub(super) phase: Option<Phase>,
     pub(super) signed_out: bool,
