@@ -59,6 +59,7 @@ pub fn execute(scenario: Scenario) {
     sync::begin_execution();
     let world = World::new(scenario);
     let session = world.session();
+    world.share(&session);
     let scenario = &world.scenario;
 
     let is_over = Arc::new(AtomicBool::new(false));
@@ -85,11 +86,14 @@ pub fn execute(scenario: Scenario) {
     let mut threads = Vec::new();
     for caller in scenario.callers.iter().copied() {
         let (world, session) = (Arc::clone(&world), session.clone());
-        threads.push(thread::spawn(move || call(&world, &session, caller)));
+        threads.push(thread::spawn(move || {
+            call(&world, &session, caller);
+            read(&world, &session);
+        }));
     }
     if scenario.reader {
         let (world, session) = (Arc::clone(&world), session.clone());
-        threads.push(thread::spawn(move || read(&world, &session)));
+        threads.push(thread::spawn(move || (0..3).for_each(|_| read(&world, &session))));
     }
     if !scenario.actions.is_empty() {
         let (world, session) = (Arc::clone(&world), session.clone());
@@ -176,20 +180,18 @@ fn is_same_user(one: &AccessToken, other: &AccessToken) -> bool {
     user(one.secret()) == user(other.secret())
 }
 
-/// A thread that reads the published token.
-fn read(world: &World, session: &Session) {
-    for _ in 0..3 {
-        let before = world.observed();
-        if let Some(token) = session.with_published(AccessToken::clone) {
-            world.check("published", before, &token);
-            if token.generation() < before.published_generation {
-                world.violation(format!("{} is published after its rejection", token.secret()));
-            }
+/// Reads the published token.
+pub(crate) fn read(world: &World, session: &Session) {
+    let before = world.observed();
+    if let Some(token) = session.with_published(AccessToken::clone) {
+        world.check("published", before, &token);
+        if token.generation() < before.published_generation {
+            world.violation(format!("{} is published after its rejection", token.secret()));
         }
-        let before = world.observed();
-        if let Some(token) = session.current() {
-            world.check("current", before, &token);
-        }
+    }
+    let before = world.observed();
+    if let Some(token) = session.current() {
+        world.check("current", before, &token);
     }
 }
 
@@ -238,6 +240,7 @@ fn act(world: &Arc<World>, session: &Session) {
             }
             Action::Idle => block_on(session.idle()),
         }
+        read(world, session);
     }
 }
 

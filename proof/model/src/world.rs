@@ -14,6 +14,7 @@ use shuttle::{future::block_on, thread};
 
 use crate::{
     AccessToken, Error, RefreshContext, RefreshError, Refresher, Session, Token, TokenBuilder,
+    execution::read,
     rt::{Clock, NoRuntime, NoTimer, Sleep, Spawner, Task, Timestamp},
     scenario::{Action, Demand, Fate, Response, Save, Scenario, Start, Time},
     sync::step,
@@ -31,6 +32,8 @@ struct State {
     now: u64,
     timers: Vec<TimerState>,
     next_timer: usize,
+    /// Until the callers have ended.
+    session: Option<Session>,
     /// The callers have ended: from now on everything succeeds.
     is_healthy: bool,
 
@@ -183,8 +186,17 @@ impl World {
         self.state().violations.clone()
     }
 
+    /// The threads that run tasks read the session, too.
+    pub(crate) fn share(&self, session: &Session) {
+        self.state().session = Some(session.clone());
+    }
+
     pub(crate) fn heal(&self) {
-        self.state().is_healthy = true;
+        let mut state = self.state();
+        state.is_healthy = true;
+        let session = state.session.take();
+        drop(state);
+        drop(session);
     }
 
     // Time
@@ -480,7 +492,15 @@ impl Spawner for Handle {
                 return Ok(());
             }
         };
-        let running = thread::spawn(run);
+        let world = Arc::clone(&self.0);
+        let running = thread::spawn(move || {
+            run();
+            // A thread of a runtime runs callers, too.
+            let session = world.state().session.clone();
+            if let Some(session) = session {
+                read(&world, &session);
+            }
+        });
         self.0.state().running.push(running);
         Ok(())
     }

@@ -1,0 +1,74 @@
+//! What `src/sync.rs` has in the crate, with threads that are held up at random before they take a lock, and before
+//! they look whether a flight is complete.
+
+use std::{future::Future, hint, sync::PoisonError, thread};
+
+use futures_util::FutureExt;
+
+pub(crate) use std::{
+    sync::{
+        Mutex, MutexGuard, TryLockError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::yield_now,
+    thread_local,
+};
+
+pub(crate) use arc_swap::ArcSwapOption;
+pub(crate) use futures_util::future::Shared;
+pub(crate) use tokio::sync::{Notify, futures::Notified};
+
+/// A cell that is set once.
+pub(crate) struct OnceLock<T> {
+    inner: std::sync::OnceLock<T>,
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    hold_up();
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn shared<F>(future: F) -> Shared<F>
+where
+    F: Future<Output: Clone>,
+{
+    future.shared()
+}
+
+/// Holds this thread up, sometimes.
+fn hold_up() {
+    match fastrand::u8(..32) {
+        0..4 => thread::yield_now(),
+        4..8 => (0..fastrand::u16(..1000)).for_each(|_| hint::spin_loop()),
+        _ => {}
+    }
+}
+
+// === impl OnceLock ===
+
+impl<T> OnceLock<T> {
+    pub(crate) fn new() -> Self {
+        Self { inner: std::sync::OnceLock::new() }
+    }
+
+    pub(crate) fn get(&self) -> Option<&T> {
+        let value = self.inner.get();
+        hold_up();
+        value
+    }
+
+    pub(crate) fn set(&self, value: T) -> Result<(), T> {
+        hold_up();
+        self.inner.set(value)
+    }
+
+    pub(crate) fn get_or_init(&self, init: impl FnOnce() -> T) -> &T {
+        self.inner.get_or_init(init)
+    }
+}
+
+impl<T> Default for OnceLock<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
