@@ -2,6 +2,7 @@
 //!
 //! A fault is a replacement in a copy of the sources. Its text must occur once, so that a change of the sources
 //! can't make a fault disappear unnoticed.
+#![allow(clippy::unwrap_used, reason = "tests fail by panics")]
 
 use std::{
     fs, io,

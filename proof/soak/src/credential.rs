@@ -11,8 +11,8 @@ use std::{
 };
 
 use crate::{
-    AccessToken, Error, RefreshContext, RefreshError, Refresher, Session, Token, TokenBuilder, rt::Clock,
-    rt::SystemClock,
+    AccessToken, Error, RefreshContext, RefreshError, Refresher, Session, Token, TokenBuilder,
+    rt::{Clock, SystemClock},
 };
 
 /// A session, its server and its save hook.
@@ -44,7 +44,6 @@ struct State {
     /// Those whose successors have arrived, of the last sign-ins.
     spent: BTreeSet<String>,
     calls: u64,
-    saves: u64,
     is_saving: bool,
     /// What was saved last.
     saved: Option<Option<String>>,
@@ -236,14 +235,13 @@ impl Server {
             if std::mem::replace(&mut state.is_saving, true) {
                 state.violations.push("two saves at a time".to_owned());
             }
-            state.saves += 1;
             (Save(self), state.is_healthy)
         };
         match fastrand::u8(..64) {
             _ if is_healthy => {}
             0 => return Err("the save fails"),
             1 => resume_unwind(Box::new("the save hook panics")),
-            2 => tokio::time::sleep(Duration::from_micros(100)).await,
+            2 => pause().await,
             3..32 => tokio::task::yield_now().await,
             _ => {}
         }
@@ -259,6 +257,11 @@ pub(crate) fn user(token: &str) -> u64 {
     user.and_then(|user| user.parse().ok()).unwrap_or(u64::MAX)
 }
 
+/// Waits for a timer.
+async fn pause() {
+    SystemClock.sleep(Duration::from_micros(100)).expect("the runtime has timers").await;
+}
+
 // === impl ServerHandle ===
 
 impl Refresher for ServerHandle {
@@ -271,7 +274,7 @@ impl Refresher for ServerHandle {
             0 => return Err(RefreshError::transient("the server is busy")),
             1 => return Err(RefreshError::outcome_unknown("no response")),
             2 => resume_unwind(Box::new("the refresher panics")),
-            3..6 => tokio::time::sleep(Duration::from_micros(100)).await,
+            3..6 => pause().await,
             6..32 => tokio::task::yield_now().await,
             _ => {}
         }

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::{join_all, select_all};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
@@ -66,7 +67,8 @@ pub fn soak(workers: usize) {
     println!("workers={workers} operations={operations} runtimes={runtimes} refreshes={refreshes}");
 }
 
-/// Runs callers until so many operations have been performed. Then the runtime ends in the middle of what it does.
+/// Runs callers until so many operations have been performed. Then the runtime ends, mostly in the middle of what it
+/// does.
 fn run(workers: usize, credentials: &Arc<[Credential]>, count: &Arc<AtomicU64>, end: u64) {
     let runtime = runtime(workers);
     let callers = (0..CALLERS).map(|_| {
@@ -81,13 +83,16 @@ fn run(workers: usize, credentials: &Arc<[Credential]>, count: &Arc<AtomicU64>, 
         })
     });
     let callers: Vec<_> = callers.collect();
-    // The first one to see the end ends the runtime: the others may wait, and flights are under way.
-    let first = async {
-        let mut callers = callers;
-        let (first, _, _) = futures_util::future::select_all(callers.drain(..)).await;
-        first.expect("no caller panics");
-    };
-    runtime.block_on(first);
+    if fastrand::bool() {
+        // Nobody sleeps for good: a caller that does ends by its timeout, which is a violation.
+        for ended in runtime.block_on(join_all(callers)) {
+            ended.expect("no caller panics");
+        }
+    } else {
+        // The other callers may wait, and flights are under way.
+        let (ended, _, _) = runtime.block_on(select_all(callers));
+        ended.expect("no caller panics");
+    }
     match fastrand::bool() {
         true => runtime.shutdown_background(),
         false => drop(runtime),

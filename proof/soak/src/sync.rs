@@ -1,7 +1,7 @@
 //! What `src/sync.rs` has in the crate, with threads that are held up at random before they take a lock, and before
 //! they look whether a flight is complete.
 
-use std::{future::Future, hint, sync::PoisonError, thread};
+use std::{future::Future, hint, sync::PoisonError, thread, time::Duration};
 
 use futures_util::FutureExt;
 
@@ -37,9 +37,10 @@ where
 
 /// Holds this thread up, sometimes.
 fn hold_up() {
-    match fastrand::u8(..32) {
-        0..4 => thread::yield_now(),
-        4..8 => (0..fastrand::u16(..1000)).for_each(|_| hint::spin_loop()),
+    match fastrand::u8(..) {
+        0 => thread::sleep(Duration::from_micros(1)),
+        1..32 => thread::yield_now(),
+        32..64 => (0..fastrand::u16(..1000)).for_each(|_| hint::spin_loop()),
         _ => {}
     }
 }
