@@ -21,6 +21,10 @@ pub struct Scenario {
     pub tasks: Vec<Fate>,
     /// What the first calls of the save hook do, if there is one. Later ones succeed.
     pub saves: Option<Vec<Save>>,
+    /// There is a hook for tokens that are discarded.
+    pub revokes: bool,
+    /// The spawner says that it can start tasks.
+    pub is_ready: bool,
     pub time: Time,
     pub waits_through_backoff: bool,
 }
@@ -81,6 +85,9 @@ pub enum Response {
     SameToken,
     ShortLived,
     Transient,
+    /// A failure with a refresh token.
+    TransientWithSuccessor,
+    Unexplained,
     Misconfigured,
     GrantEnded,
     OutcomeUnknown,
@@ -151,6 +158,8 @@ impl Scenario {
             rotates: rng.u8(..4) > 0,
             tasks,
             saves,
+            revokes: rng.bool(),
+            is_ready: rng.u8(..16) > 0,
             time: Time::StandsStill,
             waits_through_backoff: rng.u8(..4) == 0,
         };
@@ -222,7 +231,7 @@ impl Action {
 
 impl Response {
     /// `Token` more often, as each other one ends what a scenario is about.
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 15] = [
         Self::Token,
         Self::Token,
         Self::SlowToken,
@@ -231,6 +240,8 @@ impl Response {
         Self::SameToken,
         Self::ShortLived,
         Self::Transient,
+        Self::TransientWithSuccessor,
+        Self::Unexplained,
         Self::Misconfigured,
         Self::GrantEnded,
         Self::OutcomeUnknown,

@@ -110,6 +110,8 @@ struct DropAt {
 #[derive(Clone)]
 struct Handle(Arc<World>);
 
+const TRANSIENT: &[Response] =
+    &[Response::Transient, Response::TransientWithSuccessor, Response::Unexplained];
 const REFRESH_TIMEOUT: u64 = 60;
 const LIFETIME: u64 = 3600;
 
@@ -138,6 +140,13 @@ impl World {
                     async move { world.save(token).await }
                 })
             }
+        };
+        let builder = match self.scenario.revokes {
+            false => builder,
+            true => builder.revoke_with(|_| async {
+                yield_once().await;
+                Ok::<_, &str>(())
+            }),
         };
         let age = match self.scenario.start {
             Start::Nothing => return builder.refresh_token("u0-r0").build(),
@@ -282,20 +291,17 @@ impl World {
         (CallGuard { world: self, id, presented }, response)
     }
 
-    /// The server's response, which reaches the session.
-    fn respond(&self, call: &CallGuard<'_>, token: TokenBuilder) -> Result<Token, RefreshError> {
-        let user = user(&call.presented);
-        let refresh_token = match self.scenario.rotates {
-            true => self.refresh_token(user),
-            false => call.presented.clone(),
-        };
-        if self.scenario.rotates {
-            let mut state = self.state();
-            let may_be_late = self.passes() || self.scenario.acts(Action::Abandon);
-            let spent = if may_be_late { &mut state.spent_late } else { &mut state.spent };
-            spent.insert(call.presented.clone());
+    /// The refresh token of the server's response, which reaches the session.
+    fn rotate(&self, call: &CallGuard<'_>) -> String {
+        if !self.scenario.rotates {
+            return call.presented.clone();
         }
-        Ok(token.refresh_token(refresh_token).build()?)
+        let refresh_token = self.refresh_token(user(&call.presented));
+        let mut state = self.state();
+        let may_be_late = self.passes() || self.scenario.acts(Action::Abandon);
+        let spent = if may_be_late { &mut state.spent_late } else { &mut state.spent };
+        spent.insert(call.presented.clone());
+        refresh_token
     }
 
     // Saves
@@ -407,7 +413,8 @@ impl World {
             || (error.is_timeout() && self.passes())
             || (error.is_backoff() && (rejects || is_lost))
             || (error.is_backoff() && responds(&[Response::SameToken, Response::ShortLived]))
-            || (error.is_transient() && responds(&[Response::Transient]))
+            || (error.is_transient() && responds(TRANSIENT))
+            || (error.is_missing_runtime() && !scenario.is_ready)
             || (error.is_misconfigured() && responds(&[Response::Misconfigured]))
             || (error.is_grant_ended() && responds(&[Response::GrantEnded]))
             || (error.is_same_token() && responds(&[Response::SameToken]))
@@ -445,6 +452,11 @@ impl Refresher for Handle {
                 None => world.token(user, LIFETIME),
             },
             Response::Transient => return Err(RefreshError::transient("the server is busy")),
+            Response::TransientWithSuccessor => {
+                let refresh_token = world.rotate(&call);
+                return Err(RefreshError::transient("no access token").with_refresh_token(refresh_token));
+            }
+            Response::Unexplained => return Err(RefreshError::unexplained("no token")),
             Response::Misconfigured => return Err(RefreshError::misconfigured("unknown client")),
             Response::GrantEnded => return Err(RefreshError::grant_ended("revoked")),
             Response::OutcomeUnknown => {
@@ -454,7 +466,7 @@ impl Refresher for Handle {
             Response::Panic => resume_unwind(Box::new("the refresher panics")),
             Response::Hang => pending().await,
         };
-        world.respond(&call, token)
+        Ok(token.refresh_token(world.rotate(&call)).build()?)
     }
 }
 
@@ -503,6 +515,10 @@ impl Spawner for Handle {
         });
         self.0.state().running.push(running);
         Ok(())
+    }
+
+    fn is_ready(&self) -> bool {
+        self.0.scenario.is_ready || self.0.state().is_healthy
     }
 }
 

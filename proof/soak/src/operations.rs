@@ -74,7 +74,10 @@ async fn reject(credential: &Credential) {
         // A rejection of a token that has just been refreshed causes a backoff.
         credential.session.reset_backoff();
     }
-    let Ok(rejected) = credential.session.token().await else { return };
+    let rejected = match credential.session.token().await {
+        Ok(token) => token,
+        Err(error) => return credential.check_error("token", &error),
+    };
     let before = credential.observed();
     let future = async {
         let newer = credential.session.token_after_rejection(&rejected).await?;
