@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     AccessToken, Error, RefreshContext, RefreshError, Refresher, Session, Token, TokenBuilder,
-    rt::{Clock, SystemClock},
+    rt::{Clock, NoTimer, Sleep, SystemClock, Timestamp},
 };
 
 /// A session, its server and its save hook.
@@ -69,6 +69,8 @@ struct Call<'a> {
 struct Save<'a>(&'a Server);
 
 const BACKOFF: Duration = Duration::from_millis(1);
+/// Nothing takes that long, unless it isn't woken.
+const LONG: Duration = Duration::from_secs(30);
 
 // === impl Credential ===
 
@@ -84,7 +86,11 @@ impl Credential {
         };
         let session = Session::builder(ServerHandle(Arc::clone(&server)))
             .token(server.token(0).refresh_token(server.refresh_token(0)).build().expect("a valid token"))
+            .clock(ServerHandle(Arc::clone(&server)))
             .backoff(BACKOFF, BACKOFF)
+            .rejection_wait(LONG)
+            .wait_timeout(LONG)
+            .save_timeout(LONG)
             .save_with(save)
             .build();
         Self { session, server, user: Mutex::new(0) }
@@ -282,6 +288,28 @@ impl Refresher for ServerHandle {
         let token = server.token(user).refresh_token(server.refresh_token(user)).build()?;
         server.spend(&call.presented);
         Ok(token)
+    }
+}
+
+impl Clock for ServerHandle {
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
+    fn precise_now(&self) -> Timestamp {
+        SystemClock.precise_now()
+    }
+
+    fn sleep(&self, duration: Duration) -> Result<Sleep, NoTimer> {
+        let sleep = SystemClock.sleep(duration)?;
+        if duration < LONG / 2 {
+            return Ok(sleep);
+        }
+        let server = Arc::clone(&self.0);
+        Ok(Box::pin(async move {
+            sleep.await;
+            server.violation(format!("someone slept for {duration:?}"));
+        }))
     }
 }
 
