@@ -1,7 +1,13 @@
-//! What `src/sync.rs` has in the crate, with threads that are held up at random before they take a lock, and before
-//! they look whether a flight is complete.
+//! What `src/sync.rs` has in the crate, with threads that are held up at random: before they take a lock or publish a
+//! token, and when they look whether a flight is complete.
 
-use std::{future::Future, hint, sync::PoisonError, thread, time::Duration};
+use std::{
+    future::Future,
+    hint,
+    sync::{Arc, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use futures_util::FutureExt;
 
@@ -14,13 +20,16 @@ pub(crate) use std::{
     thread_local,
 };
 
-pub(crate) use arc_swap::ArcSwapOption;
 pub(crate) use futures_util::future::Shared;
 pub(crate) use tokio::sync::{Notify, futures::Notified};
 
 /// A cell that is set once.
 pub(crate) struct OnceLock<T> {
     inner: std::sync::OnceLock<T>,
+}
+
+pub(crate) struct ArcSwapOption<T> {
+    inner: arc_swap::ArcSwapOption<T>,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -71,5 +80,22 @@ impl<T> OnceLock<T> {
 impl<T> Default for OnceLock<T> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+// === impl ArcSwapOption ===
+
+impl<T> ArcSwapOption<T> {
+    pub(crate) fn empty() -> Self {
+        Self { inner: arc_swap::ArcSwapOption::empty() }
+    }
+
+    pub(crate) fn load(&self) -> arc_swap::Guard<Option<Arc<T>>> {
+        self.inner.load()
+    }
+
+    pub(crate) fn store(&self, value: Option<Arc<T>>) {
+        hold_up();
+        self.inner.store(value);
     }
 }
