@@ -26,11 +26,7 @@ mod tokens;
 mod waiter;
 mod watch;
 
-use std::{
-    fmt,
-    future::poll_fn,
-    sync::{Arc, TryLockError, atomic::Ordering},
-};
+use std::{fmt, future::poll_fn, sync::Arc};
 
 use http::HeaderName;
 
@@ -38,6 +34,7 @@ use crate::{
     challenge::Challenges,
     error::Error,
     rt::Timestamp,
+    sync::{Ordering, TryLockError},
     token::{AccessToken, Epoch, RevocableTokens, Token, TokenId},
 };
 

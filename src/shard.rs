@@ -1,14 +1,8 @@
 //! Copies of a value, so that threads don't contend for one reference count.
 
-use std::{
-    array,
-    cell::Cell,
-    ops::Deref,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{array, cell::Cell, ops::Deref, sync::Arc};
+
+use crate::sync::{AtomicUsize, Ordering, thread_local};
 
 /// A value for each of a few threads; beyond that, threads share.
 pub(crate) struct Sharded<T> {
@@ -97,7 +91,7 @@ impl<T> Deref for Handle<T> {
 
 #[inline]
 fn index() -> usize {
-    let index = SHARD.get();
+    let index = SHARD.with(Cell::get);
     if index < SHARDS { index } else { assign() }
 }
 
@@ -105,6 +99,6 @@ fn index() -> usize {
 fn assign() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let index = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
-    SHARD.set(index);
+    SHARD.with(|shard| shard.set(index));
     index
 }

@@ -1,8 +1,11 @@
 //! [`SessionBuilder::build`].
 
-use std::sync::{Arc, Mutex, OnceLock, atomic::AtomicUsize};
+use std::sync::Arc;
 
-use crate::rt::Timestamp;
+use crate::{
+    rt::Timestamp,
+    sync::{AtomicUsize, Mutex, OnceLock},
+};
 
 use super::{
     Session,

@@ -11,12 +11,11 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     task::{Context, Poll, Waker},
-    thread,
 };
 
-use futures_util::{FutureExt, future::Shared};
+use crate::sync::{OnceLock, Shared, shared, yield_now};
 
 use super::machine::Outcome;
 
@@ -41,7 +40,7 @@ impl Completion {
     pub(super) fn new() -> Self {
         let cell = Arc::default();
         let completed = Completed { cell: Arc::clone(&cell) };
-        Self { cell, shared: completed.shared() }
+        Self { cell, shared: shared(completed) }
     }
 
     pub(super) fn awaited(self) -> Awaited {
@@ -57,7 +56,7 @@ impl Completion {
         let mut cx = Context::from_waker(Waker::noop());
         // Each poll that begins from here on is ready; the module docs say why this is a loop.
         while Pin::new(&mut shared).poll(&mut cx).is_pending() {
-            thread::yield_now();
+            yield_now();
         }
     }
 }

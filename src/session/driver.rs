@@ -3,7 +3,7 @@
 //! NOTE: [`flight`](super::flight) and this file call each other: a start makes a flight, whose end comes
 //! back here.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 #[cfg(feature = "metrics")]
 use std::time::SystemTime;
 
@@ -14,6 +14,7 @@ use crate::{
     panics::catch_panic,
     refresh::RefreshContext,
     rt::{Nanos, Sleep, Task, Timestamp, duration},
+    sync::Ordering,
     token::AccessToken,
 };
 

@@ -156,7 +156,7 @@ impl Drop for FlightGuard {
     fn drop(&mut self) {
         let end = std::mem::replace(&mut self.end, FlightEnd::Responded);
         self.shared.turn(|turn| turn.land(&self.info, end));
-        // If the session had already abandoned this flight, nothing else completes it.
-        self.completion.clone().complete(Arc::new(Outcome::gone(&self.info)));
+        // If the session had already abandoned this flight, whoever abandoned it may not have completed it yet.
+        self.completion.clone().complete(Arc::new(Outcome::abandoned(&self.info)));
     }
 }

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
-
-use crate::{rt::Timestamp, shard::Sharded};
+use crate::{rt::Timestamp, shard::Sharded, sync::ArcSwapOption};
 
 use super::machine::Snapshot;
 

@@ -8,6 +8,8 @@ use std::{
     task::{Context, Poll},
 };
 
+use crate::sync::thread_local;
+
 thread_local! {
     static SESSIONS: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
@@ -41,13 +43,13 @@ impl<F: Future + Unpin> Future for Tracked<F> {
 
 impl Entered {
     pub(super) fn new(session: usize) -> Self {
-        SESSIONS.with_borrow_mut(|sessions| sessions.push(session));
+        SESSIONS.with(|sessions| sessions.borrow_mut().push(session));
         Self(())
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        SESSIONS.with_borrow_mut(|sessions| sessions.pop());
+        SESSIONS.with(|sessions| sessions.borrow_mut().pop());
     }
 }

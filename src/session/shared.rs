@@ -1,12 +1,6 @@
 //! State shared by all clones: the machine behind its lock, and what is read without it.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, atomic::AtomicUsize},
-};
-
-use tokio::sync::{Notify, futures::Notified};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 #[cfg(feature = "metrics")]
 use crate::metrics::Recorder;
@@ -15,7 +9,7 @@ use crate::{
     event::HookError,
     refresh::AnyRefresher,
     rt::{Nanos, Timestamp},
-    sync,
+    sync::{self, AtomicUsize, Mutex, MutexGuard, Notified, Notify, OnceLock},
     token::{AccessToken, Token},
 };
 

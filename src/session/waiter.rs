@@ -3,7 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use crate::{
     error::{Error, ErrorKind},
     rt::{Nanos, Sleep, Timestamp, duration},
+    sync::Ordering,
     token::{AccessToken, Epoch},
 };
 

@@ -5,9 +5,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use tokio::sync::Notify;
-
-use crate::event::Closed;
+use crate::{event::Closed, sync::Notify};
 
 use super::{machine::Status, shared::Shared};
 

@@ -186,6 +186,87 @@ fn modules_import_only_from_below() {
     assert!(found.is_empty(), "upward imports:\n{}", found.join("\n"));
 }
 
+/// Splits a list at the commas that are outside of its inner lists.
+fn elements(list: &str) -> Vec<&str> {
+    let mut depth = 0;
+    let is_end = |c| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        c == ',' && depth == 0
+    };
+    list.split(is_end).map(str::trim).filter(|element| !element.is_empty()).collect()
+}
+
+/// The paths of a `use` tree, each in full.
+fn expand(prefix: &str, tree: &str, found: &mut Vec<String>) {
+    match tree.strip_suffix('}').and_then(|tree| tree.split_once('{')) {
+        Some((path, list)) => {
+            elements(list).into_iter().for_each(|tree| expand(&format!("{prefix}{path}"), tree, found));
+        }
+        None => found.push(format!("{prefix}{tree}")),
+    }
+}
+
+/// What threads synchronise with, among the paths that code uses.
+fn synchronisation(code: &str) -> Vec<String> {
+    let mut paths = Vec::new();
+    let mut rest = String::new();
+    for statement in code.split_inclusive(';') {
+        match statement.rsplit_once("use ").filter(|(before, _)| before.trim_end_matches(' ').ends_with('\n'))
+        {
+            Some((before, tree)) => {
+                expand("", tree.trim_end_matches(';'), &mut paths);
+                rest.push_str(before);
+            }
+            None => rest.push_str(statement),
+        }
+    }
+    let imports_thread_local = paths.iter().any(|path| path == "crate::sync::thread_local");
+    let is_allowed = |path: &String| {
+        ["std::sync::Arc", "std::sync::Weak", "std::sync::LazyLock"].contains(&&**path)
+            // A limit isn't part of one session.
+            || ["tokio::sync::Semaphore", "tokio::sync::OwnedSemaphorePermit"].contains(&&**path)
+    };
+    let starts = ["std::sync", "std::thread", "tokio::sync", "arc_swap", "futures_util::future::Shared"];
+    paths.retain(|path| starts.iter().any(|start| path.starts_with(start)) && !is_allowed(path));
+    paths.extend(starts.iter().filter(|start| rest.contains(**start)).map(ToString::to_string));
+    if rest.contains("thread_local!") && !imports_thread_local {
+        paths.push("thread_local!".to_owned());
+    }
+    paths
+}
+
+/// So that the model checker in `proof/model` sees all of it.
+#[test]
+fn the_session_synchronises_through_one_module() {
+    let mut paths = vec![Path::new(SRC).join("session.rs"), Path::new(SRC).join("shard.rs")];
+    files(&Path::new(SRC).join("session"), &mut paths);
+    assert!(paths.len() > 40, "only {} files found", paths.len());
+    let mut found = Vec::new();
+    for path in paths {
+        let code = code(&fs::read_to_string(&path).unwrap());
+        found.extend(synchronisation(&code).into_iter().map(|used| format!("{}: {used}", path.display())));
+    }
+    assert!(found.is_empty(), "not through `sync.rs`:\n{}", found.join("\n"));
+}
+
+#[test]
+fn synchronisation_is_found_in_imports_and_in_paths() {
+    let source = "
+use std::{
+    cell::Cell,
+    sync::{Arc, Mutex, atomic::{AtomicUsize, Ordering}},
+};
+
+use crate::sync::{Notify, OnceLock};
+
+fn f() { std::thread::yield_now(); tokio::task::yield_now(); }
+thread_local! { static A: Cell<u8> = const { Cell::new(0) }; }
+";
+    let expected =
+        ["std::sync::Mutex", "std::sync::atomic::AtomicUsize", "std::sync::atomic::Ordering", "std::thread"];
+    assert_eq!(synchronisation(source), [&expected[..], &["thread_local!"]].concat());
+}
+
 #[test]
 fn imports_are_found_in_lists_and_in_paths() {
     let source = "\

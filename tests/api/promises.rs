@@ -7,7 +7,7 @@ use std::{
 };
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-const DIRECTORIES: [&str; 3] = ["src", "tests", "stores"];
+const DIRECTORIES: [&str; 4] = ["src", "tests", "stores", "proof"];
 
 /// What a row says of its id: a statement, and the files with its tests.
 type Row = (String, BTreeSet<String>);

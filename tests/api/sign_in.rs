@@ -13,7 +13,9 @@ use http::Response;
 use tokio::task::JoinHandle;
 use tower::{Layer, Service, ServiceExt};
 use tower_reauth::{
-    AccessToken, AuthLayer, Error, RefreshContext, RefreshError, Session, Token, refresh_fn,
+    AccessToken, AuthLayer, Error, RefreshContext, RefreshError, Session, Token,
+    event::EventKind,
+    refresh_fn,
     rt::{Clock, NoRuntime, NoTimer, Sleep, Spawner, SystemClock, Task, Timestamp},
 };
 
@@ -304,4 +306,36 @@ async fn p13_a_token_that_expired_while_its_request_waited_is_not_sent_though_th
     endpoint.next_call().await.succeed("A3 R3 600");
     request.await.unwrap().unwrap();
     assert_eq!(gated.received(), ["Bearer A3"]);
+}
+
+/// Whoever abandons a flight completes it after unlocking. Its task may have ended by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn p10_a_waiter_is_signed_out_even_if_the_task_of_its_abandoned_flight_ends_first() {
+    let (reached, at_gate) = channel();
+    let (open, opened) = channel::<()>();
+    let gate = Mutex::new(Some((reached, opened)));
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher)
+        .on_event(move |event| {
+            if let EventKind::RefreshDiscarded = event.kind {
+                if let Some((reached, opened)) = gate.lock().unwrap().take() {
+                    reached.send(()).unwrap();
+                    let _ = opened.recv();
+                }
+            }
+        })
+        .build();
+    let waiter = spawn_token(&session);
+    let abandoned = endpoint.next_call().await;
+    session.sign_in(token("B1 S1 0"));
+    let caller = spawn_token(&session);
+    // The caller has abandoned the flight, and stops before it completes it.
+    at_gate.recv().unwrap();
+    abandoned.fail(RefreshError::transient("too late"));
+    let error = waiter.await.unwrap().unwrap_err();
+    assert!(error.is_signed_out(), "{error}");
+
+    drop(open);
+    endpoint.next_call().await.succeed("B2 S2 600");
+    assert_eq!(caller.await.unwrap().unwrap().secret(), "B2");
 }

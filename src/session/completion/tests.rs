@@ -10,8 +10,11 @@ use std::{
         mpsc::{Receiver, Sender, channel},
     },
     task::Wake,
+    thread,
     time::Duration,
 };
+
+use futures_util::FutureExt;
 
 use super::*;
 

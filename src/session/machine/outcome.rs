@@ -33,14 +33,9 @@ pub(super) enum FlightResult {
 // === impl Outcome ===
 
 impl Outcome {
-    /// The outcome of a flight that couldn't report one.
-    pub(crate) fn gone(flight: &FlightInfo) -> Self {
-        Self {
-            epoch: flight.epoch,
-            token: None,
-            usable: false,
-            result: FlightResult::Failed(Error::new(ErrorKind::TaskDropped)),
-        }
+    /// The outcome of a flight that the session has abandoned: its waiters demand again.
+    pub(crate) fn abandoned(flight: &FlightInfo) -> Self {
+        Self { epoch: flight.epoch, token: None, usable: false, result: FlightResult::Discarded }
     }
 
     #[cfg(test)]

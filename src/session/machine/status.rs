@@ -15,7 +15,7 @@ use super::{held::Phase, turn::Machine};
 /// `github: signed in; generation 3, expires in 540 s`.
 #[derive(Clone, Debug)]
 pub struct Status {
-    pub(in crate::session) name: Option<Arc<str>>,
+    pub(crate) name: Option<Arc<str>>,
     pub(super) taken_at: SystemTime,
     pub(super) generation: u64,
     pub(super) phase: Option<Phase>,
