@@ -14,11 +14,8 @@ use tower_reauth::{Session, Token, endpoint::Lifetime, oauth2::Client};
 
 use crate::{
     canned::Canned,
-    time::{run, start},
+    time::{latest, run, start},
 };
-
-/// How long a token lasts at most. The latest date is in the year 9999.
-const LONGEST: Duration = Duration::from_secs(1 << 38);
 
 /// Any lifetime yields a token, and is read alike from a number, a string and a form.
 ///
@@ -54,9 +51,8 @@ pub fn lifetimes(input: &[u8]) {
         Ok(serde_json::Value::Number(number)) => {
             let as_string = obtain(lifetime, &body(&format!("\"{value}\""))).expect("it is a token, too");
             assert_eq!(expiries(&token), expiries(&as_string));
-            let seconds = number.as_u64().filter(|seconds| kind == "seconds" && *seconds < 1_000_000_000);
-            if let Some(seconds) = seconds {
-                assert_eq!(token.expires_at(), Some(start() + Duration::from_secs(seconds)));
+            if let Some(expiry) = number.as_u64().and_then(|number| expiry(kind, number)) {
+                assert_eq!(token.expires_at(), Some(expiry));
             }
         }
         Ok(serde_json::Value::String(text)) if !text.contains(['+', '%', '&', ' ', '<', '\n']) => {
@@ -67,6 +63,16 @@ pub fn lifetimes(input: &[u8]) {
             assert_eq!(expiries(&token), expiries(&as_form));
         }
         _ => {}
+    }
+}
+
+/// When a token expires whose lifetime is stated as configured.
+fn expiry(kind: &str, number: u64) -> Option<SystemTime> {
+    match kind {
+        "seconds" if number < 1_000_000_000 => Some(start() + Duration::from_secs(number)),
+        "milliseconds" if number < 1_000_000_000_000 => Some(start() + Duration::from_millis(number)),
+        "unix_time" if number < 100_000_000_000 => Some(SystemTime::UNIX_EPOCH + Duration::from_secs(number)),
+        _ => None,
     }
 }
 
@@ -96,6 +102,6 @@ fn expiries(token: &Token) -> [Option<SystemTime>; 3] {
 fn check(token: &Token) {
     assert_eq!(token.received_at(), Some(start()));
     for time in expiries(token).into_iter().flatten() {
-        assert!((SystemTime::UNIX_EPOCH..=start() + LONGEST).contains(&time), "{token:?}");
+        assert!((SystemTime::UNIX_EPOCH..latest()).contains(&time), "{token:?}");
     }
 }

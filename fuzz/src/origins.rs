@@ -10,14 +10,13 @@ use url::{Host, Url};
 pub fn origins(input: &[u8]) {
     let Ok(input) = std::str::from_utf8(input) else { return };
     let (first, second) = input.split_once('\n').unwrap_or((input, input));
-    for text in [first, second] {
+    let [origin, _] = [first, second].map(|text| {
         check_endpoint(text);
-    }
-    if let Ok(uri) = second.parse::<Uri>() {
-        check_cleartext(&uri);
-    }
-    let Some(origin) = parse(first) else { return };
-    if let Ok(uri) = second.parse::<Uri>() {
+        parse(text)
+    });
+    let Ok(uri) = second.parse::<Uri>() else { return };
+    check_cleartext(&uri);
+    if let Some(origin) = origin {
         check_restricted(&origin, &uri);
     }
 }
@@ -44,8 +43,10 @@ fn check_endpoint(text: &str) {
     match text.parse::<EndpointUrl>() {
         Ok(url) => {
             let shown = format!("{url:?}");
-            assert!(!shown.contains(['?', '#', '@']), "{shown}");
+            assert!(!shown.contains(['?', '#']), "{shown}");
             let uri: Uri = text.trim().parse().expect("it is a URI, too");
+            let authority = uri.authority().expect("it has a host");
+            assert!(!authority.as_str().contains('@'), "{authority}");
             assert!(is_safe(&uri), "{text}");
         }
         Err(error) => assert!(error.to_string().len() < 200),

@@ -9,6 +9,11 @@ pub(crate) fn start() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)
 }
 
+/// The year 10,680. Every time of a token is earlier: the latest date is in the year 9999.
+pub(crate) fn latest() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 38)
+}
+
 /// Runs a future with a clock.
 pub(crate) fn run<T>(scenario: impl AsyncFnOnce(TestClock) -> T) -> T {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
