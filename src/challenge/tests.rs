@@ -101,6 +101,7 @@ fn unquoted_values_end_at_commas() {
         ("Bearer error=, scope=a b", "Bearer{error=|scope=a b}"),
         ("Bearer error= scope=a b", "Bearer{error=|scope=a b}"),
         ("Bearer realm=a b, error=", "Bearer{realm=a b|error=}"),
+        ("Bearer realm=a =b, error=e", "Bearer{realm=a =b|error=e}"),
     ]);
 }
 

@@ -190,13 +190,13 @@ fn date(value: Value<'_>) -> Option<SystemTime> {
     Some(date.max(SystemTime::UNIX_EPOCH))
 }
 
-/// Clamped to what a `Duration` can hold.
+/// Clamped, so that the sum with any clock's time is a date that others can show.
 pub(super) fn seconds(number: f64) -> Duration {
-    Duration::try_from_secs_f64(number.max(0.0)).unwrap_or(MAX_LIFETIME)
+    Duration::try_from_secs_f64(number.max(0.0)).unwrap_or(MAX_LIFETIME).min(MAX_LIFETIME)
 }
 
 fn at(number: f64) -> StatedExpiry {
-    StatedExpiry::At(SystemTime::UNIX_EPOCH + seconds(number).min(MAX_LIFETIME))
+    StatedExpiry::At(SystemTime::UNIX_EPOCH + seconds(number))
 }
 
 /// In 2001, or a lifetime of 31 years.
@@ -289,6 +289,7 @@ mod tests {
             (r#""1900000000""#, (expires_at(1_900_000_000), true)),
             ("1900000000000", (expires_at(1_900_000_000), true)),
             (r#""2099-01-01T00:00:00Z""#, (expires_at(4_070_908_800), true)),
+            ("100000000000000", (expires_in(MAX_LIFETIME), false)),
             ("18446744073709551615", (expires_in(MAX_LIFETIME), false)),
         ] {
             let body = format!(r#"{{"n":{value}}}"#);

@@ -41,8 +41,8 @@ impl StoreError {
     }
 
     /// Another process has been refreshing the token for longer than a refresh waits for it.
-    pub(super) fn busy(holder: impl Into<String>) -> Self {
-        Self { kind: StoreErrorKind::Busy(holder.into()), source: None }
+    pub(super) fn busy(holder: &str) -> Self {
+        Self { kind: StoreErrorKind::Busy(shown(holder)), source: None }
     }
 
     /// Nobody is signed in any more, or another user is.
@@ -125,3 +125,10 @@ impl StdError for StoreError {
         self.source.as_deref().map(|source| source as _)
     }
 }
+
+/// A store's text as it may be shown: without control characters, so that it can't forge a line of a log.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect()
+}
+
+const MAX_SHOWN: usize = 200;

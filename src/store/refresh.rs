@@ -16,6 +16,7 @@ use crate::{
 use super::{
     StoreError,
     document::{Claim, Document},
+    error::shown,
     exchange::ClaimedRecord,
     known::OwnClaim,
     look::{Look, Looker, look, new_epoch, step},
@@ -145,7 +146,7 @@ impl<'a> Run<'a> {
             Look::Adopt => Ok(self.adopt(&view)),
             Look::Ended => {
                 let code = view.document().and_then(|document| document.ended.as_ref());
-                let code = code.map(|ended| ended.code.as_str()).filter(|code| !code.is_empty());
+                let code = code.map(|ended| shown(&ended.code)).filter(|code| !code.is_empty());
                 let message = match code {
                     Some(code) => {
                         format!("another process found that the grant has ended ({code}): sign in again")

@@ -127,6 +127,27 @@ async fn c21_very_deep_nesting_is_unreadable() {
     }
 }
 
+/// Anyone who can write the record chooses them.
+#[tokio::test(start_paused = true)]
+async fn c21_texts_of_a_record_are_shown_without_control_characters() {
+    let forged = "x\u{1b}[31m\r\nINFO forged ".repeat(50);
+    let mut ended = record("A1", "R1", 0);
+    ended["ended"] = json!({"by": 1000, "code": forged});
+    let mut busy = claimed("A1", "R1", 0);
+    busy["claim"]["for"] = json!(10_000_000);
+    busy["claim"]["who"] = json!(forged);
+    for (document, begins) in [(ended, "another process found"), (busy, "another process (x[31mINFO forged")]
+    {
+        let clock = clock();
+        let (shared, endpoint) = open(&clock, ScriptedStore::new(&document));
+        let error = shared.session().token().await.unwrap_err();
+        let text = sources(&error).last().unwrap().to_string();
+        assert!(text.starts_with(begins), "{text}");
+        assert!(!text.contains(char::is_control) && text.len() < 300, "{text:?}");
+        assert_eq!(endpoint.call_count(), 0);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn p19_a_record_of_another_client_is_unreadable() {
     let mut others = valid();
