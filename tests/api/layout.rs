@@ -22,6 +22,7 @@ const CRATE: &[&[&str]] = &[
     &["request"],
     &["session"],
     &["event"],
+    &["testing"],
     &["refresh"],
     &["token"],
     &["challenge"],
