@@ -33,7 +33,7 @@ use crate::error::BoxError;
 /// # Examples
 ///
 /// ```
-/// use tower::{Service, ServiceExt};
+/// use tower::ServiceExt;
 /// use tower_layer::Layer;
 /// use tower_reauth::{Session, testing::{Issuer, Resource}};
 ///
@@ -41,11 +41,11 @@ use crate::error::BoxError;
 /// let issuer = Issuer::new();
 /// let resource = Resource::new(&issuer);
 /// let session = Session::builder(issuer.clone()).token(issuer.sign_in()).build();
-/// let mut client = session.layer().layer(resource.clone());
+/// let client = session.layer().layer(resource.clone());
 ///
 /// issuer.expire_access_tokens();
 /// let request = http::Request::get("https://api.example.com/items").body(String::new())?;
-/// assert_eq!(client.ready().await?.call(request).await?.status(), 200);
+/// assert_eq!(client.oneshot(request).await?.status(), 200);
 /// assert_eq!((resource.rejected(), resource.accepted()), (1, 1));
 /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 /// # }).unwrap();
