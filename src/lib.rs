@@ -157,7 +157,7 @@
 //!   `metrics`.
 //! - `tracing`: session events for the [`tracing`](https://docs.rs/tracing) crate, with the target
 //!   `tower_reauth`.
-//! - `test-util`: `TestClock`, for tests with tokio's paused time.
+//! - `test-util`: a token endpoint, an API and a clock for tests of your code. See the module `testing`.
 //! - `full`: all but `test-util`, `https-ring` and `https-aws-lc`.
 //!
 //! [tower]: https://docs.rs/tower
@@ -198,6 +198,8 @@ mod shard;
 #[cfg(feature = "store")]
 pub mod store;
 mod sync;
+#[cfg(feature = "test-util")]
+pub mod testing;
 pub mod token;
 
 pub use error::Error;

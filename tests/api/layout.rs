@@ -22,6 +22,7 @@ const CRATE: &[&[&str]] = &[
     &["request"],
     &["session"],
     &["event", "metrics"],
+    &["testing"],
     &["refresh"],
     &["token"],
     &["challenge"],

@@ -21,6 +21,7 @@ mod hooked_clock;
 mod hooks;
 mod injection;
 mod keeping_fresh;
+mod kit;
 mod layer_order;
 mod layout;
 mod min_lifetime;

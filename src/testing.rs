@@ -1,0 +1,57 @@
+//! Parts for the tests of your code: a token endpoint, an API and a loop that cancels. Needs the feature `test-util`.
+//!
+//! | to test | use |
+//! |---|---|
+//! | what your code does when a token expires, or a response is lost | [`Issuer`], [`Resource`] |
+//! | a refresher of your own | [`check_refresher`], [`RefreshContext::builder`](crate::RefreshContext::builder) |
+//! | a store of your own | `store::check_store` (feature `store`) |
+//! | what a cancelled call leaves behind | [`drop_at_each_poll`] |
+//! | what happens over time | [`rt::TestClock`](crate::rt::TestClock), with tokio's paused time |
+//!
+//! # Examples
+//!
+//! Code that survives the expiry of its token:
+//!
+//! ```
+//! use tower_reauth::{AuthLayer, Session, testing::{Issuer, Resource}};
+//! # use tower::{ServiceBuilder, ServiceExt};
+//! # async fn my_code(auth: AuthLayer, api: Resource) -> Result<(), tower::BoxError> {
+//! #     let request = http::Request::get("https://api.example.com/items").body(String::new())?;
+//! #     let response = ServiceBuilder::new().layer(auth).service(api).oneshot(request).await?;
+//! #     assert_eq!(response.status(), 200);
+//! #     Ok(())
+//! # }
+//!
+//! # /*
+//! #[tokio::test]
+//! # */
+//! async fn my_code_survives_an_expiry() {
+//!     let issuer = Issuer::new(); // a token endpoint
+//!     let api = Resource::new(&issuer); // accepts its tokens
+//!     let session = Session::builder(issuer.clone()).token(issuer.sign_in()).build();
+//!
+//!     my_code(session.layer(), api.clone()).await.unwrap();
+//!     issuer.expire_access_tokens();
+//!     my_code(session.layer(), api.clone()).await.unwrap();
+//!
+//!     assert_eq!((issuer.refreshes(), api.accepted()), (1, 2));
+//! }
+//! # tokio_test::block_on(my_code_survives_an_expiry());
+//! ```
+
+mod body;
+mod check;
+mod grants;
+mod issuer;
+mod polls;
+mod resource;
+mod server;
+mod token_request;
+
+pub use body::ResponseBody;
+pub use check::{FailedStep, check_refresher};
+pub use grants::Reuse;
+pub use issuer::{Issuer, IssuerBuilder, Scripted};
+pub use polls::drop_at_each_poll;
+pub use resource::Resource;
+pub use server::LoopbackServer;

@@ -1,0 +1,254 @@
+//! [`check_refresher`].
+
+use std::{error::Error as StdError, fmt, iter::successors, panic::AssertUnwindSafe, pin::pin};
+
+use futures_util::{
+    FutureExt,
+    future::{Either, join, select},
+};
+use http::StatusCode;
+
+use super::issuer::{Issuer, Scripted};
+use crate::{
+    panics::drop_panic,
+    refresh::{RefreshContext, RefreshError, Refresher},
+    token::Token,
+};
+
+/// A step of [`check_refresher`] that a refresher fails.
+///
+/// It displays the step's name, what happened and what to do.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FailedStep {
+    step: &'static str,
+    problem: String,
+}
+
+/// A refresher, its token endpoint, and the tokens of a user.
+struct Setup<R> {
+    refresher: R,
+    issuer: Issuer,
+    token: Token,
+}
+
+/// What happened, and what to do.
+type Problem = String;
+
+/// Checks a [`Refresher`] that presents refresh tokens, in a test of your own refresher.
+///
+/// For each step, `make` gets a new [`Issuer`] and the URL of its loopback server, and returns a refresher that uses
+/// either. Steps whose requests fail may take as long as the refresher's own retries: run it without paused time.
+///
+/// # What it doesn't check
+///
+/// - What a refusal other than `invalid_grant` means, such as one of the client.
+/// - Timeouts.
+/// - That no request is made when nothing [is wanted](RefreshContext::is_wanted) any more.
+///
+/// # Examples
+///
+/// ```
+/// # use tower_reauth::{RefreshContext, RefreshError, Refresher, Token, testing::Issuer};
+/// # struct MyRefresher(Issuer);
+/// # impl MyRefresher {
+/// #     fn new(issuer: &Issuer) -> Self {
+/// #         Self(issuer.clone())
+/// #     }
+/// # }
+/// # impl Refresher for MyRefresher {
+/// #     async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
+/// #         self.0.refresh(cx).await
+/// #     }
+/// # }
+/// use tower_reauth::testing::{FailedStep, check_refresher};
+///
+/// # /*
+/// #[tokio::test]
+/// # */
+/// async fn my_refresher_keeps_the_contract() -> Result<(), FailedStep> {
+/// #   let _ = r#"
+///     check_refresher(|_issuer, url| MyRefresher::new(url)).await
+/// #   "#;
+/// #   check_refresher(|issuer, _url| MyRefresher::new(issuer)).await
+/// }
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(my_refresher_keeps_the_contract())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// The first step that fails.
+pub async fn check_refresher<R: Refresher>(make: impl Fn(&Issuer, &str) -> R) -> Result<(), FailedStep> {
+    let make = &make;
+    step("a refresh returns the new tokens", make, new_tokens).await?;
+    step("the next refresh presents the new refresh token", make, successor).await?;
+    step("the refreshes of two users don't mix", make, two_users).await?;
+    step("a refused refresh token ends the grant", make, refusal).await?;
+    step("a lost response is an unknown outcome", make, lost_response).await?;
+    step("an unavailable endpoint is a transient failure", make, unavailable).await?;
+    step("a dropped refresh leaves the refresher usable", make, dropped).await?;
+    step("a missing refresh token is no panic", make, no_refresh_token).await
+}
+
+async fn step<R: Refresher>(
+    step: &'static str,
+    make: &impl Fn(&Issuer, &str) -> R,
+    check: impl AsyncFnOnce(Setup<R>) -> Result<(), Problem>,
+) -> Result<(), FailedStep> {
+    let failed = |problem| FailedStep { step, problem };
+    let issuer = Issuer::new();
+    let server = issuer.serve().await.map_err(|error| failed(format!("the kit has no server: {error}")))?;
+    let setup = Setup { refresher: make(&issuer, &server.url()), token: issuer.sign_in(), issuer };
+    match AssertUnwindSafe(check(setup)).catch_unwind().await {
+        Ok(result) => result.map_err(failed),
+        Err(panic) => {
+            drop_panic(panic);
+            Err(failed("it panicked; return an error instead".to_owned()))
+        }
+    }
+}
+
+async fn new_tokens<R: Refresher>(setup: Setup<R>) -> Result<(), Problem> {
+    let token = setup.refresh(&setup.token).await?;
+    if setup.issuer.reuses() > 0 {
+        return Err("it presented the refresh token twice; send one request".to_owned());
+    }
+    let is_new = token.refresh_token().is_some_and(|refresh| setup.issuer.is_unused(refresh));
+    ensure(is_new, "the new refresh token is missing; set `TokenBuilder::refresh_token` from the response")?;
+    let lifetime = token.expires_at();
+    ensure(lifetime.is_some(), "the lifetime is missing; set `TokenBuilder::expires_in` from the response")
+}
+
+async fn successor<R: Refresher>(setup: Setup<R>) -> Result<(), Problem> {
+    let second = setup.refresh(&setup.token).await?;
+    setup.refresh(&second).await?;
+    let reuses = setup.issuer.reuses();
+    ensure(reuses == 0, "it presented the first refresh token again; use `RefreshContext::refresh_token`")
+}
+
+async fn two_users<R: Refresher>(setup: Setup<R>) -> Result<(), Problem> {
+    let other = setup.issuer.sign_in();
+    let (one, two) = join(setup.refresh(&setup.token), setup.refresh(&other)).await;
+    let family = |token: &Token| setup.issuer.family_of(token.access_token());
+    let is_own = family(&one?) == family(&setup.token) && family(&two?) == family(&other);
+    ensure(is_own, "a user got the tokens of the other one; keep nothing between refreshes")
+}
+
+async fn refusal<R: Refresher>(setup: Setup<R>) -> Result<(), Problem> {
+    setup.issuer.revoke_family(setup.token.access_token());
+    let error = setup.error(&setup.token).await?;
+    ensure(error.is_grant_ended(), "it is another kind of error; return `RefreshError::grant_ended`")
+}
+
+async fn lost_response<R: Refresher>(setup: Setup<R>) -> Result<(), Problem> {
+    setup.issuer.script([Scripted::Lost]);
+    let error = setup.error(&setup.token).await?;
+    if setup.issuer.reuses() > 0 {
+        return Err("it presented the refresh token again; leave that to the session".to_owned());
+    }
+    ensure(error.is_outcome_unknown(), "it is another kind of error; return `RefreshError::outcome_unknown`")
+}
+
+/// It may retry by itself: nothing was exchanged.
+async fn unavailable<R: Refresher>(setup: Setup<R>) -> Result<(), Problem> {
+    setup.issuer.script([Scripted::Status(StatusCode::SERVICE_UNAVAILABLE)]);
+    match setup.refresher.refresh(setup.cx(&setup.token)).await {
+        Err(error) if !setup.checked(&error)?.is_transient() => {
+            Err("it is another kind of error; return `RefreshError::transient`".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn dropped<R: Refresher>(setup: Setup<R>) -> Result<(), Problem> {
+    drop(setup.refresher.refresh(setup.cx(&setup.token)));
+    setup.issuer.script([Scripted::Hang]);
+    {
+        let refresh = pin!(setup.refresher.refresh(setup.cx(&setup.token)));
+        let requested = pin!(setup.issuer.wait_for_requests(1));
+        if let Either::Left(_) = select(refresh, requested).await {
+            return Err("it returned before the response; wait for it".to_owned());
+        }
+    }
+    setup.issuer.release();
+    setup.refresh(&setup.issuer.sign_in()).await.map(drop)
+}
+
+/// Whether that is an error depends on the grant.
+async fn no_refresh_token<R: Refresher>(setup: Setup<R>) -> Result<(), Problem> {
+    match setup.refresher.refresh(RefreshContext::default()).await {
+        Ok(_) => Ok(()),
+        Err(error) => setup.checked(&error).map(drop),
+    }
+}
+
+fn ensure(holds: bool, otherwise: &str) -> Result<(), Problem> {
+    if holds { Ok(()) } else { Err(otherwise.to_owned()) }
+}
+
+// === impl Setup ===
+
+impl<R: Refresher> Setup<R> {
+    fn cx(&self, token: &Token) -> RefreshContext {
+        RefreshContext::builder().token(token.clone()).build()
+    }
+
+    /// A refresh that has to succeed.
+    async fn refresh(&self, token: &Token) -> Result<Token, Problem> {
+        let token = match self.refresher.refresh(self.cx(token)).await {
+            Ok(token) => token,
+            Err(error) => return Err(format!("it failed: {}", describe(self.checked(&error)?))),
+        };
+        let is_valid = self.issuer.accepts(token.access_token());
+        ensure(is_valid, "the access token isn't the one of the response; return that one")?;
+        Ok(token)
+    }
+
+    /// A refresh that has to fail.
+    async fn error(&self, token: &Token) -> Result<RefreshError, Problem> {
+        match self.refresher.refresh(self.cx(token)).await {
+            Ok(_) => Err("it returned a token; return an error".to_owned()),
+            Err(error) => Ok(self.checked(&error)?.clone()),
+        }
+    }
+
+    /// An error may be logged, so no step accepts one with a token in it.
+    fn checked<'a>(&self, error: &'a RefreshError) -> Result<&'a RefreshError, Problem> {
+        let text = format!("{} {error:?}", describe(error));
+        let has = |token: Option<&str>| token.is_some_and(|token| text.contains(token));
+        if has(self.token.refresh_token()) || has(Some(self.token.access_token())) {
+            return Err("its error contains a token; leave that out".to_owned());
+        }
+        Ok(error)
+    }
+}
+
+/// An error with its sources.
+fn describe(error: &RefreshError) -> String {
+    let chain = successors(Some(error as &(dyn StdError + 'static)), |&error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+// === impl FailedStep ===
+
+impl FailedStep {
+    /// The name of the step.
+    pub fn step(&self) -> &str {
+        self.step
+    }
+}
+
+impl fmt::Display for FailedStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "check_refresher: {}: {}", self.step, self.problem)
+    }
+}
+
+/// As displayed: a test that fails by this error prints it.
+impl fmt::Debug for FailedStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl StdError for FailedStep {}

@@ -1,0 +1,441 @@
+//! [`Issuer`].
+
+use std::{
+    collections::VecDeque,
+    fmt, io,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::BodyExt;
+use tokio::sync::watch;
+use tower_service::Service;
+
+use super::{
+    body::ResponseBody,
+    grants::{Access, Grants, Pair, Reuse, Rules},
+    server::LoopbackServer,
+    token_request::{Grant, TokenRequest, error},
+};
+use crate::{
+    error::BoxError,
+    refresh::{RefreshContext, RefreshError, Refresher},
+    rt::{Clock, SystemClock},
+    sync::lock,
+    token::Token,
+};
+
+/// A token endpoint that rotates refresh tokens. Clones share its state.
+///
+/// See the [module docs](super) for a test that uses it. It takes the place of a token endpoint in three ways:
+///
+/// - as a [`Refresher`], which exchanges refresh tokens without a request;
+/// - as a tower service, which is the transport of a refresher:
+///   `oauth2::Client::try_with_transport("https://id.example.com/token", "app", issuer.clone())`;
+/// - as a [loopback server](Self::serve), for code that has its own client.
+///
+/// Requests may be forms or JSON, by any method, at any path, and from any client. A JSON request may name the
+/// refresh token `refresh_token` or, as simplejwt does, `refresh`.
+///
+/// Access tokens expire by the clock after their [lifetime](IssuerBuilder::lifetime), and all at once by
+/// [`expire_access_tokens`](Self::expire_access_tokens).
+///
+/// # Examples
+///
+/// What a client does about a lost response is tested without a network:
+///
+/// ```
+/// use tower_reauth::{Session, testing::{Issuer, Reuse, Scripted}};
+///
+/// # tokio_test::block_on(async {
+/// let issuer = Issuer::builder().reuse(Reuse::SameSuccessor).build();
+/// let session = Session::builder(issuer.clone()).token(issuer.sign_in()).build();
+///
+/// issuer.script([Scripted::Lost]);
+/// session.refresh().await?;
+/// assert_eq!((issuer.refreshes(), issuer.reuses()), (1, 1));
+/// assert!(issuer.family_is_alive());
+/// # Ok::<(), tower_reauth::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Issuer {
+    shared: Arc<Shared>,
+}
+
+/// Builds an [`Issuer`]. Created by [`Issuer::builder`].
+#[derive(Clone)]
+#[must_use]
+pub struct IssuerBuilder {
+    rules: Rules,
+    clock: Arc<dyn Clock>,
+}
+
+/// How an [`Issuer`] responds to a token request, instead of normally.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Scripted {
+    /// The refresh token is exchanged, but the response is lost: the connection closes.
+    Lost,
+    /// The refresh token is exchanged; the response comes after [`Issuer::release`].
+    Hang,
+    /// The refresh token is exchanged; the response comes after a time.
+    Slow(Duration),
+    /// The refresh token isn't exchanged, and the response has this status and no body.
+    Status(StatusCode),
+    /// The response has the access token that the user got last.
+    SameToken,
+    /// The access token of the response has expired, with a lifetime of zero.
+    Expired,
+}
+
+/// The response to a token request was lost.
+#[derive(Debug)]
+struct Lost;
+
+struct Shared {
+    state: Mutex<State>,
+    clock: Arc<dyn Clock>,
+    requests: watch::Sender<usize>,
+    /// Counts the calls of `release`.
+    releases: watch::Sender<usize>,
+}
+
+struct State {
+    grants: Grants,
+    script: VecDeque<Scripted>,
+}
+
+enum Answer {
+    Tokens(Pair),
+    Refusal,
+    Status(StatusCode),
+}
+
+// === impl Issuer ===
+
+impl Issuer {
+    /// Creates an issuer that rotates refresh tokens, revokes the family of a reused one, and whose access tokens
+    /// last an hour.
+    #[expect(clippy::new_without_default, reason = "each call makes another issuer")]
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// Creates a builder.
+    pub fn builder() -> IssuerBuilder {
+        let rules = Rules {
+            reuse: Reuse::default(),
+            tolerance: Duration::ZERO,
+            lifetime: Some(Duration::from_secs(3600)),
+            rotates: true,
+        };
+        IssuerBuilder { rules, clock: Arc::new(SystemClock) }
+    }
+
+    /// Signs a user in: issues the first tokens of a family.
+    pub fn sign_in(&self) -> Token {
+        self.sign_in_with_scopes::<String>([])
+    }
+
+    /// The same for a user who grants these scopes, for [`Resource::require_scope`](super::Resource::require_scope).
+    pub fn sign_in_with_scopes<T: Into<String>>(&self, scopes: impl IntoIterator<Item = T>) -> Token {
+        let scopes: Vec<_> = scopes.into_iter().map(Into::into).collect();
+        let now = self.shared.clock.now();
+        let pair = lock(&self.shared.state).grants.sign_in(scopes, now);
+        token(pair).into_builder().received_at(now.wall()).build().expect("the token is valid")
+    }
+
+    /// Exchanges a refresh token, as a token request does. `None`: it is refused.
+    ///
+    /// Neither follows the script nor counts as a request.
+    pub fn exchange(&self, refresh_token: &str) -> Option<Token> {
+        let now = self.shared.clock.now();
+        lock(&self.shared.state).grants.exchange(refresh_token, Access::New, now).map(token)
+    }
+
+    /// Issues another access token to the user of a token. `None`: the token isn't of this issuer.
+    pub fn issue_access_token(&self, token: &str) -> Option<String> {
+        let now = self.shared.clock.now();
+        lock(&self.shared.state).grants.issue_access_for(token, now)
+    }
+
+    /// Revokes the family of a token: all tokens of that sign-in. Returns whether it was alive.
+    pub fn revoke_family(&self, token: &str) -> bool {
+        let grants = &mut lock(&self.shared.state).grants;
+        grants.family_of(token).is_some_and(|family| grants.revoke(family))
+    }
+
+    /// Expires all access tokens. Their refresh tokens stay valid.
+    pub fn expire_access_tokens(&self) {
+        lock(&self.shared.state).grants.expire_all();
+    }
+
+    /// Sets how the next token requests are responded to, after those already scripted. Later ones are responded to
+    /// normally.
+    pub fn script(&self, responses: impl IntoIterator<Item = Scripted>) {
+        lock(&self.shared.state).script.extend(responses);
+    }
+
+    /// Sends the responses that [hang](Scripted::Hang).
+    pub fn release(&self) {
+        self.shared.releases.send_modify(|count| *count += 1);
+    }
+
+    /// How many token requests were handled. The responses to some may hang, or have been lost.
+    pub fn requests(&self) -> usize {
+        *self.shared.requests.borrow()
+    }
+
+    /// Waits until so many token requests were handled.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping this changes nothing.
+    pub async fn wait_for_requests(&self, count: usize) {
+        let mut requests = self.shared.requests.subscribe();
+        // The sender is in `self`.
+        let _ = requests.wait_for(|requests| *requests >= count).await;
+    }
+
+    /// How often a refresh token was exchanged for new tokens.
+    pub fn refreshes(&self) -> usize {
+        lock(&self.shared.state).grants.refreshes
+    }
+
+    /// How often a refresh token was presented that had been used.
+    pub fn reuses(&self) -> usize {
+        lock(&self.shared.state).grants.reuses
+    }
+
+    /// How often a refresh token was refused.
+    pub fn refusals(&self) -> usize {
+        lock(&self.shared.state).grants.refusals
+    }
+
+    /// Whether all users are still signed in: no family has been revoked.
+    pub fn family_is_alive(&self) -> bool {
+        lock(&self.shared.state).grants.are_alive()
+    }
+
+    /// Whether the family of this token is alive.
+    pub fn is_in_live_family(&self, token: &str) -> bool {
+        let grants = &lock(&self.shared.state).grants;
+        grants.family_of(token).is_some_and(|family| grants.is_alive(family))
+    }
+
+    /// The number of the sign-in that a token descends from. `None`: the token isn't of this issuer.
+    pub fn family_of(&self, token: &str) -> Option<u64> {
+        lock(&self.shared.state).grants.family_of(token)
+    }
+
+    /// Whether an access token is valid.
+    pub fn accepts(&self, access_token: &str) -> bool {
+        lock(&self.shared.state).grants.accepts(access_token, self.shared.clock.now())
+    }
+
+    /// Whether a refresh token is valid and was never presented.
+    pub fn is_unused(&self, refresh_token: &str) -> bool {
+        lock(&self.shared.state).grants.is_unused(refresh_token)
+    }
+
+    pub(super) fn has_scope(&self, access_token: &str, scope: &str) -> bool {
+        lock(&self.shared.state).grants.has_scope(access_token, scope)
+    }
+
+    /// Serves token requests on loopback, at any path.
+    ///
+    /// # Errors
+    ///
+    /// If no port is free.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime, and in one without I/O.
+    pub async fn serve(&self) -> io::Result<LoopbackServer> {
+        LoopbackServer::start(self.clone()).await
+    }
+
+    async fn answer(&self, grant: &Grant) -> Result<Answer, Lost> {
+        let Shared { state, clock, requests, releases } = &*self.shared;
+        // Before the request is counted: who sees it counted may release it.
+        let mut releases = releases.subscribe();
+        let (scripted, answer) = {
+            let mut state = lock(state);
+            let now = clock.now();
+            let scripted = state.script.pop_front();
+            let access = match scripted {
+                Some(Scripted::SameToken) => Access::Same,
+                Some(Scripted::Expired) => Access::Expired,
+                _ => Access::New,
+            };
+            let answer = match (&scripted, grant) {
+                (Some(Scripted::Status(status)), _) => Answer::Status(*status),
+                (_, Grant::RefreshToken(presented)) => {
+                    let pair = state.grants.exchange(presented, access, now);
+                    pair.map_or(Answer::Refusal, Answer::Tokens)
+                }
+                (_, _) => {
+                    let pair = state.grants.sign_in(Vec::new(), now);
+                    Answer::Tokens(Pair { refresh: None, ..pair })
+                }
+            };
+            requests.send_modify(|count| *count += 1);
+            (scripted, answer)
+        };
+        match scripted {
+            Some(Scripted::Lost) => return Err(Lost),
+            Some(Scripted::Hang) => {
+                // The sender is in `self`.
+                let _ = releases.changed().await;
+            }
+            Some(Scripted::Slow(time)) => {
+                if let Ok(sleep) = clock.sleep(time) {
+                    sleep.await;
+                }
+            }
+            _ => {}
+        }
+        Ok(answer)
+    }
+
+    async fn respond<B>(self, request: Request<B>) -> Result<Response<ResponseBody>, BoxError>
+    where
+        B: Body<Error: Into<BoxError>>,
+    {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.map_err(Into::into)?.to_bytes();
+        let request = TokenRequest::parse(&head.headers, &body);
+        if let Grant::Unsupported(code) = request.grant {
+            return Ok(error(code));
+        }
+        Ok(match self.answer(&request.grant).await? {
+            Answer::Tokens(pair) => request.tokens(&pair),
+            Answer::Refusal => request.refusal(),
+            Answer::Status(status) => {
+                let mut response = Response::new(ResponseBody::default());
+                *response.status_mut() = status;
+                response
+            }
+        })
+    }
+}
+
+impl<B> Service<Request<B>> for Issuer
+where
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response<ResponseBody>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        Box::pin(self.clone().respond(request))
+    }
+}
+
+impl Refresher for Issuer {
+    async fn refresh(&self, cx: RefreshContext) -> Result<Token, RefreshError> {
+        let Some(presented) = cx.refresh_token() else {
+            return Err(RefreshError::grant_ended("there is no refresh token"));
+        };
+        match self.answer(&Grant::RefreshToken(presented.to_owned())).await {
+            Ok(Answer::Tokens(pair)) => Ok(token(pair)),
+            Ok(Answer::Refusal) => Err(RefreshError::grant_ended("invalid_grant")),
+            Ok(Answer::Status(status)) if status.is_server_error() => {
+                Err(RefreshError::transient(status.to_string()))
+            }
+            Ok(Answer::Status(status)) => Err(RefreshError::unexplained(status.to_string())),
+            Err(lost) => Err(RefreshError::outcome_unknown(lost)),
+        }
+    }
+}
+
+impl fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Issuer").field("requests", &self.requests()).finish_non_exhaustive()
+    }
+}
+
+fn token(pair: Pair) -> Token {
+    let token = Token::builder(pair.access).refresh_token(pair.refresh).expires_in(pair.lifetime);
+    token.build().expect("an access token of an issuer is a valid one")
+}
+
+// === impl IssuerBuilder ===
+
+impl IssuerBuilder {
+    /// Sets what happens to a refresh token that was used before. Default: [`Reuse::RevokeFamily`].
+    pub fn reuse(mut self, reuse: Reuse) -> Self {
+        self.rules.reuse = reuse;
+        self
+    }
+
+    /// Tolerates the reuse of a refresh token for a time after its first use: it returns the same successor. After
+    /// that, [`reuse`](Self::reuse) applies. Default: zero.
+    pub fn tolerate_reuse_for(mut self, time: Duration) -> Self {
+        self.rules.tolerance = time;
+        self
+    }
+
+    /// Sets the lifetime of access tokens. `None`: none is reported, and they expire only by
+    /// [`Issuer::expire_access_tokens`]. Default: an hour.
+    pub fn lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
+        self.rules.lifetime = lifetime.into();
+        self
+    }
+
+    /// Sets whether a refresh returns a new refresh token, which replaces the one presented. Default: `true`.
+    pub fn rotate(mut self, rotate: bool) -> Self {
+        self.rules.rotates = rotate;
+        self
+    }
+
+    /// Sets the clock, such as the [`TestClock`](crate::rt::TestClock) of the session. Default: [`SystemClock`].
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Builds the issuer.
+    pub fn build(self) -> Issuer {
+        let state = State { grants: Grants::new(self.rules), script: VecDeque::new() };
+        let shared = Shared {
+            state: Mutex::new(state),
+            clock: self.clock,
+            requests: watch::Sender::new(0),
+            releases: watch::Sender::new(0),
+        };
+        Issuer { shared: Arc::new(shared) }
+    }
+}
+
+impl fmt::Debug for IssuerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Rules { reuse, tolerance, lifetime, rotates } = &self.rules;
+        f.debug_struct("IssuerBuilder")
+            .field("reuse", reuse)
+            .field("tolerance", tolerance)
+            .field("lifetime", lifetime)
+            .field("rotates", rotates)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Lost ===
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the connection closed before a response")
+    }
+}
+
+impl std::error::Error for Lost {}

@@ -1,0 +1,69 @@
+//! [`LoopbackServer`].
+
+use std::{fmt, io, net::SocketAddr};
+
+use http::{Request, Response};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpListener, task::JoinSet};
+use tower_service::Service;
+
+use super::body::ResponseBody;
+use crate::error::BoxError;
+
+/// A server of the kit on a free port of loopback, for HTTP/1. It stops when this is dropped.
+#[must_use = "the server stops when this is dropped"]
+pub struct LoopbackServer {
+    address: SocketAddr,
+    _accepting: JoinSet<()>,
+}
+
+// === impl LoopbackServer ===
+
+impl LoopbackServer {
+    pub(super) async fn start<S>(service: S) -> io::Result<Self>
+    where
+        S: Service<Request<Incoming>, Response = Response<ResponseBody>, Error = BoxError>,
+        S: Clone + Send + 'static,
+        S::Future: Send,
+    {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let mut accepting = JoinSet::new();
+        accepting.spawn(accept(listener, service));
+        Ok(Self { address, _accepting: accepting })
+    }
+
+    /// Its URL, without a path: `http://127.0.0.1:34567`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl fmt::Debug for LoopbackServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoopbackServer").field("url", &self.url()).finish()
+    }
+}
+
+/// Accepts connections until it is dropped, and all of them with it.
+async fn accept<S>(listener: TcpListener, service: S)
+where
+    S: Service<Request<Incoming>, Response = Response<ResponseBody>, Error = BoxError>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        while connections.try_join_next().is_some() {}
+        let service = service.clone();
+        connections.spawn(async move {
+            // The services of the kit are always ready.
+            let service = service_fn(move |request| service.clone().call(request));
+            // The real clock's date would be wrong beside a `TestClock`.
+            let mut server = http1::Builder::new();
+            // An error closes the connection, as a lost response should.
+            let _ = server.auto_date_header(false).serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
