@@ -343,8 +343,14 @@ fn the_first_reason_not_to_start_counts() {
     let id = tester.machine.token_id();
     tester.reject();
     tester.refresh(failed(RefreshError::misconfigured("401")));
-    let info =
-        FlightInfo { id: 2, epoch: id.epoch, presented: None, started: tester.now, called: tester.now };
+    let info = FlightInfo {
+        id: 2,
+        epoch: id.epoch,
+        reason: RefreshReason::Stale,
+        presented: None,
+        started: tester.now,
+        called: tester.now,
+    };
     tester.machine.flights.current =
         Some(Box::new(Flight { info, repeat: false, is_queued: false, response: None }));
     tester.machine.shutting_down = true;
