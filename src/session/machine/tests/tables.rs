@@ -6,7 +6,7 @@ use super::{
     super::{backoff::Delays, flight::Flight, grant::Failing, outcome::FlightResult, *},
     WALL,
 };
-use crate::refresh::RefreshError;
+use crate::refresh::{RefreshError, RefreshReason};
 
 pub(super) const SECOND: Nanos = 1_000_000_000;
 
