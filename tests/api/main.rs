@@ -17,6 +17,7 @@ mod combinators;
 mod flight_ends;
 mod gated;
 mod headers;
+mod health;
 mod hooked_clock;
 mod hooks;
 mod injection;
