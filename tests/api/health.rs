@@ -92,6 +92,29 @@ async fn a_session_fails_from_its_first_failure_until_it_has_a_fresh_token() {
     fail(5).await;
     let Health::Failing { since, .. } = session.status().health() else { panic!() };
     assert_eq!(since, start + Duration::from_secs(570));
+
+    // It ends with a token from a refresh, too.
+    session.reset_backoff();
+    let refresh = spawn_refresh(&session);
+    endpoint.next_call().await.succeed("A3 R3 600");
+    refresh.await.unwrap().unwrap();
+    advance(Duration::from_secs(560)).await;
+    assert!(session.status().is_stale());
+    assert_eq!(session.status().health(), Health::SignedIn);
+}
+
+/// The failed refresh wasn't needed yet.
+#[tokio::test(start_paused = true)]
+async fn a_fresh_token_counts_more_than_a_failed_refresh() {
+    let (refresher, mut endpoint) = endpoint();
+    let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
+    let refresh = spawn_refresh(&session);
+    endpoint.next_call().await.fail(RefreshError::transient("down"));
+    refresh.await.unwrap().unwrap_err();
+    assert_eq!(session.status().health(), Health::SignedIn);
+    advance(Duration::from_secs(560)).await;
+    assert!(session.status().is_stale());
+    assert!(matches!(session.status().health(), Health::Failing { .. }));
 }
 
 #[tokio::test(start_paused = true)]
