@@ -180,11 +180,11 @@ impl Shared {
             return result;
         }
         let resolved = locked.resolve(&mut effects);
+        #[cfg(feature = "metrics")]
+        let expires_at = locked.machine.expires_at();
         if effects.publish {
             self.published.publish(locked.machine.snapshot(now));
         }
-        #[cfg(feature = "metrics")]
-        let expires_at = locked.machine.expires_at();
         drop(locked);
         #[cfg(feature = "metrics")]
         self.record(&effects, expires_at);

@@ -228,6 +228,17 @@ const FAULTS: &[Fault] = &[
 /// For each fault, in each of the two modes.
 const SCHEDULES: &str = "20000";
 
+/// Without building anything.
+#[test]
+fn the_text_of_each_fault_is_in_the_sources() {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src");
+    for fault in FAULTS {
+        for replacement in fault.replacements {
+            replacement.apply(&sources, fault.name);
+        }
+    }
+}
+
 #[test]
 #[ignore = "builds the model once for each fault"]
 fn each_fault_is_found() {
@@ -238,7 +249,8 @@ fn each_fault_is_found() {
     for fault in FAULTS {
         copy.restore();
         for replacement in fault.replacements {
-            copy.replace(fault.name, replacement);
+            let source = replacement.apply(&copy.directory.join("src"), fault.name);
+            fs::write(copy.directory.join("src").join(replacement.file), source).unwrap();
         }
         let built = copy.cargo(&["--no-run"]);
         assert!(built.status.success(), "{}:\n{}", fault.name, text(&built));
@@ -269,6 +281,18 @@ struct Copy {
     directory: PathBuf,
 }
 
+// === impl Replacement ===
+
+impl Replacement {
+    /// The file with the fault.
+    fn apply(&self, sources: &Path, fault: &str) -> String {
+        let source = fs::read_to_string(sources.join(self.file)).unwrap();
+        let count = source.matches(self.old).count();
+        assert_eq!(count, 1, "{fault}: its text occurs {count} times in {}:\n{}", self.file, self.old);
+        source.replace(self.old, self.new)
+    }
+}
+
 // === impl Copy ===
 
 impl Copy {
@@ -295,18 +319,6 @@ impl Copy {
     /// Removes the faults.
     fn restore(&self) {
         copy_directory(&self.root.join("src"), &self.directory.join("src")).unwrap();
-    }
-
-    fn replace(&self, fault: &str, replacement: &Replacement) {
-        let path = self.directory.join("src").join(replacement.file);
-        let source = fs::read_to_string(&path).unwrap();
-        let count = source.matches(replacement.old).count();
-        assert_eq!(
-            count, 1,
-            "{fault}: its text occurs {count} times in {}:\n{}",
-            replacement.file, replacement.old
-        );
-        fs::write(&path, source.replace(replacement.old, replacement.new)).unwrap();
     }
 
     fn run(&self) -> Output {
