@@ -117,7 +117,8 @@ impl Timestamp {
     /// `earlier` with its wall time derived from the monotonic clock, if the wall clock has been set back
     /// past it.
     pub(crate) fn anchor(self, earlier: Self) -> Self {
-        if self.wall >= earlier.wall {
+        // If the monotonic clock shows less, too, this was read before `earlier`, by a thread that was held up.
+        if self.wall >= earlier.wall || self.monotonic < earlier.monotonic {
             return earlier;
         }
         let passed = self.monotonic.saturating_sub(earlier.monotonic).max(0);

@@ -1,8 +1,14 @@
 //! Sleep and clock steps.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
 
-use tower_reauth::Session;
+use tower_reauth::{
+    Session,
+    rt::{Clock, NoTimer, Sleep, SystemClock, Timestamp},
+};
 
 use crate::support::{clock, endpoint, token};
 
@@ -57,8 +63,6 @@ async fn p13_a_stored_token_that_expired_while_no_process_ran_is_not_used() {
 /// They neither panic nor make a token valid forever.
 #[tokio::test(start_paused = true)]
 async fn p13_wall_clocks_at_the_limits_are_survived() {
-    use std::time::SystemTime;
-
     for start in [SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + Duration::from_secs(9_000_000_000)] {
         let clock = tower_reauth::rt::TestClock::new(start);
         let (refresher, _endpoint) = endpoint();
@@ -128,4 +132,58 @@ async fn all_threads_notice(notice: fn(&Session)) {
     stepped.wait();
     let tokens: Vec<_> = threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect();
     assert!(session.status().is_expired() && tokens.is_empty(), "{} threads have a token", tokens.len());
+}
+
+/// A thread that was held up since it read the clock isn't a clock that was set back: meanwhile the machine slept, and
+/// another thread got a new token.
+#[tokio::test]
+async fn p13_a_late_use_of_an_earlier_reading_ages_no_token() {
+    let (refresher, _endpoint) = endpoint();
+    let clock = ReadEarly::default();
+    let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock.clone()).build();
+    let (sleeping, other) = (clock.clone(), session.clone());
+    clock.after_next_read(move || {
+        sleeping.pass(Duration::from_secs(3600), Duration::from_millis(1));
+        other.set_token(token("A2 R2 600")).unwrap();
+    });
+    session.status();
+    assert!(session.status().is_fresh());
+    assert_eq!(session.token().await.unwrap().secret(), "A2");
+}
+
+/// A clock after whose reading a test can do something, before the reading is used.
+#[derive(Clone, Default)]
+struct ReadEarly {
+    /// The wall clock and the monotonic one.
+    now: Arc<Mutex<(Duration, Duration)>>,
+    hook: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>,
+}
+
+// === impl ReadEarly ===
+
+impl ReadEarly {
+    fn pass(&self, wall: Duration, monotonic: Duration) {
+        let mut now = self.now.lock().unwrap();
+        now.0 += wall;
+        now.1 += monotonic;
+    }
+
+    fn after_next_read(&self, hook: impl FnOnce() + Send + 'static) {
+        *self.hook.lock().unwrap() = Some(Box::new(hook));
+    }
+}
+
+impl Clock for ReadEarly {
+    fn now(&self) -> Timestamp {
+        let (wall, monotonic) = *self.now.lock().unwrap();
+        let hook = self.hook.lock().unwrap().take();
+        if let Some(hook) = hook {
+            hook();
+        }
+        Timestamp::new(SystemTime::UNIX_EPOCH + wall, monotonic)
+    }
+
+    fn sleep(&self, duration: Duration) -> Result<Sleep, NoTimer> {
+        SystemClock.sleep(duration)
+    }
 }
