@@ -229,7 +229,8 @@ pub use token::{access::AccessToken, builder::TokenBuilder, value::Token};
     feature = "json",
     feature = "oauth2",
     feature = "reqwest",
-    feature = "sessions"
+    feature = "sessions",
+    feature = "test-util"
 ))]
 #[doc = include_str!("../README.md")]
 struct Readme;

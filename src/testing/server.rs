@@ -2,7 +2,9 @@
 
 use std::{fmt, io, net::SocketAddr};
 
+use bytes::Bytes;
 use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, task::JoinSet};
@@ -23,7 +25,7 @@ pub struct LoopbackServer {
 impl LoopbackServer {
     pub(super) async fn start<S>(service: S) -> io::Result<Self>
     where
-        S: Service<Request<Incoming>, Response = Response<ResponseBody>, Error = BoxError>,
+        S: Service<Request<Full<Bytes>>, Response = Response<ResponseBody>, Error = BoxError>,
         S: Clone + Send + 'static,
         S::Future: Send,
     {
@@ -49,7 +51,7 @@ impl fmt::Debug for LoopbackServer {
 /// Accepts connections until it is dropped, and all of them with it.
 async fn accept<S>(listener: TcpListener, service: S)
 where
-    S: Service<Request<Incoming>, Response = Response<ResponseBody>, Error = BoxError>,
+    S: Service<Request<Full<Bytes>>, Response = Response<ResponseBody>, Error = BoxError>,
     S: Clone + Send + 'static,
     S::Future: Send,
 {
@@ -58,12 +60,22 @@ where
         while connections.try_join_next().is_some() {}
         let service = service.clone();
         connections.spawn(async move {
-            // The services of the kit are always ready.
-            let service = service_fn(move |request| service.clone().call(request));
+            let service = service_fn(move |request| respond(service.clone(), request));
             // The real clock's date would be wrong beside a `TestClock`.
             let mut server = http1::Builder::new();
             // An error closes the connection, as a lost response should.
             let _ = server.auto_date_header(false).serve_connection(TokioIo::new(stream), service).await;
         });
     }
+}
+
+async fn respond<S>(mut service: S, request: Request<Incoming>) -> Result<Response<ResponseBody>, BoxError>
+where
+    S: Service<Request<Full<Bytes>>, Response = Response<ResponseBody>, Error = BoxError>,
+{
+    let (head, body) = request.into_parts();
+    // Whole, or hyper closes the connection while the client sends its next request over it.
+    let body = body.collect().await?.to_bytes();
+    // The services of the kit are always ready.
+    service.call(Request::from_parts(head, Full::new(body))).await
 }

@@ -10,6 +10,10 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_reauth::{
     RefreshContext, RefreshError, Refresher, Session, Token, refresh_fn,
@@ -52,7 +56,7 @@ async fn exchange(issuer: &Issuer, content_type: &str, body: String) -> (StatusC
 async fn call(resource: &Resource, token: Option<&Token>, content_type: &str) -> (StatusCode, HeaderMap) {
     let mut request = Request::get("https://api.example.com/").header("content-type", content_type);
     if let Some(token) = token {
-        request = request.header("authorization", token.header_value());
+        request = request.header("authorization", format!("Bearer {}", token.access_token()));
     }
     let response = resource.clone().oneshot(request.body(()).unwrap()).await.unwrap();
     (response.status(), response.headers().clone())
@@ -381,4 +385,26 @@ async fn check_refresher_finds_each_fault() {
     let step = step.await;
     assert_eq!(step.step(), "a refused refresh token ends the grant");
     assert!(step.to_string().contains("its error contains a token"));
+}
+
+/// Otherwise it would close connections that their clients use for the next requests.
+#[tokio::test]
+async fn an_api_responds_once_an_upload_is_complete() {
+    let issuer = Issuer::new();
+    let resource = Resource::new(&issuer);
+    let server = resource.serve().await.unwrap();
+    let authorization = format!("Bearer {}", issuer.sign_in().access_token());
+
+    let mut upload = TcpStream::connect(server.url().strip_prefix("http://").unwrap()).await.unwrap();
+    let head = format!("POST / HTTP/1.1\r\nauthorization: {authorization}\r\ncontent-length: 9\r\n\r\nan ");
+    upload.write_all(head.as_bytes()).await.unwrap();
+    // By the end of another call, the server has seen the beginning of the upload.
+    let request = Request::get(server.url()).header("authorization", &authorization);
+    client().request(request.body(Full::default()).unwrap()).await.unwrap();
+    assert_eq!(resource.accepted(), 1);
+
+    upload.write_all(b"upload").await.unwrap();
+    let mut status = [0; 12];
+    upload.read_exact(&mut status).await.unwrap();
+    assert_eq!((&status, resource.accepted()), (b"HTTP/1.1 200", 2));
 }
