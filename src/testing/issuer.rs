@@ -171,6 +171,10 @@ impl Issuer {
     }
 
     /// Expires all access tokens. Their refresh tokens stay valid.
+    ///
+    /// A session that refreshed just before has its token on trial: for a tenth of its lifetime, at most 30 s. If
+    /// that is rejected, the next refresh waits for the [backoff](crate::SessionBuilder::backoff). Expire again
+    /// after the trial, or set a short backoff.
     pub fn expire_access_tokens(&self) {
         lock(&self.shared.state).grants.expire_all();
     }

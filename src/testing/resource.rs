@@ -85,6 +85,10 @@ impl Resource {
     }
 
     /// Requires a scope. See [`Issuer::sign_in_with_scopes`]. Default: none.
+    ///
+    /// # Panics
+    ///
+    /// At a request without the scope, if its name can't be in a header.
     pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
         self.scope = Some(scope.into());
         self
