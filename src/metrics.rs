@@ -3,21 +3,21 @@
 //! They are recorded by the recorder that the program installed. A request with a fresh token records nothing. The
 //! names and labels are part of the public API.
 //!
-//! | name | kind | labels | what |
+//! | name | kind | labels | measures |
 //! |---|---|---|---|
-//! | `tower_reauth_refreshes_total` | counter | `reason`, `outcome` | refreshes that have ended, also without a call of the refresher |
+//! | `tower_reauth_refreshes_total` | counter | `reason`, `outcome` | refreshes that have ended, including those that didn't call the refresher |
 //! | `tower_reauth_refresh_duration_seconds` | histogram | `outcome` | their duration, including the save |
 //! | `tower_reauth_waiters` | gauge | | callers that wait for a token |
 //! | `tower_reauth_wait_duration_seconds` | histogram | `outcome` | how long each waited |
 //! | `tower_reauth_rejections_total` | counter | | responses that rejected a token |
 //! | `tower_reauth_retries_total` | counter | `cause` | requests that were sent again after a rejection |
 //! | `tower_reauth_token_expiry_timestamp_seconds` | gauge | | when the token is treated as expired, in seconds since 1970; 0 without a token, or if its expiry is unknown |
-//! | `tower_reauth_store_conflicts_total` | counter | | writes to a store that lost to another process |
+//! | `tower_reauth_store_conflicts_total` | counter | | writes to a store that failed because another process wrote first |
 //! | `tower_reauth_store_busy_waits_total` | counter | | refreshes that waited for another process |
 //!
-//! - `session`: the name of the session, on each metric, if it has one. Give each session a name, or they share one
-//!   expiry. The sessions of a map share the metrics without this label, and have no expiry: a label for each of many
-//!   users would be too many.
+//! - `session`: the session's name, on each metric, if the session has one. Sessions without a name share one gauge of
+//!   the expiry, so name each. The sessions of a map have neither this label nor that gauge: with many users there
+//!   would be too many labels.
 //! - `reason`: why the session refreshed: `initial`, `stale`, `expired`, `rejected`, `requested`, or `repeated` if the
 //!   refresh before it got no response.
 //! - `outcome` of a refresh: `refreshed`; `adopted` (another process had refreshed); `ineffective` (the token doesn't
@@ -77,7 +77,7 @@ pub const STORE_CONFLICTS: &str = "tower_reauth_store_conflicts_total";
 /// Refreshes that waited for another process.
 pub const STORE_BUSY_WAITS: &str = "tower_reauth_store_busy_waits_total";
 
-/// Describes the metrics to the installed recorder. Call it once, after installing that.
+/// Describes the metrics to the installed recorder. Call it once, after you install the recorder.
 pub fn describe() {
     describe_counter!(REFRESHES, "Refreshes that have ended, by reason and outcome");
     describe_histogram!(REFRESH_DURATION, Unit::Seconds, "Duration of a refresh, including the save");

@@ -1,4 +1,4 @@
-//! Parts for the tests of your code: a token endpoint, an API and a loop that cancels. Needs the feature `test-util`.
+//! Parts for the tests of your code: a token endpoint, an API, checks for refreshers and stores, and cancellation. Needs the feature `test-util`.
 //!
 //! | to test | use |
 //! |---|---|

@@ -2,7 +2,7 @@
 //!
 //! Shells, workers, pods and cron jobs often share one sign-in, and with it one rotating refresh token. A
 //! [`SharedSession`](crate::store::SharedSession) keeps it in a store. This page says what that promises, what no
-//! store can promise, and how to choose its settings.
+//! store can promise, and how to choose its settings. [Stores](super::stores) compares the stores.
 //!
 //! # How it works
 //!
@@ -96,12 +96,6 @@
 //! than signing the user out. For a server that merely revokes the grant it gains nothing: the first request may
 //! never have arrived, and then the repeat succeeds.
 //!
-//! # Which store
-//!
-//! - The processes of one host: a file, with `FileStore`.
-//! - Several hosts: PostgreSQL, which loses no write that it has acknowledged, or Redis.
-//! - [`MemoryStore`](crate::store::MemoryStore) is for tests.
-//!
 //! # Interactive logins
 //!
 //! A shared session gives its refresher at most the exchange timeout, so it can't prompt the user in
@@ -112,25 +106,6 @@
 //! # Deleting the record
 //!
 //! Processes that have used the record take that for a sign-out. Those that start later find nobody signed in.
-//!
-//! # Files on a network
-//!
-//! File locks over NFS and the shared folders of virtual machines may be local to each host, and what one
-//! host writes may reach the other seconds later. Two hosts then refresh at the same time. Use a file on one
-//! host only, or NFS 4 with locking enabled; otherwise Redis or PostgreSQL.
-//!
-//! # Failover
-//!
-//! Redis replicates asynchronously: if its primary fails, writes that it acknowledged can be lost. A process
-//! that still has the lost token, sign-in or sign-out writes it again before it presents anything. If a claim
-//! is lost, a second process may present the refresh token at the same time. With `min-replicas-to-write 1`,
-//! Redis rejects writes that no replica would receive. PostgreSQL with synchronous replication loses nothing.
-//!
-//! # Clocks
-//!
-//! With Redis and PostgreSQL, the times in the record are the store's, so the clocks of the hosts don't
-//! matter. With a file on several hosts, clocks that differ cost one early refresh, or one rejected request,
-//! per token.
 //!
 //! # Short-lived programs
 //!
@@ -145,41 +120,3 @@
 //! sign-out the builder's token isn't used. Don't leave a refresh token in the configuration: if the record
 //! is lost, it is presented again although it is spent. Use
 //! [`SharedSession::sign_in`](crate::store::SharedSession::sign_in).
-//!
-//! # Encryption
-//!
-//! [`StoreExt::sealed`](crate::store::StoreExt::sealed) encrypts the records of any store with your own
-//! cipher. The example `sealed_store` does it with an AEAD cipher, bound to the credential's name. On a
-//! desktop, keep the key in the operating system's keychain. With the crate `keyring` 3 and the example's
-//! cipher, that is:
-//!
-//! ```text
-//! use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, aead::OsRng};
-//!
-//! fn key() -> keyring::Result<Key> {
-//!     let entry = keyring::Entry::new("my-program", "token-store")?;
-//!     match entry.get_secret() {
-//!         Ok(key) if key.len() == 32 => Ok(*Key::from_slice(&key)),
-//!         Ok(_) => Err(keyring::Error::Invalid("secret".into(), "not a key of 32 bytes".into())),
-//!         Err(keyring::Error::NoEntry) => {
-//!             let key = XChaCha20Poly1305::generate_key(&mut OsRng);
-//!             entry.set_secret(&key)?;
-//!             Ok(key)
-//!         }
-//!         Err(error) => Err(error),
-//!     }
-//! }
-//! ```
-//!
-//! With another key, or none, a record can't be read: nothing is presented, and nothing is overwritten. Delete the
-//! record and sign in again.
-//!
-//! # A store of your own
-//!
-//! Anything with a conditional write can be a store: S3 and its ETags, DynamoDB, etcd, Vault. Implement
-//! [`TokenStore`](crate::store::TokenStore), which has the rules, and test it with `check_store` (feature
-//! `test-util`). Here is one for etcd:
-//!
-#![doc = "```no_run"]
-#![doc = include_str!("../../examples/etcd_store.rs")]
-#![doc = "```"]

@@ -12,20 +12,9 @@
 //! | `cargo bench --bench stores` | a refresh through each store |
 //! | `cargo bench --bench processes` | many processes and an expired token |
 //!
-//! `fresh` calls the layer on a service that drops the request and returns at once, and compares it with
-//! tower-http's `AddAuthorization` with a fixed value. Times are net of the bare service. If valgrind is
-//! installed it counts instructions, too, which are reproducible.
-//!
-//! `storm` starts one task for each caller, lets all of them wait for one refresh, and measures the time from
-//! the token endpoint's response until the last request is sent. It compares the layer with a bare vector of
-//! wakers (a lower bound, without support for cancellation or errors), a `tokio::sync::watch` channel, and an
-//! async mutex with a second check.
-//!
-//! `stores` and `processes` start Redis and PostgreSQL if they are installed. `processes` starts up to 200
-//! processes, which find the token expired at the same time, and counts their loads and swaps.
-//!
-//! Compare ratios within one run only: times differ between machines, and between two builds of the same
-//! code.
+//! The docs of each bench describe its method. `stores` and `processes` start Redis and PostgreSQL if they are
+//! installed. Compare ratios within one run only: times differ between machines, and between two builds of the
+//! same code.
 //!
 //! # Figures
 //!
@@ -36,7 +25,7 @@
 //!
 //! ## A fresh token
 //!
-//! The ratio is to `AddAuthorization`, which takes 342 instructions.
+//! The ratio is to tower-http's `AddAuthorization` with a fixed value, which takes 342 instructions.
 //!
 //! | | instructions | ratio | goal |
 //! |---|---|---|---|
@@ -55,7 +44,9 @@
 //!
 //! ## Many callers and an expired token
 //!
-//! The time as a ratio to each of the three, with `NoReplay`, and a timeout for each caller.
+//! The time from the token endpoint's response until the last request is sent, with `NoReplay` and a timeout for
+//! each caller. It is a ratio to the time of a bare vector of wakers (a lower bound, without support for
+//! cancellation or errors), a `tokio::sync::watch` channel, and an async mutex with a second check.
 //!
 //! | callers | to wakers | goal | to `watch` | to a mutex | refresh fails: to wakers | goal |
 //! |---|---|---|---|---|---|---|
@@ -141,10 +132,6 @@
 //! `NoReplay` and one session, the request takes no lock and allocates nothing. The default copies its head (two
 //! allocations); `AuthLayer::keyed` takes a lock to find the session.
 //!
-//! Of its 837 instructions about 120 append the header to the map, 90 copy the request into the inner call,
-//! 60 read the snapshot through its `ArcSwap`, and 60 read the clock. With allowed origins, scheme and host
-//! are compared as strings.
-//!
 //! # What a layered client costs
 //!
 //! The instructions of one call, client and server together, as callgrind counts them (see `CLIENTS_COUNT` in the docs
@@ -162,16 +149,18 @@
 //! # An idle session
 //!
 //! It has no task, timer or channel. It holds about 700 bytes of its own, and small parts: its token's header and
-//! metadata, and the snapshot of one thread. Sessions that are built from clones of one builder share their settings.
-//! Further threads add a copy of the header each when they first use the token. With the feature `metrics`, a request
-//! with a fresh token executes the same instructions but four, which are due to how the compiler lays out the code.
+//! metadata, and the snapshot of one thread. Each further thread adds a copy of the header when it first uses the
+//! token. Sessions that are built from clones of one builder share their settings.
+//!
+//! With the feature `metrics`, a request with a fresh token takes four instructions more, as the compiler lays out the
+//! code differently; none of them records anything.
 //!
 //! # What a store costs
 //!
 //! With a fresh token the store isn't touched, and a request executes the same instructions as in a session
 //! without a store. A refresh reads the record, writes a claim and writes the new token. The file store
-//! performs each step on a blocking thread, and each write syncs the new file and its folder, which is why
-//! its goals are missed. With Redis and PostgreSQL each step is one round trip.
+//! performs each step on a blocking thread, and each write syncs the new file and its folder. That is why its
+//! goals are missed. With Redis and PostgreSQL each step is one round trip.
 //!
 //! # Compared with a hand-written lock
 //!
