@@ -42,6 +42,8 @@ type Problem = String;
 /// # What it doesn't check
 ///
 /// - What a refusal other than `invalid_grant` means, such as one of the client.
+/// - Lifetimes that aren't in `expires_in`: a refresher that reads them from a JWT, as for simplejwt, fails the first
+///   step, as the issuer's tokens aren't JWTs.
 /// - Timeouts.
 /// - That no request is made when nothing [is wanted](RefreshContext::is_wanted) any more.
 ///

@@ -3,8 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
 use tower_reauth::{
-    RefreshContext, Refresher, RefresherExt, Session, oauth2::GrantParams, refresh::AnyRefresher, refresh_fn,
+    RefreshContext, Refresher, RefresherExt, Session,
+    endpoint::RequestBody,
+    json::JsonEndpoint,
+    oauth2::{self, GrantParams},
+    refresh::AnyRefresher,
+    refresh_fn,
+    testing::check_refresher,
 };
 
 use crate::{
@@ -165,4 +175,21 @@ async fn a_timeout_around_a_refresher_is_an_unknown_outcome() {
     let begin = tokio::time::Instant::now();
     assert!(refresher.refresh(r1()).await.unwrap_err().is_outcome_unknown());
     assert_eq!(begin.elapsed(), Duration::from_secs(5));
+}
+
+fn transport() -> Client<HttpConnector, RequestBody> {
+    Client::builder(TokioExecutor::new()).build_http()
+}
+
+/// The suite for users' refreshers, over real connections.
+#[tokio::test]
+async fn check_refresher_passes_the_oauth2_grant_and_json_endpoints() {
+    let oauth2 = |_: &_, url: &str| {
+        let client = oauth2::Client::try_with_transport(url, "app", transport()).unwrap();
+        client.refresh_token_grant()
+    };
+    check_refresher(oauth2).await.unwrap();
+    check_refresher(|issuer, url| oauth2(issuer, url).timeout(Duration::from_secs(60))).await.unwrap();
+    let json = |_: &_, url: &str| JsonEndpoint::try_with_transport(url, transport()).unwrap();
+    check_refresher(json).await.unwrap();
 }
