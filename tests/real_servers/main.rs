@@ -15,6 +15,7 @@ mod delays;
 mod expiries;
 mod grants;
 mod harness;
+mod kit;
 mod provider;
 mod restart;
 mod revocation;
