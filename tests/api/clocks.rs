@@ -151,12 +151,14 @@ async fn p13_a_late_use_of_an_earlier_reading_ages_no_token() {
     assert_eq!(session.token().await.unwrap().secret(), "A2");
 }
 
+type Hook = Box<dyn FnOnce() + Send>;
+
 /// A clock after whose reading a test can do something, before the reading is used.
 #[derive(Clone, Default)]
 struct ReadEarly {
     /// The wall clock and the monotonic one.
     now: Arc<Mutex<(Duration, Duration)>>,
-    hook: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>,
+    hook: Arc<Mutex<Option<Hook>>>,
 }
 
 // === impl ReadEarly ===
