@@ -10,6 +10,5 @@ mod leftovers;
 mod mutations;
 mod orders;
 mod scripted;
-mod server;
 mod simulation;
 mod world;

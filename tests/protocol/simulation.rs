@@ -11,12 +11,10 @@ use tower_reauth::{
     Error, Session, Token,
     rt::TestClock,
     store::{SharedSession, SharedStore},
+    testing::Reuse,
 };
 
-use crate::{
-    server::{POLICIES, Policy, grant_of},
-    world::{Client, Faults, ProcessSpawner, World},
-};
+use crate::world::{Client, Faults, ProcessSpawner, World};
 
 /// One kind of run.
 #[derive(Clone, Copy)]
@@ -67,13 +65,14 @@ impl Process {
 /// What a client does: it sends a request, and again after a rejection.
 async fn demand(world: World, process: usize, shared: SharedSession) -> Result<(), Error> {
     let session = shared.session();
-    let held = session.try_token().map(|token| grant_of(token.secret()));
+    let server = world.state().server.clone();
+    let held = session.try_token().map(|token| server.family_of(token.secret()));
     let mut token = session.token().await?;
     for _ in 0..4 {
-        if held.is_some_and(|held| held != grant_of(token.secret())) {
+        if held.is_some_and(|held| held != server.family_of(token.secret())) {
             world.state().violation(format!("I7: {process} gets another sign-in's token"));
         }
-        if world.state().server.accepts(token.secret()) {
+        if server.accepts(token.secret()) {
             return Ok(());
         }
         token = session.token_after_rejection(&token).await?;
@@ -81,22 +80,22 @@ async fn demand(world: World, process: usize, shared: SharedSession) -> Result<(
     Ok(())
 }
 
-async fn run(policy: Policy, run: Run, seed: u64) -> Result<(), String> {
+async fn run(policy: Reuse, run: Run, seed: u64) -> Result<(), String> {
     fastrand::seed(seed);
     let clock = TestClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
     let world = World::new(policy, run.faults, run.never_repeats, seed);
     let mut expiries = 1;
-    let first = world.state().server.grant();
+    let server = world.state().server.clone();
+    let first = server.sign_in();
     let mut processes: Vec<_> =
         (0..run.processes).map(|number| Process::start(&world, number, &clock)).collect();
     {
         // The store has no faults before the first sign-in.
         let faults = std::mem::take(&mut world.state().faults);
-        let token = Token::builder(first.access).refresh_token(first.refresh).build().unwrap();
-        processes[0].shared.sign_in(token).await.unwrap();
+        processes[0].shared.sign_in(first).await.unwrap();
         world.state().faults = faults;
     }
-    world.state().server.expire();
+    server.expire_access_tokens();
     let mut next_process = run.processes;
     for _ in 0..run.steps {
         let (choice, at) = {
@@ -125,7 +124,7 @@ async fn run(policy: Policy, run: Run, seed: u64) -> Result<(), String> {
                 // A token that is rejected right after a refresh would look like one that never worked.
                 sleep(Duration::from_secs(3700)).await;
                 world.log("all access tokens expire");
-                world.state().server.expire();
+                server.expire_access_tokens();
                 expiries += 1;
             }
             7 if take(|faults| &mut faults.crashes) => {
@@ -148,8 +147,7 @@ async fn run(policy: Policy, run: Run, seed: u64) -> Result<(), String> {
                 let out = world.state().rng.bool();
                 let sync = world.state().rng.bool();
                 world.log(format!("{number} signs {}", if out { "out" } else { "in" }));
-                let pair = world.state().server.grant();
-                let token = Token::builder(pair.access).refresh_token(pair.refresh).build().unwrap();
+                let token = server.sign_in();
                 process.spawn(&world, async move {
                     match (out, sync) {
                         (true, true) => drop(shared.session().sign_out()),
@@ -175,7 +173,7 @@ async fn run(policy: Policy, run: Run, seed: u64) -> Result<(), String> {
                     async move {
                         // A token for whoever is signed in at this moment.
                         let Some(held) = shared.session().try_token() else { return };
-                        let access = world.state().server.extra_access(grant_of(held.secret()));
+                        let access = world.state().server.issue_access_token(held.secret()).unwrap();
                         world.log(format!("{number} sets {access}"));
                         let token = Token::try_new(access).unwrap();
                         match sync {
@@ -254,7 +252,7 @@ async fn settle(world: &World, processes: &[Process]) {
             let document = state.document();
             let refresh = document.as_ref().and_then(|document| document["token"]["refresh"].as_str());
             let is_signed_in = refresh.is_some();
-            let is_grant_live = refresh.is_some_and(|refresh| state.server.is_grant_live(refresh));
+            let is_grant_live = refresh.is_some_and(|refresh| state.server.is_in_live_family(refresh));
             if !is_signed_in || state.is_excused() {
                 continue;
             }
@@ -277,7 +275,7 @@ async fn settle(world: &World, processes: &[Process]) {
     let document = state.document();
     let refresh = document.as_ref().and_then(|document| document["token"]["refresh"].as_str());
     let Some(refresh) = refresh.map(str::to_owned) else { return };
-    if !state.is_excused() && !state.stalled && !state.server.is_live(&refresh) {
+    if !state.is_excused() && !state.stalled && !state.server.is_unused(&refresh) {
         state.violation(format!("I6: at rest the record has {refresh}, which the server doesn't take"));
     }
 }
@@ -285,7 +283,7 @@ async fn settle(world: &World, processes: &[Process]) {
 /// Runs many seeds with each policy; the first that breaks a promise is reported, with all its steps.
 fn runs(kind: Run) {
     let seeds = std::env::var("TOWER_REAUTH_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(60);
-    for policy in POLICIES {
+    for policy in Reuse::ALL {
         for seed in 0..seeds {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_time()

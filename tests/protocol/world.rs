@@ -15,9 +15,8 @@ use tower_reauth::{
     RefreshContext, RefreshError, Refresher, Token,
     rt::{NoRuntime, Spawner, Task},
     store::{Loaded, Record, StoreError, Swap, TokenStore, Version},
+    testing::{Issuer, Reuse},
 };
-
-use crate::server::{Policy, Server, grant_of};
 
 /// How many faults of each kind may still happen.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,7 +36,8 @@ pub(crate) struct Faults {
 }
 
 pub(crate) struct State {
-    pub(crate) server: Server,
+    pub(crate) policy: Reuse,
+    pub(crate) server: Issuer,
     pub(crate) rng: fastrand::Rng,
     pub(crate) faults: Faults,
     pub(crate) never_repeats: bool,
@@ -54,7 +54,7 @@ pub(crate) struct State {
     arrived: HashSet<(usize, String)>,
     /// The sign-ins before each sign-in.
     was: HashMap<u64, HashSet<u64>>,
-    grants: HashMap<u64, u32>,
+    grants: HashMap<u64, u64>,
     pub(crate) violations: Vec<String>,
     /// The only copy of a successor was lost.
     pub(crate) lost: bool,
@@ -104,9 +104,10 @@ struct Presenting {
 }
 
 impl World {
-    pub(crate) fn new(policy: Policy, faults: Faults, never_repeats: bool, seed: u64) -> Self {
+    pub(crate) fn new(policy: Reuse, faults: Faults, never_repeats: bool, seed: u64) -> Self {
         Self(Arc::new(Mutex::new(State {
-            server: Server::new(policy),
+            policy,
+            server: Issuer::builder().reuse(policy).lifetime(Duration::from_secs(36_000)).build(),
             rng: fastrand::Rng::with_seed(seed),
             faults,
             never_repeats,
@@ -258,7 +259,7 @@ impl State {
             self.was.insert(epoch, was);
         }
         if let Some(access) = new["token"]["access"].as_str() {
-            let grant = grant_of(access);
+            let grant = self.server.family_of(access).expect("a token of the server");
             if *self.grants.entry(epoch).or_insert(grant) != grant {
                 self.violation(format!("I7: {process} writes a token of another sign-in"));
             }
@@ -296,11 +297,11 @@ impl State {
         if self.never_repeats {
             return lost || stalled;
         }
-        match self.server.policy {
-            Policy::AnotherSuccessor => false,
-            Policy::SameSuccessor | Policy::LatestSuccessor => stalled,
-            Policy::Refuse => lost,
-            Policy::Revoke => lost || stalled,
+        match self.policy {
+            Reuse::Fork => false,
+            Reuse::SameSuccessor | Reuse::LatestSuccessor => stalled,
+            Reuse::Refuse => lost,
+            _ => lost || stalled,
         }
     }
 }
@@ -410,24 +411,23 @@ impl Refresher for Client {
                     let _ = sender.send(Err(busy));
                 }
                 2 => {
-                    let answer = state.server.refresh(&sent);
-                    state.lost |= answer.is_some();
-                    state.log.push(format!("{process}'s response is lost: {answer:?}"));
+                    let token = state.server.exchange(&sent);
+                    state.lost |= token.is_some();
+                    let shown = token.as_ref().map(Token::access_token);
+                    state.log.push(format!("{process}'s response is lost: {shown:?}"));
                     let _ = sender.send(Err(RefreshError::outcome_unknown("a lost response")));
                 }
                 _ => {
-                    let answer = state.server.refresh(&sent);
-                    state.log.push(format!("the server answers {process}: {answer:?}"));
-                    let _ = sender.send(answer.ok_or_else(|| RefreshError::grant_ended("invalid_grant")));
+                    let token = state.server.exchange(&sent);
+                    let shown = token.as_ref().map(Token::access_token);
+                    state.log.push(format!("the server responds to {process}: {shown:?}"));
+                    let _ = sender.send(token.ok_or_else(|| RefreshError::grant_ended("invalid_grant")));
                 }
             }
         });
-        let pair = response.await.map_err(RefreshError::outcome_unknown)??;
+        let new = response.await.map_err(RefreshError::outcome_unknown)??;
         self.world.state().arrived.insert((self.process, token));
-        Ok(Token::builder(pair.access)
-            .refresh_token(pair.refresh)
-            .expires_in(Duration::from_secs(36_000))
-            .build()?)
+        Ok(new)
     }
 }
 
