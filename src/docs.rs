@@ -2,6 +2,7 @@
 
 pub mod cancellation;
 pub mod clients;
+pub mod hand_written_lock;
 pub mod layer_order;
 pub mod limitations;
 #[cfg(feature = "store")]
