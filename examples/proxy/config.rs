@@ -1,6 +1,7 @@
 //! The configuration: a TOML file, and the files with secrets that it names.
 
 use std::{
+    collections::HashSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -34,44 +35,41 @@ pub(crate) struct Route {
     store: Option<PathBuf>,
 }
 
-/// Where tokens come from.
+/// Where tokens come from. Secrets are in files of their own, so that the configuration can be shown to anybody.
 #[derive(Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-enum Source {
-    RefreshToken {
-        token_url: String,
-        client_id: String,
-        client_secret_file: Option<PathBuf>,
-        refresh_token_file: PathBuf,
-    },
-    ClientCredentials {
-        token_url: String,
-        client_id: String,
-        client_secret_file: PathBuf,
-        scopes: Option<Vec<String>>,
-    },
-    Json {
-        token_url: String,
-        refresh_token_file: PathBuf,
-    },
+#[serde(deny_unknown_fields)]
+struct Source {
+    kind: Kind,
+    token_url: String,
+    client_id: Option<String>,
+    client_secret_file: Option<PathBuf>,
+    refresh_token_file: Option<PathBuf>,
 }
 
-// === impl Config ===
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    RefreshToken,
+    ClientCredentials,
+    Json,
+}
 
 impl Config {
     pub(crate) fn read(path: &Path) -> Result<Self, BoxError> {
         let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let config: Self = toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-        for route in &config.routes {
-            if !route.path.starts_with('/') || route.path.ends_with('/') || route.path.starts_with("/_") {
-                return Err(format!("{}: a route's path is like /github", route.path).into());
+        let mut paths = HashSet::new();
+        for Route { path, .. } in &config.routes {
+            if !path.starts_with('/') || path.ends_with('/') || path.starts_with("/_") {
+                return Err(format!("route {path}: a path is like /github").into());
+            }
+            if !paths.insert(path) {
+                return Err(format!("route {path}: there are two").into());
             }
         }
         Ok(config)
     }
 }
-
-// === impl Route ===
 
 impl Route {
     pub(crate) fn origin(&self) -> Result<Origin, BoxError> {
@@ -81,12 +79,12 @@ impl Route {
     pub(crate) fn session(&self) -> Result<SharedSession, BoxError> {
         let builder = self.source.session().map_err(|error| self.error("source", error))?;
         let builder = builder.name(self.path.trim_start_matches('/').to_owned());
-        match (&self.store, &self.source) {
-            (Some(path), _) => Ok(builder.build_shared(FileStore::new(path))),
-            (None, Source::ClientCredentials { .. }) => Ok(builder.build_shared(MemoryStore::new())),
-            (None, _) => {
-                Err(self.error("store", "missing, and the next refresh token would be lost at the end"))
+        match &self.store {
+            Some(path) => Ok(builder.build_shared(FileStore::new(path))),
+            None if self.source.kind == Kind::ClientCredentials => {
+                Ok(builder.build_shared(MemoryStore::new()))
             }
+            None => Err(self.error("store", "missing, and the next refresh token would be lost at the end")),
         }
     }
 
@@ -95,32 +93,26 @@ impl Route {
     }
 }
 
-// === impl Source ===
-
 impl Source {
     fn session(&self) -> Result<SessionBuilder, BoxError> {
-        Ok(match self {
-            Self::RefreshToken { token_url, client_id, client_secret_file, refresh_token_file } => {
-                let mut client = oauth2::Client::try_new(token_url.as_str(), client_id.as_str())?;
-                if let Some(path) = client_secret_file {
-                    client = client.client_secret_basic(secret(path)?);
-                }
-                Session::builder(client.refresh_token_grant()).refresh_token(secret(refresh_token_file)?)
-            }
-            Self::ClientCredentials { token_url, client_id, client_secret_file, scopes } => {
-                let client = oauth2::Client::try_new(token_url.as_str(), client_id.as_str())?;
-                let client = client.client_secret_basic(secret(client_secret_file)?);
-                Session::builder(client.scopes(scopes.clone().unwrap_or_default()).client_credentials_grant())
-            }
-            Self::Json { token_url, refresh_token_file } => {
-                let endpoint = JsonEndpoint::try_new(token_url.as_str())?;
-                Session::builder(endpoint).refresh_token(secret(refresh_token_file)?)
-            }
-        })
+        let client = || {
+            let id = self.client_id.as_deref().ok_or("client_id is missing")?;
+            let client = oauth2::Client::try_new(&*self.token_url, id)?;
+            Ok::<_, BoxError>(match &self.client_secret_file {
+                Some(path) => client.client_secret_basic(secret(path)?),
+                None => client,
+            })
+        };
+        let builder = match self.kind {
+            Kind::RefreshToken => Session::builder(client()?.refresh_token_grant()),
+            Kind::ClientCredentials => return Ok(Session::builder(client()?.client_credentials_grant())),
+            Kind::Json => Session::builder(JsonEndpoint::try_new(&*self.token_url)?),
+        };
+        let path = self.refresh_token_file.as_deref().ok_or("refresh_token_file is missing")?;
+        Ok(builder.refresh_token(secret(path)?))
     }
 }
 
-/// Secrets are in files of their own, so that the configuration can be shown to anybody.
 fn secret(path: &Path) -> io::Result<String> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     Ok(fs::read_to_string(path).map_err(named)?.trim().to_owned())

@@ -12,7 +12,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::sleep};
 use tower::{Layer, ServiceExt};
 use tower_reauth::{
     Auth, Health,
@@ -45,8 +45,6 @@ type Body = Either<Incoming, Full<Bytes>>;
 const HOP_BY_HOP: &str =
     "connection,keep-alive,proxy-authenticate,proxy-authorization,te,trailer,transfer-encoding,upgrade";
 
-// === impl Proxy ===
-
 impl Proxy {
     pub(crate) fn new(config: &Config) -> Result<Self, BoxError> {
         let mut key = [0; 16];
@@ -69,9 +67,17 @@ impl Proxy {
     }
 
     /// Serves HTTP/1 and HTTP/2 on loopback, until it is dropped.
-    pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) -> Result<(), BoxError> {
+    pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) {
         loop {
-            let (stream, _) = listener.accept().await?;
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Such as too many open files: connections that end make room.
+                    eprintln!("accept: {error}");
+                    sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
             let proxy = Arc::clone(&self);
             tokio::spawn(async move {
                 let service = service_fn(|request| {
@@ -128,8 +134,6 @@ impl Proxy {
     }
 }
 
-// === impl Route ===
-
 impl Route {
     /// Both bodies are streamed.
     async fn forward(
@@ -156,7 +160,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Compares without a hint in the time that it takes.
+/// Compares in constant time.
 fn is_equal(left: &[u8], right: &[u8]) -> bool {
     left.len() == right.len()
         && left.iter().zip(right).fold(0, |differences, (a, b)| differences | (a ^ b)) == 0

@@ -34,9 +34,11 @@ mod config;
 mod demo;
 mod forward;
 
-use std::{env, error::Error, path::Path, sync::Arc};
+use std::{env, error::Error, io, path::Path, process::ExitCode, sync::Arc};
 
-use tokio::net::TcpListener;
+#[cfg(unix)]
+use tokio::signal::unix;
+use tokio::{net::TcpListener, signal};
 
 use config::Config;
 use forward::{KEY, Proxy};
@@ -44,15 +46,40 @@ use forward::{KEY, Proxy};
 type BoxError = Box<dyn Error + Send + Sync>;
 
 #[tokio::main]
-async fn main() -> Result<(), BoxError> {
-    let Some(path) = env::args_os().nth(1) else { return demo::run().await };
-    let proxy = Arc::new(Proxy::new(&Config::read(Path::new(&path))?)?);
+async fn main() -> ExitCode {
+    let result = match env::args_os().nth(1) {
+        Some(path) => run(Path::new(&path)).await,
+        None => demo::run().await,
+    };
+    if let Err(error) = &result {
+        eprintln!("{error}");
+    }
+    ExitCode::from(u8::from(result.is_err()))
+}
+
+async fn run(config: &Path) -> Result<(), BoxError> {
+    let proxy = Arc::new(Proxy::new(&Config::read(config)?)?);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("http://{} with {KEY}: {}", listener.local_addr()?, proxy.key());
-    tokio::select! {
-        served = Arc::clone(&proxy).serve(listener) => served?,
-        stopped = tokio::signal::ctrl_c() => stopped?,
-    }
+    let stopped = tokio::select! {
+        () = Arc::clone(&proxy).serve(listener) => Ok(()),
+        stopped = until_stopped() => stopped,
+    };
+    // Whatever happened: a token may be unsaved.
     proxy.shut_down().await;
-    Ok(())
+    Ok(stopped?)
+}
+
+/// Ctrl-C, or the signal of a service manager.
+async fn until_stopped() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let mut terminate = unix::signal(unix::SignalKind::terminate())?;
+        tokio::select! {
+            stopped = signal::ctrl_c() => stopped,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    signal::ctrl_c().await
 }
