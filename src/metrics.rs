@@ -11,7 +11,7 @@
 //! | `tower_reauth_wait_duration_seconds` | histogram | `outcome` | how long each waited |
 //! | `tower_reauth_rejections_total` | counter | | responses that rejected a token |
 //! | `tower_reauth_retries_total` | counter | `cause` | requests that were sent again after a rejection |
-//! | `tower_reauth_token_expiry_timestamp_seconds` | gauge | | when the token is treated as expired, in seconds since 1970; 0 without a token, or if its expiry is unknown |
+//! | `tower_reauth_token_expiry_timestamp_seconds` | gauge | | when the token is treated as expired, in seconds since 1970; 0 without a token, or if its expiry is unknown. Set from the first refresh or change of the session on |
 //! | `tower_reauth_store_conflicts_total` | counter | | writes to a store that failed because another process wrote first |
 //! | `tower_reauth_store_busy_waits_total` | counter | | refreshes that waited for another process |
 //!
@@ -23,8 +23,11 @@
 //! - `outcome` of a refresh: `refreshed`; `adopted` (another process had refreshed); `ineffective` (the token doesn't
 //!   help, see [`Ineffective`](crate::event::Ineffective)); `failed`; `grant_ended`; `discarded` (no longer needed, as
 //!   when the user signed out).
+//!   A shared session that has no valid grant looks into its store again at each refresh, and each look counts as
+//!   `grant_ended`.
 //! - `outcome` of a wait: `token`, `error`, or `cancelled`.
-//! - `cause` of a retry: `status` (401), `grpc` (status 16), or `rule` (a rejection rule of the program).
+//! - `cause` of a retry is what judged the response: `status` (the default: 401), `grpc` (a gRPC layer), or `rule` (a
+//!   rejection rule of the program, or the verdict in `Session::send`).
 //!
 //! # Examples
 //!

@@ -313,6 +313,25 @@ async fn sessions_of_a_map_share_their_metrics() {
     assert!(counted.iter().all(|line| !line.contains("session=") && !line.contains("expiry")), "{counted:?}");
 }
 
+/// What a wait adds to a gauge it takes away from the same one.
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_began_before_its_session_was_in_a_map_is_counted_under_one_label() {
+    let recorded = Recorded::start();
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher).name("github").build();
+    let waiting = spawn_token(&session);
+    let call = endpoint.next_call().await;
+    let load = move |_: u32| {
+        let session = session.clone();
+        async move { Ok::<_, BoxError>(session) }
+    };
+    let sessions = Sessions::builder(load).clock(clock()).build();
+    let _session = sessions.get(&1).await.unwrap();
+    call.succeed("A2 R2 600");
+    waiting.await.unwrap().unwrap();
+    assert_eq!(recorded.take_of(WAITERS), ["{session=github} 0"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_request_with_a_fresh_token_records_nothing() {
     let recorded = Recorded::start();

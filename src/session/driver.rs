@@ -47,6 +47,8 @@ struct Resolved {
     completed: Vec<(Completion, Arc<Outcome>)>,
     start: Option<(FlightInfo, RefreshContext, Completion)>,
     notifies: bool,
+    #[cfg(feature = "metrics")]
+    expires_at: Option<SystemTime>,
 }
 
 // === impl Shared ===
@@ -180,14 +182,10 @@ impl Shared {
             return result;
         }
         let resolved = locked.resolve(&mut effects);
-        #[cfg(feature = "metrics")]
-        let expires_at = locked.machine.expires_at();
         if effects.publish {
             self.published.publish(locked.machine.snapshot(now));
         }
         drop(locked);
-        #[cfg(feature = "metrics")]
-        self.record(&effects, expires_at);
         self.perform(effects, resolved, now);
         result
     }
@@ -203,6 +201,8 @@ impl Shared {
             let guard = FlightGuard::new(Arc::clone(self), completion, info);
             flight::run(guard, cx)
         });
+        #[cfg(feature = "metrics")]
+        self.record(&effects, resolved.expires_at);
         for event in &mut effects.events {
             event.session.clone_from(&self.name);
             self.emit(event, now);
@@ -233,6 +233,7 @@ impl Shared {
 
     #[cfg(feature = "metrics")]
     fn record(&self, effects: &Effects, expires_at: Option<SystemTime>) {
+        let _entered = Entered::new(self.id());
         let recorder = self.recorder();
         for refresh in &effects.ended_refreshes {
             recorder.refresh_ended(refresh);
@@ -294,6 +295,10 @@ impl Locked {
         let is_change = |event: &Event| !matches!(event.kind, EventKind::RefreshJoined { .. });
         resolved.notifies = effects.notify || effects.events.iter().any(is_change);
         self.version += u64::from(resolved.notifies);
+        #[cfg(feature = "metrics")]
+        {
+            resolved.expires_at = self.machine.expires_at();
+        }
         resolved
     }
 }

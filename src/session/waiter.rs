@@ -9,6 +9,8 @@ use std::{
 
 use futures_util::FutureExt;
 
+#[cfg(feature = "metrics")]
+use crate::metrics::Recorder;
 use crate::{
     error::{Error, ErrorKind},
     rt::{Nanos, Sleep, Timestamp, duration},
@@ -38,7 +40,7 @@ pub(crate) struct Waiter {
     limits: WaitLimits,
     count: WaiterCount,
     #[cfg(feature = "metrics")]
-    recorded: RecordedWait,
+    recorded: Box<RecordedWait>,
 }
 
 /// Counts a waiter until dropped.
@@ -50,6 +52,8 @@ pub(super) struct WaiterCount {
 #[cfg(feature = "metrics")]
 struct RecordedWait {
     shared: Arc<Shared>,
+    /// Kept, as the session may be put into a map during the wait.
+    recorder: Recorder,
     started: Timestamp,
     outcome: &'static str,
 }
@@ -73,7 +77,7 @@ impl Waiter {
             deadline,
             limits,
             #[cfg(feature = "metrics")]
-            recorded: RecordedWait::new(&count.shared, now),
+            recorded: Box::new(RecordedWait::new(&count.shared, now)),
             count,
         })
     }
@@ -203,8 +207,9 @@ impl Drop for WaiterCount {
 #[cfg(feature = "metrics")]
 impl RecordedWait {
     fn new(shared: &Arc<Shared>, started: Timestamp) -> Self {
-        shared.recorder().wait_began();
-        Self { shared: Arc::clone(shared), started, outcome: "cancelled" }
+        let recorder = shared.recorder();
+        recorder.wait_began();
+        Self { shared: Arc::clone(shared), recorder, started, outcome: "cancelled" }
     }
 }
 
@@ -212,6 +217,6 @@ impl RecordedWait {
 impl Drop for RecordedWait {
     fn drop(&mut self) {
         let elapsed = self.shared.now().elapsed_since(self.started);
-        self.shared.recorder().wait_ended(self.outcome, elapsed);
+        self.recorder.wait_ended(self.outcome, elapsed);
     }
 }

@@ -141,3 +141,34 @@ async fn what_a_hook_has_not_saved_is_in_the_line() {
     run_pending_tasks().await;
     assert_eq!(session.status().to_string(), "signed in; generation 1; not saved");
 }
+
+/// A token that was set ends the failures only once it works: no refresh is allowed before the end of the backoff.
+#[tokio::test(start_paused = true)]
+async fn a_set_token_that_is_rejected_during_a_backoff_leaves_the_session_failing() {
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher).build();
+    let refresh = spawn_refresh(&session);
+    let error = RefreshError::transient("down").with_retry_after(Duration::from_secs(100));
+    endpoint.next_call().await.fail(error);
+    refresh.await.unwrap().unwrap_err();
+    session.set_token(token("B1 Q1 600")).unwrap();
+    assert_eq!(session.status().health(), Health::SignedIn);
+    session.mark_rejected(&session.try_token().unwrap());
+    let line = "failing for 0 s, next refresh in 100 s; generation 2, rejected";
+    assert_eq!(session.status().to_string(), line);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_after_failures_is_in_the_line() {
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher).build();
+    let refresh = spawn_refresh(&session);
+    endpoint.next_call().await.fail(RefreshError::transient("down"));
+    refresh.await.unwrap().unwrap_err();
+    session.reset_backoff();
+    let refresh = spawn_refresh(&session);
+    let call = endpoint.next_call().await;
+    assert_eq!(session.status().to_string(), "failing for 0 s, refreshing; generation 1, expired");
+    call.succeed("A2 R2 600");
+    refresh.await.unwrap().unwrap();
+}

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::{task::JoinHandle, time::sleep};
-use tower_reauth::store::{MemoryStore, SharedSession, SharedStore, TokenStore};
+use tower_reauth::{
+    Health, RefreshError,
+    store::{MemoryStore, SharedSession, SharedStore, TokenStore},
+};
 
 use crate::{
     scripted::{ScriptedStore, held, open, record, refreshed},
-    support::{clock, run_pending_tasks, token},
+    support::{clock, run_pending_tasks, spawn_refresh, token},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -108,4 +111,29 @@ async fn p19_a_follower_goes_on_when_the_store_is_back() {
     sleep(Duration::from_secs(6)).await;
     assert_eq!((held(&shared).as_deref(), endpoint.call_count()), (Some("A2"), 0));
     task.abort();
+}
+
+/// A token of another process ends this session's failures, as one of its own would.
+#[tokio::test(start_paused = true)]
+async fn a_follower_that_failed_is_well_once_it_has_another_processs_token() {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 36_000)));
+    let (shared, mut endpoint) = open(&clock, store.clone());
+    shared.load().await.unwrap();
+    let refresh = spawn_refresh(shared.session());
+    endpoint.next_call().await.fail(RefreshError::transient("down"));
+    refresh.await.unwrap().unwrap_err();
+    let task = follow(&shared);
+    run_pending_tasks().await;
+    store.edit(|document| {
+        document["by"] = json!(2000);
+        document["token"]["access"] = json!("A2");
+    });
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!(held(&shared).as_deref(), Some("A2"));
+    assert!(shared.session().status().last_error().is_none());
+    // Once the new token is due, nothing has failed.
+    task.abort();
+    sleep(Duration::from_secs(35_960)).await;
+    assert!(!shared.session().status().is_fresh());
+    assert!(!matches!(shared.session().status().health(), Health::Failing { .. }));
 }

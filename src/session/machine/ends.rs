@@ -82,9 +82,10 @@ impl Turn<'_> {
             FlightResult::Failed(error) if error.is_grant_ended() || error.is_signed_out() => "grant_ended",
             FlightResult::Failed(_) => "failed",
             FlightResult::Discarded => "discarded",
+            FlightResult::Unchanged => "ineffective",
+            FlightResult::Refreshed if is_failing() => "ineffective",
             FlightResult::Refreshed if is_adopted => "adopted",
-            FlightResult::Refreshed if !is_failing() => "refreshed",
-            FlightResult::Refreshed | FlightResult::Unchanged => "ineffective",
+            FlightResult::Refreshed => "refreshed",
         };
         let elapsed = self.now.elapsed_since(flight.info.started);
         EndedRefresh { reason: flight.info.reason, outcome, elapsed }

@@ -42,8 +42,10 @@ pub(super) struct Grant {
 pub(super) struct Failing {
     /// `None`: it returned an ineffective token.
     pub(super) error: Option<Error>,
-    /// When the first refresh of the series failed, on the wall clock. `None`: another token was set since.
-    pub(super) since: Option<Nanos>,
+    /// When the first refresh of the series failed, on the wall clock.
+    pub(super) since: Nanos,
+    /// Another token was set since. The next failure begins a new series.
+    pub(super) is_over: bool,
 }
 
 // === impl Grant ===
@@ -132,6 +134,13 @@ impl Grant {
     pub(super) fn token_end(&self, now: Timestamp) -> Option<Timespan> {
         let held = self.held.as_ref().filter(|held| held.is_usable_for_now(now))?;
         Some(Timespan { from: held.received, length: held.expiry? })
+    }
+
+    /// Since when refreshes have failed, or one isn't permitted because they did.
+    pub(super) fn failing_since(&self, now: Timestamp) -> Option<SystemTime> {
+        let failing = self.failing.as_ref()?;
+        let counts = !failing.is_over || self.backoff.time_left(now).is_some();
+        counts.then(|| rt::system_time(failing.since))
     }
 
     /// When the next refresh is permitted. `None`: now.

@@ -36,7 +36,7 @@ pub enum Health {
     /// There is no valid token, and the next call refreshes it.
     Idle,
     /// Refreshes fail or return ineffective tokens. The current token may still be valid: see
-    /// [`Status::is_stale`].
+    /// [`Status::is_stale`]. A token that was set ends this once it is valid, but not a running backoff.
     #[non_exhaustive]
     Failing {
         /// When the first refresh of the series failed.
@@ -102,6 +102,7 @@ impl fmt::Display for Status {
                 let elapsed = self.taken_at.duration_since(since).unwrap_or_default();
                 write!(f, "failing for {}", Seconds(elapsed))?;
                 match retry_at.map(|retry_at| self.until(retry_at)).filter(|left| !left.is_zero()) {
+                    _ if self.refreshing => f.write_str(", refreshing")?,
                     Some(left) => write!(f, ", next refresh in {}", Seconds(left))?,
                     None => f.write_str(", next refresh at the next call")?,
                 }

@@ -2,10 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use crate::{
-    error::Error,
-    rt::{self, Timestamp},
-};
+use crate::{error::Error, rt::Timestamp};
 
 use super::{held::Phase, turn::Machine};
 
@@ -171,7 +168,7 @@ impl Machine {
             retry_at: grant.and_then(|grant| grant.retry_at(now)),
             ended: grant.is_some_and(|grant| grant.ended.is_some() && !grant.is_signed_out()),
             unsaved: self.is_unsaved(),
-            failing_since: failing.and_then(|failing| failing.since).map(rt::system_time),
+            failing_since: grant.and_then(|grant| grant.failing_since(now)),
             last_error: failing.and_then(|failing| failing.error.clone()),
         }
     }

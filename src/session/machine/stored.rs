@@ -45,6 +45,7 @@ impl Turn<'_> {
             return false;
         }
         self.forget_end();
+        self.end_failing();
         if let Some(grant) = &mut self.machine.grant {
             grant.set_refresh_token(token.refresh_secret().cloned(), token.receipt(self.now));
             grant.outcome_unknown = false;

@@ -1,6 +1,6 @@
 //! The machine's state, and one step of it.
 
-use std::{mem, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     error::{Error, ErrorKind},
@@ -158,10 +158,10 @@ impl Turn<'_> {
     pub(super) fn begin_failing(&mut self, error: Option<Error>) {
         let now = self.now.wall;
         let Some(grant) = &mut self.machine.grant else { return };
-        let failing = grant.failing.get_or_insert_with(|| Box::new(Failing { error: None, since: None }));
-        failing.since.get_or_insert(now);
-        let previous = mem::replace(&mut failing.error, error);
-        self.effects.drop_later(previous);
+        let last = grant.failing.take();
+        let since = last.as_ref().filter(|last| !last.is_over).map_or(now, |last| last.since);
+        grant.failing = Some(Box::new(Failing { error, since, is_over: false }));
+        self.effects.drop_later(last.and_then(|last| last.error));
     }
 
     pub(super) fn end_failing(&mut self) {
@@ -185,7 +185,7 @@ impl Turn<'_> {
         let held = Held::new(token, self.now, self.now, false, &self.machine.rules, random);
         self.replace(held);
         if let Some(failing) = self.machine.grant.as_mut().and_then(|grant| grant.failing.as_mut()) {
-            failing.since = None;
+            failing.is_over = true;
         }
     }
 

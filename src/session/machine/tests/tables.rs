@@ -370,7 +370,8 @@ fn the_first_reason_not_to_start_counts() {
     assert_eq!(decide(&mut tester, false), "ShutDown");
     tester.machine.shutting_down = false;
     assert_eq!(decide(&mut tester, false), "Misconfigured");
-    tester.machine.grant.as_mut().unwrap().failing = Some(Box::new(Failing { error: None, since: None }));
+    tester.machine.grant.as_mut().unwrap().failing =
+        Some(Box::new(Failing { error: None, since: 0, is_over: false }));
     assert_eq!(decide(&mut tester, false), "Backoff");
     tester.step(|turn| turn.reset_backoff());
     assert_eq!(decide(&mut tester, false), "MissingRuntime");
