@@ -156,7 +156,7 @@ impl Drop for FlightGuard {
     fn drop(&mut self) {
         let end = std::mem::replace(&mut self.end, FlightEnd::Responded);
         self.shared.turn(|turn| turn.land(&self.info, end));
-        // If the session had already abandoned this flight, whoever abandoned it may not have completed it yet.
+        // If the session had already abandoned this flight, the caller that did may not have completed it yet.
         self.completion.clone().complete(Arc::new(Outcome::abandoned(&self.info)));
     }
 }

@@ -1,6 +1,8 @@
 //! [`check_refresher`].
 
-use std::{error::Error as StdError, fmt, iter::successors, panic::AssertUnwindSafe, pin::pin};
+use std::{
+    error::Error as StdError, fmt, iter::successors, panic::AssertUnwindSafe, pin::pin, time::Duration,
+};
 
 use futures_util::{
     FutureExt,
@@ -12,6 +14,7 @@ use super::issuer::{Issuer, Scripted};
 use crate::{
     panics::drop_panic,
     refresh::{RefreshContext, RefreshError, Refresher},
+    rt::{Clock, SystemClock},
     token::Token,
 };
 
@@ -31,6 +34,8 @@ struct Setup<R> {
     token: Token,
 }
 
+const STEP_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// What happened, and what to do.
 type Problem = String;
 
@@ -44,7 +49,7 @@ type Problem = String;
 /// - What a refusal other than `invalid_grant` means, such as one of the client.
 /// - Lifetimes that aren't in `expires_in`: a refresher that reads them from a JWT, as for simplejwt, fails the first
 ///   step, as the issuer's tokens aren't JWTs.
-/// - Timeouts.
+/// - Timeouts, other than that each step finishes within 60 s.
 /// - That no request is made when nothing [is wanted](RefreshContext::is_wanted) any more.
 ///
 /// # Examples
@@ -101,12 +106,17 @@ async fn step<R: Refresher>(
     let issuer = Issuer::new();
     let server = issuer.serve().await.map_err(|error| failed(format!("the kit has no server: {error}")))?;
     let setup = Setup { refresher: make(&issuer, &server.url()), token: issuer.sign_in(), issuer };
-    match AssertUnwindSafe(check(setup)).catch_unwind().await {
-        Ok(result) => result.map_err(failed),
-        Err(panic) => {
+    let limit = SystemClock.sleep(STEP_TIMEOUT).map_err(|error| failed(error.to_string()))?;
+    match select(Box::pin(AssertUnwindSafe(check(setup)).catch_unwind()), limit).await {
+        Either::Left((Ok(result), _)) => result.map_err(failed),
+        Either::Left((Err(panic), _)) => {
             drop_panic(panic);
             Err(failed("it panicked; return an error instead".to_owned()))
         }
+        Either::Right(_) => Err(failed(
+            "it hasn't finished within 60 s; use a timeout, and release what a dropped refresh holds"
+                .to_owned(),
+        )),
     }
 }
 

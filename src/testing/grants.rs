@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::rt::{Timestamp, nanos};
+use crate::rt::{Timestamp, duration, nanos};
 
 /// What an [`Issuer`](super::Issuer) does with a refresh token that was used before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -201,7 +201,9 @@ impl Grants {
             Access::Expired => (self.issue_access(family, None), Some(Duration::ZERO)),
             Access::Same => {
                 self.issued += 1;
-                (self.families[family as usize - 1].last_access.clone(), self.rules.lifetime)
+                let access = self.families[family as usize - 1].last_access.clone();
+                let lifetime = self.lifetime_left(&access, now);
+                (access, lifetime)
             }
         };
         let refresh = self.rules.rotates.then(|| format!("R{}", self.suffix(family)));
@@ -217,9 +219,16 @@ impl Grants {
     /// The same refresh token again, with an access token that is valid.
     fn repeat(&mut self, family: Family, pair: Pair, now: Timestamp) -> Pair {
         if self.accepts(&pair.access, now) {
-            return pair;
+            return Pair { lifetime: self.lifetime_left(&pair.access, now), ..pair };
         }
         Pair { access: self.issue_access(family, Some(now)), lifetime: self.rules.lifetime, ..pair }
+    }
+
+    fn lifetime_left(&self, access: &str, now: Timestamp) -> Option<Duration> {
+        let lifetime = self.rules.lifetime?;
+        let issued_at = self.access.get(access).and_then(|token| token.issued_at);
+        let elapsed = issued_at.map_or(Duration::MAX, |at| duration(now.since(at)));
+        Some(lifetime.saturating_sub(elapsed))
     }
 
     /// A pair and its successors can't be used any more.
@@ -311,6 +320,20 @@ mod tests {
         Timestamp { wall: nanos(by), monotonic: nanos(by) }
     }
 
+    /// Not its whole lifetime again.
+    #[test]
+    fn an_access_token_that_is_returned_again_has_the_rest_of_its_lifetime() {
+        let half = Some(MINUTE / 2);
+        let mut grants = Grants::new(rules(Reuse::Refuse));
+        let first = grants.sign_in(Vec::new(), NOW);
+        let same = grants.exchange(refresh(&first), Access::Same, later(MINUTE / 2)).unwrap();
+        assert_eq!((&same.access, same.lifetime), (&first.access, half));
+
+        let (mut grants, first, second) = used(rules(Reuse::SameSuccessor));
+        let again = grants.exchange(&first, Access::New, later(MINUTE / 2)).unwrap();
+        assert_eq!((&again.access, again.lifetime), (&second.access, half));
+    }
+
     #[test]
     fn each_policy_treats_a_used_token_as_it_says() {
         let (mut revoking, first, second) = used(rules(Reuse::RevokeFamily));
@@ -340,8 +363,10 @@ mod tests {
     #[test]
     fn reuse_is_tolerated_for_a_time() {
         let (mut grants, first, second) = used(Rules { tolerance: MINUTE, ..rules(Reuse::RevokeFamily) });
-        let within = later(MINUTE - Duration::from_nanos(1));
-        assert_eq!(grants.exchange(&first, Access::New, within).as_ref(), Some(&second));
+        let left = Duration::from_nanos(1);
+        let within = later(MINUTE - left);
+        let same = Pair { lifetime: Some(left), ..second.clone() };
+        assert_eq!(grants.exchange(&first, Access::New, within), Some(same));
         // Its access token has expired.
         grants.expire_all();
         let again = grants.exchange(&first, Access::New, within).unwrap();

@@ -17,14 +17,14 @@ use tower_service::Service;
 
 use super::{
     body::ResponseBody,
-    grants::{Access, Grants, Pair, Reuse, Rules},
+    grants::{Access, Grants, Pair, Rules},
     server::LoopbackServer,
     token_request::{Grant, TokenRequest, error},
 };
 use crate::{
     error::BoxError,
     refresh::{RefreshContext, RefreshError, Refresher},
-    rt::{Clock, SystemClock},
+    rt::Clock,
     sync::lock,
     token::Token,
 };
@@ -41,7 +41,7 @@ use crate::{
 /// Requests may be forms or JSON, by any method, at any path, and from any client. A JSON request may name the
 /// refresh token `refresh_token` or, as simplejwt does, `refresh`.
 ///
-/// Access tokens expire by the clock after their [lifetime](IssuerBuilder::lifetime), and all at once by
+/// Access tokens expire by the clock after their [lifetime](super::IssuerBuilder::lifetime), and all at once by
 /// [`expire_access_tokens`](Self::expire_access_tokens).
 ///
 /// # Examples
@@ -67,14 +67,6 @@ pub struct Issuer {
     shared: Arc<Shared>,
 }
 
-/// Builds an [`Issuer`]. Created by [`Issuer::builder`].
-#[derive(Clone)]
-#[must_use]
-pub struct IssuerBuilder {
-    rules: Rules,
-    clock: Arc<dyn Clock>,
-}
-
 /// How an [`Issuer`] responds to a token request, instead of normally.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -87,9 +79,9 @@ pub enum Scripted {
     Slow(Duration),
     /// The refresh token isn't exchanged, and the response has this status and no body.
     Status(StatusCode),
-    /// The response has the access token that the user got last.
+    /// The response has the access token that the user got last. Not for client credentials.
     SameToken,
-    /// The access token of the response has expired, with a lifetime of zero.
+    /// The access token of the response has expired, with a lifetime of zero. Not for client credentials.
     Expired,
 }
 
@@ -119,22 +111,15 @@ enum Answer {
 // === impl Issuer ===
 
 impl Issuer {
-    /// Creates an issuer that rotates refresh tokens, revokes the family of a reused one, and whose access tokens
-    /// last an hour.
-    #[expect(clippy::new_without_default, reason = "each call makes another issuer")]
-    pub fn new() -> Self {
-        Self::builder().build()
-    }
-
-    /// Creates a builder.
-    pub fn builder() -> IssuerBuilder {
-        let rules = Rules {
-            reuse: Reuse::default(),
-            tolerance: Duration::ZERO,
-            lifetime: Some(Duration::from_secs(3600)),
-            rotates: true,
+    pub(super) fn of(rules: Rules, clock: Arc<dyn Clock>) -> Self {
+        let state = State { grants: Grants::new(rules), script: VecDeque::new() };
+        let shared = Shared {
+            state: Mutex::new(state),
+            clock,
+            requests: watch::Sender::new(0),
+            releases: watch::Sender::new(0),
         };
-        IssuerBuilder { rules, clock: Arc::new(SystemClock) }
+        Self { shared: Arc::new(shared) }
     }
 
     /// Signs a user in: issues the first tokens of a family.
@@ -372,66 +357,6 @@ impl fmt::Debug for Issuer {
 fn token(pair: Pair) -> Token {
     let token = Token::builder(pair.access).refresh_token(pair.refresh).expires_in(pair.lifetime);
     token.build().expect("an access token of an issuer is a valid one")
-}
-
-// === impl IssuerBuilder ===
-
-impl IssuerBuilder {
-    /// Sets what happens to a refresh token that was used before. Default: [`Reuse::RevokeFamily`].
-    pub fn reuse(mut self, reuse: Reuse) -> Self {
-        self.rules.reuse = reuse;
-        self
-    }
-
-    /// Tolerates the reuse of a refresh token for a time after its first use: it returns the same successor. After
-    /// that, [`reuse`](Self::reuse) applies. Default: zero.
-    pub fn tolerate_reuse_for(mut self, time: Duration) -> Self {
-        self.rules.tolerance = time;
-        self
-    }
-
-    /// Sets the lifetime of access tokens. `None`: none is reported, and they expire only by
-    /// [`Issuer::expire_access_tokens`]. Default: an hour.
-    pub fn lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
-        self.rules.lifetime = lifetime.into();
-        self
-    }
-
-    /// Sets whether a refresh returns a new refresh token, which replaces the one presented. Default: `true`.
-    pub fn rotate(mut self, rotate: bool) -> Self {
-        self.rules.rotates = rotate;
-        self
-    }
-
-    /// Sets the clock, such as the [`TestClock`](crate::rt::TestClock) of the session. Default: [`SystemClock`].
-    pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
-        self
-    }
-
-    /// Builds the issuer.
-    pub fn build(self) -> Issuer {
-        let state = State { grants: Grants::new(self.rules), script: VecDeque::new() };
-        let shared = Shared {
-            state: Mutex::new(state),
-            clock: self.clock,
-            requests: watch::Sender::new(0),
-            releases: watch::Sender::new(0),
-        };
-        Issuer { shared: Arc::new(shared) }
-    }
-}
-
-impl fmt::Debug for IssuerBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Rules { reuse, tolerance, lifetime, rotates } = &self.rules;
-        f.debug_struct("IssuerBuilder")
-            .field("reuse", reuse)
-            .field("tolerance", tolerance)
-            .field("lifetime", lifetime)
-            .field("rotates", rotates)
-            .finish_non_exhaustive()
-    }
 }
 
 // === impl Lost ===

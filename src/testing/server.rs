@@ -56,7 +56,12 @@ where
     S::Future: Send,
 {
     let mut connections = JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
+    loop {
+        // It may work again: a client has gone, or the process has too many open files.
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::task::yield_now().await;
+            continue;
+        };
         while connections.try_join_next().is_some() {}
         let service = service.clone();
         connections.spawn(async move {

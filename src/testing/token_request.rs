@@ -67,7 +67,7 @@ impl TokenRequest {
             fields[name] = json!(refresh);
         }
         if let Some(lifetime) = pair.lifetime {
-            fields["expires_in"] = json!(lifetime.as_secs());
+            fields["expires_in"] = json!(lifetime.as_millis().div_ceil(1000));
         }
         response(StatusCode::OK, &fields)
     }

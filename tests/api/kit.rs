@@ -408,3 +408,11 @@ async fn an_api_responds_once_an_upload_is_complete() {
     upload.read_exact(&mut status).await.unwrap();
     assert_eq!((&status, resource.accepted()), (b"HTTP/1.1 200", 2));
 }
+
+#[tokio::test(start_paused = true)]
+async fn check_refresher_ends_if_the_refresher_does_not() {
+    let hangs = refresh_fn(|_: RefreshContext| std::future::pending::<Result<Token, RefreshError>>());
+    let error = check_refresher(|_, _| hangs).await.unwrap_err();
+    assert_eq!(error.step(), "a refresh returns the new tokens");
+    assert!(error.to_string().contains("it hasn't finished within 60 s"), "{error}");
+}

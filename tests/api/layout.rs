@@ -36,7 +36,7 @@ const CRATE: &[&[&str]] = &[
 /// The files of `session/`. `builder` makes a `Session`, whose methods are in `session`.
 const SESSION: &[&[&str]] = &[
     &["stored"],
-    &["build", "keep_fresh", "mapped", "shutdown", "tokens"],
+    &["build", "changes", "keep_fresh", "mapped", "shutdown", "tokens"],
     &["builder"],
     &["session"],
     &["options"],

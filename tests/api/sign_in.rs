@@ -308,7 +308,7 @@ async fn p13_a_token_that_expired_while_its_request_waited_is_not_sent_though_th
     assert_eq!(gated.received(), ["Bearer A3"]);
 }
 
-/// Whoever abandons a flight completes it after unlocking. Its task may have ended by then.
+/// The caller that abandons a flight completes it after unlocking. The flight's task may have ended by then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn p10_a_waiter_is_signed_out_even_if_the_task_of_its_abandoned_flight_ends_first() {
     let (reached, at_gate) = channel();

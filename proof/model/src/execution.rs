@@ -167,7 +167,7 @@ fn call(world: &Arc<World>, session: &Session, caller: Caller) {
     match result {
         Ok(token) => {
             world.check("call", before, &token);
-            // Whoever waits never gets a token of a later sign-in.
+            // A waiter never gets a token of a later sign-in.
             if future.waits_since.is_some_and(|sign_ins| user(token.secret()) > sign_ins) {
                 world.violation(format!("{} was returned to a caller that waited", token.secret()));
             }

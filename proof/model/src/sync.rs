@@ -57,7 +57,7 @@ pub(crate) struct Shared<F: Future> {
 struct SharedInner<F: Future> {
     /// One of `IDLE`, `POLLING` and `COMPLETE`.
     state: atomic::AtomicUsize,
-    /// Only whoever has changed the state to `POLLING` uses the future.
+    /// Only the thread that changed the state to `POLLING` uses the future.
     future: std::sync::Mutex<Option<F>>,
     output: std::sync::OnceLock<F::Output>,
     /// `None` once the future is complete.

@@ -19,7 +19,7 @@ use crate::{
 pub(crate) struct Credential {
     pub(crate) session: Session,
     pub(crate) server: Arc<Server>,
-    /// Held by whoever changes the user.
+    /// Held while the user is changed.
     user: Mutex<u64>,
 }
 

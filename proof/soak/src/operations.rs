@@ -101,7 +101,7 @@ where
         Some(Err(error)) => credential.check_error(what, &error),
         Some(Ok(token)) => {
             credential.check(what, before, &token);
-            // Whoever waits never gets a token of a later sign-in.
+            // A waiter never gets a token of a later sign-in.
             if call.waits_since.is_some_and(|sign_in| user(token.secret()) > sign_in) {
                 credential
                     .server

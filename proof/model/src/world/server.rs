@@ -37,7 +37,7 @@ struct SaveGuard<'a>(&'a World);
 impl World {
     fn begin_call(&self, cx: &RefreshContext) -> (CallGuard<'_>, Response) {
         let time_left = cx.time_left().unwrap_or_default().as_secs();
-        // Whoever abandons a flight can't stop its task.
+        // An abandoned flight's task can't be stopped.
         let is_late = self.state().is_shut_down && cx.is_wanted();
         let mut state = self.state();
         let state = &mut *state;
