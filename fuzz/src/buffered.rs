@@ -57,8 +57,8 @@ type Retained = <Buffered as Replay<Scripted>>::Retained;
 
 /// A replay sends the frames of the original, all of them or none.
 ///
-/// The first line of the input is the limit; the second has letters: `1` is HTTP/1, `d` a declared length, `e` an end
-/// that is announced. The third is the body: small letters are frames of 1 to 26 bytes, capital ones of 64 times as
+/// The first line of the input is the limit; the second has letters: `1` is HTTP/1, `d` a declared length, `e` a
+/// body that reports its end. The third is the body: small letters are frames of 1 to 26 bytes, capital ones of 64 times as
 /// many, `0` is an empty frame, `.` a pending poll, `=` trailers, `!` an error. The rejection is `|` between two polls,
 /// and `^` during one.
 pub fn buffered(input: &[u8]) {
@@ -247,7 +247,7 @@ fn all(body: &mut Scripted) -> Vec<String> {
     std::iter::from_fn(|| poll(body)).filter(|frame| frame != PENDING).collect()
 }
 
-/// The same, of which the body's hints must be true.
+/// The same, and the body's size hints must hold.
 fn all_checked(body: &mut BufferedBody<Scripted>, expected: &[String]) -> Vec<String> {
     let mut frames = Vec::new();
     loop {

@@ -23,8 +23,8 @@ use crate::{
     time::run,
 };
 
-/// A record is used, or it is left as it is and no token is requested. What it has is in no error, but for the process
-/// that holds the claim.
+/// A record is used, or it is left as it is and no token is requested. No error shows its contents, except for the
+/// process that holds the claim.
 ///
 /// The input is a record.
 pub fn records(input: &[u8]) {

@@ -4,9 +4,9 @@ use std::{future::poll_fn, pin::pin, task::Poll};
 
 /// Drops a future after 0, 1, 2, .. polls, and checks each time what it left behind.
 ///
-/// In each round, `make` returns a state and a future. The future is polled that many times, each time after it was
-/// woken, and then dropped. Then `check` gets the state. The last round is the one in which the future completes; its
-/// output is returned.
+/// In each round, `make` returns a state and a future. The future is polled that many times, after the first poll only
+/// when it was woken, and then dropped. Then `check` gets the state. The last round is the one in which the future
+/// completes; its output is returned.
 ///
 /// # Examples
 ///

@@ -25,7 +25,7 @@ pub enum Mode {
 }
 
 const SEED: u64 = 0x0072_6561_7574_6800;
-/// Of a run without a number of schedules, such as that of all the workspace's tests.
+/// The number of schedules if none is set, as when all tests of the workspace run.
 const FEW: usize = 2_000;
 const STACK: usize = 256 * 1024;
 /// An execution with more steps never ends.

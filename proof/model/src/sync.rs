@@ -247,7 +247,7 @@ where
         self.record_waker(cx);
         match self.inner.change_state(IDLE, POLLING) {
             IDLE => {}
-            // The other poll is to wake this one.
+            // The poll in progress wakes this one.
             POLLING => return Poll::Pending,
             _ => return self.output(),
         }

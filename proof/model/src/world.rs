@@ -40,7 +40,7 @@ struct State {
 
     spawned: usize,
     running: Vec<thread::JoinHandle<()>>,
-    /// The tasks that nobody runs.
+    /// The tasks that aren't run.
     kept: Vec<Task>,
 
     called: usize,

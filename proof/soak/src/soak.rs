@@ -18,7 +18,7 @@ use crate::{
     operations::{operate, operate_outside},
 };
 
-/// Of a run without a number of operations, such as that of all the workspace's tests.
+/// The number of operations if none is set, as when all tests of the workspace run.
 const FEW: u64 = 10_000;
 const CREDENTIALS: usize = 4;
 const CALLERS: usize = 16;
@@ -84,7 +84,7 @@ fn run(workers: usize, credentials: &Arc<[Credential]>, count: &Arc<AtomicU64>, 
     });
     let callers: Vec<_> = callers.collect();
     if fastrand::bool() {
-        // Nobody sleeps for good: a caller that does ends by its timeout, which is a violation.
+        // This ends: a caller that isn't woken ends by its timeout, which is a violation.
         for ended in runtime.block_on(join_all(callers)) {
             ended.expect("no caller panics");
         }
@@ -107,7 +107,7 @@ fn runtime(workers: usize) -> Runtime {
     builder.expect("a runtime can be built")
 }
 
-/// Each session still works, counts nobody, and can be saved.
+/// Each session still works, counts no waiter, and can be saved.
 fn recover(credentials: &[Credential]) {
     runtime(0).block_on(async {
         for credential in credentials {

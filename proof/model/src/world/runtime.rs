@@ -35,7 +35,7 @@ struct DropAt {
     left: u8,
 }
 
-/// Of a session by default.
+/// A session's default.
 const REFRESH_TIMEOUT: u64 = 60;
 
 // === impl World ===
