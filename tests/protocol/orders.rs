@@ -64,6 +64,23 @@ async fn p19_a_late_save_leaves_the_claim_of_another_process() {
     assert_eq!((&document["token"]["refresh"], &document["claim"]["n"]), (&json!("R2"), &json!(2000)));
 }
 
+/// It took over a claim that had lapsed, and presented the token that was spent.
+#[tokio::test(start_paused = true)]
+async fn p19_a_late_response_counts_more_than_the_refusal_of_another_process() {
+    let store = Scripted::new(&record("A1", "R1", 0, 0));
+    let (shared, _) = shared(&store, |store, _| {
+        store.edit(|document| {
+            document["ended"] = json!({"by": document["by"], "code": "invalid_grant"});
+            document["claim"] = Value::Null;
+        });
+        token("A2", "R2")
+    });
+    assert_eq!(after_rejection(&shared).await, "A2");
+    let document = store.document();
+    assert_eq!((&document["token"]["refresh"], &document["ended"]), (&json!("R2"), &Value::Null));
+    assert!(!shared.session().status().needs_sign_in());
+}
+
 #[tokio::test(start_paused = true)]
 async fn p19_a_successor_that_the_record_has_already_is_not_saved_again() {
     let store = Scripted::new(&record("A1", "R1", 0, 0));
