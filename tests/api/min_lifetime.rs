@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use tower::{Layer, ServiceExt, service_fn};
-use tower_reauth::{AuthLayer, MinLifetime, Session, TokenOptions};
+use tower_reauth::{AuthLayer, MinLifetime, RefreshError, Session, TokenOptions};
 
-use crate::support::{BoxError, clock, endpoint, get, run_pending_tasks, token};
+use crate::support::{BoxError, clock, endpoint, expired, get, run_pending_tasks, spawn_token, token};
 
 /// Returns the header that it was sent with.
 async fn echo(request: http::Request<()>) -> Result<http::Response<String>, BoxError> {
@@ -94,4 +94,25 @@ async fn p13_what_is_left_of_a_token_counts_by_the_clock_that_is_ahead() {
     assert_eq!(endpoint.call_count(), 1, "270 s are left");
     endpoint.next_call().await.succeed("A2 R2 3600");
     assert_eq!(waiting.await.unwrap().unwrap().secret(), "A2");
+}
+
+/// It has waited once; a refresh right after a token was set would be one too many.
+#[tokio::test(start_paused = true)]
+async fn d83_a_wait_through_a_backoff_ends_with_a_shorter_token_that_was_set() {
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher).wait_through_backoff(true).build();
+    let failing = spawn_token(&session);
+    endpoint.next_call().await.fail(RefreshError::transient("503"));
+    failing.await.unwrap().unwrap_err();
+    let options = TokenOptions::new().min_lifetime(Duration::from_secs(20 * 60));
+    let waiting = tokio::spawn({
+        let session = session.clone();
+        async move { session.token_with(options).await }
+    });
+    run_pending_tasks().await;
+    assert!(session.status().retry_at().is_some());
+    session.reset_backoff();
+    session.set_token(token("A2 R2 600")).unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap().secret(), "A2");
+    assert_eq!(endpoint.call_count(), 1);
 }
