@@ -191,5 +191,31 @@ mod tests {
                 && drawn.iter().any(|delay| *delay > 1_150_000_000)
         );
         assert!((0..1000).all(|_| delays.after(20, false, rng.f64()) <= delays.max));
+        assert_eq!(delays.after(1, false, 0.0), 800_000_000);
+    }
+
+    #[test]
+    fn b73_a_retry_after_is_lengthened_by_up_to_a_tenth() {
+        let delays = Delays { initial: 1, max: 1, jitter: true };
+        let second = 1_000_000_000;
+        let drawn = [0.0, 0.5, 1.0].map(|random| delays.retry_after(10 * second, random));
+        assert_eq!(drawn, [10 * second, 10 * second + second / 2, 11 * second]);
+        assert_eq!(Delays { jitter: false, ..delays }.retry_after(10 * second, 1.0), 10 * second);
+        assert_eq!(delays.retry_after(2 * LONGEST_RETRY_AFTER, 0.0), LONGEST_RETRY_AFTER);
+        assert_eq!(delays.retry_after(-second, 0.0), 0);
+    }
+
+    #[test]
+    fn p07_of_two_backoffs_the_one_that_ends_later_counts() {
+        let delays = Delays { initial: 1_000, max: 120_000, jitter: false };
+        let now = Timestamp { wall: 0, monotonic: 0 };
+        let setback = |retry_after| Setback { from: now, retry_after, token_end: None, is_persistent: false };
+        for waits in [[Some(5_000), None], [None, Some(5_000)]] {
+            let mut backoff = Backoff::default();
+            for wait in waits {
+                backoff.record(setback(wait), now, &delays, 0.0);
+            }
+            assert_eq!((backoff.failures, backoff.time_left(now)), (2, Some(5_000)));
+        }
     }
 }
