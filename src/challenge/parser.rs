@@ -23,8 +23,7 @@ impl Parser {
         self.unreadable |= !fits;
         let text = String::from_utf8_lossy(field);
         // One above the limit, so that `begin` notices that there are too many.
-        let room = MAX_CHALLENGES - self.challenges.len() + 1;
-        match ChallengeParser::new(&text).take(room).collect::<Result<Vec<_>, _>>() {
+        match ChallengeParser::new(&text).take(MAX_CHALLENGES + 1).collect::<Result<Vec<_>, _>>() {
             Ok(challenges) => self.strict(&challenges),
             Err(_) => self.lenient(&text),
         }
