@@ -40,6 +40,7 @@ macro_rules! tests_on {
     };
 }
 
+mod backend;
 mod client;
 mod early_rejections;
 mod errors;
@@ -54,8 +55,6 @@ mod session;
 mod timeouts;
 mod uploads;
 
-#[path = "../support/fake_backend.rs"]
-mod fake_backend;
 #[path = "../support/loopback.rs"]
 mod loopback;
 #[path = "../support/mod.rs"]
