@@ -141,7 +141,7 @@ impl Error {
         self.inner.retry_at
     }
 
-    /// The refresh failed temporarily: the network, a 5xx or 429 from the token endpoint, or a token store that is
+    /// The refresh failed temporarily: the network, a 503 or 429 from the token endpoint, or a token store that is
     /// unavailable.
     pub fn is_transient(&self) -> bool {
         self.is(ErrorKind::Transient) || self.is(ErrorKind::StoreUnavailable)

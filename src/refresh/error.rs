@@ -11,9 +11,9 @@ use crate::token::{InvalidToken, OptionalString, Secret};
 ///
 /// | constructor | what happened | what follows |
 /// |---|---|---|
-/// | [`transient`](Self::transient) | nothing reached the server, or it asked to retry later (5xx, 429) | retried with backoff |
+/// | [`transient`](Self::transient) | nothing reached the server, or it asked to retry later (503, 429) | retried with backoff |
 /// | [`unexplained`](Self::unexplained) | a response that can't be interpreted, such as one without a token | as transient, but the backoff grows to ten minutes |
-/// | [`outcome_unknown`](Self::outcome_unknown) | the request was sent, but got no response | repeated once immediately, which rotating servers tolerate for a few seconds |
+/// | [`outcome_unknown`](Self::outcome_unknown) | the request was sent, but got no response, or one after which it may have been processed (500, 504) | repeated once immediately, which rotating servers tolerate for a few seconds |
 /// | [`misconfigured`](Self::misconfigured) | the client was refused, or the token can't be used | as unexplained, but reported differently |
 /// | [`grant_ended`](Self::grant_ended) | the refresh token is dead (`invalid_grant`) | no further attempts until a token is set |
 ///

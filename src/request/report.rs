@@ -46,6 +46,9 @@ impl AuthReport {
     }
 
     /// Why the rejection was passed on instead of a retry: the error that prevented a newer token.
+    ///
+    /// `None` if there was a newer token, and the server rejected it, too: then [`attempts`](Self::attempts) is 2.
+    /// [`Status::retry_at`](crate::Status::retry_at) is when the next refresh is allowed.
     pub fn error(&self) -> Option<&Error> {
         self.error.as_ref()
     }

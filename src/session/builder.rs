@@ -216,6 +216,10 @@ impl SessionBuilder {
 
     /// Sets how long before expiry a token is refreshed, at most half its lifetime.
     /// Default: a quarter of its lifetime, at most an hour. A call starts the refresh, not a timer.
+    ///
+    /// The time is counted back from when the token is treated as expired, see [`expiry_margin`](Self::expiry_margin):
+    /// by default, a token of 600 s is refreshed from 420 s on and expires at 570 s, if there is no
+    /// [`jitter`](Self::jitter).
     pub fn refresh_window(self, window: Duration) -> Self {
         self.rule(|rules| rules.window = Some(nanos(window)))
     }
