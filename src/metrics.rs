@@ -1,33 +1,32 @@
 //! Counters, durations and gauges for the [`metrics`](https://docs.rs/metrics) crate.
 //!
-//! They are recorded by the recorder that the program installed. A request with a fresh token records nothing. The
-//! names and labels are part of the public API.
+//! They are recorded by the recorder that the program installed. A request with a fresh token that isn't
+//! rejected records nothing. The names and labels are part of the public API.
 //!
 //! | name | kind | labels | measures |
 //! |---|---|---|---|
-//! | `tower_reauth_refreshes_total` | counter | `reason`, `outcome` | refreshes that have ended, including those that didn't call the refresher |
-//! | `tower_reauth_refresh_duration_seconds` | histogram | `outcome` | their duration, including the save |
+//! | `tower_reauth_refreshes_total` | counter | `reason`, `outcome` | completed refreshes, including those that failed or didn't call the refresher |
+//! | `tower_reauth_refresh_duration_seconds` | histogram | `outcome` | the duration of a refresh, including the save |
 //! | `tower_reauth_waiters` | gauge | | callers that wait for a token |
-//! | `tower_reauth_wait_duration_seconds` | histogram | `outcome` | how long each waited |
+//! | `tower_reauth_wait_duration_seconds` | histogram | `outcome` | how long a caller waited |
 //! | `tower_reauth_rejections_total` | counter | | responses that rejected a token |
-//! | `tower_reauth_retries_total` | counter | `cause` | requests that were sent again after a rejection |
-//! | `tower_reauth_token_expiry_timestamp_seconds` | gauge | | when the token is treated as expired, in seconds since 1970; 0 without a token, or if its expiry is unknown. Set from the first refresh or change of the session on |
-//! | `tower_reauth_store_conflicts_total` | counter | | writes to a store that failed because another process wrote first |
+//! | `tower_reauth_retries_total` | counter | `cause` | requests that were retried after a rejection |
+//! | `tower_reauth_token_expiry_timestamp_seconds` | gauge | | when the token is treated as expired, in seconds since 1970; 0 without a token, or if its expiry is unknown. It is first set at the session's first refresh or change |
+//! | `tower_reauth_store_conflicts_total` | counter | | store writes that failed because another process wrote first |
 //! | `tower_reauth_store_busy_waits_total` | counter | | refreshes that waited for another process |
 //!
-//! - `session`: the session's name, on each metric, if the session has one. Sessions without a name share one gauge of
-//!   the expiry, so name each. The sessions of a map have neither this label nor that gauge: with many users there
-//!   would be too many labels.
-//! - `reason`: why the session refreshed: `initial`, `stale`, `expired`, `rejected`, `requested`, or `repeated` if the
-//!   refresh before it got no response.
-//! - `outcome` of a refresh: `refreshed`; `adopted` (another process had refreshed); `ineffective` (the token doesn't
-//!   help, see [`Ineffective`](crate::event::Ineffective)); `failed`; `grant_ended`; `discarded` (no longer needed, as
-//!   when the user signed out).
-//!   A shared session that has no valid grant looks into its store again at each refresh, and each look counts as
-//!   `grant_ended`.
+//! - `session`: the session's name, on each metric, if the session has one. Sessions without a name share one
+//!   gauge of the expiry, so name each. The sessions of a map have neither this label nor that gauge: with
+//!   many users there would be too many labels.
+//! - `reason`: why the session refreshed: `initial`, `stale`, `expired`, `rejected`, `requested`, or
+//!   `repeated` if the refresh before it got no response.
+//! - `outcome` of a refresh: `refreshed`; `adopted` (another process had refreshed); `ineffective` (the token
+//!   doesn't help, see [`Ineffective`](crate::event::Ineffective)); `failed`; `grant_ended`; `discarded` (no
+//!   longer needed, as when the user signed out). A shared session without a valid grant reads its store at
+//!   each refresh; each such read counts as `grant_ended`.
 //! - `outcome` of a wait: `token`, `error`, or `cancelled`.
-//! - `cause` of a retry is what judged the response: `status` (the default: 401), `grpc` (a gRPC layer), or `rule` (a
-//!   rejection rule of the program, or the verdict in `Session::send`).
+//! - `cause` of a retry is what detected the rejection: `status` (the default: 401), `grpc` (a gRPC layer),
+//!   or `rule` (a rejection rule of the program, or the verdict in `Session::send`).
 //!
 //! # Examples
 //!
@@ -61,35 +60,35 @@ use metrics::{Label, Unit, counter, describe_counter, describe_gauge, describe_h
 
 use crate::{panics::catch_panic, refresh::RefreshReason};
 
-/// Refreshes that have ended.
+/// The name of the counter of completed refreshes.
 pub const REFRESHES: &str = "tower_reauth_refreshes_total";
-/// The duration of a refresh, in seconds.
+/// The name of the histogram of the durations of refreshes, in seconds.
 pub const REFRESH_DURATION: &str = "tower_reauth_refresh_duration_seconds";
-/// Callers that wait for a token.
+/// The name of the gauge of callers that wait for a token.
 pub const WAITERS: &str = "tower_reauth_waiters";
-/// How long a caller waited, in seconds.
+/// The name of the histogram of how long callers waited, in seconds.
 pub const WAIT_DURATION: &str = "tower_reauth_wait_duration_seconds";
-/// Responses that rejected a token.
+/// The name of the counter of responses that rejected a token.
 pub const REJECTIONS: &str = "tower_reauth_rejections_total";
-/// Requests that were sent again after a rejection.
+/// The name of the counter of requests that were retried after a rejection.
 pub const RETRIES: &str = "tower_reauth_retries_total";
-/// When the token expires, in seconds since 1970.
+/// The name of the gauge of when the token expires, in seconds since 1970.
 pub const TOKEN_EXPIRY: &str = "tower_reauth_token_expiry_timestamp_seconds";
-/// Writes to a store that lost to another process.
+/// The name of the counter of store writes that failed because another process wrote first.
 pub const STORE_CONFLICTS: &str = "tower_reauth_store_conflicts_total";
-/// Refreshes that waited for another process.
+/// The name of the counter of refreshes that waited for another process.
 pub const STORE_BUSY_WAITS: &str = "tower_reauth_store_busy_waits_total";
 
 /// Describes the metrics to the installed recorder. Call it once, after you install the recorder.
 pub fn describe() {
-    describe_counter!(REFRESHES, "Refreshes that have ended, by reason and outcome");
+    describe_counter!(REFRESHES, "Completed refreshes, by reason and outcome");
     describe_histogram!(REFRESH_DURATION, Unit::Seconds, "Duration of a refresh, including the save");
     describe_gauge!(WAITERS, "Callers that wait for a token");
     describe_histogram!(WAIT_DURATION, Unit::Seconds, "How long a caller waited for a token");
     describe_counter!(REJECTIONS, "Responses that rejected a token");
-    describe_counter!(RETRIES, "Requests that were sent again after a rejection, by cause");
+    describe_counter!(RETRIES, "Requests that were retried after a rejection, by cause");
     describe_gauge!(TOKEN_EXPIRY, Unit::Seconds, "When the token expires, in seconds since 1970");
-    describe_counter!(STORE_CONFLICTS, "Writes to a store that lost to another process");
+    describe_counter!(STORE_CONFLICTS, "Store writes that failed because another process wrote first");
     describe_counter!(STORE_BUSY_WAITS, "Refreshes that waited for another process");
 }
 
@@ -99,7 +98,7 @@ pub(crate) struct Recorder {
     pub(crate) session: Option<Arc<str>>,
 }
 
-/// A refresh that has ended.
+/// A completed refresh.
 pub(crate) struct EndedRefresh {
     pub(crate) reason: RefreshReason,
     pub(crate) outcome: &'static str,

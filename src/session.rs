@@ -360,7 +360,7 @@ impl Session {
         self.shared.recorder().rejected();
     }
 
-    /// Records that a rejected request is sent again.
+    /// Records that a rejected request is retried.
     pub(crate) fn record_retry(&self, cause: &'static str) {
         #[cfg(feature = "metrics")]
         self.shared.recorder().retried(cause);

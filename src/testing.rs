@@ -1,4 +1,5 @@
-//! Parts for the tests of your code: a token endpoint, an API, checks for refreshers and stores, and cancellation. Needs the feature `test-util`.
+//! Utilities for testing your code: a token endpoint and an API, conformance checks for refreshers and
+//! stores, and a cancellation check. Needs the feature `test-util`.
 //!
 //! | to test | use |
 //! |---|---|

@@ -35,7 +35,7 @@ pub(crate) struct Route {
     store: Option<PathBuf>,
 }
 
-/// Where tokens come from. Secrets are in files of their own, so that the configuration can be shown to anybody.
+/// Where tokens come from. Secrets are in separate files, so that the configuration can be shown to anyone.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Source {
@@ -61,10 +61,11 @@ impl Config {
         let mut paths = HashSet::new();
         for Route { path, .. } in &config.routes {
             if !path.starts_with('/') || path.ends_with('/') || path.starts_with("/_") {
-                return Err(format!("route {path}: a path is like /github").into());
+                let rule = "it must look like /github, without a trailing slash and not starting with /_";
+                return Err(format!("route {path}: invalid path; {rule}").into());
             }
             if !paths.insert(path) {
-                return Err(format!("route {path}: there are two").into());
+                return Err(format!("route {path}: defined twice; give each route its own path").into());
             }
         }
         Ok(config)
@@ -84,7 +85,10 @@ impl Route {
             None if self.source.kind == Kind::ClientCredentials => {
                 Ok(builder.build_shared(MemoryStore::new()))
             }
-            None => Err(self.error("store", "missing, and the next refresh token would be lost at the end")),
+            None => Err(self.error(
+                "store",
+                "missing; without one, the rotated refresh token would be lost when the proxy stops",
+            )),
         }
     }
 

@@ -23,11 +23,11 @@ use tower_reauth::{
 
 use crate::{BoxError, config::Config};
 
-/// The header in which a caller shows the key.
+/// The header in which a caller sends the key.
 pub(crate) const KEY: HeaderName = HeaderName::from_static("x-proxy-key");
 
 pub(crate) struct Proxy {
-    /// Made for this run.
+    /// Generated for this run.
     key: String,
     routes: Vec<Route>,
 }
@@ -54,7 +54,8 @@ impl Proxy {
         let routes = config.routes.iter().map(|route| {
             let session = route.session()?;
             let layer = session.session().layer().restrict_to_origin(route.origin()?);
-            // A caller's own token must not go upstream. A body of up to 64 KiB is sent again after a rejection.
+            // A caller's own token must not go upstream. After a rejection, a request with a body of up to 64
+            // KiB is retried.
             let layer = layer.override_existing(true).with_replay(Buffered::default());
             let client = layer.layer(connector.clone().into_client());
             Ok(Route { path: route.path.clone(), upstream: route.upstream.clone(), session, client })
@@ -66,13 +67,14 @@ impl Proxy {
         &self.key
     }
 
-    /// Serves HTTP/1 and HTTP/2 on loopback, until it is dropped.
+    /// Accepts HTTP/1 and HTTP/2 connections until the future is dropped. Each has a task of its own, which
+    /// goes on.
     pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) {
         loop {
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    // Such as too many open files: connections that end make room.
+                    // The process may have too many open files. Closing connections frees some.
                     eprintln!("accept: {error}");
                     sleep(Duration::from_millis(100)).await;
                     continue;
@@ -102,7 +104,10 @@ impl Proxy {
     async fn respond(&self, request: Request<Incoming>) -> Response<Body> {
         let shown = request.headers().get(&KEY).map(|value| value.as_bytes());
         if !shown.is_some_and(|shown| is_equal(shown, self.key.as_bytes())) {
-            return text(StatusCode::FORBIDDEN, format!("the header {KEY} lacks the proxy's key"));
+            return text(
+                StatusCode::FORBIDDEN,
+                format!("the header {KEY} is missing or isn't the proxy's key"),
+            );
         }
         if request.uri().path() == "/_status" {
             return self.status();

@@ -21,7 +21,7 @@
 //! refresh_token_file = "github.refresh-token"
 //! ```
 //!
-//! The proxy prints its address, and a key that it makes for each run. Callers send the key as `x-proxy-key`.
+//! The proxy prints its address, and a key that it generates for each run. Callers send the key as `x-proxy-key`.
 //! `/_status` has a line for each session.
 #![allow(
     clippy::disallowed_methods,
@@ -60,7 +60,7 @@ async fn main() -> ExitCode {
 async fn run(config: &Path) -> Result<(), BoxError> {
     let proxy = Arc::new(Proxy::new(&Config::read(config)?)?);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    println!("http://{} with {KEY}: {}", listener.local_addr()?, proxy.key());
+    println!("listening on http://{}; send the header {KEY}: {}", listener.local_addr()?, proxy.key());
     let stopped = tokio::select! {
         () = Arc::clone(&proxy).serve(listener) => Ok(()),
         stopped = until_stopped() => stopped,

@@ -9,7 +9,8 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-/// The body of a response of the kit: at most one frame of data.
+/// The body of a response from an [`Issuer`](super::Issuer) or a [`Resource`](super::Resource): at most one
+/// data frame.
 #[derive(Clone, Debug, Default)]
 pub struct ResponseBody {
     data: Option<Bytes>,

@@ -18,9 +18,9 @@ use crate::{
     token::Token,
 };
 
-/// A step of [`check_refresher`] that a refresher fails.
+/// A step of [`check_refresher`] that failed.
 ///
-/// It displays the step's name, what happened and what to do.
+/// Its message has the step's name, what happened and what to do.
 #[derive(Clone, PartialEq, Eq)]
 pub struct FailedStep {
     step: &'static str,
@@ -41,14 +41,15 @@ type Problem = String;
 
 /// Checks a [`Refresher`] that presents refresh tokens, in a test of your own refresher.
 ///
-/// For each step, `make` gets a new [`Issuer`] and the URL of its loopback server, and returns a refresher that uses
-/// either. Steps whose requests fail may take as long as the refresher's own retries: run it without paused time.
+/// For each step, `make` gets a new [`Issuer`] and the URL of its loopback server, and returns a refresher
+/// that uses either. A step can take as long as the refresher's own retries. Don't pause tokio's time: it
+/// would jump to the 60 s timeout while the refresher waits for its connection.
 ///
 /// # What it doesn't check
 ///
-/// - What a refusal other than `invalid_grant` means, such as one of the client.
-/// - Lifetimes that aren't in `expires_in`: a refresher that reads them from a JWT, as for simplejwt, fails the first
-///   step, as the issuer's tokens aren't JWTs.
+/// - Refusals other than `invalid_grant`, such as `invalid_client`.
+/// - Lifetimes that aren't in `expires_in`: a refresher that reads them from a JWT, as for simplejwt, fails
+///   the first step, as the issuer's tokens aren't JWTs.
 /// - Timeouts, other than that each step finishes within 60 s.
 /// - That no request is made when nothing [is wanted](RefreshContext::is_wanted) any more.
 ///
@@ -84,7 +85,11 @@ type Problem = String;
 ///
 /// # Errors
 ///
-/// The first step that fails.
+/// Returns the first step that failed. Without timers in the tokio runtime, the first step fails.
+///
+/// # Panics
+///
+/// Outside a tokio runtime, and in one without I/O.
 pub async fn check_refresher<R: Refresher>(make: impl Fn(&Issuer, &str) -> R) -> Result<(), FailedStep> {
     let make = &make;
     step("a refresh returns the new tokens", make, new_tokens).await?;
@@ -94,7 +99,7 @@ pub async fn check_refresher<R: Refresher>(make: impl Fn(&Issuer, &str) -> R) ->
     step("a lost response is an unknown outcome", make, lost_response).await?;
     step("an unavailable endpoint is a transient failure", make, unavailable).await?;
     step("a dropped refresh leaves the refresher usable", make, dropped).await?;
-    step("a missing refresh token is no panic", make, no_refresh_token).await
+    step("a missing refresh token doesn't cause a panic", make, no_refresh_token).await
 }
 
 async fn step<R: Refresher>(
@@ -104,7 +109,9 @@ async fn step<R: Refresher>(
 ) -> Result<(), FailedStep> {
     let failed = |problem| FailedStep { step, problem };
     let issuer = Issuer::new();
-    let server = issuer.serve().await.map_err(|error| failed(format!("the kit has no server: {error}")))?;
+    let server = issuer.serve().await;
+    let server =
+        server.map_err(|error| failed(format!("the issuer's loopback server didn't start: {error}")))?;
     let setup = Setup { refresher: make(&issuer, &server.url()), token: issuer.sign_in(), issuer };
     let limit = SystemClock.sleep(STEP_TIMEOUT).map_err(|error| failed(error.to_string()))?;
     match select(Box::pin(AssertUnwindSafe(check(setup)).catch_unwind()), limit).await {
@@ -114,7 +121,8 @@ async fn step<R: Refresher>(
             Err(failed("it panicked; return an error instead".to_owned()))
         }
         Either::Right(_) => Err(failed(
-            "it hasn't finished within 60 s; use a timeout, and release what a dropped refresh holds"
+            "it didn't finish within 60 s; set a timeout, and release locks and permits when a \
+             refresh is dropped"
                 .to_owned(),
         )),
     }
@@ -123,7 +131,7 @@ async fn step<R: Refresher>(
 async fn new_tokens<R: Refresher>(setup: Setup<R>) -> Result<(), Problem> {
     let token = setup.refresh(&setup.token).await?;
     if setup.issuer.reuses() > 0 {
-        return Err("it presented the refresh token twice; send one request".to_owned());
+        return Err("it presented the refresh token twice; send a single request".to_owned());
     }
     let is_new = token.refresh_token().is_some_and(|refresh| setup.issuer.is_unused(refresh));
     ensure(is_new, "the new refresh token is missing; set `TokenBuilder::refresh_token` from the response")?;
@@ -143,30 +151,30 @@ async fn two_users<R: Refresher>(setup: Setup<R>) -> Result<(), Problem> {
     let (one, two) = join(setup.refresh(&setup.token), setup.refresh(&other)).await;
     let family = |token: &Token| setup.issuer.family_of(token.access_token());
     let is_own = family(&one?) == family(&setup.token) && family(&two?) == family(&other);
-    ensure(is_own, "a user got the tokens of the other one; keep nothing between refreshes")
+    ensure(is_own, "one user got the other user's tokens; don't keep state between refreshes")
 }
 
 async fn refusal<R: Refresher>(setup: Setup<R>) -> Result<(), Problem> {
     setup.issuer.revoke_family(setup.token.access_token());
     let error = setup.error(&setup.token).await?;
-    ensure(error.is_grant_ended(), "it is another kind of error; return `RefreshError::grant_ended`")
+    ensure(error.is_grant_ended(), "the error has the wrong kind; return `RefreshError::grant_ended`")
 }
 
 async fn lost_response<R: Refresher>(setup: Setup<R>) -> Result<(), Problem> {
     setup.issuer.script([Scripted::Lost]);
     let error = setup.error(&setup.token).await?;
     if setup.issuer.reuses() > 0 {
-        return Err("it presented the refresh token again; leave that to the session".to_owned());
+        return Err("it presented the refresh token again; leave retries to the session".to_owned());
     }
-    ensure(error.is_outcome_unknown(), "it is another kind of error; return `RefreshError::outcome_unknown`")
+    ensure(error.is_outcome_unknown(), "the error has the wrong kind; return `RefreshError::outcome_unknown`")
 }
 
-/// It may retry by itself: nothing was exchanged.
+/// The refresher may retry by itself, as nothing was exchanged.
 async fn unavailable<R: Refresher>(setup: Setup<R>) -> Result<(), Problem> {
     setup.issuer.script([Scripted::Status(StatusCode::SERVICE_UNAVAILABLE)]);
     match setup.refresher.refresh(setup.cx(&setup.token)).await {
         Err(error) if !setup.checked(&error)?.is_transient() => {
-            Err("it is another kind of error; return `RefreshError::transient`".to_owned())
+            Err("the error has the wrong kind; return `RefreshError::transient`".to_owned())
         }
         _ => Ok(()),
     }
@@ -179,14 +187,14 @@ async fn dropped<R: Refresher>(setup: Setup<R>) -> Result<(), Problem> {
         let refresh = pin!(setup.refresher.refresh(setup.cx(&setup.token)));
         let requested = pin!(setup.issuer.wait_for_requests(1));
         if let Either::Left(_) = select(refresh, requested).await {
-            return Err("it returned before the response; wait for it".to_owned());
+            return Err("it returned before the response arrived; await the response".to_owned());
         }
     }
     setup.issuer.release();
     setup.refresh(&setup.issuer.sign_in()).await.map(drop)
 }
 
-/// Whether that is an error depends on the grant.
+/// Whether a missing refresh token is an error depends on the grant.
 async fn no_refresh_token<R: Refresher>(setup: Setup<R>) -> Result<(), Problem> {
     match setup.refresher.refresh(RefreshContext::default()).await {
         Ok(_) => Ok(()),
@@ -212,7 +220,10 @@ impl<R: Refresher> Setup<R> {
             Err(error) => return Err(format!("it failed: {}", describe(self.checked(&error)?))),
         };
         let is_valid = self.issuer.accepts(token.access_token());
-        ensure(is_valid, "the access token isn't the one of the response; return that one")?;
+        ensure(
+            is_valid,
+            "the access token isn't the one in the response; return the access token from the response",
+        )?;
         Ok(token)
     }
 
@@ -229,7 +240,7 @@ impl<R: Refresher> Setup<R> {
         let text = format!("{} {error:?}", describe(error));
         let has = |token: Option<&str>| token.is_some_and(|token| text.contains(token));
         if has(self.token.refresh_token()) || has(Some(self.token.access_token())) {
-            return Err("its error contains a token; leave that out".to_owned());
+            return Err("its error contains a token; leave tokens out of errors".to_owned());
         }
         Ok(error)
     }
@@ -256,7 +267,7 @@ impl fmt::Display for FailedStep {
     }
 }
 
-/// As displayed: a test that fails by this error prints it.
+/// The same as `Display`, because a test that returns an error prints its `Debug` output.
 impl fmt::Debug for FailedStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

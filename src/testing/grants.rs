@@ -12,27 +12,27 @@ use crate::rt::{Timestamp, duration, nanos};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reuse {
-    /// Refuses it and revokes the family: all tokens of the sign-in (RFC 9700 §4.14.2). The default, as it
-    /// forgives nothing.
+    /// Refuses it and revokes the family: all tokens of the sign-in (RFC 9700 §4.14.2). The default, as it is
+    /// the strictest.
     #[default]
     RevokeFamily,
     /// Refuses it. The family survives.
     Refuse,
     /// Returns the same successor while that is unused, and revokes the family after that.
     SameSuccessor,
-    /// Returns another successor, and both can be used.
+    /// Returns another successor. Both can be used.
     Fork,
     /// Returns another successor. The earlier one can't be used any more.
     LatestSuccessor,
 }
 
 impl Reuse {
-    /// All of them.
+    /// All variants.
     pub const ALL: [Self; 5] =
         [Self::RevokeFamily, Self::Refuse, Self::SameSuccessor, Self::Fork, Self::LatestSuccessor];
 }
 
-/// The number of a sign-in. All tokens that descend from it have the same.
+/// The number of a sign-in. All tokens that descend from it have the same number.
 pub(super) type Family = u64;
 
 /// What an issuer issues.
@@ -65,7 +65,7 @@ pub(super) struct Rules {
 
 pub(super) struct Grants {
     rules: Rules,
-    /// So that no issuer accepts the tokens of another one.
+    /// In each token, so that no issuer accepts another issuer's tokens.
     issuer: u64,
     issued: u64,
     families: Vec<FamilyState>,
@@ -216,7 +216,7 @@ impl Grants {
         pair
     }
 
-    /// The same refresh token again, with an access token that is valid.
+    /// Returns `pair` again, with a new access token if the old one is no longer valid.
     fn repeat(&mut self, family: Family, pair: Pair, now: Timestamp) -> Pair {
         if self.accepts(&pair.access, now) {
             return Pair { lifetime: self.lifetime_left(&pair.access, now), ..pair };
@@ -231,7 +231,7 @@ impl Grants {
         Some(lifetime.saturating_sub(elapsed))
     }
 
-    /// A pair and its successors can't be used any more.
+    /// Invalidates a pair and all its successors.
     fn replace(&mut self, pair: Pair) {
         let mut next = Some(pair);
         while let Some(pair) = next.take() {
@@ -243,7 +243,7 @@ impl Grants {
         }
     }
 
-    /// Returns whether it was alive.
+    /// Returns whether the family was alive until now.
     pub(super) fn revoke(&mut self, family: Family) -> bool {
         let state = self.families.get_mut(family as usize - 1);
         state.is_some_and(|state| std::mem::replace(&mut state.is_alive, false))
@@ -268,7 +268,8 @@ impl Grants {
         token.issued_at.is_some_and(lasts) && self.is_alive(token.family)
     }
 
-    /// Whether a refresh token is valid, and was never presented.
+    /// Whether a refresh token hasn't been replaced, and its family isn't revoked. Without rotation, nothing
+    /// replaces it.
     pub(super) fn is_unused(&self, refresh: &str) -> bool {
         let token = self.refresh.get(refresh);
         token.is_some_and(|token| matches!(token.state, State::Unused) && self.is_alive(token.family))

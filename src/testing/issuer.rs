@@ -31,18 +31,19 @@ use crate::{
 
 /// A token endpoint that rotates refresh tokens. Clones share its state.
 ///
-/// See the [module docs](super) for a test that uses it. It takes the place of a token endpoint in three ways:
+/// See the [module docs](super) for a test that uses it. It can replace a token endpoint in three ways:
 ///
-/// - as a [`Refresher`], which exchanges refresh tokens without a request;
+/// - as a [`Refresher`], which exchanges refresh tokens in memory, without HTTP; each refresh still counts as
+///   a token request and follows the [script](Self::script);
 /// - as a tower service, which is the transport of a refresher:
 ///   `oauth2::Client::try_with_transport("https://id.example.com/token", "app", issuer.clone())`;
 /// - as a [loopback server](Self::serve), for code that has its own client.
 ///
-/// Requests may be forms or JSON, by any method, at any path, and from any client. A JSON request may name the
-/// refresh token `refresh_token` or, as simplejwt does, `refresh`.
+/// Requests may be forms or JSON, with any method, for any path, and from any client. The refresh token may
+/// be named `refresh_token` or, as simplejwt does, `refresh`.
 ///
-/// Access tokens expire by the clock after their [lifetime](super::IssuerBuilder::lifetime), and all at once by
-/// [`expire_access_tokens`](Self::expire_access_tokens).
+/// Access tokens expire by the clock after their [lifetime](super::IssuerBuilder::lifetime), or all at once
+/// by [`expire_access_tokens`](Self::expire_access_tokens).
 ///
 /// # Examples
 ///
@@ -75,13 +76,14 @@ pub enum Scripted {
     Lost,
     /// The refresh token is exchanged; the response comes after [`Issuer::release`].
     Hang,
-    /// The refresh token is exchanged; the response comes after a time.
+    /// The refresh token is exchanged; the response comes after this time.
     Slow(Duration),
     /// The refresh token isn't exchanged, and the response has this status and no body.
     Status(StatusCode),
-    /// The response has the access token that the user got last. Not for client credentials.
+    /// The response repeats the user's latest access token. Ignored for client credentials.
     SameToken,
-    /// The access token of the response has expired, with a lifetime of zero. Not for client credentials.
+    /// The response has an access token that has expired, with a lifetime of zero. Ignored for client
+    /// credentials.
     Expired,
 }
 
@@ -102,7 +104,7 @@ struct State {
     script: VecDeque<Scripted>,
 }
 
-enum Answer {
+enum TokenResponse {
     Tokens(Pair),
     Refusal,
     Status(StatusCode),
@@ -127,7 +129,8 @@ impl Issuer {
         self.sign_in_with_scopes::<String>([])
     }
 
-    /// The same for a user who grants these scopes, for [`Resource::require_scope`](super::Resource::require_scope).
+    /// Signs a user in who grants these scopes, for
+    /// [`Resource::require_scope`](super::Resource::require_scope).
     pub fn sign_in_with_scopes<T: Into<String>>(&self, scopes: impl IntoIterator<Item = T>) -> Token {
         let scopes: Vec<_> = scopes.into_iter().map(Into::into).collect();
         let now = self.shared.clock.now();
@@ -135,21 +138,24 @@ impl Issuer {
         token(pair).into_builder().received_at(now.wall()).build().expect("the token is valid")
     }
 
-    /// Exchanges a refresh token, as a token request does. `None`: it is refused.
+    /// Exchanges a refresh token, as a token request does. Returns `None` if it is refused.
     ///
-    /// Neither follows the script nor counts as a request.
+    /// This neither follows the script nor counts as a request.
     pub fn exchange(&self, refresh_token: &str) -> Option<Token> {
         let now = self.shared.clock.now();
         lock(&self.shared.state).grants.exchange(refresh_token, Access::New, now).map(token)
     }
 
-    /// Issues another access token to the user of a token. `None`: the token isn't of this issuer.
+    /// Issues another access token in the family of `token`. Returns `None` if this issuer didn't issue
+    /// `token`.
     pub fn issue_access_token(&self, token: &str) -> Option<String> {
         let now = self.shared.clock.now();
         lock(&self.shared.state).grants.issue_access_for(token, now)
     }
 
-    /// Revokes the family of a token: all tokens of that sign-in. Returns whether it was alive.
+    /// Revokes the family of a token: all tokens of that sign-in.
+    ///
+    /// Returns whether this changed anything: `false` for a revoked family and for an unknown token.
     pub fn revoke_family(&self, token: &str) -> bool {
         let grants = &mut lock(&self.shared.state).grants;
         grants.family_of(token).is_some_and(|family| grants.revoke(family))
@@ -157,15 +163,16 @@ impl Issuer {
 
     /// Expires all access tokens. Their refresh tokens stay valid.
     ///
-    /// A session that refreshed just before has its token on trial: for a tenth of its lifetime, at most 30 s. If
-    /// that is rejected, the next refresh waits for the [backoff](crate::SessionBuilder::backoff). Expire again
-    /// after the trial, or set a short backoff.
+    /// After a refresh, a session's token is on trial for a tenth of its lifetime, 30 s at most. If the token
+    /// is rejected during the trial, the next refresh waits for the
+    /// [backoff](crate::SessionBuilder::backoff). In a test, call this after the trial, or set a short
+    /// backoff.
     pub fn expire_access_tokens(&self) {
         lock(&self.shared.state).grants.expire_all();
     }
 
-    /// Sets how the next token requests are responded to, after those already scripted. Later ones are responded to
-    /// normally.
+    /// Scripts the responses to the next token requests, after those already scripted. Later requests get
+    /// normal responses.
     pub fn script(&self, responses: impl IntoIterator<Item = Scripted>) {
         lock(&self.shared.state).script.extend(responses);
     }
@@ -175,16 +182,18 @@ impl Issuer {
         self.shared.releases.send_modify(|count| *count += 1);
     }
 
-    /// How many token requests were handled. The responses to some may hang, or have been lost.
+    /// The number of token requests that were processed, including those whose responses hang or were lost.
+    ///
+    /// A request without a refresh token, or with an unsupported grant, isn't counted.
     pub fn requests(&self) -> usize {
         *self.shared.requests.borrow()
     }
 
-    /// Waits until so many token requests were handled.
+    /// Waits until `count` token requests have been processed.
     ///
     /// # Cancel safety
     ///
-    /// Dropping this changes nothing.
+    /// Dropping the future changes nothing.
     pub async fn wait_for_requests(&self, count: usize) {
         let mut requests = self.shared.requests.subscribe();
         // The sender is in `self`.
@@ -196,7 +205,7 @@ impl Issuer {
         lock(&self.shared.state).grants.refreshes
     }
 
-    /// How often a refresh token was presented that had been used.
+    /// How often a refresh token was presented that had already been replaced.
     pub fn reuses(&self) -> usize {
         lock(&self.shared.state).grants.reuses
     }
@@ -206,18 +215,18 @@ impl Issuer {
         lock(&self.shared.state).grants.refusals
     }
 
-    /// Whether all users are still signed in: no family has been revoked.
+    /// Whether no family has been revoked, so that all users are still signed in.
     pub fn family_is_alive(&self) -> bool {
         lock(&self.shared.state).grants.are_alive()
     }
 
-    /// Whether the family of this token is alive.
+    /// Whether this issuer issued `token`, and hasn't revoked its family.
     pub fn is_in_live_family(&self, token: &str) -> bool {
         let grants = &lock(&self.shared.state).grants;
         grants.family_of(token).is_some_and(|family| grants.is_alive(family))
     }
 
-    /// The number of the sign-in that a token descends from. `None`: the token isn't of this issuer.
+    /// The number of the sign-in that a token descends from. `None` if this issuer didn't issue the token.
     pub fn family_of(&self, token: &str) -> Option<u64> {
         lock(&self.shared.state).grants.family_of(token)
     }
@@ -227,7 +236,9 @@ impl Issuer {
         lock(&self.shared.state).grants.accepts(access_token, self.shared.clock.now())
     }
 
-    /// Whether a refresh token is valid and was never presented.
+    /// Whether a refresh token hasn't been replaced, and its family isn't revoked.
+    ///
+    /// Without [rotation](super::IssuerBuilder::rotate), an exchange doesn't replace it.
     pub fn is_unused(&self, refresh_token: &str) -> bool {
         lock(&self.shared.state).grants.is_unused(refresh_token)
     }
@@ -236,7 +247,7 @@ impl Issuer {
         lock(&self.shared.state).grants.has_scope(access_token, scope)
     }
 
-    /// Serves token requests on loopback, at any path.
+    /// Starts a loopback server for token requests, at any path.
     ///
     /// # Errors
     ///
@@ -249,11 +260,11 @@ impl Issuer {
         LoopbackServer::start(self.clone()).await
     }
 
-    async fn answer(&self, grant: &Grant) -> Result<Answer, Lost> {
+    async fn process(&self, grant: &Grant) -> Result<TokenResponse, Lost> {
         let Shared { state, clock, requests, releases } = &*self.shared;
-        // Before the request is counted: who sees it counted may release it.
+        // Subscribed before the request is counted, as a test that sees the count may call `release` at once.
         let mut releases = releases.subscribe();
-        let (scripted, answer) = {
+        let (scripted, response) = {
             let mut state = lock(state);
             let now = clock.now();
             let scripted = state.script.pop_front();
@@ -262,19 +273,19 @@ impl Issuer {
                 Some(Scripted::Expired) => Access::Expired,
                 _ => Access::New,
             };
-            let answer = match (&scripted, grant) {
-                (Some(Scripted::Status(status)), _) => Answer::Status(*status),
+            let response = match (&scripted, grant) {
+                (Some(Scripted::Status(status)), _) => TokenResponse::Status(*status),
                 (_, Grant::RefreshToken(presented)) => {
                     let pair = state.grants.exchange(presented, access, now);
-                    pair.map_or(Answer::Refusal, Answer::Tokens)
+                    pair.map_or(TokenResponse::Refusal, TokenResponse::Tokens)
                 }
                 (_, _) => {
                     let pair = state.grants.sign_in(Vec::new(), now);
-                    Answer::Tokens(Pair { refresh: None, ..pair })
+                    TokenResponse::Tokens(Pair { refresh: None, ..pair })
                 }
             };
             requests.send_modify(|count| *count += 1);
-            (scripted, answer)
+            (scripted, response)
         };
         match scripted {
             Some(Scripted::Lost) => return Err(Lost),
@@ -289,7 +300,7 @@ impl Issuer {
             }
             _ => {}
         }
-        Ok(answer)
+        Ok(response)
     }
 
     async fn respond<B>(self, request: Request<B>) -> Result<Response<ResponseBody>, BoxError>
@@ -302,10 +313,10 @@ impl Issuer {
         if let Grant::Unsupported(code) = request.grant {
             return Ok(error(code));
         }
-        Ok(match self.answer(&request.grant).await? {
-            Answer::Tokens(pair) => request.tokens(&pair),
-            Answer::Refusal => request.refusal(),
-            Answer::Status(status) => {
+        Ok(match self.process(&request.grant).await? {
+            TokenResponse::Tokens(pair) => request.tokens(&pair),
+            TokenResponse::Refusal => request.refusal(),
+            TokenResponse::Status(status) => {
                 let mut response = Response::new(ResponseBody::default());
                 *response.status_mut() = status;
                 response
@@ -336,13 +347,13 @@ impl Refresher for Issuer {
         let Some(presented) = cx.refresh_token() else {
             return Err(RefreshError::grant_ended("there is no refresh token"));
         };
-        match self.answer(&Grant::RefreshToken(presented.to_owned())).await {
-            Ok(Answer::Tokens(pair)) => Ok(token(pair)),
-            Ok(Answer::Refusal) => Err(RefreshError::grant_ended("invalid_grant")),
-            Ok(Answer::Status(status)) if status.is_server_error() => {
+        match self.process(&Grant::RefreshToken(presented.to_owned())).await {
+            Ok(TokenResponse::Tokens(pair)) => Ok(token(pair)),
+            Ok(TokenResponse::Refusal) => Err(RefreshError::grant_ended("invalid_grant")),
+            Ok(TokenResponse::Status(status)) if status.is_server_error() => {
                 Err(RefreshError::transient(status.to_string()))
             }
-            Ok(Answer::Status(status)) => Err(RefreshError::unexplained(status.to_string())),
+            Ok(TokenResponse::Status(status)) => Err(RefreshError::unexplained(status.to_string())),
             Err(lost) => Err(RefreshError::outcome_unknown(lost)),
         }
     }

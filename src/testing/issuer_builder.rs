@@ -19,9 +19,9 @@ pub struct IssuerBuilder {
 // === impl Issuer ===
 
 impl Issuer {
-    /// Creates an issuer that rotates refresh tokens, revokes the family of a reused one, and whose access tokens
-    /// last an hour.
-    #[expect(clippy::new_without_default, reason = "each call makes another issuer")]
+    /// Creates an issuer that rotates refresh tokens, revokes the family of a reused one, and issues access
+    /// tokens with a lifetime of one hour.
+    #[expect(clippy::new_without_default, reason = "each call creates another issuer")]
     pub fn new() -> Self {
         Self::builder().build()
     }
@@ -47,15 +47,15 @@ impl IssuerBuilder {
         self
     }
 
-    /// Tolerates the reuse of a refresh token for a time after its first use: it returns the same successor. After
-    /// that, [`reuse`](Self::reuse) applies. Default: zero.
+    /// Tolerates the reuse of a refresh token for a time after its first use: reuse then returns the same
+    /// successor. After that time, [`reuse`](Self::reuse) applies. Default: zero.
     pub fn tolerate_reuse_for(mut self, time: Duration) -> Self {
         self.rules.tolerance = time;
         self
     }
 
-    /// Sets the lifetime of access tokens. `None`: none is reported, and they expire only by
-    /// [`Issuer::expire_access_tokens`]. Default: an hour.
+    /// Sets the lifetime of access tokens. With `None`, no lifetime is reported, and they expire only by
+    /// [`Issuer::expire_access_tokens`]. Default: one hour.
     pub fn lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
         self.rules.lifetime = lifetime.into();
         self
@@ -67,7 +67,8 @@ impl IssuerBuilder {
         self
     }
 
-    /// Sets the clock, such as the [`TestClock`](crate::rt::TestClock) of the session. Default: [`SystemClock`].
+    /// Sets the clock, such as the [`TestClock`](crate::rt::TestClock) of the session. Default:
+    /// [`SystemClock`].
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self

@@ -2,11 +2,11 @@
 
 use std::{future::poll_fn, pin::pin, task::Poll};
 
-/// Drops a future after 0, 1, 2, .. polls, and checks each time what it left behind.
+/// Drops a future after 0, 1, 2, .. polls, and checks each time what it leaves behind.
 ///
-/// In each round, `make` returns a state and a future. The future is polled that many times, after the first poll only
-/// when it was woken, and then dropped. Then `check` gets the state. The last round is the one in which the future
-/// completes; its output is returned.
+/// In round n, counted from 0, `make` returns a state and a future. The future is polled at most n times,
+/// each time after the first because it was woken, and then dropped. `check` is then called with the state.
+/// The last round is the one in which the future completes; its output is returned.
 ///
 /// # Examples
 ///
@@ -33,7 +33,7 @@ use std::{future::poll_fn, pin::pin, task::Poll};
 ///
 /// # Cancel safety
 ///
-/// If this is dropped, so is the future of the running round.
+/// Dropping this future drops that of the current round, without a check.
 pub async fn drop_at_each_poll<S, F: Future>(
     mut make: impl AsyncFnMut() -> (S, F),
     mut check: impl AsyncFnMut(S),

@@ -20,15 +20,15 @@ use crate::error::BoxError;
 
 /// An API that accepts the access tokens of an [`Issuer`]. Clones share its counters.
 ///
-/// A tower service, and a [loopback server](Self::serve). It responds to
+/// It is a tower service, and can also run as a [loopback server](Self::serve). It responds to
 ///
 /// - a valid token: with status 200 and no body, or as [`respond_with`](Self::respond_with) says;
 /// - any other token, or none: with status 401 and the challenge `Bearer error="invalid_token"`;
 /// - a token without the [required scope](Self::require_scope): with status 403 and the challenge
 ///   `Bearer error="insufficient_scope"` (RFC 6750 §3.1).
 ///
-/// A request whose content type is gRPC's gets status 16 (`UNAUTHENTICATED`) or 7 (`PERMISSION_DENIED`) in a
-/// response without a message.
+/// A rejected gRPC request gets an HTTP 200 response without a message instead, with `grpc-status` 16
+/// (`UNAUTHENTICATED`) for the token or 7 (`PERMISSION_DENIED`) for the scope.
 ///
 /// # Examples
 ///
@@ -74,7 +74,7 @@ enum Rejection<'a> {
 // === impl Resource ===
 
 impl Resource {
-    /// Creates an API whose tokens come from this issuer.
+    /// Creates an API that accepts the access tokens of `issuer`.
     pub fn new(issuer: &Issuer) -> Self {
         Self {
             issuer: issuer.clone(),
@@ -88,7 +88,7 @@ impl Resource {
     ///
     /// # Panics
     ///
-    /// At a request without the scope, if its name can't be in a header.
+    /// The service panics when it rejects a request for its scope, if the scope isn't a valid header value.
     pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
         self.scope = Some(scope.into());
         self
@@ -113,7 +113,7 @@ impl Resource {
         self.counts.rejected.load(Ordering::SeqCst)
     }
 
-    /// Serves the API on loopback, over HTTP/1.
+    /// Starts a loopback server for the API, over HTTP/1.
     ///
     /// # Errors
     ///

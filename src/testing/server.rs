@@ -13,7 +13,8 @@ use tower_service::Service;
 use super::body::ResponseBody;
 use crate::error::BoxError;
 
-/// A server of the kit on a free port of loopback, for HTTP/1. It stops when this is dropped.
+/// An HTTP/1 server for an [`Issuer`](super::Issuer) or a [`Resource`](super::Resource), on a free loopback
+/// port. Dropping it stops the server.
 #[must_use = "the server stops when this is dropped"]
 pub struct LoopbackServer {
     address: SocketAddr,
@@ -36,7 +37,7 @@ impl LoopbackServer {
         Ok(Self { address, _accepting: accepting })
     }
 
-    /// Its URL, without a path: `http://127.0.0.1:34567`.
+    /// The server's URL, without a path: `http://127.0.0.1:34567`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -48,7 +49,7 @@ impl fmt::Debug for LoopbackServer {
     }
 }
 
-/// Accepts connections until it is dropped, and all of them with it.
+/// Accepts connections. Dropping the future closes all of them.
 async fn accept<S>(listener: TcpListener, service: S)
 where
     S: Service<Request<Full<Bytes>>, Response = Response<ResponseBody>, Error = BoxError>,
@@ -57,7 +58,7 @@ where
 {
     let mut connections = JoinSet::new();
     loop {
-        // It may work again: a client has gone, or the process has too many open files.
+        // The client may have disconnected, or the process may have too many open files: try again.
         let Ok((stream, _)) = listener.accept().await else {
             tokio::task::yield_now().await;
             continue;
@@ -79,8 +80,8 @@ where
     S: Service<Request<Full<Bytes>>, Response = Response<ResponseBody>, Error = BoxError>,
 {
     let (head, body) = request.into_parts();
-    // Whole, or hyper closes the connection while the client sends its next request over it.
+    // Read to its end, or hyper closes the connection while the client sends its next request over it.
     let body = body.collect().await?.to_bytes();
-    // The services of the kit are always ready.
+    // An issuer and a resource are always ready.
     service.call(Request::from_parts(head, Full::new(body))).await
 }

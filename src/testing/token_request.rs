@@ -9,7 +9,7 @@ use super::{body::ResponseBody, grants::Pair};
 /// A token request.
 pub(super) struct TokenRequest {
     pub(super) grant: Grant,
-    /// The names in a JSON request and in the response to it.
+    /// The field names of the request and of its response.
     dialect: Dialect,
 }
 
@@ -31,7 +31,7 @@ enum Dialect {
 // === impl TokenRequest ===
 
 impl TokenRequest {
-    /// A form is also read if its content type is missing.
+    /// Parses JSON if the content type says so, and a form otherwise.
     pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Self {
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let fields: Map<String, Value> = match content_type {

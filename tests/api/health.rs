@@ -17,7 +17,7 @@ fn health(session: &Session) -> (Health, String) {
 async fn each_state_of_a_session_has_a_line() {
     let (refresher, mut endpoint) = endpoint();
     let session = Session::builder(refresher).name("github").jitter(false).clock(clock()).build();
-    let line = "github: idle, the next call refreshes the token; no token";
+    let line = "github: idle, the next call gets a new token; no token";
     assert_eq!(health(&session), (Health::Idle, line.to_owned()));
 
     let waiting = [spawn_token(&session), spawn_token(&session)];

@@ -112,7 +112,7 @@ async fn tokens_expire_by_the_issuers_clock() {
     let issuer = Issuer::builder().lifetime(Duration::from_secs(60)).clock(clock.clone()).build();
     let session = Session::builder(issuer.clone()).token(issuer.sign_in()).clock(clock.clone()).build();
     let first = session.token().await.unwrap();
-    // The machine sleeps.
+    // The computer is suspended.
     clock.step(Duration::from_secs(60));
     assert!(!issuer.accepts(first.secret()));
     assert!(issuer.accepts(session.token().await.unwrap().secret()));
@@ -335,7 +335,7 @@ async fn check_refresher_finds_each_fault() {
     assert_eq!(step.step(), "a lost response is an unknown outcome");
     assert_eq!(
         step.to_string(),
-        "check_refresher: a lost response is an unknown outcome: it is another kind of error; return \
+        "check_refresher: a lost response is an unknown outcome: the error has the wrong kind; return \
          `RefreshError::outcome_unknown`"
     );
     let step = failed_step(|issuer| {
@@ -371,7 +371,7 @@ async fn check_refresher_finds_each_fault() {
             async move { issuer.refresh(cx).await }
         })
     });
-    assert_eq!(step.await.step(), "a missing refresh token is no panic");
+    assert_eq!(step.await.step(), "a missing refresh token doesn't cause a panic");
 
     let step = failed_step(|issuer| {
         refresh_fn(move |cx: RefreshContext| {
@@ -414,5 +414,5 @@ async fn check_refresher_ends_if_the_refresher_does_not() {
     let hangs = refresh_fn(|_: RefreshContext| std::future::pending::<Result<Token, RefreshError>>());
     let error = check_refresher(|_, _| hangs).await.unwrap_err();
     assert_eq!(error.step(), "a refresh returns the new tokens");
-    assert!(error.to_string().contains("it hasn't finished within 60 s"), "{error}");
+    assert!(error.to_string().contains("it didn't finish within 60 s"), "{error}");
 }

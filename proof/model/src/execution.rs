@@ -124,7 +124,7 @@ pub fn execute(scenario: Scenario) {
     assert!(violations.is_empty(), "violations: {violations:#?}");
 }
 
-/// Fires a timer whenever it has yielded so many times.
+/// Fires a timer after every `yields` yields.
 fn pass_time(world: &World, yields: u8, is_over: &AtomicBool) {
     loop {
         for _ in 0..yields {
@@ -169,7 +169,10 @@ fn call(world: &Arc<World>, session: &Session, caller: Caller) {
             world.check("call", before, &token);
             // A waiter never gets a token of a later sign-in.
             if future.waits_since.is_some_and(|sign_ins| user(token.secret()) > sign_ins) {
-                world.violation(format!("{} was returned to a caller that waited", token.secret()));
+                world.violation(format!(
+                    "{} of a later sign-in was returned to a caller that waited",
+                    token.secret()
+                ));
             }
         }
         Err(error) => world.check_error("call", &error),
@@ -244,14 +247,17 @@ fn act(world: &Arc<World>, session: &Session) {
     }
 }
 
-/// Checks that nothing is left of the callers.
+/// Checks that no waiter and no flight is left.
 fn check_rest(world: &World, session: &Session) {
     let status = session.status();
     if status.waiters() != 0 {
-        world.violation(format!("{} waiters are counted", status.waiters()));
+        world.violation(format!(
+            "{} waiters are still counted after all callers have ended",
+            status.waiters()
+        ));
     }
     if status.is_refreshing() {
-        world.violation("a flight is left".to_owned());
+        world.violation("a flight is still in progress after all callers have ended".to_owned());
     }
 }
 

@@ -71,7 +71,7 @@ pub enum Action {
     SignOut,
     ResetBackoff,
     Shutdown,
-    /// The machine is suspended for longer than the refresh timeout; then a demand abandons the flight.
+    /// The computer is suspended for longer than the refresh timeout; then a demand abandons the flight.
     Abandon,
     Idle,
 }
@@ -79,20 +79,20 @@ pub enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Response {
     Token,
-    /// Takes a wake-up.
+    /// Returns a token after one wake-up.
     SlowToken,
-    /// The access token that the session has.
+    /// Returns the access token that the session has.
     SameToken,
     ShortLived,
     Transient,
-    /// A failure with a refresh token.
+    /// A transient failure that carries a new refresh token.
     TransientWithSuccessor,
     Unexplained,
     Misconfigured,
     GrantEnded,
     OutcomeUnknown,
     Panic,
-    /// None, until the refresh times out.
+    /// No response until the refresh times out.
     Hang,
 }
 
@@ -122,7 +122,7 @@ pub enum Save {
 /// Whether timers fire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Time {
-    /// Not at all, so that nothing but its notification wakes a thread.
+    /// No timer fires, so a thread wakes only if it is notified.
     StandsStill,
     /// The next timer fires whenever another thread has yielded this many times.
     Passes(u8),
@@ -131,7 +131,7 @@ pub enum Time {
 // === impl Scenario ===
 
 impl Scenario {
-    /// The scenario of a number.
+    /// Chooses a scenario by a number.
     pub fn new(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let rng = &mut rng;
@@ -169,7 +169,7 @@ impl Scenario {
         scenario
     }
 
-    /// Whether something in it ends by a timer only.
+    /// Whether something in the scenario ends only by a timer.
     fn needs_time(&self) -> bool {
         self.waits_through_backoff
             || self.responses.contains(&Response::Hang)
@@ -230,7 +230,8 @@ impl Action {
 // === impl Response ===
 
 impl Response {
-    /// `Token` more often, as each other one ends what a scenario is about.
+    /// `Token` and `SlowToken` are listed more than once, because most other responses end the scenario
+    /// early.
     const ALL: [Self; 15] = [
         Self::Token,
         Self::Token,
@@ -263,7 +264,7 @@ impl Save {
     const ALL: [Self; 5] = [Self::Succeeds, Self::Slow, Self::Fails, Self::Panics, Self::Hangs];
 }
 
-/// From 0 to below `end`, the middle as often as the ends.
+/// A uniformly distributed number below `end`.
 fn count(rng: &mut fastrand::Rng, end: usize) -> usize {
     rng.usize(..end)
 }

@@ -1,4 +1,5 @@
-//! What surrounds a session in an execution: a server, a clock, a runtime, a save hook, and what they observe.
+//! The environment of a session in an execution: a server, a clock, a runtime and a save hook, which record
+//! what they observe.
 
 mod runtime;
 mod server;
@@ -21,7 +22,7 @@ use crate::{
 use runtime::TimerState;
 use server::{Call, yield_once};
 
-/// What surrounds a session.
+/// The environment of a session.
 pub(crate) struct World {
     pub(crate) scenario: Scenario,
     state: Mutex<State>,
@@ -40,7 +41,7 @@ struct State {
 
     spawned: usize,
     running: Vec<thread::JoinHandle<()>>,
-    /// The tasks that aren't run.
+    /// The tasks that never run.
     kept: Vec<Task>,
 
     called: usize,
@@ -125,13 +126,13 @@ impl World {
         builder.token(token.expect("a valid token")).build()
     }
 
-    /// A token of a user, who is named after the sign-in.
+    /// A token for a user. Users are numbered by sign-in.
     pub(crate) fn token(&self, user: u64, expires_in: u64) -> TokenBuilder {
         let mut state = self.state();
         state.issued += 1;
         let issued = state.issued;
         let expires_in = Duration::from_secs(expires_in);
-        // With its whole lifetime, so that one that is stale was received some time ago.
+        // The token was issued with its full lifetime; one that starts out stale was received earlier.
         let received = self.wall(&state) - (Duration::from_secs(LIFETIME) - expires_in);
         Token::builder(format!("u{user}-a{issued}"))
             .received_at(received)
@@ -188,7 +189,7 @@ impl World {
         state.sign_ins
     }
 
-    /// From now on only tokens of this sign-in, or later ones.
+    /// From now on, only tokens of this sign-in or a later one are allowed.
     pub(crate) fn observe_sign_in(&self, sign_in: u64) {
         let mut state = self.state();
         state.observed.sign_in = sign_in.max(state.observed.sign_in);

@@ -1,7 +1,7 @@
-//! The model finds faults: the sources with one of them each, under the tests of `schedules.rs`.
+//! Checks that the model finds faults: runs `schedules.rs` on copies of the sources, each with one fault.
 //!
-//! A fault is a replacement in a copy of the sources. Its text must occur once, so that a change of the sources
-//! can't make a fault disappear unnoticed.
+//! A fault is a replacement in a copy of the sources. Its text must occur once, so that a change of the
+//! sources can't make a fault disappear unnoticed.
 #![allow(clippy::unwrap_used, reason = "tests fail by panics")]
 
 use std::{
@@ -225,10 +225,10 @@ const FAULTS: &[Fault] = &[
     },
 ];
 
-/// For each fault, in each of the two modes.
+/// The number of schedules for each fault and mode.
 const SCHEDULES: &str = "20000";
 
-/// Without building anything.
+/// Builds nothing.
 #[test]
 fn the_text_of_each_fault_is_in_the_sources() {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src");
@@ -242,7 +242,7 @@ fn the_text_of_each_fault_is_in_the_sources() {
 #[test]
 #[ignore = "builds the model once for each fault"]
 fn each_fault_is_found() {
-    let copy = Copy::new();
+    let copy = SourceCopy::new();
     let found = copy.run();
     assert!(found.status.success(), "the copy without a fault fails:\n{}", text(&found));
     let mut missed = Vec::new();
@@ -276,7 +276,7 @@ fn text(output: &Output) -> String {
 }
 
 /// A copy of the sources and of the model.
-struct Copy {
+struct SourceCopy {
     root: PathBuf,
     directory: PathBuf,
 }
@@ -293,9 +293,9 @@ impl Replacement {
     }
 }
 
-// === impl Copy ===
+// === impl SourceCopy ===
 
-impl Copy {
+impl SourceCopy {
     fn new() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let copy = Self { root, directory: Path::new(env!("CARGO_TARGET_TMPDIR")).join("broken") };

@@ -19,7 +19,7 @@ use crate::{
 pub(crate) struct Credential {
     pub(crate) session: Session,
     pub(crate) server: Arc<Server>,
-    /// Held while the user is changed.
+    /// Locked while the user is changed.
     user: Mutex<u64>,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Server {
 
 #[derive(Default)]
 struct State {
-    /// Everything succeeds.
+    /// Everything succeeds from now on.
     is_healthy: bool,
     /// The refresh tokens that are being presented.
     presented: Vec<String>,
@@ -69,7 +69,7 @@ struct Call<'a> {
 struct Save<'a>(&'a Server);
 
 const BACKOFF: Duration = Duration::from_millis(1);
-/// Nothing takes that long, unless it isn't woken.
+/// Nothing takes this long, unless a notification is lost.
 const LONG: Duration = Duration::from_secs(30);
 
 // === impl Credential ===
@@ -113,8 +113,8 @@ impl Credential {
         self.server.generation.fetch_max(generation, SeqCst);
     }
 
-    /// Checks an error of a call: only a rejection, a failure, the end of a runtime or a change of the user explains
-    /// one.
+    /// Checks an error of a call: only a rejection, a failure, the shutdown of a runtime or a change of the
+    /// user explains one.
     pub(crate) fn check_error(&self, what: &str, error: &Error) {
         let is_explained = error.is_outcome_unknown()
             || error.is_transient()
@@ -131,7 +131,7 @@ impl Credential {
         let token = self.server.token(*user).refresh_token(self.server.refresh_token(*user));
         let result = self.session.set_token(token.build().expect("a valid token"));
         if result.is_err_and(|error| !error.is_signed_out()) {
-            self.server.violation("a token can't be set".to_owned());
+            self.server.violation("`set_token` failed, although the user is signed in".to_owned());
         }
         self.server.generation.fetch_max(self.session.status().generation(), SeqCst);
     }
@@ -156,23 +156,26 @@ impl Credential {
         self.user.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Checks that nothing is left of the callers.
+    /// Checks that no waiter and no flight is left.
     pub(crate) fn check_rest(&self) {
         let status = self.session.status();
         if status.waiters() != 0 {
-            self.server.violation(format!("{} waiters are counted", status.waiters()));
+            self.server.violation(format!(
+                "{} waiters are still counted after all callers have ended",
+                status.waiters()
+            ));
         }
         if status.is_refreshing() {
-            self.server.violation("a flight is left".to_owned());
+            self.server.violation("a flight is still in progress after all callers have ended".to_owned());
         }
     }
 
-    /// Checks that what was saved last is what the session holds, which is at rest.
+    /// Checks that an idle session holds what was saved last.
     pub(crate) fn check_saved(&self) {
         let Some(saved) = self.server.state().saved.clone() else { return };
         let held = self.session.try_token().map(|token| token.secret().to_owned());
         if saved != held {
-            self.server.violation(format!("{saved:?} was saved last, and {held:?} is held"));
+            self.server.violation(format!("{saved:?} was saved last, but the session holds {held:?}"));
         }
     }
 }
@@ -200,7 +203,7 @@ impl Server {
         self.state().calls
     }
 
-    /// A token of a user, who is named after the sign-in.
+    /// A token for a user. Users are numbered by sign-in.
     fn token(&self, user: u64) -> TokenBuilder {
         let issued = self.issued.fetch_add(1, SeqCst);
         Token::builder(format!("u{user}-a{issued}"))
@@ -220,7 +223,9 @@ impl Server {
         }
         let beside = state.presented.iter().find(|other| user(other) == user(presented)).cloned();
         if let Some(other) = beside {
-            state.violations.push(format!("{presented} was presented beside {other}"));
+            state
+                .violations
+                .push(format!("{presented} was presented while a call with {other} was in progress"));
         }
         state.presented.push(presented.to_owned());
         Call { server: self, presented: presented.to_owned() }
@@ -239,7 +244,7 @@ impl Server {
         let (save, is_healthy) = {
             let mut state = self.state();
             if std::mem::replace(&mut state.is_saving, true) {
-                state.violations.push("two saves at a time".to_owned());
+                state.violations.push("two saves were in progress at the same time".to_owned());
             }
             (Save(self), state.is_healthy)
         };
@@ -308,7 +313,7 @@ impl Clock for ServerHandle {
         let server = Arc::clone(&self.0);
         Ok(Box::pin(async move {
             sleep.await;
-            server.violation(format!("someone slept for {duration:?}"));
+            server.violation(format!("a wait of {duration:?} ended by its timer: nothing woke it"));
         }))
     }
 }

@@ -1,4 +1,4 @@
-//! The sources of the session on real runtimes, with locks that take long: see the README beside this package.
+//! The sources of the session on real runtimes, with slow locks: see the README beside this package.
 #![allow(
     dead_code,
     missing_docs,

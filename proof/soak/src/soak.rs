@@ -24,12 +24,13 @@ const CREDENTIALS: usize = 4;
 const CALLERS: usize = 16;
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Performs `TOWER_REAUTH_SOAK` operations on runtimes of this many workers. None: a thread drives them now and then.
+/// Performs `TOWER_REAUTH_SOAK` operations on runtimes with `workers` worker threads; 0 means current-thread
+/// runtimes, which run only while a thread drives them.
 ///
 /// # Panics
 ///
 /// If a property doesn't hold.
-#[expect(clippy::print_stdout, reason = "what was done")]
+#[expect(clippy::print_stdout, reason = "a summary of the run")]
 pub fn soak(workers: usize) {
     let operations = match env::var("TOWER_REAUTH_SOAK") {
         Ok(number) => number.parse().expect("TOWER_REAUTH_SOAK is a number"),
@@ -43,7 +44,7 @@ pub fn soak(workers: usize) {
         thread::spawn(move || {
             while !is_over.load(SeqCst) {
                 operate_outside(&credentials[fastrand::usize(..CREDENTIALS)]);
-                // A few operations beside those of the callers.
+                // Few operations, compared to those of the callers.
                 thread::sleep(Duration::from_micros(100));
             }
         })
@@ -57,7 +58,7 @@ pub fn soak(workers: usize) {
     }
     is_over.store(true, SeqCst);
     outside.join().expect("no thread panics");
-    // The callers of a runtime that ended in the background may not have been dropped yet.
+    // The callers of a runtime that is shut down in the background may not have been dropped yet.
     while Arc::strong_count(&credentials) > 1 {
         thread::yield_now();
     }
@@ -67,8 +68,8 @@ pub fn soak(workers: usize) {
     println!("workers={workers} operations={operations} runtimes={runtimes} refreshes={refreshes}");
 }
 
-/// Runs callers until so many operations have been performed. Then the runtime ends, mostly in the middle of what it
-/// does.
+/// Runs callers until `end` operations have been performed in all. Then shuts the runtime down, usually
+/// during operations.
 fn run(workers: usize, credentials: &Arc<[Credential]>, count: &Arc<AtomicU64>, end: u64) {
     let runtime = runtime(workers);
     let callers = (0..CALLERS).map(|_| {
@@ -77,19 +78,19 @@ fn run(workers: usize, credentials: &Arc<[Credential]>, count: &Arc<AtomicU64>, 
             while count.load(SeqCst) < end {
                 operate(&credentials[fastrand::usize(..CREDENTIALS)]).await;
                 count.fetch_add(1, SeqCst);
-                // A call that needn't wait yields no thread to others.
+                // A call that needn't wait doesn't yield to other tasks.
                 tokio::task::yield_now().await;
             }
         })
     });
     let callers: Vec<_> = callers.collect();
     if fastrand::bool() {
-        // This ends: a caller that isn't woken ends by its timeout, which is a violation.
+        // This completes even if a caller isn't woken: it times out, which is a violation.
         for ended in runtime.block_on(join_all(callers)) {
             ended.expect("no caller panics");
         }
     } else {
-        // The other callers may wait, and flights are under way.
+        // Other callers may be waiting, and flights may be in progress.
         let (ended, _, _) = runtime.block_on(select_all(callers));
         ended.expect("no caller panics");
     }

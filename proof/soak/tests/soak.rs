@@ -1,4 +1,4 @@
-//! Many operations on a few sessions, on runtimes that end in mid-flight.
+//! Many operations on a few sessions, on runtimes that are shut down during operations.
 
 use tower_reauth_soak::soak;
 

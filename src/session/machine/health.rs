@@ -7,7 +7,7 @@ use std::{
 
 use super::{held::Phase, status::Status};
 
-/// The state of a session, for a health page.
+/// The state of a session, for a health check endpoint.
 ///
 /// # Examples
 ///
@@ -33,15 +33,18 @@ pub enum Health {
     SignedIn,
     /// There is no valid token, and a refresh is in flight.
     Refreshing,
-    /// There is no valid token, and the next call refreshes it.
+    /// There is no valid token and no refresh in flight. The next call starts a refresh.
     Idle,
     /// Refreshes fail or return ineffective tokens. The current token may still be valid: see
-    /// [`Status::is_stale`]. A token that was set ends this once it is valid, but not a running backoff.
+    /// [`Status::is_stale`].
+    ///
+    /// Setting a token ends this state: at once if it is fresh, otherwise when the backoff ends. The backoff
+    /// itself isn't shortened.
     #[non_exhaustive]
     Failing {
         /// When the first refresh of the series failed.
         since: SystemTime,
-        /// When the next refresh is allowed. `None`: now.
+        /// When the next refresh is permitted. `None`: now.
         retry_at: Option<SystemTime>,
     },
     /// The user has to sign in. The current token may still be valid.
@@ -55,7 +58,8 @@ pub enum Health {
 impl Status {
     /// The status as a single state.
     ///
-    /// If several apply, the first of these: shut down, sign-in needed, a fresh token, failing.
+    /// If several apply, the first of: shut down, sign-in needed, fresh token, failing, stale token,
+    /// refreshing, idle.
     pub fn health(&self) -> Health {
         if self.is_shut_down() {
             return Health::ShutDown;
@@ -97,7 +101,7 @@ impl fmt::Display for Status {
         match self.health() {
             Health::SignedIn => f.write_str("signed in")?,
             Health::Refreshing => write!(f, "refreshing, {} waiting", self.waiters)?,
-            Health::Idle => f.write_str("idle, the next call refreshes the token")?,
+            Health::Idle => f.write_str("idle, the next call gets a new token")?,
             Health::Failing { since, retry_at } => {
                 let elapsed = self.taken_at.duration_since(since).unwrap_or_default();
                 write!(f, "failing for {}", Seconds(elapsed))?;

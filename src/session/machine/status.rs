@@ -8,8 +8,8 @@ use super::{held::Phase, turn::Machine};
 
 /// A snapshot of a session's status. States overlap, so it has methods instead of variants.
 ///
-/// [`health`](Self::health) is its summary as an enum. It displays as one line without secrets, such as
-/// `github: signed in; generation 3, expires in 540 s`.
+/// [`health`](Self::health) summarizes it as an enum. A `Status` displays as one line without secrets, such
+/// as `github: signed in; generation 3, expires in 540 s`.
 #[derive(Clone, Debug)]
 pub struct Status {
     pub(crate) name: Option<Arc<str>>,
@@ -38,7 +38,7 @@ impl Status {
         self.name.as_deref()
     }
 
-    /// The token's generation; 0 if there was none yet.
+    /// The token's generation; 0 if there has been no token yet.
     pub fn generation(&self) -> u64 {
         self.generation
     }
@@ -54,8 +54,8 @@ impl Status {
         self.ended || self.signed_out
     }
 
-    /// Whether there is an access token, valid or not. If not, and the session isn't signed out, the first
-    /// call fetches one.
+    /// Whether the session holds an access token, even one that is no longer valid. Without one, the next
+    /// call obtains it, unless the user has to sign in or the session was shut down.
     pub fn has_token(&self) -> bool {
         self.phase.is_some()
     }
@@ -95,7 +95,7 @@ impl Status {
         self.refreshing
     }
 
-    /// Number of callers waiting for it.
+    /// The number of callers that wait for a token.
     pub fn waiters(&self) -> usize {
         self.waiters
     }
@@ -105,8 +105,8 @@ impl Status {
         self.expires_at
     }
 
-    /// The reported expiry of the refresh token: the user must sign in again by then, unless a refresh replaces
-    /// it. `None` if it is unknown or there is no refresh token.
+    /// The reported expiry of the refresh token: the user must sign in again by then, unless a refresh
+    /// replaces it. `None` if it is unknown or there is no refresh token.
     ///
     /// Shortly before it, the session emits a
     /// [warning](crate::event::Warning::RefreshTokenExpiresSoon).
@@ -114,20 +114,20 @@ impl Status {
         self.refresh_token_expires_at
     }
 
-    /// Consecutive ineffective refreshes.
+    /// The number of consecutive ineffective refreshes, failed ones included.
     ///
-    /// Reset once a token has survived its trial period, so not immediately after a successful refresh. See
+    /// It is reset when a token has survived its trial, not as soon as a refresh succeeds. See
     /// [`SessionBuilder::backoff`](crate::SessionBuilder::backoff).
     pub fn consecutive_failures(&self) -> u32 {
         self.failures
     }
 
-    /// When the next refresh is allowed. `None`: now.
+    /// When the next refresh is permitted. `None`: now.
     pub fn retry_at(&self) -> Option<SystemTime> {
         self.retry_at
     }
 
-    /// The save hook hasn't saved what the session holds: a token, or that it is signed out.
+    /// Whether the current state, a token or a sign-out, hasn't been saved by the save hook yet.
     pub fn is_unsaved(&self) -> bool {
         self.unsaved
     }

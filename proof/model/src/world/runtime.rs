@@ -41,12 +41,12 @@ const REFRESH_TIMEOUT: u64 = 60;
 // === impl World ===
 
 impl World {
-    /// The machine is suspended: timers stand still.
+    /// Simulates a suspended computer: the clock advances past the refresh timeout, but no timer fires.
     pub(crate) fn suspend(&self) {
         self.state().now += 2 * REFRESH_TIMEOUT;
     }
 
-    /// Fires the timer that is next.
+    /// Fires the next timer.
     pub(crate) fn fire_next_timer(&self) {
         let waker = {
             let mut state = self.state();
@@ -66,7 +66,7 @@ impl World {
         self.scenario.time != Time::StandsStill
     }
 
-    /// Ends the runtimes that don't run, and waits for the tasks that do.
+    /// Drops the tasks that never run, and waits for the others.
     pub(crate) fn end_tasks(&self) {
         loop {
             let (kept, running) = {

@@ -49,7 +49,10 @@ impl World {
         let now = state.now;
         let is_running = |call: &&Call| user(&call.presented) == user(&presented) && now < call.deadline;
         if let Some(call) = state.calls.iter().find(is_running) {
-            violations.push(format!("{presented} was presented beside {}", call.presented));
+            violations.push(format!(
+                "{presented} was presented while a call with {} was in progress",
+                call.presented
+            ));
         }
         if is_late {
             violations.push("a refresh began after the shutdown".to_owned());
@@ -65,7 +68,7 @@ impl World {
         (CallGuard { world: self, id, presented }, response)
     }
 
-    /// The refresh token of the server's response, which reaches the session.
+    /// The refresh token in the server's response. The response reaches the session.
     fn rotate(&self, call: &CallGuard<'_>) -> String {
         if !self.scenario.rotates {
             return call.presented.clone();
@@ -88,7 +91,7 @@ impl World {
             state.saves += 1;
             state.running_saves += 1;
             if state.running_saves > 1 && !self.passes() && !self.scenario.acts(Action::Abandon) {
-                state.violations.push("two saves at a time".to_owned());
+                state.violations.push("two saves were in progress at the same time".to_owned());
             }
             (SaveGuard(self), save)
         };
@@ -104,7 +107,7 @@ impl World {
         Ok(())
     }
 
-    /// Checks that what was saved last is what the session holds, which is at rest.
+    /// Checks that an idle session holds what was saved last.
     pub(crate) fn check_saved(&self, session: &Session) {
         let Some(saved) = self.state().saved.clone() else { return };
         let status = session.status();
@@ -115,7 +118,7 @@ impl World {
             (None, Some(_)) => false,
         };
         if !is_same {
-            self.violation(format!("{saved:?} was saved last"));
+            self.violation(format!("{saved:?} was saved last, but the session doesn't hold that"));
         }
     }
 }
