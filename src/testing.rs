@@ -39,6 +39,56 @@
 //! }
 //! # tokio_test::block_on(my_code_survives_an_expiry());
 //! ```
+//!
+//! # Calls at once
+//!
+//! Calls overlap in a test as they do over a network: both parts respond only after all other tasks that are ready
+//! have run. The 50 calls here are all rejected before the first refresh begins:
+//!
+//! ```
+//! use futures::future::try_join_all;
+//! use tower::ServiceExt;
+//! use tower_layer::Layer;
+//! use tower_reauth::{Session, testing::{Issuer, Resource}};
+//!
+//! # tokio_test::block_on(async {
+//! let issuer = Issuer::new();
+//! let api = Resource::new(&issuer);
+//! let session = Session::builder(issuer.clone()).token(issuer.sign_in()).build();
+//! let client = session.layer().layer(api.clone());
+//!
+//! issuer.expire_access_tokens();
+//! let request = || http::Request::get("https://api.example.com/items").body(String::new()).unwrap();
+//! try_join_all((0..50).map(|_| client.clone().oneshot(request()))).await?;
+//! assert_eq!((api.rejected(), issuer.refreshes(), api.accepted()), (50, 1, 50));
+//! # Ok::<(), tower::BoxError>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # Time
+//!
+//! With the same [`TestClock`](crate::rt::TestClock), the issuer and the session agree on when a token expires.
+//! tokio's paused time moves it (tokio's feature `test-util`). Without a clock, `advance` expires nothing:
+//!
+//! ```
+//! use std::time::{Duration, SystemTime};
+//! use tower_reauth::{Session, rt::TestClock, testing::Issuer};
+//!
+//! # /*
+//! #[tokio::test(start_paused = true)]
+//! # */
+//! async fn an_expired_token_is_refreshed() {
+//!     let clock = TestClock::new(SystemTime::now());
+//!     let issuer = Issuer::builder().clock(clock.clone()).lifetime(Duration::from_secs(600)).build();
+//!     let session = Session::builder(issuer.clone()).token(issuer.sign_in()).clock(clock).build();
+//!
+//!     tokio::time::advance(Duration::from_secs(600)).await;
+//!     session.token().await.unwrap();
+//!     assert_eq!(issuer.refreshes(), 1);
+//! }
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+//! # runtime.unwrap().block_on(an_expired_token_is_refreshed());
+//! ```
 
 mod body;
 mod check;

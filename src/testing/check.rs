@@ -47,7 +47,7 @@ type Problem = String;
 ///
 /// # What it doesn't check
 ///
-/// - Refusals other than `invalid_grant`, such as `invalid_client`.
+/// - Refusals other than `invalid_grant`, such as `invalid_client`, and statuses other than 503.
 /// - Lifetimes that aren't in `expires_in`: a refresher that reads them from a JWT, as for simplejwt, fails
 ///   the first step, as the issuer's tokens aren't JWTs.
 /// - Timeouts, other than that each step finishes within 60 s.

@@ -42,6 +42,9 @@ use crate::{
 /// Requests may be forms or JSON, with any method, for any path, and from any client. The refresh token may
 /// be named `refresh_token` or, as simplejwt does, `refresh`.
 ///
+/// A response comes after the other tasks and futures have run that can. So calls at once overlap, and code that
+/// refreshes once for each of them is found out.
+///
 /// Access tokens expire by the clock after their [lifetime](super::IssuerBuilder::lifetime), or all at once
 /// by [`expire_access_tokens`](Self::expire_access_tokens).
 ///
@@ -73,12 +76,17 @@ pub struct Issuer {
 #[non_exhaustive]
 pub enum Scripted {
     /// The refresh token is exchanged, but the response is lost: the connection closes.
+    ///
+    /// The session then presents the same refresh token once more. By default, that is a reuse which ends the
+    /// sign-in, as at a strict server; [`SameSuccessor`](super::Reuse::SameSuccessor) is a server that tolerates it.
     Lost,
     /// The refresh token is exchanged; the response comes after [`Issuer::release`].
     Hang,
     /// The refresh token is exchanged; the response comes after this time.
     Slow(Duration),
     /// The refresh token isn't exchanged, and the response has this status and no body.
+    ///
+    /// `oauth2::Client` and `JsonEndpoint` retry a 503 twice before a refresh fails: it takes three.
     Status(StatusCode),
     /// The response repeats the user's latest access token. Ignored for client credentials.
     SameToken,
@@ -162,6 +170,9 @@ impl Issuer {
     }
 
     /// Expires all access tokens. Their refresh tokens stay valid.
+    ///
+    /// A session isn't told: the API rejects its next call, as after a revocation. For an expiry that the session
+    /// knows of, give the issuer and the session the same clock, see [`testing`](super#time).
     ///
     /// After a refresh, a session's token is on trial for a tenth of its lifetime, 30 s at most. If the token
     /// is rejected during the trial, the next refresh waits for the
@@ -298,7 +309,7 @@ impl Issuer {
                     sleep.await;
                 }
             }
-            _ => {}
+            _ => let_others_run().await,
         }
         Ok(response)
     }
@@ -350,10 +361,11 @@ impl Refresher for Issuer {
         match self.process(&Grant::RefreshToken(presented.to_owned())).await {
             Ok(TokenResponse::Tokens(pair)) => Ok(token(pair)),
             Ok(TokenResponse::Refusal) => Err(RefreshError::grant_ended("invalid_grant")),
-            Ok(TokenResponse::Status(status)) if status.is_server_error() => {
-                Err(RefreshError::transient(status.to_string()))
-            }
-            Ok(TokenResponse::Status(status)) => Err(RefreshError::unexplained(status.to_string())),
+            Ok(TokenResponse::Status(status)) => Err(match status.as_u16() {
+                500 | 504 => RefreshError::outcome_unknown(status.to_string()),
+                429 | 501..=599 => RefreshError::transient(status.to_string()),
+                _ => RefreshError::unexplained(status.to_string()),
+            }),
             Err(lost) => Err(RefreshError::outcome_unknown(lost)),
         }
     }
@@ -363,6 +375,11 @@ impl fmt::Debug for Issuer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Issuer").field("requests", &self.requests()).finish_non_exhaustive()
     }
+}
+
+/// A response that came at once would let each call end before the next one begins.
+pub(super) async fn let_others_run() {
+    tokio::task::yield_now().await;
 }
 
 fn token(pair: Pair) -> Token {

@@ -1,9 +1,8 @@
 //! [`Resource`].
 
 use std::{
-    fmt,
-    future::{Ready, ready},
-    io,
+    fmt, io,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -15,7 +14,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use tower_service::Service;
 
-use super::{body::ResponseBody, issuer::Issuer, server::LoopbackServer};
+use super::{
+    body::ResponseBody,
+    issuer::{Issuer, let_others_run},
+    server::LoopbackServer,
+};
 use crate::error::BoxError;
 
 /// An API that accepts the access tokens of an [`Issuer`]. Clones share its counters.
@@ -29,6 +32,8 @@ use crate::error::BoxError;
 ///
 /// A rejected gRPC request gets an HTTP 200 response without a message instead, with `grpc-status` 16
 /// (`UNAUTHENTICATED`) for the token or 7 (`PERMISSION_DENIED`) for the scope.
+///
+/// As with the [`Issuer`], other tasks run before the caller gets the response.
 ///
 /// # Examples
 ///
@@ -155,7 +160,7 @@ impl Resource {
 impl<B> Service<Request<B>> for Resource {
     type Response = Response<ResponseBody>;
     type Error = BoxError;
-    type Future = Ready<Result<Self::Response, BoxError>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
@@ -163,7 +168,11 @@ impl<B> Service<Request<B>> for Resource {
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (head, _) = request.into_parts();
-        ready(Ok(self.respond(&head)))
+        let response = self.respond(&head);
+        Box::pin(async move {
+            let_others_run().await;
+            Ok(response)
+        })
     }
 }
 

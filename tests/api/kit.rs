@@ -1,8 +1,12 @@
 //! The kit for users' tests: its issuer, its API and their servers.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
+use futures::future::join_all;
 use http::{Request, Response, StatusCode, header::HeaderMap};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::{
@@ -13,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    task::JoinSet,
 };
 use tower::{ServiceBuilder, ServiceExt};
 use tower_reauth::{
@@ -415,4 +420,44 @@ async fn check_refresher_ends_if_the_refresher_does_not() {
     let error = check_refresher(|_, _| hangs).await.unwrap_err();
     assert_eq!(error.step(), "a refresh returns the new tokens");
     assert!(error.to_string().contains("it didn't finish within 60 s"), "{error}");
+}
+
+/// A client without a lock: each call that is rejected refreshes.
+async fn call_naively(token: &Mutex<Token>, issuer: Issuer, api: Resource) {
+    let current = token.lock().unwrap().clone();
+    if call(&api, Some(&current), "").await.0 == StatusCode::OK {
+        return;
+    }
+    let presented = refresh(&token.lock().unwrap()).to_owned();
+    let body = format!("grant_type=refresh_token&refresh_token={presented}");
+    let (status, response) = exchange(&issuer, FORM, body).await;
+    if status == StatusCode::OK {
+        let text = |name: &str| response[name].as_str().unwrap().to_owned();
+        let new = Token::builder(text("access_token")).refresh_token(text("refresh_token")).build();
+        *token.lock().unwrap() = new.unwrap();
+    }
+}
+
+/// Or the race that the crate is for wouldn't happen in a test with the kit.
+#[tokio::test]
+async fn calls_at_once_overlap() {
+    let issuer = Issuer::new();
+    let api = Resource::new(&issuer);
+    let token = Arc::new(Mutex::new(issuer.sign_in()));
+    issuer.expire_access_tokens();
+    join_all((0..50).map(|_| call_naively(&token, issuer.clone(), api.clone()))).await;
+    assert_eq!((api.rejected(), issuer.refreshes(), issuer.reuses()), (50, 1, 49));
+
+    let issuer = Issuer::builder().reuse(Reuse::Fork).build();
+    let api = Resource::new(&issuer);
+    let token = Arc::new(Mutex::new(issuer.sign_in()));
+    issuer.expire_access_tokens();
+    let calls: JoinSet<_> = (0..50)
+        .map(|_| {
+            let (token, issuer, api) = (Arc::clone(&token), issuer.clone(), api.clone());
+            async move { call_naively(&token, issuer, api).await }
+        })
+        .collect();
+    calls.join_all().await;
+    assert_eq!((api.rejected(), issuer.reuses()), (50, 49));
 }
