@@ -1,10 +1,14 @@
 //! One refresh for any number of callers.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokio::{sync::Barrier, task::JoinSet};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_reauth::{AuthLayer, RefreshError, Session, rt::SystemClock};
+use tower_reauth::{AuthLayer, RefreshError, Session, event::EventKind, rt::SystemClock};
 
 use crate::support::{BoxError, endpoint, expired, get, run_pending_tasks, spawn_token, token};
 
@@ -167,4 +171,30 @@ async fn c63_b73_early_refreshes_are_spread() {
         .unwrap();
     assert!(most_in_a_percent <= 50, "{most_in_a_percent} of 1000 within 3 s");
     assert!(spread(false).iter().all(|due| *due == 3270));
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_that_join_a_refresh_are_events_and_those_that_wait_for_a_backoff_are_not() {
+    let (refresher, mut endpoint) = endpoint();
+    let joined = Arc::<Mutex<Vec<usize>>>::default();
+    let recorded = Arc::clone(&joined);
+    let session = expired(refresher)
+        .wait_through_backoff(true)
+        .on_event(move |event| {
+            if let EventKind::RefreshJoined { waiters, .. } = event.kind {
+                recorded.lock().unwrap().push(waiters);
+            }
+        })
+        .build();
+    let first = spawn_token(&session);
+    let call = endpoint.next_call().await;
+    let _others = [spawn_token(&session), spawn_token(&session)];
+    run_pending_tasks().await;
+    assert_eq!(*joined.lock().unwrap(), [2, 3]);
+    call.fail(RefreshError::transient("503"));
+    first.await.unwrap().unwrap_err();
+    let _waiting = spawn_token(&session);
+    run_pending_tasks().await;
+    assert_eq!(session.status().waiters(), 1, "it waits through the backoff");
+    assert_eq!(joined.lock().unwrap().len(), 2);
 }
