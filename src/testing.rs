@@ -40,10 +40,10 @@
 //! # tokio_test::block_on(my_code_survives_an_expiry());
 //! ```
 //!
-//! # Calls at once
+//! # Concurrent calls
 //!
-//! Calls overlap in a test as they do over a network: both parts respond only after all other tasks that are ready
-//! have run. The 50 calls here are all rejected before the first refresh begins:
+//! Calls overlap in a test as they do over a network, because the issuer and the API respond only after other tasks
+//! that are ready have run. Here, all 50 calls are rejected before the first refresh begins:
 //!
 //! ```
 //! use futures::future::try_join_all;
@@ -67,8 +67,8 @@
 //!
 //! # Time
 //!
-//! With the same [`TestClock`](crate::rt::TestClock), the issuer and the session agree on when a token expires.
-//! tokio's paused time moves it (tokio's feature `test-util`). Without a clock, `advance` expires nothing:
+//! Give the issuer and the session the same [`TestClock`](crate::rt::TestClock), and they agree on when a token
+//! expires. It follows tokio's paused time (tokio's feature `test-util`). Without it, `advance` expires nothing:
 //!
 //! ```
 //! use std::time::{Duration, SystemTime};

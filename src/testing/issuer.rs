@@ -42,8 +42,8 @@ use crate::{
 /// Requests may be forms or JSON, with any method, for any path, and from any client. The refresh token may
 /// be named `refresh_token` or, as simplejwt does, `refresh`.
 ///
-/// A response comes after the other tasks and futures have run that can. So calls at once overlap, and code that
-/// refreshes once for each of them is found out.
+/// It responds only after other tasks that are ready have run, so that concurrent calls overlap: a test notices
+/// code that refreshes once per call.
 ///
 /// Access tokens expire by the clock after their [lifetime](super::IssuerBuilder::lifetime), or all at once
 /// by [`expire_access_tokens`](Self::expire_access_tokens).
@@ -377,7 +377,7 @@ impl fmt::Debug for Issuer {
     }
 }
 
-/// A response that came at once would let each call end before the next one begins.
+/// With an immediate response, each call would end before the next one begins.
 pub(super) async fn let_others_run() {
     tokio::task::yield_now().await;
 }

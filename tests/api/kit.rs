@@ -438,9 +438,9 @@ async fn call_naively(token: &Mutex<Token>, issuer: Issuer, api: Resource) {
     }
 }
 
-/// Or the race that the crate is for wouldn't happen in a test with the kit.
+/// Otherwise a test with the kit wouldn't notice the race that the crate prevents.
 #[tokio::test]
-async fn calls_at_once_overlap() {
+async fn concurrent_calls_overlap() {
     let issuer = Issuer::new();
     let api = Resource::new(&issuer);
     let token = Arc::new(Mutex::new(issuer.sign_in()));
