@@ -62,7 +62,11 @@ pub enum EventKind {
         recovered: bool,
     },
     /// A token that another process obtained was taken from the store.
-    TokenAdopted,
+    #[non_exhaustive]
+    TokenAdopted {
+        /// Whether this token is the first one, or ends a series of failed or ineffective refreshes.
+        recovered: bool,
+    },
     /// A refresh succeeded, but its token doesn't help.
     #[non_exhaustive]
     RefreshIneffective {

@@ -198,6 +198,8 @@ where
                             }
                             (Err(error), Some(mut response)) if !error.is_deadline_exceeded() => {
                                 this.attempt.report(&mut response, Some(error));
+                                // This future may be kept; its waiter isn't to be counted any more.
+                                **slow = Slow::Failed { error: None };
                                 return Poll::Ready(Ok(response));
                             }
                             // Once the call's deadline has passed, it is over whatever the server responded.

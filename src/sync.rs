@@ -21,8 +21,8 @@ pub(crate) use tokio::sync::{Notify, futures::Notified};
 
 /// Locks a mutex, also after a panic while it was locked.
 ///
-/// The data stays consistent: no user code runs under a lock of this crate, except for the clone of an inner
-/// service, which changes nothing.
+/// The data stays consistent: the only user code that runs under a lock of this crate is the clone of an inner
+/// service, which changes nothing, and a map's use of its keys (hash, comparison, clone and drop).
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

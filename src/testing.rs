@@ -42,8 +42,8 @@
 //!
 //! # Concurrent calls
 //!
-//! Calls overlap in a test as they do over a network, because the issuer and the API respond only after other tasks
-//! that are ready have run. Here, all 50 calls are rejected before the first refresh begins:
+//! Calls overlap in a test as they do over a network, because the issuer and the API let other tasks run before they
+//! respond. Here, all 50 calls are rejected before the first refresh begins:
 //!
 //! ```
 //! use futures::future::try_join_all;

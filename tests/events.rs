@@ -23,6 +23,7 @@ use tower_reauth::{
     RefreshError, Session, Token,
     event::{Event, EventKind},
     refresh_fn,
+    store::MemoryStore,
 };
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -297,4 +298,26 @@ async fn d69_a_save_is_reported_with_the_generation_that_was_saved() {
     run_pending_tasks().await;
     let expected = ["saved 2", "refreshed 2", "not saved 3", "refreshed 3", "set 4", "saved 3"];
     assert_eq!(*events.lock().unwrap(), expected);
+}
+
+/// Another process has ended the failures.
+#[tokio::test(start_paused = true)]
+async fn d69_at_info_a_recovery_through_the_store_is_seen() {
+    let log = Log::start();
+    let store = MemoryStore::new();
+    let (refresher, mut endpoint) = endpoint();
+    let builder = Session::builder(refresher).jitter(false).clock(clock());
+    let shared = builder.clone().build_shared(store.clone());
+    let other = builder.build_shared(store);
+    shared.sign_in(token("A1 R1 0")).await.unwrap();
+    let refresh = spawn_refresh(shared.session());
+    endpoint.next_call().await.fail(RefreshError::transient("503"));
+    refresh.await.unwrap().unwrap_err();
+    let refresh = spawn_refresh(other.session());
+    endpoint.next_call().await.succeed("A2 R2 600");
+    refresh.await.unwrap().unwrap();
+    log.take();
+    shared.session().reset_backoff();
+    assert_eq!(shared.session().token().await.unwrap().secret(), "A2");
+    assert_eq!(log.take_info(), ["INFO took the token that another process obtained"]);
 }

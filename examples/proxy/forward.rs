@@ -42,8 +42,7 @@ struct Route {
 type Body = Either<Incoming, Full<Bytes>>;
 
 /// Headers about one connection, which aren't forwarded (RFC 9110 §7.6.1).
-const HOP_BY_HOP: &str =
-    "connection,keep-alive,proxy-authenticate,proxy-authorization,te,trailer,transfer-encoding,upgrade";
+const HOP_BY_HOP: &str = "connection,keep-alive,proxy-authenticate,proxy-authorization,proxy-connection,te,trailer,transfer-encoding,upgrade";
 
 impl Proxy {
     pub(crate) fn new(config: &Config) -> Result<Self, BoxError> {

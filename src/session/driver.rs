@@ -90,6 +90,13 @@ impl Shared {
         }
     }
 
+    /// Starts a refresh that is due, for nobody in particular.
+    pub(super) fn start_refresh(self: &Arc<Self>) {
+        let can_start = self.settings.spawner.is_ready();
+        // Neither a token nor a waiter is needed.
+        self.turn(|turn| drop(turn.demand(Demand::New, &self.settings.limits, can_start)));
+    }
+
     /// Decides again for a waiter whose flight has ended. `None`: it keeps waiting.
     pub(super) fn demand_again(self: &Arc<Self>, waiter: &mut Waiter) -> Result<Option<AccessToken>, Error> {
         let now = self.now();

@@ -6,7 +6,7 @@ use futures_util::future::{Either, select};
 
 use crate::rt::{Nanos, duration};
 
-use super::{Session, machine::Demand};
+use super::Session;
 
 const SECOND: Nanos = 1_000_000_000;
 /// Timers don't advance while the machine is suspended.
@@ -18,10 +18,12 @@ impl Session {
     /// Refreshes the token whenever a refresh is due, without any calls. Spawn the returned future.
     ///
     /// Usually this isn't needed: a call starts each refresh, and a stale token makes nobody wait. It is for programs
-    /// whose connections stay open without calls, and for those whose first call after a long pause must not wait. The
-    /// future waits for the backoff after a failure, does nothing while the user has to sign in, and ends when
-    /// the session's last clone is dropped or it is [shut down](Self::shutdown). It looks at the clock once a minute, so
-    /// that it notices when the machine was suspended.
+    /// whose connections stay open without calls, and for those whose first call after a long pause must not wait.
+    ///
+    /// After a failure, the future waits for the backoff. While the user has to sign in, it does nothing, except that
+    /// a shared session keeps reading its store. It looks at the clock once a minute, so that it notices when the
+    /// machine was suspended, and ends when the session's last clone is dropped or it is
+    /// [shut down](Self::shutdown).
     ///
     /// # Examples
     ///
@@ -37,15 +39,16 @@ impl Session {
     pub fn keep_fresh(&self) -> impl Future<Output = ()> + Send + use<> {
         let (session, mut watch) = (Arc::downgrade(&self.shared), self.watch());
         async move {
-            let mut least = 0;
+            // On the monotonic clock. A refresh may fail to start, or end before it ran.
+            let mut next_start = Nanos::MIN;
             loop {
                 let Some(shared) = session.upgrade() else { return };
                 let now = shared.now();
                 let due = shared.lock().machine.time_until_refresh(now);
-                let length = due.map_or(LONGEST_SLEEP, |due| due.clamp(least, LONGEST_SLEEP));
+                let pause = next_start.saturating_sub(now.monotonic).max(0);
+                let length = due.map_or(LONGEST_SLEEP, |due| due.clamp(pause, LONGEST_SLEEP));
                 let Ok(sleep) = shared.settings.clock.sleep(duration(length)) else { return };
                 drop(shared);
-                least = 0;
                 match select(sleep, pin!(watch.changed())).await {
                     Either::Right((Ok(()), _)) => {}
                     Either::Right((Err(_), _)) => return,
@@ -54,10 +57,8 @@ impl Session {
                         let now = shared.now();
                         let due = shared.lock().machine.time_until_refresh(now);
                         if due.is_some_and(|due| due <= 0) {
-                            // Neither the result nor a waiter is needed.
-                            let _ = shared.demand(Demand::New, shared.settings.limits, None);
-                            // In case no refresh could start.
-                            least = SECOND;
+                            shared.start_refresh();
+                            next_start = now.monotonic.saturating_add(SECOND);
                         }
                     }
                 }

@@ -59,7 +59,10 @@ pub(super) fn log(event: &Event, session: Option<&str>, now: SystemTime) {
             info!(target: TARGET, session, generation, "session saved");
         }
         EventKind::Saved { .. } => debug!(target: TARGET, session, generation, "session saved"),
-        EventKind::TokenAdopted => {
+        EventKind::TokenAdopted { recovered: true } => {
+            info!(target: TARGET, session, generation, "took the token that another process obtained");
+        }
+        EventKind::TokenAdopted { .. } => {
             debug!(target: TARGET, session, generation, "took the token that another process obtained");
         }
         EventKind::StoreFailed { error } => {

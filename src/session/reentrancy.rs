@@ -42,14 +42,16 @@ impl<F: Future + Unpin> Future for Tracked<F> {
 // === impl Entered ===
 
 impl Entered {
+    /// At the end of its thread, a runtime in a thread-local drops its tasks after the stack is gone. Nothing is
+    /// tracked then.
     pub(super) fn new(session: usize) -> Self {
-        SESSIONS.with(|sessions| sessions.borrow_mut().push(session));
+        let _ = SESSIONS.try_with(|sessions| sessions.borrow_mut().push(session));
         Self(())
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        SESSIONS.with(|sessions| sessions.borrow_mut().pop());
+        let _ = SESSIONS.try_with(|sessions| sessions.borrow_mut().pop());
     }
 }

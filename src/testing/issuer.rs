@@ -42,8 +42,8 @@ use crate::{
 /// Requests may be forms or JSON, with any method, for any path, and from any client. The refresh token may
 /// be named `refresh_token` or, as simplejwt does, `refresh`.
 ///
-/// It responds only after other tasks that are ready have run, so that concurrent calls overlap: a test notices
-/// code that refreshes once per call.
+/// It lets other tasks run before it responds, so that concurrent calls overlap: a test notices code that refreshes
+/// once per call.
 ///
 /// Access tokens expire by the clock after their [lifetime](super::IssuerBuilder::lifetime), or all at once
 /// by [`expire_access_tokens`](Self::expire_access_tokens).
@@ -362,8 +362,9 @@ impl Refresher for Issuer {
             Ok(TokenResponse::Tokens(pair)) => Ok(token(pair)),
             Ok(TokenResponse::Refusal) => Err(RefreshError::grant_ended("invalid_grant")),
             Ok(TokenResponse::Status(status)) => Err(match status.as_u16() {
-                500 | 504 => RefreshError::outcome_unknown(status.to_string()),
-                429 | 501..=599 => RefreshError::transient(status.to_string()),
+                499 | 500 | 504 | 524 => RefreshError::outcome_unknown(status.to_string()),
+                411 | 413 | 415 | 422 => RefreshError::misconfigured(status.to_string()),
+                408 | 425 | 429 | 501..=599 => RefreshError::transient(status.to_string()),
                 _ => RefreshError::unexplained(status.to_string()),
             }),
             Err(lost) => Err(RefreshError::outcome_unknown(lost)),

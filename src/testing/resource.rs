@@ -33,7 +33,7 @@ use crate::error::BoxError;
 /// A rejected gRPC request gets an HTTP 200 response without a message instead, with `grpc-status` 16
 /// (`UNAUTHENTICATED`) for the token or 7 (`PERMISSION_DENIED`) for the scope.
 ///
-/// Like the [`Issuer`], it responds only after other tasks that are ready have run.
+/// Like the [`Issuer`], it lets other tasks run before it responds.
 ///
 /// # Examples
 ///

@@ -1,6 +1,6 @@
 //! [`LoopbackServer`].
 
-use std::{fmt, io, net::SocketAddr};
+use std::{fmt, io, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -58,9 +58,9 @@ where
 {
     let mut connections = JoinSet::new();
     loop {
-        // The client may have disconnected, or the process may have too many open files: try again.
         let Ok((stream, _)) = listener.accept().await else {
-            tokio::task::yield_now().await;
+            // The client may have disconnected, or the process may have too many open files.
+            tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
         while connections.try_join_next().is_some() {}

@@ -228,3 +228,24 @@ async fn d23_up_to_a_tenth_of_a_retry_after_is_added_to_it() {
     assert!(spread.windows(2).all(|pair| pair[0] < pair[1]), "{spread:?}");
     assert_eq!(returns(false).await, [600.0; 20]);
 }
+
+/// The token was set, so a server that is down hasn't issued it.
+#[tokio::test(start_paused = true)]
+async fn p07_the_end_of_a_trial_does_not_end_a_retry_after() {
+    let clock = clock();
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher).clock(clock.clone()).build();
+    let waiting = spawn_token(&session);
+    endpoint.next_call().await.fail(too_many_requests());
+    waiting.await.unwrap().unwrap_err();
+    session.set_token(token("B1 S1 50")).unwrap();
+    // Its trial is 5 s.
+    clock.step(Duration::from_secs(6));
+    let _waiting = spawn_refresh(&session);
+    run_pending_tasks().await;
+    assert_eq!(endpoint.call_count(), 1, "called after 6 s of 600");
+    assert_eq!(session.status().consecutive_failures(), 0);
+    clock.step(Duration::from_secs(594));
+    let _waiting = spawn_refresh(&session);
+    endpoint.next_call().await.succeed("B2 S2 600");
+}

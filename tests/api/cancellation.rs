@@ -1,10 +1,14 @@
 //! Dropping a caller cancels only that caller.
 
-use tokio_test::{assert_pending, assert_ready, task};
-use tower::{Layer, ServiceExt, service_fn};
-use tower_reauth::{AuthLayer, Session};
+use std::pin::pin;
 
-use crate::support::{BoxError, RecordedTokens, endpoint, expired, get, run_pending_tasks, token};
+use futures::FutureExt;
+use http::{Response, StatusCode};
+use tokio_test::{assert_pending, assert_ready, task};
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_reauth::{AuthLayer, RefreshError, Session};
+
+use crate::support::{BoxError, RecordedTokens, clock, endpoint, expired, get, run_pending_tasks, token};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Dropped {
@@ -181,4 +185,20 @@ async fn p03_b102_the_token_is_saved_though_the_session_was_dropped() {
     call.succeed("A2 R2 600");
     run_pending_tasks().await;
     assert_eq!(saved.all(), ["A2 R2"]);
+}
+
+/// Such as one that is pinned, and polled in a `select!`.
+#[tokio::test(start_paused = true)]
+async fn p03_a_call_that_has_its_response_does_not_wait_any_more_though_its_future_is_kept() {
+    let (refresher, mut endpoint) = endpoint();
+    let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
+    let rejecting = service_fn(|_| async {
+        Ok::<_, BoxError>(Response::builder().status(StatusCode::UNAUTHORIZED).body(()).unwrap())
+    });
+    let mut call = pin!(session.layer().layer(rejecting).call(get()));
+    assert!(call.as_mut().now_or_never().is_none());
+    assert_eq!(session.status().waiters(), 1);
+    endpoint.next_call().await.fail(RefreshError::transient("503"));
+    assert_eq!(call.as_mut().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(session.status().waiters(), 0);
 }

@@ -5,7 +5,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::task::JoinSet;
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::oneshot,
+    task::JoinSet,
+};
 use tower_reauth::{
     Error, RefreshError, Session, SessionBuilder, Token,
     rt::{NoRuntime, Spawner, SystemClock, Task},
@@ -292,4 +296,38 @@ async fn p02_a_refresh_token_that_was_exchanged_is_not_presented_when_it_is_set_
     session.set_token(token("A10 R1 600")).unwrap();
     let _refresh = spawn_refresh(&session);
     assert_ne!(endpoint.next_call().await.cx.refresh_token(), Some("R1"));
+}
+
+/// Its runtime ends with the thread, after the crate's own thread-locals.
+#[test]
+fn p03_a_flight_on_a_runtime_in_a_thread_local_ends_with_its_thread() {
+    thread_local! {
+        static RUNTIME: Runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    }
+    let (refresher, mut endpoint) = endpoint();
+    // The error is checked, not how long it took.
+    let session = Session::builder(refresher).wait_timeout(Duration::from_secs(10)).build();
+    let refreshing = session.clone();
+    let (end, ended) = oneshot::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        RUNTIME.with(|runtime| {
+            runtime.block_on(async {
+                let waiting = spawn_token(&refreshing);
+                ended.await.unwrap();
+                drop(waiting);
+            });
+        });
+    });
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let call = endpoint.next_call().await;
+        let waiting = spawn_token(&session);
+        run_pending_tasks().await;
+        assert_eq!(session.status().waiters(), 2);
+        end.send(()).unwrap();
+        tokio::task::spawn_blocking(|| thread.join().unwrap()).await.unwrap();
+        let error = waiting.await.unwrap().unwrap_err();
+        assert!(error.is_outcome_unknown(), "{error:?}");
+        drop(call);
+    });
 }

@@ -172,3 +172,27 @@ async fn a_refresh_after_failures_is_in_the_line() {
     call.succeed("A2 R2 600");
     refresh.await.unwrap().unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_discarded_response_does_not_end_a_backoff_or_its_state() {
+    let (refresher, mut endpoint) = endpoint();
+    let session = Session::builder(refresher).token(token("A1 R1 600")).jitter(false).clock(clock()).build();
+    let refresh = spawn_refresh(&session);
+    endpoint.next_call().await.succeed("A2 R2 600");
+    refresh.await.unwrap().unwrap();
+    let refresh = spawn_refresh(&session);
+    let call = endpoint.next_call().await;
+    // In its trial, so this counts as a failure.
+    session.mark_rejected(&session.try_token().unwrap());
+    let since = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    let retry_at = session.status().retry_at();
+    assert!(retry_at.is_some());
+    session.set_token(token("B1 R2 -")).unwrap();
+    call.succeed("A3 R3 600");
+    refresh.await.unwrap().unwrap();
+    session.mark_rejected(&session.try_token().unwrap());
+    let status = session.status();
+    assert_eq!(status.retry_at(), retry_at);
+    assert!(matches!(status.health(), Health::Failing { since: s, .. } if s == since), "{status:?}");
+    assert!(status.last_error().is_none(), "{status:?}");
+}

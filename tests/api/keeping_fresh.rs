@@ -1,12 +1,19 @@
 //! `Session::keep_fresh` and `Session::tokens`.
 
-use std::{pin::pin, time::Duration};
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use futures::{FutureExt, StreamExt};
-use tokio::time::{Instant, sleep};
-use tower_reauth::{RefreshError, Session};
+use tokio::time::{Instant, advance, sleep};
+use tower_reauth::{
+    RefreshError, Session,
+    rt::{NoRuntime, Spawner, Task},
+};
 
-use crate::support::{clock, endpoint, run_pending_tasks, token};
+use crate::support::{clock, endpoint, expired, run_pending_tasks, token};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -139,5 +146,33 @@ async fn p10_a_stream_ends_before_the_token_of_another_user() {
         assert!(matches!(tokens.next().now_or_never(), Some(None)));
         session.sign_in(token("U2 UR2 600"));
         assert!(matches!(tokens.next().now_or_never(), Some(None)));
+    }
+}
+
+/// Keeps each task, and polls none.
+#[derive(Clone, Default)]
+struct Keeping(Arc<Mutex<Vec<Task>>>);
+
+impl Spawner for Keeping {
+    fn spawn(&self, task: Task) -> Result<(), NoRuntime> {
+        self.0.lock().unwrap().push(task);
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p05_keeping_fresh_pauses_after_a_refresh_that_never_ran() {
+    let (refresher, _endpoint) = endpoint();
+    let tasks = Keeping::default();
+    let session = expired(refresher).spawner(tasks.clone()).build();
+    tokio::spawn(session.keep_fresh());
+    for _ in 0..5 {
+        run_pending_tasks().await;
+        let started = std::mem::take(&mut *tasks.0.lock().unwrap());
+        assert_eq!(started.len(), 1);
+        drop(started);
+        run_pending_tasks().await;
+        assert!(tasks.0.lock().unwrap().is_empty(), "a refresh started without a pause");
+        advance(Duration::from_secs(1)).await;
     }
 }

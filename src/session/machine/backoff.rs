@@ -88,7 +88,8 @@ impl Backoff {
     /// Clears what has elapsed: what is over stays over, even if a clock is set back.
     pub(super) fn advance_to(&mut self, now: Timestamp) {
         if self.trial.as_ref().is_some_and(|trial| trial.is_over(now)) {
-            *self = Self::default();
+            let running = self.running.take().and_then(RunningBackoff::without_delay);
+            *self = Self { running, ..Self::default() };
         }
         if self.running.as_ref().is_some_and(|running| running.time_left(now) <= 0) {
             self.running = None;
@@ -146,6 +147,13 @@ impl Backoff {
 // === impl RunningBackoff ===
 
 impl RunningBackoff {
+    /// The server's `Retry-After` alone, if there is one.
+    fn without_delay(mut self: Box<Self>) -> Option<Box<Self>> {
+        self.delay = self.retry_after?;
+        self.token_end = None;
+        Some(self)
+    }
+
     fn time_left(&self, now: Timestamp) -> Nanos {
         let token_end = self.token_end.map_or(Nanos::MAX, |end| end.time_left(now));
         let retry_after = self.retry_after.map_or(Nanos::MIN, |wait| wait.time_left(now));

@@ -69,7 +69,9 @@ impl Turn<'_> {
         if self.machine.epoch != flight.epoch {
             // A token was set in the meantime: it stays.
             grant.pass_on_refresh_token();
-            self.end_failing();
+            // A backoff goes on, and so does the series of failures that it is for.
+            let error = grant.failing.as_mut().and_then(|failing| failing.error.take());
+            self.effects.drop_later(error);
             self.emit(EventKind::RefreshDiscarded);
             return FlightResult::Discarded;
         }
@@ -88,7 +90,7 @@ impl Turn<'_> {
             self.renew(arrival.held);
         }
         match is_adopted {
-            true => self.emit(EventKind::TokenAdopted),
+            true => self.emit(EventKind::TokenAdopted { recovered }),
             false => self.emit_refreshed(flight, recovered),
         }
         FlightResult::Refreshed

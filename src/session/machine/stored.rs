@@ -44,6 +44,7 @@ impl Turn<'_> {
         if is_changed || self.machine.flights.current.is_some() || self.machine.grant.is_none() {
             return false;
         }
+        let recovered = self.machine.grant.as_ref().is_some_and(Grant::is_recovering);
         self.forget_end();
         self.end_failing();
         if let Some(grant) = &mut self.machine.grant {
@@ -57,7 +58,7 @@ impl Turn<'_> {
         self.replace(held);
         self.begin_trial();
         self.effects.publish = true;
-        self.emit(EventKind::TokenAdopted);
+        self.emit(EventKind::TokenAdopted { recovered });
         self.changed();
         self.wake_backoff_waiters();
         true

@@ -157,7 +157,7 @@ impl Worker {
             let (adopted, claims_lost) = (Arc::clone(&adopted), Arc::clone(&claims_lost));
             move |event| {
                 let count = match event.kind {
-                    EventKind::TokenAdopted => &adopted,
+                    EventKind::TokenAdopted { .. } => &adopted,
                     EventKind::ClaimLost => &claims_lost,
                     _ => return,
                 };
