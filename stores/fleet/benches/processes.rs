@@ -13,9 +13,10 @@
 
 use std::time::{Duration, Instant};
 
+use tower_reauth::testing::Issuer;
 use tower_reauth_fleet::{
-    Command, Fleet, Moment, Outcome, Policy, Program, Settings, StoreKind, TokenServer,
-    postgres::PostgresServer, redis::RedisServer, run_if_process,
+    Command, Fleet, Moment, Outcome, Program, Settings, StoreKind, TokenServer, postgres::PostgresServer,
+    redis::RedisServer, run_if_process,
 };
 use tower_reauth_postgres::PostgresStore;
 
@@ -73,7 +74,8 @@ async fn start(settings: Settings, processes: usize, folder: &tempfile::TempDir)
         store => store,
     };
     let settings = Settings { store, callers: 1, ..settings };
-    let server = TokenServer::start(Policy::Revoke, Some(Duration::from_secs(60))).await.unwrap();
+    let issuer = Issuer::builder().tolerate_reuse_for(Duration::from_secs(60));
+    let server = TokenServer::start(issuer).await.unwrap();
     Fleet::start(Program::this(&[]).unwrap(), server, settings, processes).await.unwrap().0
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::{Command, Credential, Held, Outcome, Pair, Process, Program, Settings, TokenServer};
+use crate::{Command, Credential, Held, Outcome, Process, Program, Settings, TokenServer};
 
 /// Processes with one server, and one store or none.
 #[derive(Debug)]
@@ -33,12 +33,12 @@ impl Fleet {
         server: TokenServer,
         mut settings: Settings,
         count: usize,
-    ) -> io::Result<(Self, Pair)> {
-        let pair = server.sign_in();
+    ) -> io::Result<(Self, Credential)> {
+        let first = Credential::from(server.issuer.sign_in());
         settings.server = server.url();
         let is_shared = settings.store != crate::StoreKind::None;
         if !is_shared {
-            settings.token = Some(Credential::from(&pair));
+            settings.token = Some(first.clone());
         }
         let mut fleet = Self { server, processes: Vec::new(), program, settings };
         for _ in 0..count {
@@ -46,10 +46,10 @@ impl Fleet {
             fleet.processes.push(process);
         }
         if is_shared {
-            let sign_in = Command::SignIn(Credential::from(&pair));
+            let sign_in = Command::SignIn(first.clone());
             fleet.processes[0].run(sign_in).await.map_err(|failure| io::Error::other(failure.message))?;
         }
-        Ok((fleet, pair))
+        Ok((fleet, first))
     }
 
     /// Starts one more, which isn't added to the others.
@@ -102,7 +102,7 @@ impl Fleet {
 
     /// All access tokens expire. The rejections of one call by each caller are sent together.
     pub fn expire(&self) {
-        self.server.expire();
+        self.server.issuer.expire_access_tokens();
         self.server.gather_rejections(self.processes.len() * self.settings.callers);
     }
 

@@ -11,7 +11,6 @@
 
 pub mod etcd;
 mod fleet;
-mod grants;
 mod messages;
 mod points;
 pub mod postgres;
@@ -25,7 +24,6 @@ mod users;
 mod worker;
 
 pub use fleet::Fleet;
-pub use grants::{POLICIES, Pair, Policy};
 pub use messages::{Command, Credential, Failure, FailureKind, Outcome, Point, Provider, Report, Settings};
 pub use process::{Process, Program};
 pub use proxy::Proxy;

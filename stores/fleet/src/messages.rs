@@ -3,9 +3,9 @@
 use std::{error::Error as StdError, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use tower_reauth::{Error, store::StoreError};
+use tower_reauth::{Error, Token, store::StoreError};
 
-use crate::{Pair, StoreKind};
+use crate::{StoreKind, token_server::generation};
 
 /// How a process is set up.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -158,9 +158,17 @@ pub enum FailureKind {
 
 // === impl Credential ===
 
-impl From<&Pair> for Credential {
-    fn from(pair: &Pair) -> Self {
-        Self { access: pair.access.clone(), refresh: pair.refresh.clone() }
+impl Credential {
+    /// How many access tokens the [`TokenServer`](crate::TokenServer) had issued with this one.
+    pub fn generation(&self) -> u64 {
+        generation(&self.access).unwrap_or(0)
+    }
+}
+
+impl From<Token> for Credential {
+    fn from(token: Token) -> Self {
+        let refresh = token.refresh_token().expect("the server rotates refresh tokens");
+        Self { access: token.access_token().to_owned(), refresh: refresh.to_owned() }
     }
 }
 

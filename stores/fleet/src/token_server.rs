@@ -1,13 +1,13 @@
 //! [`TokenServer`].
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     error::Error,
     future::Future,
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
@@ -19,8 +19,10 @@ use hyper_util::{
 };
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
-
-use crate::grants::{Grant, Grants, Pair, Policy, generation};
+use tower_reauth::{
+    Token,
+    testing::{Issuer, IssuerBuilder},
+};
 
 mod gate;
 mod responses;
@@ -31,13 +33,14 @@ use responses::{Sent, other, response};
 /// A token endpoint and an API, on a free port of loopback. It stops when this is dropped.
 ///
 /// - `POST /token` is an OAuth 2.0 token endpoint that rotates refresh tokens.
-/// - `POST /revoke` ends the grant of a refresh token.
+/// - `POST /revoke` revokes the family of a token.
 /// - `GET /api` needs a valid access token, and returns its generation.
 ///
-/// Processes name themselves in the header `x-process`. Tokens expire when [`expire`](Self::expire) is called, never
-/// by themselves.
+/// Processes name themselves in the header `x-process`.
 #[derive(Debug)]
 pub struct TokenServer {
+    /// Its tokens. What a test does with them isn't counted as a presentation.
+    pub issuer: Issuer,
     address: SocketAddr,
     backend: Arc<Backend>,
     accepting: JoinHandle<()>,
@@ -48,13 +51,13 @@ pub struct TokenServer {
 #[allow(missing_docs, reason = "the other names say it")]
 pub struct Counts {
     pub presentations: usize,
-    /// The largest number of refresh tokens of one grant that were being presented at the same time.
+    /// The largest number of refresh tokens of one family that were being presented at the same time.
     pub at_once: usize,
-    pub rotations: usize,
-    /// Presentations of a used refresh token that returned the pair of the first one.
-    pub repeats: usize,
+    pub refreshes: usize,
+    /// Presentations of a refresh token that had been used.
+    pub reuses: usize,
     pub refusals: usize,
-    /// How many grants were revoked by a request.
+    /// How many families were revoked by a request for that.
     pub revocations: usize,
 }
 
@@ -96,28 +99,32 @@ struct Backend {
     presentations: Gate,
 }
 
+#[derive(Debug)]
 struct State {
-    grants: Grants,
+    issuer: Issuer,
     counts: Counts,
     rotated_at: Option<Instant>,
     /// By refresh token.
     presented: HashMap<String, usize>,
-    presenting: HashMap<Grant, usize>,
+    /// Refresh tokens whose reuse was tolerated.
+    repeated: HashSet<String>,
+    /// By family.
+    presenting: HashMap<u64, usize>,
     by_process: HashMap<u32, ByProcess>,
     hold: Option<(Moment, oneshot::Sender<Held>)>,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct ByProcess {
     presentations: usize,
-    repeats: usize,
+    reuses: usize,
 }
 
 /// A refresh token that is being presented.
 #[derive(Debug)]
 struct Presenting {
     backend: Arc<Backend>,
-    grant: Option<Grant>,
+    family: Option<u64>,
 }
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -128,20 +135,22 @@ const MAX_STREAMS: u32 = 1 << 20;
 // === impl TokenServer ===
 
 impl TokenServer {
-    /// Starts one. `tolerance`: for how long one repeat of a used refresh token returns the pair of the first
-    /// presentation; after that, the policy applies.
+    /// Starts one. Its access tokens expire when the test says so, never by themselves. A refresh
+    /// token whose reuse `issuer` has tolerated once revokes the family if it is presented again.
     ///
     /// # Errors
     ///
     /// If no port is free.
-    pub async fn start(policy: Policy, tolerance: Option<Duration>) -> io::Result<Self> {
+    pub async fn start(issuer: IssuerBuilder) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
+        let issuer = issuer.lifetime(None).build();
         let state = State {
-            grants: Grants::new(policy, tolerance),
+            issuer: issuer.clone(),
             counts: Counts::default(),
             rotated_at: None,
             presented: HashMap::new(),
+            repeated: HashSet::new(),
             presenting: HashMap::new(),
             by_process: HashMap::new(),
             hold: None,
@@ -152,27 +161,12 @@ impl TokenServer {
             presentations: Gate::default(),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&backend)));
-        Ok(Self { address, backend, accepting })
+        Ok(Self { issuer, address, backend, accepting })
     }
 
     /// Its URL, without a path.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
-    }
-
-    /// Signs a user in.
-    pub fn sign_in(&self) -> Pair {
-        self.backend.lock().grants.sign_in()
-    }
-
-    /// Exchanges a refresh token, without a request. It isn't counted as a presentation.
-    pub fn exchange(&self, refresh: &str) -> Option<Pair> {
-        self.backend.lock().grants.exchange(refresh)
-    }
-
-    /// All access tokens expire.
-    pub fn expire(&self) {
-        self.backend.lock().grants.expire();
     }
 
     /// The next `count` calls that the API rejects get their responses together, when the last one has arrived.
@@ -196,9 +190,12 @@ impl TokenServer {
 
     /// What was counted so far.
     pub fn counts(&self) -> Counts {
-        let state = self.backend.lock();
-        let Grants { rotations, repeats, refusals, .. } = state.grants;
-        Counts { rotations, repeats, refusals, ..state.counts }
+        Counts {
+            refreshes: self.issuer.refreshes(),
+            reuses: self.issuer.reuses(),
+            refusals: self.issuer.refusals(),
+            ..self.backend.lock().counts
+        }
     }
 
     /// When the response to the last exchange was made. `None`: there was none.
@@ -211,20 +208,10 @@ impl TokenServer {
         self.backend.lock().presented.get(refresh).copied().unwrap_or(0)
     }
 
-    /// How often a process has presented a refresh token, and how many of these were repeats.
+    /// How often a process has presented a refresh token, and how many of these had been used.
     pub fn presentations_by(&self, process: u32) -> (usize, usize) {
         let by = self.backend.lock().by_process.get(&process).copied().unwrap_or_default();
-        (by.presentations, by.repeats)
-    }
-
-    /// Whether a refresh token is valid and unused.
-    pub fn is_live(&self, refresh: &str) -> bool {
-        self.backend.lock().grants.is_live(refresh)
-    }
-
-    /// Whether some refresh token is.
-    pub fn is_signed_in(&self) -> bool {
-        self.backend.lock().grants.is_signed_in()
+        (by.presentations, by.reuses)
     }
 }
 
@@ -288,9 +275,9 @@ impl Backend {
         if let Reply::Other(status, body) = reply {
             return Ok(other(status, body));
         }
-        let pair = self.lock().exchange(process, &refresh);
+        let token = self.lock().exchange(process, &refresh);
         self.presentations.pass().await;
-        let Some(pair) = pair else {
+        let Some(token) = token else {
             return Ok(response(StatusCode::BAD_REQUEST, &json!({ "error": "invalid_grant" })));
         };
         // The guard is dropped after the response is made: no client can go on before that.
@@ -300,21 +287,21 @@ impl Backend {
         }
         self.lock().rotated_at = Some(Instant::now());
         let body = json!({
-            "access_token": pair.access,
+            "access_token": token.access_token(),
             "token_type": "Bearer",
             "expires_in": 3600,
-            "refresh_token": pair.refresh,
+            "refresh_token": token.refresh_token(),
         });
         Ok(response(StatusCode::OK, &body))
     }
 
     fn revoke(&self, body: &[u8]) -> Sent {
         let mut form = form_urlencoded::parse(body);
-        let Some((_, refresh)) = form.find(|(name, _)| name == "token") else {
+        let Some((_, token)) = form.find(|(name, _)| name == "token") else {
             return response(StatusCode::BAD_REQUEST, &json!({ "error": "invalid_request" }));
         };
         let mut state = self.lock();
-        let revoked = state.grants.revoke(&refresh);
+        let revoked = state.issuer.revoke_family(&token);
         state.counts.revocations += usize::from(revoked);
         response(StatusCode::OK, &Value::Null)
     }
@@ -338,19 +325,19 @@ impl Backend {
         state.counts.presentations += 1;
         *state.presented.entry(refresh.to_owned()).or_default() += 1;
         state.by_process.entry(process).or_default().presentations += 1;
-        let grant = state.grants.grant_of(refresh);
-        if let Some(grant) = grant {
-            let presenting = state.presenting.entry(grant).or_default();
+        let family = state.issuer.family_of(refresh);
+        if let Some(family) = family {
+            let presenting = state.presenting.entry(family).or_default();
             *presenting += 1;
             let presenting = *presenting;
             state.counts.at_once = state.counts.at_once.max(presenting);
         }
-        Presenting { backend: Arc::clone(self), grant }
+        Presenting { backend: Arc::clone(self), family }
     }
 
     async fn call(&self, headers: &HeaderMap) -> Sent {
         let access = header(headers, "authorization").and_then(|value| value.strip_prefix("Bearer "));
-        let accepted = access.filter(|access| self.lock().grants.accepts(access));
+        let accepted = access.filter(|access| self.lock().issuer.accepts(access));
         if let Some(access) = accepted {
             return response(StatusCode::OK, &json!({ "generation": generation(access) }));
         }
@@ -369,17 +356,20 @@ impl Backend {
 // === impl State ===
 
 impl State {
-    fn exchange(&mut self, process: u32, refresh: &str) -> Option<Pair> {
-        let repeats = self.grants.repeats;
-        let pair = self.grants.exchange(refresh);
-        self.by_process.entry(process).or_default().repeats += self.grants.repeats - repeats;
-        pair
-    }
-}
-
-impl std::fmt::Debug for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("counts", &self.counts).finish_non_exhaustive()
+    fn exchange(&mut self, process: u32, refresh: &str) -> Option<Token> {
+        if self.repeated.contains(refresh) {
+            // A client repeats an exchange once, after a lost response.
+            self.issuer.revoke_family(refresh);
+        }
+        let reuses = self.issuer.reuses();
+        let token = self.issuer.exchange(refresh);
+        if self.issuer.reuses() > reuses {
+            self.by_process.entry(process).or_default().reuses += 1;
+            if token.is_some() {
+                self.repeated.insert(refresh.to_owned());
+            }
+        }
+        token
     }
 }
 
@@ -387,13 +377,40 @@ impl std::fmt::Debug for State {
 
 impl Drop for Presenting {
     fn drop(&mut self) {
-        let Some(grant) = self.grant else { return };
-        if let Some(presenting) = self.backend.lock().presenting.get_mut(&grant) {
+        let Some(family) = self.family else { return };
+        if let Some(presenting) = self.backend.lock().presenting.get_mut(&family) {
             *presenting -= 1;
         }
     }
 }
 
+/// The generation in `A7-of-1-by-1`: how many access tokens the issuer had issued with this one.
+pub(crate) fn generation(access: &str) -> Option<u64> {
+    access.strip_prefix('A')?.split('-').next()?.parse().ok()
+}
+
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_repeat_is_tolerated() {
+        let issuer = Issuer::builder().tolerate_reuse_for(Duration::from_secs(3600));
+        let server = TokenServer::start(issuer).await.unwrap();
+        let token = server.issuer.sign_in();
+        let exchange = || server.backend.lock().exchange(1, token.refresh_token().unwrap());
+        let (first, repeated) = (exchange().unwrap(), exchange().unwrap());
+        assert_eq!(repeated.refresh_token(), first.refresh_token());
+        assert!(server.issuer.family_is_alive());
+        assert!(exchange().is_none());
+        assert!(!server.issuer.family_is_alive());
+        let counts = Counts { refreshes: 1, reuses: 2, refusals: 1, ..Counts::default() };
+        assert_eq!((server.counts(), server.presentations_by(1).1), (counts, 2));
+    }
 }

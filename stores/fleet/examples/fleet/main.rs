@@ -25,8 +25,9 @@ mod table;
 use std::{process::ExitCode, time::Duration};
 
 use tokio_postgres::NoTls;
+use tower_reauth::testing::Issuer;
 use tower_reauth_fleet::{
-    Command, Fleet, Moment, Outcome, Policy, Program, Settings, StoreKind, TokenServer, run_if_process,
+    Command, Fleet, Moment, Outcome, Program, Settings, StoreKind, TokenServer, run_if_process,
 };
 use tower_reauth_fleet::{postgres::PostgresServer, redis::RedisServer};
 use tower_reauth_postgres::PostgresStore;
@@ -102,7 +103,8 @@ async fn run(options: Options) -> Result<(), BoxError> {
 /// Returns whether the processes are signed in at the end.
 async fn trial(options: &Options, store: StoreKind) -> Result<bool, BoxError> {
     let Options { processes, callers, .. } = *options;
-    let server = TokenServer::start(Policy::Revoke, (!options.strict).then_some(TOLERANCE)).await?;
+    let tolerance = if options.strict { Duration::ZERO } else { TOLERANCE };
+    let server = TokenServer::start(Issuer::builder().tolerate_reuse_for(tolerance)).await?;
     let kills = store != StoreKind::None;
     let settings = Settings { store, callers, ..Settings::default() };
     let (mut fleet, _) = Fleet::start(Program::this(&[])?, server, settings, processes).await?;
@@ -117,7 +119,7 @@ async fn trial(options: &Options, store: StoreKind) -> Result<bool, BoxError> {
     }
 
     let (mut expiries, mut killed) = (0, 0);
-    while expiries < options.expiries && fleet.server.is_signed_in() {
+    while expiries < options.expiries && fleet.server.issuer.family_is_alive() {
         expiries += 1;
         fleet.expire();
         if !kills {
@@ -152,14 +154,14 @@ async fn trial(options: &Options, store: StoreKind) -> Result<bool, BoxError> {
         }
     }
 
-    let signed_in = fleet.server.is_signed_in();
+    let signed_in = fleet.server.issuer.family_is_alive();
     let counts = fleet.server.counts();
     table.finish(&fleet.server);
     println!(
         "\nfleet: processes={processes} callers={} expiries={expiries} refreshes={} refused={} failed={failed} \
          killed={killed} signed_in={}",
         processes * callers,
-        counts.rotations,
+        counts.refreshes,
         counts.refusals,
         if signed_in { "yes" } else { "no" },
     );

@@ -81,13 +81,13 @@ impl Table {
         let end = if self.is_live { "\x1b[K\n" } else { "\n" };
         print!(
             "{:>7} {:>8} {:>10} {:>8} {:>9} {:>7} {:>5}{end}",
-            "process", "pid", "generation", "requests", "refreshes", "repeats", "waits"
+            "process", "pid", "generation", "requests", "refreshes", "reuses", "waits"
         );
         for (index, row) in self.rows.iter().enumerate() {
             let mut presented = (0, 0);
             for id in &row.ids {
-                let (presentations, repeats) = server.presentations_by(*id);
-                presented = (presented.0 + presentations - repeats, presented.1 + repeats);
+                let (presentations, reuses) = server.presentations_by(*id);
+                presented = (presented.0 + presentations - reuses, presented.1 + reuses);
             }
             print!(
                 "{:>7} {:>8} {:>10} {:>8} {:>9} {:>7} {:>5}  {}{end}",

@@ -72,11 +72,11 @@ async fn change_during(store: Store, phase: Phase, change: Change) {
 
     let Refreshing { index, held, other } = refresh_until(&mut setup, phase).await;
     // Of another user, or of another sign-in of the same one.
-    let second = setup.fleet.server.sign_in();
+    let second = Credential::from(setup.fleet.server.issuer.sign_in());
     let command = match change {
-        Change::SignIn => Command::SignIn(Credential::from(&second)),
+        Change::SignIn => Command::SignIn(second.clone()),
         Change::SignOut => Command::SignOut,
-        Change::SetToken => Command::SetToken(Credential::from(&second)),
+        Change::SetToken => Command::SetToken(second.clone()),
         Change::SetAccessToken => {
             let refresh = setup.record().await["token"]["refresh"].as_str().unwrap().to_owned();
             Command::SetToken(Credential { access: second.access.clone(), refresh })
@@ -114,7 +114,7 @@ async fn change_during(store: Store, phase: Phase, change: Change) {
         Change::SetAccessToken => {
             assert_eq!(record["token"]["access"], second.access, "{what}");
             let refresh = record["token"]["refresh"].as_str().unwrap();
-            assert!(setup.fleet.server.is_live(refresh), "{what}");
+            assert!(setup.fleet.server.issuer.is_unused(refresh), "{what}");
         }
         Change::SignIn | Change::SetToken => assert_eq!(record["token"]["refresh"], second.refresh, "{what}"),
     }
@@ -131,10 +131,10 @@ async fn change_during(store: Store, phase: Phase, change: Change) {
     // What the first user's refresh brought is revoked.
     setup.fleet.processes[index].run(Command::Shutdown).await.unwrap();
     let counts = setup.fleet.server.counts();
-    assert!(counts.rotations <= 1 && counts.refusals == 0, "{what}: {counts:?}");
+    assert!(counts.refreshes <= 1 && counts.refusals == 0, "{what}: {counts:?}");
     let is_revoked = !is_same_user && !is_saved;
-    assert_eq!(counts.revocations, if is_revoked { counts.rotations } else { 0 }, "{what}: {counts:?}");
-    assert!(setup.fleet.server.is_live(&second.refresh));
+    assert_eq!(counts.revocations, if is_revoked { counts.refreshes } else { 0 }, "{what}: {counts:?}");
+    assert!(setup.fleet.server.issuer.is_unused(&second.refresh));
 }
 
 macro_rules! rows {

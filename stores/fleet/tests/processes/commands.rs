@@ -25,30 +25,30 @@ async fn c13_short_commands_keep_the_grant_alive(store: Store) {
         points.push(Point::InSaveSwap);
     }
     let mut points = points.into_iter().cycle();
-    let (mut rotations, mut repeats) = (0, 0);
+    let (mut refreshes, mut reuses) = (0, 0);
     for number in 0..100 {
         let expires = number % 3 == 0;
         let is_killed = number % 9 == 0;
         if expires {
-            setup.fleet.server.expire();
+            setup.fleet.server.issuer.expire_access_tokens();
         }
         if is_killed {
             let point = points.next().unwrap();
             let mut killed = setup.start_with_short_exchange().await;
             setup.refresh_until(&mut killed, Phase::At(point)).await;
             killed.kill().await.unwrap();
-            repeats += usize::from(matches!(point, Point::ResponseRead | Point::InSaveSwap));
+            reuses += usize::from(matches!(point, Point::ResponseRead | Point::InSaveSwap));
         }
         let mut command = setup.fleet.start_one().await.unwrap();
-        rotations += usize::from(expires);
+        refreshes += usize::from(expires);
         let outcome = command.call().await;
         assert_eq!(outcome.ok, 1, "command {number}: {outcome:?}");
         command.run(Command::Shutdown).await.unwrap();
         assert!(command.exit().await.unwrap().success());
 
         let counts = setup.fleet.server.counts();
-        assert_eq!((counts.rotations, counts.repeats, counts.refusals), (rotations, repeats, 0), "{number}");
+        assert_eq!((counts.refreshes, counts.reuses, counts.refusals), (refreshes, reuses, 0), "{number}");
         assert!(setup.record().await["claim"].is_null());
     }
-    assert!(setup.fleet.server.is_signed_in());
+    assert!(setup.fleet.server.issuer.family_is_alive());
 }

@@ -25,7 +25,7 @@ enum Seen {
 async fn kill(store: Store, server: Server, phase: Phase) -> Option<Setup> {
     let mut setup = Setup::start(store, server, with_lapses(store, 4), 3).await?;
     assert_eq!(setup.fleet.call().await.ok, 12);
-    setup.fleet.server.expire();
+    setup.fleet.server.issuer.expire_access_tokens();
     let mut holder = setup.start_with_short_exchange().await;
     holder.run(Command::Load).await.unwrap();
     let held = setup.refresh_until(&mut holder, phase).await;
@@ -55,14 +55,14 @@ async fn others_go_on(store: Store, phase: Phase, seen: Seen) {
     assert!(record["claim"].is_null(), "{record}");
     let fleet = &mut setup.fleet;
     let counts = fleet.server.counts();
-    assert_eq!((counts.rotations, counts.refusals, counts.at_once), (1, 0, 1));
-    assert_eq!(counts.repeats, usize::from(seen == Seen::Exchanged));
+    assert_eq!((counts.refreshes, counts.refusals, counts.at_once), (1, 0, 1));
+    assert_eq!(counts.reuses, usize::from(seen == Seen::Exchanged));
     let presented = if matches!(seen, Seen::Lost | Seen::Exchanged) { 2 } else { 1 };
     assert_eq!(fleet.server.presentations(&setup.first.refresh), presented);
 
     let outcome = fleet.call_after_expiry().await;
     assert_eq!((outcome.ok, outcome.failed), (16, 0), "{outcome:?}");
-    assert_eq!(fleet.server.counts().rotations, 2);
+    assert_eq!(fleet.server.counts().refreshes, 2);
 }
 
 async fn strict_server(store: Store, phase: Phase, seen: Seen) {
@@ -73,7 +73,7 @@ async fn strict_server(store: Store, phase: Phase, seen: Seen) {
         assert_eq!((outcome.ok, outcome.failed), (12, 0), "{outcome:?}");
         assert_eq!(setup.fleet.call().await.ok, 16);
         let counts = setup.fleet.server.counts();
-        assert_eq!((counts.rotations, counts.refusals), (1, 0));
+        assert_eq!((counts.refreshes, counts.refusals), (1, 0));
         return;
     }
     // No store can prevent this. It costs one request, however many processes call, and however often.
@@ -85,7 +85,7 @@ async fn strict_server(store: Store, phase: Phase, seen: Seen) {
     }
     assert!(!setup.record().await["ended"].is_null());
     let counts = setup.fleet.server.counts();
-    assert_eq!((counts.presentations, counts.rotations, counts.refusals), (2, 1, 1));
+    assert_eq!((counts.presentations, counts.refreshes, counts.refusals), (2, 1, 1));
 }
 
 /// The killed process's replacement.

@@ -1,6 +1,7 @@
 //! Many processes find the token expired at once.
 
-use tower_reauth_fleet::{Counts, Fleet, Policy, Settings, StoreKind, TokenServer, postgres::PgBouncer};
+use tower_reauth::testing::Issuer;
+use tower_reauth_fleet::{Counts, Fleet, Settings, StoreKind, TokenServer, postgres::PgBouncer};
 
 use crate::{
     setup::{Server, Setup, this_program, with_callers},
@@ -28,14 +29,14 @@ async fn race(mut setup: Setup, expiries: usize) {
         let once = Counts {
             presentations: expiry,
             at_once: 1,
-            rotations: expiry,
-            repeats: 0,
+            refreshes: expiry,
+            reuses: 0,
             refusals: 0,
             revocations: 0,
         };
         assert_eq!(counts, once);
     }
-    assert!(setup.fleet.server.is_signed_in());
+    assert!(setup.fleet.server.issuer.family_is_alive());
 }
 
 /// Each statement of a process runs on either of the pooler's two connections. LISTEN needs one of its own.
@@ -45,7 +46,7 @@ async fn p19_each_expiry_is_one_exchange_through_a_pooler() {
     let Some(pooler) = PgBouncer::start(record.port().await) else { return };
     let store = StoreKind::Postgres(Some(pooler.url()));
     let settings = Settings { store, only_polls: true, ..with_callers(10) };
-    let server = TokenServer::start(Policy::Revoke, None).await.unwrap();
+    let server = TokenServer::start(Issuer::builder()).await.unwrap();
     race(Setup::with_record(Store::Postgres, record, server, settings, 20).await, 50).await;
 }
 
@@ -63,7 +64,7 @@ async fn p19_each_expiry_is_one_exchange_as_the_user_of_the_docs() {
     let () = command.query_async(&mut connection).await.unwrap();
     let store = StoreKind::Redis(Some(format!("redis://robots:password@127.0.0.1:{port}/")));
     let settings = Settings { store, ..with_callers(10) };
-    let server = TokenServer::start(Policy::Revoke, None).await.unwrap();
+    let server = TokenServer::start(Issuer::builder()).await.unwrap();
     race(Setup::with_record(Store::Redis, record, server, settings, 20).await, 50).await;
 }
 
@@ -75,20 +76,20 @@ async fn p19_c23_two_processes_at_once_present_a_token_once(store: Store) {
         let counts = setup.fleet.server.counts();
         assert_eq!((counts.presentations, counts.at_once, counts.refusals), (expiry, 1, 0));
     }
-    assert!(setup.fleet.server.is_signed_in());
+    assert!(setup.fleet.server.issuer.family_is_alive());
 }
 
 /// Otherwise the tests above would show nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn p19_without_a_store_the_grant_is_lost() {
-    let server = TokenServer::start(Policy::Revoke, None).await.unwrap();
+    let server = TokenServer::start(Issuer::builder()).await.unwrap();
     let alone = Settings { callers: 10, ..Settings::default() };
     let (mut fleet, _) = Fleet::start(this_program(), server, alone, 20).await.unwrap();
     fleet.server.gather_presentations(20);
     let outcome = fleet.call_after_expiry().await;
     assert_eq!((outcome.ok, outcome.failed), (0, 200), "{outcome:?}");
     let counts = fleet.server.counts();
-    assert_eq!((counts.rotations, counts.at_once), (1, 20));
+    assert_eq!((counts.refreshes, counts.at_once), (1, 20));
     assert!(counts.refusals >= 19, "{counts:?}");
-    assert!(!fleet.server.is_signed_in());
+    assert!(!fleet.server.issuer.family_is_alive());
 }

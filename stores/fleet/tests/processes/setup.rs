@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use tower_reauth::testing::Issuer;
 use tower_reauth_fleet::{
-    Command, Fleet, Held, Moment, Pair, Point, Policy, Process, Program, Settings, TokenServer,
+    Command, Credential, Fleet, Held, Moment, Point, Process, Program, Settings, TokenServer,
 };
 
 use crate::stores::{Record, Store};
@@ -22,7 +23,7 @@ pub(crate) struct Setup {
     pub(crate) fleet: Fleet,
     pub(crate) store: Store,
     /// Of the sign-in.
-    pub(crate) first: Pair,
+    pub(crate) first: Credential,
     record: Record,
 }
 
@@ -70,8 +71,8 @@ impl Setup {
         settings: Settings,
         processes: usize,
     ) -> Option<Self> {
-        let tolerance = (server == Server::Tolerant).then_some(NEVER);
-        let server = TokenServer::start(Policy::Revoke, tolerance).await.unwrap();
+        let tolerance = if server == Server::Tolerant { NEVER } else { Duration::ZERO };
+        let server = TokenServer::start(Issuer::builder().tolerate_reuse_for(tolerance)).await.unwrap();
         Self::start_with(store, server, settings, processes).await
     }
 

@@ -21,7 +21,7 @@ async fn c22_a_process_that_has_slept_takes_the_token_of_the_others(store: Store
     assert_eq!(fleet.call().await.ok, 6);
     let mut sleeper = fleet.processes.pop().unwrap();
     for _ in 0..5 {
-        fleet.server.expire();
+        fleet.server.issuer.expire_access_tokens();
         assert_eq!(fleet.call().await.ok, 3);
     }
     let before = fleet.server.counts();
@@ -33,7 +33,7 @@ async fn c22_a_process_that_has_slept_takes_the_token_of_the_others(store: Store
     assert_eq!(fleet.server.presentations_by(sleeper.id()), (0, 0));
 
     // It presents the newest one in its turn.
-    fleet.server.expire();
+    fleet.server.issuer.expire_access_tokens();
     assert_eq!(sleeper.call().await.ok, 3);
     assert_eq!(fleet.call().await.ok, 3);
     let counts = fleet.server.counts();
@@ -46,22 +46,22 @@ async fn refused_after_another_was_set(store: Store, reply: Reply) {
     let Some(mut setup) = Setup::start(store, Server::Strict, with_callers(3), 2).await else { return };
     let fleet = &mut setup.fleet;
     assert_eq!(fleet.call().await.ok, 6);
-    fleet.server.expire();
+    fleet.server.issuer.expire_access_tokens();
     let held = fleet.server.hold_next(Moment::Received);
     fleet.processes[1].send(&Command::Call).await;
     let held = held.await;
     assert_eq!(held.process(), fleet.processes[1].id());
-    let pair = fleet.server.exchange(&setup.first.refresh).unwrap();
-    fleet.processes[0].run(Command::SetToken(Credential::from(&pair))).await.unwrap();
+    let second = Credential::from(fleet.server.issuer.exchange(&setup.first.refresh).unwrap());
+    fleet.processes[0].run(Command::SetToken(second.clone())).await.unwrap();
     held.release(reply);
 
     let outcome = fleet.processes[1].called().await;
     assert_eq!((outcome.ok, outcome.generation), (3, 2), "{outcome:?}");
-    assert_eq!(setup.record().await["token"]["refresh"], pair.refresh);
+    assert_eq!(setup.record().await["token"]["refresh"], second.refresh);
     assert!(setup.record().await["ended"].is_null());
     let fleet = &mut setup.fleet;
     assert_eq!(fleet.server.counts().presentations, 1);
-    assert!(fleet.server.is_live(&pair.refresh));
+    assert!(fleet.server.issuer.is_unused(&second.refresh));
     assert_eq!(fleet.call().await.ok, 6);
 }
 
@@ -82,7 +82,7 @@ async fn p19_a_process_that_knew_a_deleted_record_follows_the_next_sign_in(store
     assert_eq!(setup.fleet.call().await.ok, 9);
     setup.delete_record().await;
     let fleet = &mut setup.fleet;
-    fleet.server.expire();
+    fleet.server.issuer.expire_access_tokens();
 
     // One looks while there is no record, and is signed out. Another one doesn't look.
     let outcome = fleet.processes[1].call().await;
@@ -91,8 +91,8 @@ async fn p19_a_process_that_knew_a_deleted_record_follows_the_next_sign_in(store
     assert!(setup.bytes().await.is_none());
 
     let fleet = &mut setup.fleet;
-    let second = fleet.server.sign_in();
-    fleet.processes[0].run(Command::SignIn(Credential::from(&second))).await.unwrap();
+    let second = Credential::from(fleet.server.issuer.sign_in());
+    fleet.processes[0].run(Command::SignIn(second.clone())).await.unwrap();
     let record = setup.bytes().await;
     let fleet = &mut setup.fleet;
     for process in &mut fleet.processes[1..] {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use tower_reauth::testing::{Issuer, Reuse};
 use tower_reauth_fleet::{
-    Command, FailureKind, Moment, Outcome, Point, Policy, Process, Reply, Settings, TokenServer,
+    Command, FailureKind, Moment, Outcome, Point, Process, Reply, Settings, TokenServer,
 };
 
 use crate::{
@@ -20,7 +21,7 @@ async fn start(store: Store, server: Server, settings: Settings) -> Option<(Setu
     assert_eq!(setup.fleet.call().await.ok, 1);
     let mut holder = setup.start_with_short_exchange().await;
     holder.run(Command::Load).await.unwrap();
-    setup.fleet.server.expire();
+    setup.fleet.server.issuer.expire_access_tokens();
     Some((setup, holder))
 }
 
@@ -47,10 +48,10 @@ async fn others_find_it_busy(phase: Phase) {
     assert_eq!(holder.called().await.ok, 1);
     assert_eq!(setup.fleet.call().await.ok, 1);
     let counts = setup.fleet.server.counts();
-    assert_eq!((counts.rotations, counts.refusals), (1, 0));
+    assert_eq!((counts.refreshes, counts.refusals), (1, 0));
     // Its exchange may have been cut, and then repeated.
     assert!((1..=2).contains(&counts.presentations), "{counts:?}");
-    assert!(setup.fleet.server.is_signed_in());
+    assert!(setup.fleet.server.issuer.family_is_alive());
     assert!(setup.record().await["claim"].is_null());
 }
 
@@ -64,9 +65,9 @@ async fn others_take_over(store: Store, phase: Phase) {
     assert_eq!((outcome.ok, outcome.repeated), (1, 1), "{outcome:?}");
     let counts = setup.fleet.server.counts();
     let is_exchanged = matches!(phase, Phase::At(Point::ResponseRead) | Phase::AtServer(Moment::Exchanged));
-    assert_eq!((counts.rotations, counts.repeats), (1, usize::from(is_exchanged)));
+    assert_eq!((counts.refreshes, counts.reuses), (1, usize::from(is_exchanged)));
     for _ in 0..2 {
-        setup.fleet.server.expire();
+        setup.fleet.server.issuer.expire_access_tokens();
         let outcome = setup.fleet.call().await;
         assert_eq!((outcome.ok, outcome.repeated), (1, 1), "{outcome:?}");
     }
@@ -87,13 +88,13 @@ async fn others_take_over(store: Store, phase: Phase) {
     }
     assert_eq!(setup.bytes().await, record);
     let counts = setup.fleet.server.counts();
-    assert_eq!((counts.rotations, counts.refusals), (3, 0));
+    assert_eq!((counts.refreshes, counts.refusals), (3, 0));
     assert!(setup.fleet.server.presentations(&setup.first.refresh) <= 2);
     // The one whose token the record has goes on.
-    setup.fleet.server.expire();
+    setup.fleet.server.issuer.expire_access_tokens();
     assert_eq!(setup.fleet.call().await.ok, 1);
     assert_eq!(holder.call().await.ok, 1);
-    assert_eq!(setup.fleet.server.counts().rotations, 4);
+    assert_eq!(setup.fleet.server.counts().refreshes, 4);
 }
 
 macro_rules! rows {
@@ -122,12 +123,12 @@ rows! {
 
 /// The server refuses the second presentation of a token, and leaves the grant alone.
 async fn a_token_saved_after_a_refused_repeat_is_used_by_all_processes(store: Store) {
-    let server = TokenServer::start(Policy::Refuse, None).await.unwrap();
+    let server = TokenServer::start(Issuer::builder().reuse(Reuse::Refuse)).await.unwrap();
     let Some(mut setup) = Setup::start_with(store, server, with_lapses(store, 1), 2).await else { return };
     assert_eq!(setup.fleet.call().await.ok, 2);
     let mut holder = setup.start_with_short_exchange().await;
     holder.run(Command::Load).await.unwrap();
-    setup.fleet.server.expire();
+    setup.fleet.server.issuer.expire_access_tokens();
     setup.refresh_until(&mut holder, Phase::At(Point::ResponseRead)).await;
 
     let Outcome { ok, failures, .. } = setup.fleet.call().await;

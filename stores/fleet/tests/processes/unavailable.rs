@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tokio::time::sleep;
-use tower_reauth_fleet::{FailureKind, Policy, Proxy, Settings, TokenServer};
+use tower_reauth::testing::Issuer;
+use tower_reauth_fleet::{FailureKind, Proxy, Settings, TokenServer};
 
 use crate::{
     setup::{Setup, with_callers},
@@ -18,7 +19,7 @@ async fn valid_tokens_stay_in_use_while_the_store_is_unavailable(store: Store) {
     let port = record.port().await;
     let proxy = Proxy::start(port).await.unwrap();
     let settings = Settings { store: record.store_at(proxy.port()), ..with_callers(3) };
-    let server = TokenServer::start(Policy::Revoke, None).await.unwrap();
+    let server = TokenServer::start(Issuer::builder()).await.unwrap();
     let mut setup = Setup::with_record(store, record, server, settings, 3).await;
     let fleet = &mut setup.fleet;
     assert_eq!(fleet.call().await.ok, 9);
@@ -27,7 +28,7 @@ async fn valid_tokens_stay_in_use_while_the_store_is_unavailable(store: Store) {
     proxy.connections_closed().await;
     let outcome = fleet.call().await;
     assert_eq!((outcome.ok, outcome.failed), (9, 0), "{outcome:?}");
-    fleet.server.expire();
+    fleet.server.issuer.expire_access_tokens();
     for _ in 0..3 {
         let outcome = fleet.call().await;
         assert_eq!((outcome.ok, outcome.failed), (0, 9), "{outcome:?}");
@@ -47,8 +48,8 @@ async fn valid_tokens_stay_in_use_while_the_store_is_unavailable(store: Store) {
         sleep(SOON).await;
     }
     let counts = fleet.server.counts();
-    assert_eq!((counts.presentations, counts.rotations), (1, 1));
-    assert!(fleet.server.is_signed_in());
+    assert_eq!((counts.presentations, counts.refreshes), (1, 1));
+    assert!(fleet.server.issuer.family_is_alive());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,9 @@
 //! Two processes with a session for each of a hundred users, over one store.
 
 use redis::{aio::MultiplexedConnection, cmd};
-use tower_reauth::{RefreshError, Session, Token, refresh_fn};
+use tower_reauth::{RefreshError, Session, refresh_fn, testing::Issuer};
 use tower_reauth_fleet::{
-    Command, Counts, Moment, Policy, Process, Reply, Settings, StoreKind, TokenServer, redis::RedisServer,
+    Command, Counts, Moment, Process, Reply, Settings, StoreKind, TokenServer, redis::RedisServer,
 };
 use tower_reauth_redis::RedisStore;
 
@@ -27,7 +27,7 @@ async fn p20_each_expiry_of_a_hundred_users_is_one_exchange_each_and_a_process_l
     let Some(redis) = RedisServer::start(&[]) else { return };
     let client = redis::Client::open(redis.url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    let server = TokenServer::start(Policy::Revoke, None).await.unwrap();
+    let server = TokenServer::start(Issuer::builder()).await.unwrap();
     for user in 0..USERS {
         sign_in(&server, &connection, user).await;
     }
@@ -46,7 +46,7 @@ async fn p20_each_expiry_of_a_hundred_users_is_one_exchange_each_and_a_process_l
 
     // Each process in turn waits for the other, so each has begun to listen.
     for (expiry, first, second) in [(1, 0, 1), (2, 1, 0)] {
-        server.expire();
+        server.issuer.expire_access_tokens();
         let held = server.hold_next(Moment::Received);
         processes[first].send(&Command::Call).await;
         let held = held.await;
@@ -64,7 +64,7 @@ async fn p20_each_expiry_of_a_hundred_users_is_one_exchange_each_and_a_process_l
         all_called(&server, &mut processes, expiry).await;
     }
     for expiry in 3..=10 {
-        server.expire();
+        server.issuer.expire_access_tokens();
         server.gather_rejections(2 * USERS * CALLERS);
         for process in &mut processes {
             process.send(&Command::Call).await;
@@ -78,7 +78,7 @@ async fn p20_each_expiry_of_a_hundred_users_is_one_exchange_each_and_a_process_l
     assert_eq!(connections(&mut connection).await, expected);
     for user in 0..USERS {
         let refresh_token = stored_refresh_token(&mut connection, user).await;
-        assert!(server.is_live(&refresh_token), "user {user} was signed out");
+        assert!(server.issuer.is_unused(&refresh_token), "user {user} was signed out");
     }
 }
 
@@ -87,11 +87,9 @@ fn name(user: usize) -> String {
 }
 
 async fn sign_in(server: &TokenServer, connection: &MultiplexedConnection, user: usize) {
-    let pair = server.sign_in();
-    let token = Token::builder(pair.access).refresh_token(pair.refresh).build().unwrap();
     let refresher = refresh_fn(|_| async { Err(RefreshError::transient("not called")) });
     let store = RedisStore::new(connection.clone(), &name(user));
-    Session::builder(refresher).build_shared(store).sign_in(token).await.unwrap();
+    Session::builder(refresher).build_shared(store).sign_in(server.issuer.sign_in()).await.unwrap();
 }
 
 /// All calls have succeeded, and each user's token was exchanged once for each expiry.
@@ -101,7 +99,7 @@ async fn all_called(server: &TokenServer, processes: &mut [Process], expiry: usi
         assert_eq!((outcome.ok, outcome.failed), (USERS * CALLERS, 0), "expiry {expiry}: {outcome:?}");
     }
     let exchanges = expiry * USERS;
-    let once = Counts { presentations: exchanges, at_once: 1, rotations: exchanges, ..Counts::default() };
+    let once = Counts { presentations: exchanges, at_once: 1, refreshes: exchanges, ..Counts::default() };
     assert_eq!(server.counts(), once);
 }
 
