@@ -267,7 +267,7 @@ impl Turn<'_> {
         });
         self.end_sign_in();
         self.emit(EventKind::SignedOut);
-        if tokens.is_some() && !was_signed_out {
+        if !was_signed_out {
             self.changed_by_user(ChangeKind::SignedOut);
         }
         self.wake_backoff_waiters();

@@ -11,7 +11,10 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tower_service::Service;
 
 use super::body::ResponseBody;
-use crate::error::BoxError;
+use crate::{
+    error::BoxError,
+    rt::{Clock, SystemClock},
+};
 
 /// An HTTP/1 server for an [`Issuer`](super::Issuer) or a [`Resource`](super::Resource), on a free loopback
 /// port. Dropping it stops the server.
@@ -60,7 +63,9 @@ where
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // The client may have disconnected, or the process may have too many open files.
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            if let Ok(pause) = SystemClock.sleep(Duration::from_millis(10)) {
+                pause.await;
+            }
             continue;
         };
         while connections.try_join_next().is_some() {}
