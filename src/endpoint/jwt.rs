@@ -53,6 +53,15 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_payload_is_read() {
+        // 48 KiB are 64 KiB in base64.
+        let claims = |spaces: usize| format!("{{\"exp\":5{}}}", " ".repeat(spaces));
+        let largest = MAX_PAYLOAD / 4 * 3 - claims(0).len();
+        assert_eq!(exp_of(claims(largest)), Some(5.0));
+        assert_eq!(exp_of(claims(largest + 1)), None);
+    }
+
+    #[test]
     fn other_tokens_have_no_expiry() {
         for token in
             ["", "opaque", "a.b", "e30.e30", "e30.e30.", "...", "e30.%%%.x", "e30.bnVsbA.x", "e30.W10.x"]

@@ -98,6 +98,17 @@ async fn p18_a_request_cancelled_by_a_timeout_in_the_transport_is_not_sent_later
 }
 
 #[tokio::test(start_paused = true)]
+async fn p02_the_request_of_a_dropped_refresh_is_not_sent_later() {
+    let wire = Wire::default();
+    let client = Client::try_with_transport(URL, "web", wire.clone().late(Duration::from_secs(3))).unwrap();
+    let refresher = client.refresh_token_grant();
+    let refresh = tokio::time::timeout(Duration::from_secs(1), refresher.refresh(r1()));
+    assert!(refresh.await.is_err());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(wire.sent(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn p02_a_retried_request_is_not_sent_twice() {
     let wire = Wire::default();
     let calls = Arc::<AtomicUsize>::default();

@@ -305,6 +305,26 @@ fn d45_a_code_that_means_success_is_not_an_error() {
     assert!(matches!(&response, Parsed::Error(codes) if codes == &["5"]), "{response:?}");
 }
 
+/// Only texts with escapes are copied.
+#[test]
+fn copies_of_codes_are_bounded() {
+    let code = |text: &str| match parse(400, format!(r#"{{"error":"{text}"}}"#)) {
+        Parsed::Error(codes) => codes[0].len(),
+        parsed => panic!("{parsed:?}"),
+    };
+    assert_eq!(code(&format!(r"\u0061{}", "a".repeat(1023))), 1024);
+    assert_eq!(code(&format!(r"\u0061{}", "a".repeat(1024))), 1024);
+    assert_eq!(code(&format!(r"\u0061{}", "a".repeat(5000))), 1024);
+    assert_eq!(code(&"a".repeat(5000)), 5000);
+}
+
+#[test]
+fn a_code_without_a_token_is_an_error_whatever_the_status() {
+    let response = parse(200, r#"{"code":"invalid_grant"}"#);
+    assert!(matches!(&response, Parsed::Error(codes) if codes == &["invalid_grant"]), "{response:?}");
+    assert!(matches!(parse(200, r#"{"code":"ok"}"#), Parsed::Unusable(None)));
+}
+
 #[test]
 fn d53_scopes_are_a_list_or_separated_by_commas() {
     let scopes = |format: &ResponseFormat, scope: &str| {
@@ -327,6 +347,10 @@ fn d53_scopes_are_a_list_or_separated_by_commas() {
     }
     assert_eq!(scopes(&requested, r#""read, write""#), granted("read|write"));
     assert_eq!(scopes(&nothing, r#""a,b c""#), granted("a,b|c"), "spaces take precedence");
+    for (requested, missing) in [("write", ""), ("other", "scopes not granted: other")] {
+        let requested = ResponseFormat { scopes: vec![requested.into()], ..format() };
+        assert_eq!(scopes(&requested, r#""a,b write""#), (Some("a,b|write".into()), missing.into()));
+    }
     let with_comma = ResponseFormat { scopes: vec!["a,b".into()], ..format() };
     assert_eq!(scopes(&with_comma, r#""a,b""#), granted("a,b"));
     for none in [r#""""#, "[]", "{}", "true", "null"] {
