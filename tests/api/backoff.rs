@@ -249,3 +249,24 @@ async fn p07_the_end_of_a_trial_does_not_end_a_retry_after() {
     let _waiting = spawn_refresh(&session);
     endpoint.next_call().await.succeed("B2 S2 600");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_token_with_a_later_expiry_does_not_begin_another_trial() {
+    let clock = clock();
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher).clock(clock.clone()).build();
+    let waiting = spawn_token(&session);
+    endpoint.next_call().await.fail(RefreshError::transient("503"));
+    waiting.await.unwrap().unwrap_err();
+    session.reset_backoff();
+    for response in ["A2 R2 600", "A2 R3 900"] {
+        let refresh = spawn_refresh(&session);
+        endpoint.next_call().await.succeed(response);
+        refresh.await.unwrap().unwrap();
+        assert_eq!(session.status().consecutive_failures(), 1);
+        clock.step(Duration::from_secs(20));
+    }
+    // The trial of A2 is 30 s.
+    assert!(session.try_token().is_some());
+    assert_eq!(session.status().consecutive_failures(), 0);
+}

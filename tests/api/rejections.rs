@@ -570,3 +570,22 @@ async fn d08_p04_a_token_of_another_session_marks_nothing() {
     assert!(session.status().is_fresh());
     assert_eq!(endpoint.call_count(), 0);
 }
+
+/// Nothing newer can come, so the server may decide again.
+#[test]
+fn a_rejected_token_is_returned_at_once_if_no_refresh_can_start() {
+    let rejected = || {
+        let session = Session::builder(endpoint().0).token(token("A1 R1 600")).build();
+        session.mark_rejected(&session.try_token().unwrap());
+        session
+    };
+    assert_eq!(rejected().try_token().unwrap().secret(), "A1", "there is no runtime");
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let session = rejected();
+        assert!(session.try_token().is_none(), "a call would wait for a newer one");
+        session.shutdown(Duration::ZERO).await.unwrap();
+        assert_eq!(session.try_token().unwrap().secret(), "A1", "the session was shut down");
+    });
+}

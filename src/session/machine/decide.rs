@@ -55,11 +55,8 @@ impl Turn<'_> {
                 }
                 return token;
             }
-            (Demand::Rejected(rejected), Some(Phase::Fresh | Phase::Stale))
-                if id.epoch.is_newer_than(rejected.epoch) =>
-            {
-                return use_current(grant);
-            }
+            // A newer one: the rejected one is marked.
+            (Demand::Rejected(_), Some(Phase::Fresh | Phase::Stale)) => return use_current(grant),
             (Demand::New, Some(Phase::Rejected)) => grant.sendable(now, id),
             _ => None,
         };
