@@ -236,4 +236,20 @@ mod tests {
         assert!(!head.buffer.windows(8).any(|window| window == b"SENTINEL"));
         assert_eq!(head.unpack().headers()[COOKIE], "SENTINEL");
     }
+
+    #[test]
+    fn p16_a_usual_head_is_one_buffer_of_its_exact_size() {
+        let long = "v".repeat(MAX_COPIED);
+        for uri in ["https://api.example.com/path?query", "http://api.example.com/"] {
+            let request = Request::get(uri).header("accept", "*/*").header("x-long", &long).body(()).unwrap();
+            let head = Head::pack(&request, &[AUTHORIZATION]);
+            assert!(head.extras.is_none(), "{uri}");
+            assert_eq!(head.buffer.len(), head.buffer.capacity(), "{uri}");
+        }
+        let longer = "v".repeat(MAX_COPIED + 1);
+        let request = Request::get("https://api.example.com/").header("x-longer", &longer).body(()).unwrap();
+        let head = Head::pack(&request, &[AUTHORIZATION]);
+        assert!(head.buffer.len() < MAX_COPIED, "a long value is shared");
+        assert_eq!(head.unpack().headers()["x-longer"], longer);
+    }
 }

@@ -46,7 +46,7 @@ impl Session {
                 let now = shared.now();
                 let due = shared.lock().machine.time_until_refresh(now);
                 let pause = next_start.saturating_sub(now.monotonic).max(0);
-                let length = due.map_or(LONGEST_SLEEP, |due| due.clamp(pause, LONGEST_SLEEP));
+                let length = due.clamp(pause, LONGEST_SLEEP);
                 let Ok(sleep) = shared.settings.clock.sleep(duration(length)) else { return };
                 drop(shared);
                 match select(sleep, pin!(watch.changed())).await {
@@ -56,7 +56,7 @@ impl Session {
                         let Some(shared) = session.upgrade() else { return };
                         let now = shared.now();
                         let due = shared.lock().machine.time_until_refresh(now);
-                        if due.is_some_and(|due| due <= 0) {
+                        if due <= 0 {
                             shared.start_refresh();
                             next_start = now.monotonic.saturating_add(SECOND);
                         }

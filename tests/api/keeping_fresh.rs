@@ -2,7 +2,10 @@
 
 use std::{
     pin::pin,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -10,10 +13,10 @@ use futures::{FutureExt, StreamExt};
 use tokio::time::{Instant, advance, sleep};
 use tower_reauth::{
     RefreshError, Session,
-    rt::{NoRuntime, Spawner, Task},
+    rt::{Clock, NoRuntime, NoTimer, Sleep, Spawner, Task, TestClock, Timestamp},
 };
 
-use crate::support::{clock, endpoint, expired, run_pending_tasks, token};
+use crate::support::{clock, endpoint, expired, run_pending_tasks, spawn_refresh, token};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -174,5 +177,49 @@ async fn p05_keeping_fresh_pauses_after_a_refresh_that_never_ran() {
         run_pending_tasks().await;
         assert!(tasks.0.lock().unwrap().is_empty(), "a refresh started without a pause");
         advance(Duration::from_secs(1)).await;
+    }
+}
+
+/// A clock that counts its timers.
+#[derive(Clone)]
+struct CountingClock {
+    inner: TestClock,
+    timers: Arc<AtomicUsize>,
+}
+
+impl Clock for CountingClock {
+    fn now(&self) -> Timestamp {
+        self.inner.now()
+    }
+
+    fn sleep(&self, duration: Duration) -> Result<Sleep, NoTimer> {
+        self.timers.fetch_add(1, Ordering::SeqCst);
+        self.inner.sleep(duration)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn d84_keeping_fresh_wakes_once_a_minute_while_nothing_is_due() {
+    for state in ["fresh", "signed out", "ended"] {
+        let clock = CountingClock { inner: clock(), timers: Arc::default() };
+        let (refresher, mut endpoint) = endpoint();
+        let builder =
+            Session::builder(refresher).token(token("A1 R1 36000")).jitter(false).clock(clock.clone());
+        let session = builder.build();
+        match state {
+            "signed out" => drop(session.sign_out()),
+            "ended" => {
+                let refresh = spawn_refresh(&session);
+                endpoint.next_call().await.fail(RefreshError::grant_ended("invalid_grant"));
+                refresh.await.unwrap().unwrap_err();
+            }
+            _ => {}
+        }
+        tokio::spawn(session.keep_fresh());
+        run_pending_tasks().await;
+        let before = clock.timers.load(Ordering::SeqCst);
+        sleep(Duration::from_secs(3600)).await;
+        let timers = clock.timers.load(Ordering::SeqCst) - before;
+        assert!((59..=61).contains(&timers), "{state}: {timers}");
     }
 }

@@ -198,22 +198,21 @@ impl Turn<'_> {
 // === impl Machine ===
 
 impl Machine {
-    /// The time until a refresh is due and permitted. `None`: not before something changes.
-    pub(crate) fn time_until_refresh(&self, now: Timestamp) -> Option<Nanos> {
-        let grant = self.grant.as_ref()?;
+    /// The time until a refresh is due and permitted. [`Nanos::MAX`]: not before something changes.
+    pub(crate) fn time_until_refresh(&self, now: Timestamp) -> Nanos {
+        let Some(grant) = &self.grant else { return Nanos::MAX };
         if let Some(flight) = &self.flights.current {
             // After that, a demand abandons the flight.
-            return Some(flight.info.time_left(self.rules.refresh_timeout, now));
+            return flight.info.time_left(self.rules.refresh_timeout, now);
         }
         if self.shutting_down || grant.ended.is_some() && !self.persistence.is_shared() {
-            return None;
+            return Nanos::MAX;
         }
         let due = grant.held.as_ref().map_or(0, |held| match held.phase(now) {
             Phase::Fresh => held.time_until_stale(now),
             Phase::Stale | Phase::Rejected | Phase::Expired => 0,
         });
-        let permitted = grant.backoff.time_left(now).unwrap_or(0);
-        Some(due.max(permitted)).filter(|left| *left < Nanos::MAX)
+        due.max(grant.backoff.time_left(now).unwrap_or(0))
     }
 
     /// Whether a demand can't be met with the current token.
