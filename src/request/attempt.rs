@@ -65,12 +65,10 @@ impl<B, K> Attempt<B, K> {
         self.waited = true;
     }
 
-    /// Adds an [`AuthReport`] to a response, unless its request was sent once, without a wait.
+    /// Adds an [`AuthReport`] to the response of a request that was retried, or is rejected.
     #[cold]
     pub(crate) fn report<R>(&self, response: &mut Response<R>, error: Option<Error>) {
-        if self.waited || self.attempts > 1 || error.is_some() {
-            response.extensions_mut().insert(AuthReport { error, ..self.to_report() });
-        }
+        response.extensions_mut().insert(AuthReport { error, ..self.to_report() });
     }
 
     /// Adds an [`AuthReport`] to a rejection whose request couldn't be replayed.

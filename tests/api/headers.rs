@@ -135,3 +135,19 @@ async fn b03_a_request_keeps_its_own_header_of_any_of_the_names() {
     assert!(sent.lock().unwrap().iter().all(|headers| headers.len() == 1));
     assert_eq!(endpoint.call_count(), 0);
 }
+
+/// The request's own headers stay, and so does its response: the token wasn't sent.
+#[tokio::test(start_paused = true)]
+async fn d86_a_request_keeps_a_header_that_it_has_unless_that_is_overridden() {
+    for overrides in [false, true] {
+        let (refresher, _endpoint) = endpoint();
+        let builder = Session::builder(refresher).token(token("A2 R2 600")).clock(clock());
+        let session = builder.header(TOKEN, Token::raw_header_value).build();
+        let (server, sent) = server();
+        let mut request = get();
+        request.headers_mut().insert(TOKEN, HeaderValue::from_static("own"));
+        session.layer().override_existing(overrides).layer(server).oneshot(request).await.unwrap();
+        let expected = if overrides { "A2" } else { "own" };
+        assert_eq!(sent.lock().unwrap()[0].get_all(TOKEN).iter().collect::<Vec<_>>(), [expected]);
+    }
+}

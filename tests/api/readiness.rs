@@ -8,14 +8,21 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
+use tokio::task::JoinHandle;
 use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, load_shed::error::Overloaded, service_fn};
-use tower_reauth::{AuthLayer, RefreshError, Session, SkipAuth, refresh_fn};
+use tower_reauth::{AuthLayer, Error, RefreshError, Session, SkipAuth, refresh_fn};
 
-use crate::gated::Gated;
-use crate::support::{BoxError, endpoint, expired, get, run_pending_tasks, token};
+use crate::{
+    gated::Gated,
+    hooked_clock::HookedClock,
+    support::{BoxError, Endpoint, clock, endpoint, expired, get, run_pending_tasks, token},
+};
+
+type Responded = Result<http::Response<()>, BoxError>;
 
 /// Panics if it is called without readiness, and counts the readiness that is held.
 #[derive(Debug)]
@@ -147,13 +154,13 @@ async fn slow(_: http::Request<()>) -> Result<http::Response<()>, BoxError> {
 #[tokio::test(start_paused = true)]
 async fn p11_a_refresher_shares_a_concurrency_limit_of_one() {
     let limited = ServiceBuilder::new().concurrency_limit(1).service(service_fn(slow));
-    tokio::time::timeout(std::time::Duration::from_secs(5), runs_through_one_permit(limited)).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), runs_through_one_permit(limited)).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn p11_a_refresher_shares_a_buffer_of_one() {
     let limited = ServiceBuilder::new().buffer(1).concurrency_limit(1).service(service_fn(slow));
-    tokio::time::timeout(std::time::Duration::from_secs(5), runs_through_one_permit(limited)).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), runs_through_one_permit(limited)).await.unwrap();
 }
 
 /// While a request waits for a token, the permit is free for others.
@@ -223,7 +230,7 @@ async fn p11_b76_a_token_that_expired_while_its_request_waited_for_readiness_is_
     endpoint.next_call().await.succeed("A2 R2 5");
     run_pending_tasks().await;
     assert_pending!(request.poll());
-    tokio::time::advance(std::time::Duration::from_secs(5)).await;
+    tokio::time::advance(Duration::from_secs(5)).await;
     gated.open();
     assert_pending!(request.poll());
     let call = endpoint.next_call().await;
@@ -252,4 +259,104 @@ async fn p11_a_newer_token_that_was_set_while_its_request_waited_for_readiness_i
     assert_ready_ok!(request.poll());
     assert_eq!(gated.received(), ["Bearer A9"]);
     assert_eq!(endpoint.call_count(), 1);
+}
+
+/// Otherwise a service that is ready more slowly than tokens expire would never be called.
+#[tokio::test(start_paused = true)]
+async fn p11_b76_the_fourth_token_that_expires_before_readiness_is_sent() {
+    let gated = Gated::new();
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher).build();
+    let client = AuthLayer::from_session(session.clone()).layer(gated.clone());
+    let mut request = task::spawn(client.oneshot(get()));
+    assert_pending!(request.poll());
+    for issued in ["A2 R2 5", "A3 R3 5", "A4 R4 5", "A5 R5 5"] {
+        assert!(gated.received().is_empty());
+        gated.close();
+        endpoint.next_call().await.succeed(issued);
+        run_pending_tasks().await;
+        assert_pending!(request.poll());
+        tokio::time::advance(Duration::from_secs(5)).await;
+        gated.open();
+        let _ = request.poll();
+    }
+    assert_eq!(gated.received(), ["Bearer A5"]);
+}
+
+/// A request that waited for A2 and now waits for readiness. The gate is closed.
+async fn readying(session: &Session, endpoint: &mut Endpoint, gated: &Gated) -> JoinHandle<Responded> {
+    let client = AuthLayer::from_session(session.clone()).layer(gated.clone());
+    let request = tokio::spawn(client.oneshot(get()));
+    let call = endpoint.next_call().await;
+    gated.close();
+    call.succeed("A2 R2 600");
+    run_pending_tasks().await;
+    request
+}
+
+/// It has waited once already.
+#[tokio::test(start_paused = true)]
+async fn p11_a_request_does_not_wait_again_if_its_token_was_rejected_before_readiness() {
+    let gated = Gated::new();
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher).build();
+    let request = readying(&session, &mut endpoint, &gated).await;
+    session.mark_rejected(&session.try_token().unwrap());
+    gated.open();
+    run_pending_tasks().await;
+    assert_eq!(gated.received(), ["Bearer A2"]);
+    request.await.unwrap().unwrap();
+}
+
+/// The token is set after the request found none and before it demands one.
+#[tokio::test(start_paused = true)]
+async fn p11_a_token_that_comes_while_an_expired_one_is_replaced_is_used() {
+    let gated = Gated::new();
+    let clock = HookedClock::new(clock());
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher).clock(clock.clone()).build();
+    let request = readying(&session, &mut endpoint, &gated).await;
+    clock.inner.step(Duration::from_secs(700));
+    gated.open();
+    let own = session.clone();
+    // The first read looks for a current token, the second whether the request's own has expired.
+    clock.on_nth_read(2, move || own.set_token(token("A9 R9 600")).unwrap());
+    request.await.unwrap().unwrap();
+    assert_eq!((gated.received(), endpoint.call_count()), (vec!["Bearer A9".to_owned()], 1));
+}
+
+/// A new user's token, though it comes in the same moment.
+#[tokio::test(start_paused = true)]
+async fn p10_a_token_of_another_sign_in_is_not_used_for_an_expired_one() {
+    let gated = Gated::new();
+    let clock = HookedClock::new(clock());
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher).clock(clock.clone()).build();
+    let request = readying(&session, &mut endpoint, &gated).await;
+    clock.inner.step(Duration::from_secs(700));
+    gated.open();
+    let own = session.clone();
+    clock.on_nth_read(2, move || own.sign_in(token("B1 S1 600")));
+    let error = request.await.unwrap().unwrap_err();
+    assert!(Error::find(&*error).is_some_and(Error::is_signed_out), "{error}");
+    assert!(gated.received().is_empty());
+}
+
+/// The response that rejected A1 is gone, so the server decides again; a request that wasn't sent fails.
+#[tokio::test(start_paused = true)]
+async fn p11_an_expired_token_that_cannot_be_replaced_is_sent_only_by_a_retry() {
+    for is_retry in [true, false] {
+        let gated = Gated::new();
+        let (refresher, mut endpoint) = endpoint();
+        let first = token(if is_retry { "A1 R1 600" } else { "A1 R1 0" });
+        let session = Session::builder(refresher).token(first).jitter(false).clock(clock()).build();
+        let request = readying(&session, &mut endpoint, &gated).await;
+        tokio::time::advance(Duration::from_secs(700)).await;
+        session.shutdown(Duration::from_secs(1)).await.unwrap();
+        gated.open();
+        run_pending_tasks().await;
+        let sent = if is_retry { vec!["Bearer A1", "Bearer A2"] } else { vec![] };
+        assert_eq!(gated.received(), sent);
+        assert_eq!(request.await.unwrap().is_ok(), is_retry);
+    }
 }

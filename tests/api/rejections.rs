@@ -12,12 +12,17 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header::AUTHORIZATION};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_reauth::{
-    AuthLayer, RefreshContext, RefreshError, Session, challenge::Challenges, future::AuthReport,
-    refresh::RefreshReason, refresh_fn, replay::NoReplay,
+    AuthLayer, RefreshContext, RefreshError, Session, WaitTimeout,
+    challenge::Challenges,
+    future::AuthReport,
+    refresh::RefreshReason,
+    refresh_fn,
+    rejection::{ResponseHead, Verdict, rejection_fn},
+    replay::NoReplay,
 };
 
 use crate::support::{BoxError, clock, endpoint, run_pending_tasks, token};
@@ -588,4 +593,70 @@ fn a_rejected_token_is_returned_at_once_if_no_refresh_can_start() {
         session.shutdown(Duration::ZERO).await.unwrap();
         assert_eq!(session.try_token().unwrap().secret(), "A1", "the session was shut down");
     });
+}
+
+/// Of the response, as its inner services left it.
+#[tokio::test(start_paused = true)]
+async fn p04_a_rule_sees_the_whole_head_of_a_response() {
+    let (refresher, mut endpoint) = endpoint();
+    let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
+    let rule = rejection_fn(|head: &ResponseHead<'_>| {
+        let is_rejected = head.status() == StatusCode::FORBIDDEN
+            && head.headers().get("x-reason").is_some_and(|reason| reason == "token")
+            && head.extensions().get::<Number>().is_some_and(|number| number.0 == 7);
+        if is_rejected { Verdict::reject() } else { Verdict::Accept }
+    });
+    let server = service_fn(|request: Request<Bytes>| async move {
+        let mut response = status(403);
+        if request.headers()[AUTHORIZATION] != "Bearer A2" {
+            response.headers_mut().insert("x-reason", "token".parse().unwrap());
+            response.extensions_mut().insert(Number(7));
+        }
+        Ok::<_, BoxError>(response)
+    });
+    let call = tokio::spawn(session.layer().rejection_rule(rule).layer(server).oneshot(post(0)));
+    endpoint.next_call().await.succeed("A2 R2 600");
+    let response = call.await.unwrap().unwrap();
+    assert_eq!(response.extensions().get::<AuthReport>().unwrap().attempts(), 2);
+}
+
+/// A newer token was there already.
+#[tokio::test(start_paused = true)]
+async fn p04_a_retry_that_did_not_wait_is_reported_so() {
+    let (refresher, endpoint) = endpoint();
+    let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
+    let server = Server::default();
+    let call =
+        tokio::spawn(AuthLayer::from_session(session.clone()).layer(server.service()).oneshot(post(0)));
+    run_pending_tasks().await;
+    session.set_token(token("A2 R2 600")).unwrap();
+    server.take().remove(0).response.send(status(401)).unwrap();
+    run_pending_tasks().await;
+    server.take().remove(0).response.send(status(200)).unwrap();
+    let response = call.await.unwrap().unwrap();
+    let report = response.extensions().get::<AuthReport>().unwrap();
+    assert_eq!((report.attempts(), report.waited(), endpoint.call_count()), (2, false, 0));
+}
+
+/// As it bounds the wait before the first attempt.
+#[tokio::test(start_paused = true)]
+async fn p05_the_wait_timeout_of_a_request_bounds_the_wait_for_its_retry() {
+    let (refresher, mut endpoint) = endpoint();
+    let session = Session::builder(refresher).token(token("A1 R1 600")).clock(clock()).build();
+    let server = Server::default();
+    let mut request = post(0);
+    request.extensions_mut().insert(WaitTimeout::new(Duration::from_secs(2)));
+    let call = tokio::spawn(AuthLayer::from_session(session).layer(server.service()).oneshot(request));
+    run_pending_tasks().await;
+    server.take().remove(0).response.send(status(401)).unwrap();
+    let _refresh = endpoint.next_call().await;
+    let start = Instant::now();
+    let response = call.await.unwrap().unwrap();
+    assert!(
+        start.elapsed().abs_diff(Duration::from_secs(2)) < Duration::from_millis(100),
+        "{:?}",
+        start.elapsed()
+    );
+    let report = response.extensions().get::<AuthReport>().unwrap();
+    assert!(report.error().unwrap().is_timeout() && report.waited());
 }

@@ -1,14 +1,20 @@
 //! Replays of request bodies.
 
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header::AUTHORIZATION};
+use http::{Request, Response, StatusCode, Version, header::AUTHORIZATION};
+use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_reauth::{
     Auth, AuthLayer, RefreshContext, RefreshError, Session, Token,
     future::AuthReport,
     refresh_fn,
-    replay::{Buffered, MapBody, NoReplay, NotReplayed, Replay, replay_fn},
+    replay::{Buffered, BufferedBody, MapBody, NoReplay, NotReplayed, Replay, replay_fn},
 };
 
 use crate::support::{BoxError, clock, token};
@@ -162,4 +168,58 @@ async fn p16_a_request_with_very_many_header_values_is_retried() {
     }
     let response = client.oneshot(request).await.unwrap();
     assert_eq!((response.status(), *response.body()), (StatusCode::OK, 25_001));
+}
+
+#[test]
+fn d31_the_reasons_against_a_retry_are_readable() {
+    for (reason, text) in [
+        (NotReplayed::TooLarge, "the body exceeded the limit for a retry"),
+        (NotReplayed::SingleUse, "the body can be sent only once"),
+        (NotReplayed::Failed, "the body failed while it was sent"),
+    ] {
+        assert_eq!(reason.to_string(), text);
+    }
+}
+
+/// Reports the same length before and after it was sent.
+struct Fixed(Option<&'static str>);
+
+impl http_body::Body for Fixed {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Poll::Ready(self.0.take().map(|text| Ok(Frame::data(Bytes::from_static(text.as_bytes())))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(6)
+    }
+}
+
+/// A length that is too large would make an HTTP/1 request hang.
+#[tokio::test]
+async fn p16_a_replay_of_a_body_that_was_sent_has_its_length() {
+    let replay = Buffered::default();
+    let (first, kept) = replay.split(Fixed(Some("upload")));
+    assert_eq!(http_body::Body::size_hint(&first).exact(), Some(6));
+    assert_eq!(first.collect().await.unwrap().to_bytes(), "upload");
+    let kept = <Buffered as Replay<Fixed>>::stop(&replay, kept.unwrap(), Version::HTTP_11).unwrap();
+    let second: BufferedBody<Fixed> = replay.replay(kept);
+    assert_eq!(http_body::Body::size_hint(&second).exact(), Some(6));
+    assert_eq!(second.collect().await.unwrap().to_bytes(), "upload");
+}
+
+/// What the connection of the first attempt gets.
+#[tokio::test]
+async fn p16_a_stopped_upload_ends_with_an_error_that_says_so() {
+    let replay = Buffered::default();
+    let (mut first, kept) = replay.split(Fixed(Some("upload")));
+    let stopped = <Buffered as Replay<Fixed>>::stop(&replay, kept.unwrap(), Version::HTTP_11);
+    let error = first.frame().await.unwrap().unwrap_err();
+    assert_eq!(error.to_string(), "upload aborted: the server rejected the access token");
+    assert!(stopped.is_ok());
 }

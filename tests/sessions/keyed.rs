@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, StatusCode, header::AUTHORIZATION};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header::AUTHORIZATION};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_reauth::{AuthLayer, Error, Session, SkipAuth, WaitTimeout, event::EventKind, sessions::Sessions};
 
@@ -235,4 +235,26 @@ async fn p20_one_listener_sees_the_events_of_all_sessions_with_their_keys_and_na
     run_pending_tasks().await;
     let expected = [(2, "a user".to_owned()), (1, "a user".to_owned())];
     assert_eq!(*events.lock().unwrap(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p20_a_key_may_be_in_any_part_of_a_requests_head() {
+    let world = World::with_users(1..=4);
+    let server = Server::default();
+    let layer = AuthLayer::keyed(world.saved().build(), |head| {
+        let in_header = head.headers().get("x-user").and_then(|user| user.to_str().ok());
+        let in_path = head.uri().path().strip_prefix("/users/");
+        let in_method = (head.method() == Method::DELETE).then_some("3");
+        let in_extension = head.extensions().get::<User>().map(|user| user.0);
+        in_extension.or_else(|| in_header.or(in_path).or(in_method)?.parse().ok())
+    });
+    let client = layer.layer(server.client());
+    let mut requests = [get(), get(), get(), from(User(4))];
+    requests[0].headers_mut().insert("x-user", HeaderValue::from_static("1"));
+    *requests[1].uri_mut() = Uri::from_static("https://api.example.com/users/2");
+    *requests[2].method_mut() = Method::DELETE;
+    for request in requests {
+        client.clone().oneshot(request).await.unwrap();
+    }
+    assert_eq!(server.seen(), ["A1", "A2", "A3", "A4"]);
 }

@@ -89,7 +89,6 @@ impl<B> BufferState<B> {
     /// Keeps the result of a poll during which the attempt was stopped, whatever its size: it was never sent.
     pub(super) fn push_last(&mut self, polled: Poll<Option<Result<Frame<Bytes>, BoxError>>>) {
         match polled {
-            _ if self.remaining.is_err() => {}
             Poll::Ready(Some(Ok(frame))) => self.frames.push_back(frame),
             Poll::Ready(Some(Err(error))) => self.error = Some(error),
             Poll::Ready(None) | Poll::Pending => {}
@@ -164,6 +163,24 @@ fn cost(frame: &Frame<Bytes>) -> usize {
     let data = frame.data_ref().map_or(0, Bytes::len);
     let trailers: usize = frame.trailers_ref().map_or(0, |trailers| trailers.iter().map(trailer).sum());
     size_of::<Frame<Bytes>>() + data + trailers
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+
+    #[test]
+    fn p16_a_frame_costs_its_own_size_and_each_byte() {
+        let empty = size_of::<Frame<Bytes>>();
+        assert_eq!(cost(&Frame::data(Bytes::from_static(b"12345"))), empty + 5);
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", "0".parse().unwrap());
+        trailers.insert("etag", "abcdefg".parse().unwrap());
+        let each = size_of::<(HeaderName, HeaderValue)>();
+        assert_eq!(cost(&Frame::trailers(trailers)), empty + 2 * each + 11 + 1 + 4 + 7);
+    }
 }
 
 pub(super) const PANICKED: &str = "the body panicked";
