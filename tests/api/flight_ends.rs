@@ -16,8 +16,8 @@ use tower_reauth::{
 };
 
 use crate::support::{
-    BoxError, Endpoint, OnRuntime, clock, endpoint, expired, run_pending_tasks, spawn_refresh, spawn_token,
-    token,
+    BoxError, Endpoint, OnRuntime, RecordedTokens, clock, endpoint, expired, run_pending_tasks,
+    spawn_refresh, spawn_token, token,
 };
 
 const WAITERS: usize = 100;
@@ -330,4 +330,36 @@ fn p03_a_flight_on_a_runtime_in_a_thread_local_ends_with_its_thread() {
         assert!(error.is_outcome_unknown(), "{error:?}");
         drop(call);
     });
+}
+
+/// So a refresher that goes on presents nothing more.
+#[tokio::test(start_paused = true)]
+async fn p02_a_refresh_that_was_abandoned_is_no_longer_wanted() {
+    let clock = clock();
+    let (refresher, mut endpoint) = endpoint();
+    let session = expired(refresher).clock(clock.clone()).build();
+    let _waiting = spawn_token(&session);
+    let abandoned = endpoint.next_call().await;
+    assert!(abandoned.cx.is_wanted());
+    clock.step(Duration::from_secs(100));
+    let _waiting = spawn_token(&session);
+    let current = endpoint.next_call().await;
+    assert!(!abandoned.cx.is_wanted() && current.cx.is_wanted());
+}
+
+/// The session had none when the flight was abandoned.
+#[tokio::test(start_paused = true)]
+async fn p17_a_first_token_that_comes_late_is_saved() {
+    let clock = clock();
+    let saved = RecordedTokens::default();
+    let (refresher, mut endpoint) = endpoint();
+    let session = Session::builder(refresher).clock(clock.clone()).save_with(saved.hook()).build();
+    let _waiting = spawn_token(&session);
+    let abandoned = endpoint.next_call().await;
+    clock.step(Duration::from_secs(100));
+    let _waiting = spawn_token(&session);
+    let _current = endpoint.next_call().await;
+    abandoned.succeed("A1 R1 600");
+    run_pending_tasks().await;
+    assert_eq!((session.token().await.unwrap().secret(), saved.all()), ("A1", vec!["A1 R1".to_owned()]));
 }

@@ -204,3 +204,10 @@ async fn nobody_is_warned_of_an_unknown_expiry_or_of_an_ended_grant() {
     session.refresh().await.unwrap_err();
     assert_eq!(warned.take(), [0; 0]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_expiry_that_is_first_reported_by_a_refresh_is_warned_of() {
+    let kept = fresh("A3").build().unwrap();
+    let steps = [(0, expiring("A2", "R1", 1000), vec![]), (950, kept, vec![1000])];
+    expect(fresh("A1").refresh_token("R1").build().unwrap(), steps).await;
+}

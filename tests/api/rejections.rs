@@ -25,7 +25,7 @@ use tower_reauth::{
     replay::NoReplay,
 };
 
-use crate::support::{BoxError, clock, endpoint, run_pending_tasks, token};
+use crate::support::{BoxError, clock, endpoint, run_pending_tasks, spawn_refresh, token};
 
 type Client = BoxCloneSyncService<Request<Bytes>, Response<Bytes>, BoxError>;
 
@@ -659,4 +659,29 @@ async fn p05_the_wait_timeout_of_a_request_bounds_the_wait_for_its_retry() {
     );
     let report = response.extensions().get::<AuthReport>().unwrap();
     assert!(report.error().unwrap().is_timeout() && report.waited());
+}
+
+/// The rejected request needs no refresh.
+#[tokio::test(start_paused = true)]
+async fn p04_a_rejection_of_an_older_token_abandons_no_flight() {
+    let clock = clock();
+    let (refresher, mut endpoint) = endpoint();
+    let session =
+        Session::builder(refresher).token(token("A1 R1 600")).jitter(false).clock(clock.clone()).build();
+    let server = Server::default();
+    let call =
+        tokio::spawn(AuthLayer::from_session(session.clone()).layer(server.service()).oneshot(post(0)));
+    run_pending_tasks().await;
+    session.set_token(token("A2 R2 600")).unwrap();
+    let refreshing = spawn_refresh(&session);
+    let refresh = endpoint.next_call().await;
+    // The flight is past its timeout, and its timer hasn't fired.
+    clock.step(Duration::from_secs(100));
+    server.take().remove(0).response.send(status(401)).unwrap();
+    run_pending_tasks().await;
+    server.take().remove(0).response.send(status(200)).unwrap();
+    assert_eq!(call.await.unwrap().unwrap().status(), StatusCode::OK);
+    assert!(session.status().is_refreshing() && refresh.cx.is_wanted());
+    refresh.succeed("A3 R3 600");
+    refreshing.await.unwrap().unwrap();
 }

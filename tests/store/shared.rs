@@ -326,3 +326,42 @@ async fn p19_waiters_of_one_process_share_a_look() {
     }
     assert_eq!(endpoint.call_count(), 1);
 }
+
+/// How little is left of it is no failure of this process.
+#[tokio::test(start_paused = true)]
+async fn p19_a_short_token_of_another_process_leads_to_no_backoff() {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 0)));
+    let (shared, mut endpoint) = open(&clock, store.clone());
+    shared.load().await.unwrap();
+    store.edit(|document| {
+        document["by"] = json!(2000);
+        document["token"]["access"] = json!("A2");
+        document["token"]["expires_at"] = json!(NOW + 1000);
+    });
+    assert_eq!(shared.session().token().await.unwrap().secret(), "A2");
+    let status = shared.session().status();
+    assert!(status.retry_at().is_none() && status.consecutive_failures() == 0, "{status:?}");
+    advance(Duration::from_secs(1)).await;
+    let waiting = spawn_token(shared.session());
+    endpoint.next_call().await.succeed("A3 R3 600");
+    assert_eq!(waiting.await.unwrap().unwrap().secret(), "A3");
+}
+
+/// Each look after that finds the same.
+#[tokio::test(start_paused = true)]
+async fn p08_a_grant_that_has_ended_is_one_event_however_often_the_store_is_read() {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 0)));
+    let events = Events::default();
+    let (with_events, mut endpoint) = builder(&clock);
+    let shared = events.listen(with_events).build_shared(store);
+    let waiting = spawn_token(shared.session());
+    endpoint.next_call().await.fail(RefreshError::grant_ended("invalid_grant"));
+    waiting.await.unwrap().unwrap_err();
+    let count = |events: Vec<String>| events.iter().filter(|name| *name == "GrantEnded").count();
+    assert_eq!(count(events.take()), 1);
+    for _ in 0..3 {
+        advance(Duration::from_secs(3600)).await;
+        assert!(shared.session().token().await.unwrap_err().is_grant_ended());
+    }
+    assert_eq!((count(events.take()), endpoint.call_count()), (0, 1));
+}

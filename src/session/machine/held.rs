@@ -126,8 +126,6 @@ impl Held {
         let mut held = Self {
             adopted_at: current.adopted_at,
             trial: current.trial,
-            refreshed: current.refreshed,
-            already_counted: current.already_counted,
             rejected: current.rejected,
             no_known_end: false,
             ..held

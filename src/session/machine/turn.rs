@@ -224,7 +224,6 @@ impl Turn<'_> {
         let Some(held) = grant.held.as_mut().filter(|held| !held.rejected) else { return };
         held.rejected = true;
         let counts = held.is_on_trial(self.now) && !held.already_counted;
-        held.already_counted |= counts;
         let from = held.adopted_at;
         grant.backoff.cancel_trial();
         self.effects.publish = true;
