@@ -7,6 +7,8 @@ mod orders;
 mod properties;
 #[cfg(feature = "sessions")]
 mod retiring;
+#[cfg(feature = "store")]
+mod stored;
 mod tables;
 
 use std::sync::Arc;
