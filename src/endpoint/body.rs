@@ -135,3 +135,21 @@ fn leave_unread(state: &AtomicU8, to: u8) -> u8 {
 const UNREAD: u8 = 0;
 const SENT: u8 = 1;
 const CANCELLED: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unread_body_has_a_length_unless_it_is_empty_and_not_cancelled() {
+        for (content, is_cancelled, length) in
+            [("", false, 0), ("", true, 1), ("grant", false, 5), ("grant", true, 5)]
+        {
+            let (body, handle) = RequestBody::new(Bytes::from_static(content.as_bytes()));
+            if is_cancelled {
+                assert!(!handle.cancel());
+            }
+            assert_eq!(body.size_hint().exact(), Some(length), "{content} {is_cancelled}");
+        }
+    }
+}

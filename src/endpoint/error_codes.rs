@@ -110,8 +110,8 @@ fn code(value: Value<'_>) -> Option<Cow<'_, str>> {
 /// A copy of a text costs memory, and the same text may be at several of the places that are searched.
 fn bounded(text: Cow<'_, str>) -> Cow<'_, str> {
     match text {
-        Cow::Owned(text) if text.len() > MAX_COPIED => text.chars().take(MAX_COPIED).collect(),
-        text => text,
+        Cow::Owned(text) => text.chars().take(MAX_COPIED).collect(),
+        Cow::Borrowed(text) => Cow::Borrowed(text),
     }
 }
 

@@ -286,6 +286,8 @@ mod tests {
         for (value, expected) in [
             ("999999999", (expires_in(999_999_999 * SECOND), false)),
             ("1000000000", (expires_at(1_000_000_000), true)),
+            ("99999999999", (expires_at(99_999_999_999), true)),
+            ("100000000000", (expires_at(100_000_000), true)),
             (r#""1900000000""#, (expires_at(1_900_000_000), true)),
             ("1900000000000", (expires_at(1_900_000_000), true)),
             (r#""2099-01-01T00:00:00Z""#, (expires_at(4_070_908_800), true)),

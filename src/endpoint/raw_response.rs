@@ -84,3 +84,46 @@ impl SizedBody {
 
 /// Limits empty frames, which neither the size limit nor, if they are ready at once, the timeout stops.
 const MAX_EMPTY_FRAMES: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt, stream};
+    use http_body_util::StreamBody;
+
+    use super::*;
+
+    /// Frames of these sizes, read with a limit. `None`: they exceed it.
+    fn read(sizes: &[usize], max_size: usize) -> Option<Vec<u8>> {
+        let frames: Vec<_> = sizes.iter().map(|size| Frame::data(Bytes::from(vec![b'x'; *size]))).collect();
+        let body = StreamBody::new(stream::iter(frames.into_iter().map(Ok::<_, BoxError>)));
+        let mut buffer = Vec::new();
+        let end =
+            SizedBody::new(body).read_to(&mut buffer, max_size).now_or_never().expect("frames are ready");
+        matches!(end, BodyEnd::Complete).then_some(buffer)
+    }
+
+    #[test]
+    fn c97_the_buffer_doubles_up_to_the_limit() {
+        for (sizes, max_size, capacity) in [
+            (&[60][..], 1000, 60),
+            (&[60, 10], 1000, 120),
+            (&[60, 10, 50], 1000, 120),
+            (&[60, 10, 51], 1000, 240),
+            (&[60, 40], 100, 100),
+            (&[60, 10, 30], 100, 100),
+        ] {
+            let buffer = read(sizes, max_size).unwrap();
+            assert_eq!((buffer.len(), buffer.capacity()), (sizes.iter().sum(), capacity), "{sizes:?}");
+        }
+        assert!(read(&[60, 41], 100).is_none());
+    }
+
+    #[test]
+    fn c97_a_limited_number_of_empty_frames_is_read() {
+        let mut sizes = vec![0; MAX_EMPTY_FRAMES];
+        sizes.push(1);
+        assert!(read(&sizes, 1).is_some());
+        sizes.push(0);
+        assert!(read(&sizes, 1).is_none());
+    }
+}

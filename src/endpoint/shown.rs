@@ -74,8 +74,7 @@ impl PartOf {
 
     fn compare(&mut self, secret: &str) {
         self.found |= spellings(secret).iter().any(|secret| match secret.len() {
-            // Too short to be a secret.
-            0..4 => false,
+            // A shorter one is no secret, and has no run.
             4..RUN => self.spellings.iter().any(|text| text.contains(secret)),
             _ => secret.as_bytes().windows(RUN).filter_map(to_run).any(|run| self.runs.contains(&run)),
         });

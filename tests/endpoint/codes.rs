@@ -1,11 +1,12 @@
 //! Error codes of token endpoints.
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use tokio::time::advance;
 use tower_reauth::{
     RefreshError, Refresher,
     endpoint::{EndpointError, ErrorClassifier, FailureKind},
+    token::InvalidToken,
 };
 
 use crate::{
@@ -330,4 +331,12 @@ async fn c52_the_code_inside_an_error_object_is_found() {
         let refused = failure(reply(401, body)).await;
         assert!(refused.is_transient() && code(&refused).is_none(), "{body}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p18_an_error_about_a_token_has_its_reason_as_its_source() {
+    let body = "{\"access_token\":\"A\\u00012\",\"token_type\":\"Bearer\"}";
+    let error = failure(reply(200, body)).await;
+    let source = EndpointError::find(&error).unwrap().source().expect("a source");
+    assert!(source.is::<InvalidToken>(), "{source:?}");
 }

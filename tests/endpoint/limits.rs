@@ -23,6 +23,7 @@ use tower_reauth::{
     RefreshError, Refresher, RefresherExt, Session, Token,
     endpoint::{EndpointError, RequestBody},
     oauth2,
+    rt::{Clock, NoTimer, Sleep, TestClock, Timestamp},
 };
 
 use crate::{
@@ -56,6 +57,7 @@ async fn c97_a_response_above_the_limit_is_a_typed_error_with_the_limit() {
         assert!(error.is_misconfigured());
         assert_eq!(found(&error).response_limit(), Some(256 * 1024));
         assert!(found(&error).to_string().contains("262144"), "{error:?}");
+        assert!(!found(&error).is_timeout() && !found(&error).is_missing_refresh_token());
     }
 }
 
@@ -174,6 +176,29 @@ async fn c84_a_connection_that_hangs_is_transient() {
     assert!(error.is_transient() && found(&error).is_timeout());
     assert_eq!(found(&error).to_string(), "token request not sent within 10s");
     assert_eq!(begin.elapsed(), Duration::from_secs(10));
+}
+
+/// Its timers panic if they are polled after they have completed.
+struct StrictClock(TestClock);
+
+impl Clock for StrictClock {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    fn sleep(&self, duration: Duration) -> Result<Sleep, NoTimer> {
+        let timer = self.0.sleep(duration)?;
+        Ok(Box::pin(async move { timer.await }))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c84_a_timer_is_not_polled_again() {
+    let hangs = service_fn(|_: Request<RequestBody>| pending::<Result<Response<String>, BoxError>>());
+    let client = oauth2::Client::try_with_transport("https://id.example.com/", "app", hangs).unwrap();
+    let builder = Session::builder(client.refresh_token_grant()).refresh_token("R1");
+    let error = builder.clock(StrictClock(clock())).build().token().await.unwrap_err();
+    assert!(EndpointError::find(&error).unwrap().is_timeout(), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -75,6 +75,15 @@ async fn d44_p02_the_successor_beside_an_error_replaces_the_refresh_token() {
     assert_eq!(presented(repeated).await, ["R1", "R1"]);
 }
 
+/// Whatever it repeats, a request that was refused replaced nothing.
+#[tokio::test(start_paused = true)]
+async fn d44_p02_a_refusal_has_no_successor() {
+    let client = client(400, r#"{"error":"invalid_request","refresh_token":"R9"}"#);
+    let session = support::expired(client.refresh_token_grant()).build();
+    session.token().await.unwrap_err();
+    assert_eq!(session.sign_out().refresh_token(), Some("R1"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn d47_p02_a_word_for_no_refresh_token_is_none() {
     for body in [
