@@ -203,9 +203,9 @@ async fn d84_keeping_fresh_wakes_once_a_minute_while_nothing_is_due() {
     for state in ["fresh", "signed out", "ended"] {
         let clock = CountingClock { inner: clock(), timers: Arc::default() };
         let (refresher, mut endpoint) = endpoint();
-        let builder =
-            Session::builder(refresher).token(token("A1 R1 36000")).jitter(false).clock(clock.clone());
-        let session = builder.build();
+        // A fresh token isn't due, and nothing can replace that of a grant that has ended.
+        let first = token(if state == "ended" { "A1 R1 0" } else { "A1 R1 36000" });
+        let session = Session::builder(refresher).token(first).jitter(false).clock(clock.clone()).build();
         match state {
             "signed out" => drop(session.sign_out()),
             "ended" => {

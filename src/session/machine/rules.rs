@@ -67,3 +67,13 @@ impl Persistence {
         self == Self::Store
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p20_sessions_share_the_default_rules() {
+        assert!(Arc::ptr_eq(&Rules::shared_default(), &Rules::shared_default()));
+    }
+}
