@@ -196,3 +196,23 @@ async fn a_discarded_response_does_not_end_a_backoff_or_its_state() {
     assert!(matches!(status.health(), Health::Failing { since: s, .. } if s == since), "{status:?}");
     assert!(status.last_error().is_none(), "{status:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_status_has_one_phase_of_the_token() {
+    let (refresher, _endpoint) = endpoint();
+    let session = Session::builder(refresher).token(token("A1 R1 600")).jitter(false).clock(clock()).build();
+    let phases = |session: &Session| {
+        let status = session.status();
+        [status.has_token(), status.is_fresh(), status.is_stale(), status.is_rejected(), status.is_expired()]
+    };
+    assert_eq!(phases(&session), [true, true, false, false, false]);
+    advance(Duration::from_secs(500)).await;
+    assert_eq!(phases(&session), [true, false, true, false, false]);
+    session.mark_rejected(&session.try_token().unwrap());
+    assert_eq!(phases(&session), [true, false, false, true, false]);
+    advance(Duration::from_secs(500)).await;
+    assert_eq!(phases(&session), [true, false, false, false, true]);
+    let (refresher, _endpoint) = endpoint();
+    let session = Session::builder(refresher).refresh_token("R1").clock(clock()).build();
+    assert_eq!(phases(&session), [false; 5]);
+}

@@ -4,7 +4,7 @@ use super::{
     super::*,
     tables::{self, LIMITS, SECOND, Tester, token},
 };
-use crate::refresh::RefreshError;
+use crate::{event::EventKind, refresh::RefreshError};
 
 fn new_call(tester: &mut Tester) -> Result<Decision, Error> {
     tester.step(|turn| turn.demand(Demand::New, &LIMITS, true))
@@ -144,5 +144,58 @@ fn p17_a_response_that_waits_for_another_save_is_saved_though_nobody_drives_its_
         let save = tester.effects.save.take().expect("R2 is the only valid refresh token");
         let saved = save.token.expect("a token");
         assert_eq!((saved.access_token(), saved.refresh_token()), ("A9", Some("R2")));
+    }
+}
+
+/// The flight saves it, with its own refresh token.
+#[test]
+fn p17_a_change_after_a_response_is_not_saved_before_it() {
+    let mut tester = Tester::new();
+    tester.machine.persistence = Persistence::Hook;
+    let flight = tester.start();
+    tester.step(|turn| turn.respond(&flight, token("A2 R2 600")));
+    tester.step(|turn| turn.set(token("A9 - 600"))).unwrap();
+    assert!(tester.effects.save.is_none());
+    let Saving::Now(order) = tester.step(|turn| turn.save_before_landing(&flight)) else {
+        panic!("the response is to be saved");
+    };
+    let saved = order.token.unwrap();
+    assert_eq!((saved.access_token(), saved.refresh_token()), ("A9", Some("R2")));
+}
+
+/// The flight is past its timeout, and the save isn't.
+#[test]
+fn p17_an_abandoned_flight_gives_up_its_own_save_only() {
+    for (sets, fails) in [(false, true), (true, false)] {
+        let mut tester = Tester::new();
+        tester.machine.persistence = Persistence::Hook;
+        let flight = tester.start();
+        tester.pass(5000);
+        if sets {
+            set(&mut tester, "A9 R9 600");
+        }
+        tester.step(|turn| turn.respond(&flight, token("A2 R2 100000")));
+        tester.step(|turn| turn.save_before_landing(&flight));
+        tester.pass(5001);
+        tester.step(|turn| turn.demand(Demand::Requested, &LIMITS, true)).unwrap();
+        let failed =
+            tester.effects.events.iter().any(|event| matches!(event.kind, EventKind::SaveFailed { .. }));
+        assert_eq!(failed, fails, "{sets}");
+        assert!(!tester.machine.flights.is_current(&flight));
+    }
+}
+
+#[test]
+fn p06_a_stale_token_without_a_successor_is_read_without_the_lock_until_it_expires() {
+    for state in ["ended", "shut down"] {
+        let mut tester = Tester::new();
+        match state {
+            "ended" => tester.refresh(tables::failed(RefreshError::grant_ended("invalid_grant"))),
+            _ => tester.step(|turn| turn.shut_down()),
+        }
+        tester.pass(550);
+        let snapshot = tester.machine.snapshot(tester.now).expect(state);
+        assert!(snapshot.stale, "{state}");
+        assert_eq!(snapshot.valid_until.monotonic, tester.now.monotonic + 20 * SECOND, "{state}");
     }
 }
