@@ -62,7 +62,9 @@ async fn p19_a_cached_token_is_taken_by_the_next_that_starts() {
     let (clock, store) = (clock(), ScriptedStore::default());
     let (first, mut endpoint) = open(&clock, store.clone());
     obtained(&first, &mut endpoint, "A1 - 600").await;
-    assert_eq!(store.document()["token"]["access"], json!("A1"));
+    let document = store.document();
+    assert_eq!(document["token"]["access"], json!("A1"));
+    assert_ne!(document["epoch"], json!(0));
     let (second, second_endpoint) = open(&clock, store);
     assert_eq!(second.session().token().await.unwrap().secret(), "A1");
     assert_eq!(second_endpoint.call_count(), 0);

@@ -1,6 +1,12 @@
 //! Claims: who waits for whose, and for how long.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -8,12 +14,13 @@ use tower_reauth::{
     RefreshError,
     refresh::RefreshReason,
     rt::{Clock, TestClock},
-    store::{SharedSession, SharedStore},
+    store::{Loaded, Record, SharedSession, SharedStore, StoreError, Swap, TokenStore, Version},
 };
 
 use crate::{
     scripted::{
-        NOW, SECOND, ScriptedStore, assert_about, busy_holder, claimed, lapse, open, record, seconds, secret,
+        NOW, SECOND, ScriptedStore, assert_about, builder, busy_holder, claimed, lapse, open, record,
+        seconds, secret,
     },
     support::{clock, run_pending_tasks, spawn_token},
 };
@@ -83,7 +90,87 @@ async fn p19_who_waits_takes_what_the_holder_got() {
     assert!(others.iter().all(|(_, endpoint)| endpoint.call_count() == 0));
 }
 
+/// At first often, then every half second, and never at the pace of other waiters.
+#[tokio::test(start_paused = true)]
+async fn p19_who_waits_reads_the_record_less_and_less_often() {
+    let (clock, store) = (clock(), ScriptedStore::new(&claimed("A1", "R1", 0)));
+    let (shared, _endpoint) = open(&clock, store.clone());
+    let _waiter = spawn_token(shared.session());
+    sleep(seconds(9)).await;
+    let loads = store.loads();
+    let mut expected = 0.005;
+    let mut varies = false;
+    for pair in loads.windows(2) {
+        let ratio = (pair[1] - pair[0]).as_secs_f64() / expected;
+        // A timer is up to a millisecond late.
+        let late = 0.001 / expected;
+        assert!(ratio > 0.69 && ratio < 1.31 + late, "{ratio} of {expected}");
+        varies |= (ratio - 1.0).abs() > late + 0.02;
+        expected = f64::min(expected * 1.6, 0.5);
+    }
+    assert!(varies && loads.len() > 20, "{loads:?}");
+}
+
+/// One reads before it claims; nobody has written since.
+#[tokio::test(start_paused = true)]
+async fn p19_a_refresh_without_others_reads_once_and_writes_twice() {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 0)));
+    let (shared, mut endpoint) = open(&clock, store.clone());
+    let waiter = spawn_token(shared.session());
+    endpoint.next_call().await.succeed("A2 R2 600");
+    assert_eq!(secret(waiter).await, "A2");
+    shared.session().idle().await;
+    assert_eq!((store.loads().len(), store.swap_count()), (1, 2));
+}
+
+/// Its loads take a while, and each write conflicts with another process's.
+struct Contended {
+    record: Record,
+    swaps: Arc<AtomicUsize>,
+}
+
+impl TokenStore for Contended {
+    async fn load(&self) -> Result<Option<Loaded>, StoreError> {
+        sleep(Duration::from_millis(2500)).await;
+        Ok(Some(Loaded::new(self.record.clone(), Version::of(&self.record))))
+    }
+
+    async fn swap(&self, _: Option<&Version>, _: &Record) -> Result<Swap, StoreError> {
+        self.swaps.fetch_add(1, Ordering::SeqCst);
+        Ok(Swap::Conflict)
+    }
+}
+
+/// Of the refresh timeout of 26 s, 7 s are for the exchange and for writing what it returns.
+#[tokio::test(start_paused = true)]
+async fn p19_a_claim_is_not_written_if_too_little_time_is_left_for_an_exchange() {
+    let swaps = Arc::<AtomicUsize>::default();
+    let record = Record::from_bytes(record("A1", "R1", 0).to_string().into_bytes());
+    let store = SharedStore::new(Contended { record, swaps: Arc::clone(&swaps) });
+    let (builder, endpoint) = builder(&clock());
+    let builder = builder.refresh_timeout(seconds(1)).wait_timeout(HOUR);
+    let shared = builder.build_shared(store.exchange_timeout(seconds(4)));
+    let start = Instant::now();
+    let error = shared.session().token().await.unwrap_err();
+    assert!(error.is_transient() && !error.is_timeout(), "{error:?}");
+    assert_about(start.elapsed(), seconds(20));
+    assert_eq!((swaps.load(Ordering::SeqCst), endpoint.call_count()), (7, 0));
+}
+
 // When a claim lapses.
+
+/// If this process dies, too, the next one has to declare a repeat.
+#[tokio::test(start_paused = true)]
+async fn p19_the_claim_after_one_that_lapsed_says_that_the_outcome_is_unknown() {
+    let (clock, store) = (clock(), ScriptedStore::new(&claimed("A1", "R1", 0)));
+    let (shared, mut endpoint) = open(&clock, store.clone());
+    let waiter = spawn_token(shared.session());
+    let call = endpoint.next_call().await;
+    let document = store.document();
+    assert_eq!((&document["claim"]["n"], &document["unknown"]), (&json!(3000), &json!(true)));
+    call.succeed("A2 R2 600");
+    assert_eq!(secret(waiter).await, "A2");
+}
 
 #[tokio::test(start_paused = true)]
 async fn p19_a_claim_lapses_by_sight() {

@@ -312,6 +312,31 @@ async fn p19_a_hold_that_comes_to_an_abandoned_refresh_is_released() {
     assert_eq!(process.endpoint.call_count(), 1);
 }
 
+/// Its runtime stands still, and another runtime of the process refreshes.
+#[tokio::test(start_paused = true)]
+async fn p19_a_hold_that_comes_to_an_abandoned_refresh_is_not_taken_from_the_next() {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 0)).with_hold());
+    let mut process = Process::new(&clock, &store);
+    let delayed = store.delay_hold();
+    drop(spawn_token(process.session()));
+    run_pending_tasks().await;
+    let stopped = process.runtime.clone();
+    stopped.stand_still();
+    *process.callers.0.lock().unwrap() = Runtime::default();
+    sleep(seconds(61)).await;
+    let waiter = spawn_token(process.session());
+    let call = process.endpoint.next_call().await;
+    assert!(store.holder().is_some());
+    delayed.send(()).unwrap();
+    stopped.go_on();
+    run_pending_tasks().await;
+    assert!(store.holder().is_some(), "the refresh that presents has the hold");
+    call.succeed("A2 R2 36000");
+    assert_eq!(secret(waiter).await, "A2");
+    process.session().idle().await;
+    assert_eq!(store.holder(), None);
+}
+
 /// A process is killed while it presents. Returns the store.
 async fn killed(clock: &TestClock) -> ScriptedStore {
     let store = ScriptedStore::new(&record("A1", "R1", 0)).with_hold();

@@ -27,6 +27,7 @@ pub(crate) struct ScriptedStore(Arc<Inner>);
 struct Inner {
     record: Mutex<Option<Vec<u8>>>,
     is_down: AtomicBool,
+    loads: Mutex<Vec<Instant>>,
     swaps: AtomicUsize,
     clock: Mutex<Option<TestClock>>,
     has_hold: AtomicBool,
@@ -111,6 +112,11 @@ impl ScriptedStore {
         self.0.swaps.load(Ordering::SeqCst)
     }
 
+    /// When a session read.
+    pub(crate) fn loads(&self) -> Vec<Instant> {
+        self.0.loads.lock().unwrap().clone()
+    }
+
     fn check(&self) -> Result<(), StoreError> {
         match self.0.is_down.load(Ordering::SeqCst) {
             true => Err(StoreError::unavailable("down")),
@@ -121,6 +127,7 @@ impl ScriptedStore {
 
 impl TokenStore for ScriptedStore {
     async fn load(&self) -> Result<Option<Loaded>, StoreError> {
+        self.0.loads.lock().unwrap().push(Instant::now());
         self.check()?;
         let Some(bytes) = self.bytes() else { return Ok(None) };
         let record = Record::from_bytes(bytes);

@@ -94,6 +94,26 @@ async fn p19_who_is_refused_the_token_looks_before_it_asks() {
     assert_eq!((new.secret(), second_endpoint.call_count()), ("A2", 0));
 }
 
+/// Another process has set its refresh token since.
+#[tokio::test(start_paused = true)]
+async fn p19_a_rejected_token_is_not_taken_from_the_record_again() {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 600)));
+    let (shared, mut endpoint) = open(&clock, store.clone());
+    let rejected = shared.session().token().await.unwrap();
+    // A rejection right after it came would lead to a backoff.
+    sleep(Duration::from_secs(100)).await;
+    store.edit(|document| {
+        document["by"] = json!(1001);
+        document["token"]["refresh"] = json!("R2");
+    });
+    let session = shared.session().clone();
+    let waiter = tokio::spawn(async move { session.token_after_rejection(&rejected).await });
+    let call = endpoint.next_call().await;
+    assert_eq!(call.cx.refresh_token(), Some("R2"));
+    call.succeed("A3 R3 600");
+    assert_eq!(waiter.await.unwrap().unwrap().secret(), "A3");
+}
+
 // Seeds.
 
 #[tokio::test(start_paused = true)]
