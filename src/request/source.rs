@@ -133,3 +133,32 @@ impl ChooseSession for FromExtensions {
         }
     }
 }
+
+#[cfg(all(test, feature = "test-util"))]
+mod tests {
+    use std::{future::pending, time::SystemTime};
+
+    use super::*;
+    use crate::rt::TestClock;
+
+    /// The earlier one ends the load, and the caller gets an error that says which it was.
+    #[tokio::test(start_paused = true)]
+    async fn p20_a_load_ends_with_the_wait_timeout_or_the_deadline() {
+        let seconds = Duration::from_secs;
+        for (timeout, left, expected, is_deadline) in [
+            (Some(2), None, 2, false),
+            (None, Some(3), 3, true),
+            (Some(2), Some(3), 2, false),
+            (Some(3), Some(2), 2, true),
+            (Some(2), Some(2), 2, true),
+        ] {
+            let clock = TestClock::new(SystemTime::UNIX_EPOCH);
+            let deadline = left.map(|left| clock.now().monotonic + nanos(seconds(left)));
+            let loading = Loading { future: Box::pin(pending()), clock: Arc::new(clock) };
+            let start = tokio::time::Instant::now();
+            let error = loading.within(timeout.map(seconds), deadline).future.await.unwrap_err();
+            assert_eq!(start.elapsed().as_secs(), expected, "{timeout:?} {left:?}");
+            assert_eq!((error.is_deadline_exceeded(), error.is_timeout()), (is_deadline, !is_deadline));
+        }
+    }
+}
