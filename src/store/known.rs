@@ -217,3 +217,6 @@ impl UnsavedToken {
         self.token.refresh != self.presented
     }
 }
+
+#[cfg(test)]
+mod tests;

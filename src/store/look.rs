@@ -62,7 +62,7 @@ pub(super) fn step() -> u64 {
 
 /// Decides what to do about a record. `None`: there is no record.
 pub(super) fn look(document: Option<&Document>, known: &Known, looker: &Looker<'_>) -> Look {
-    let Some(document) = document else { return look_at_nothing(known, looker) };
+    let Some(document) = document else { return look_at_nothing(known) };
     let is_refilled = known.is_refilled_cache(document);
     match known.epoch {
         Some(epoch) if epoch != document.epoch && !is_refilled => {
@@ -104,7 +104,7 @@ pub(super) fn look(document: Option<&Document>, known: &Known, looker: &Looker<'
     look_at_claim(document, known, looker)
 }
 
-fn look_at_nothing(known: &Known, looker: &Looker<'_>) -> Look {
+fn look_at_nothing(known: &Known) -> Look {
     if let Some(seed) = known.seed.as_ref().filter(|_| known.epoch.is_none() && !known.is_gone) {
         let epoch = new_epoch(None);
         return Look::Write(Box::new(Document { epoch, token: Some(seed.clone()), ..Document::default() }));
@@ -112,10 +112,7 @@ fn look_at_nothing(known: &Known, looker: &Looker<'_>) -> Look {
     match known.epoch {
         Some(_) if !known.is_cache() => Look::Follow,
         None if known.is_gone => Look::SignedOut,
-        _ => {
-            let vacant = Document { epoch: new_epoch(None), ..Document::default() };
-            look_at_claim(&vacant, known, looker)
-        }
+        _ => Look::Claim { unknown: false },
     }
 }
 
@@ -212,3 +209,6 @@ pub(super) fn new_epoch(before: Option<u64>) -> u64 {
         _ => random() % (1 << 48) + 1,
     }
 }
+
+#[cfg(test)]
+mod tests;
