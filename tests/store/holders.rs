@@ -326,6 +326,7 @@ async fn p19_a_hold_that_comes_to_an_abandoned_refresh_is_not_taken_from_the_nex
     sleep(seconds(61)).await;
     let waiter = spawn_token(process.session());
     let call = process.endpoint.next_call().await;
+    assert_ne!(call.cx.reason(), RefreshReason::Repeated, "the abandoned one presented nothing");
     assert!(store.holder().is_some());
     delayed.send(()).unwrap();
     stopped.go_on();

@@ -15,6 +15,7 @@ mod claims;
 // For `File::lock`.
 #[clippy::msrv = "1.89"]
 mod child;
+mod exchanges;
 mod faulty;
 mod file;
 mod following;

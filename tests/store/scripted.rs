@@ -29,6 +29,9 @@ struct Inner {
     is_down: AtomicBool,
     loads: Mutex<Vec<Instant>>,
     swaps: AtomicUsize,
+    /// The next swap takes this long.
+    swap_delay: Mutex<Option<Duration>>,
+    loses_swaps: AtomicBool,
     clock: Mutex<Option<TestClock>>,
     has_hold: AtomicBool,
     /// The next one who asks for the hold waits for this.
@@ -112,6 +115,16 @@ impl ScriptedStore {
         self.0.swaps.load(Ordering::SeqCst)
     }
 
+    /// The next write takes this long.
+    pub(crate) fn delay_swap(&self, delay: Duration) {
+        *self.0.swap_delay.lock().unwrap() = Some(delay);
+    }
+
+    /// From now on, no write takes effect, and none has a response.
+    pub(crate) fn lose_swaps(&self) {
+        self.0.loses_swaps.store(true, Ordering::SeqCst);
+    }
+
     /// When a session read.
     pub(crate) fn loads(&self) -> Vec<Instant> {
         self.0.loads.lock().unwrap().clone()
@@ -143,6 +156,13 @@ impl TokenStore for ScriptedStore {
     async fn swap(&self, expected: Option<&Version>, record: &Record) -> Result<Swap, StoreError> {
         self.0.swaps.fetch_add(1, Ordering::SeqCst);
         self.check()?;
+        let delay = self.0.swap_delay.lock().unwrap().take();
+        if let Some(delay) = delay {
+            tokio::time::sleep(delay).await;
+        }
+        if self.0.loses_swaps.load(Ordering::SeqCst) {
+            return Err(StoreError::unavailable("no response"));
+        }
         let mut current = self.0.record.lock().unwrap();
         let version = current.clone().map(|bytes| Version::of(&Record::from_bytes(bytes)));
         if version.as_ref() != expected {
