@@ -11,7 +11,7 @@ use tower_reauth::{
 };
 
 use crate::{
-    scripted::{NOW, ScriptedStore, held, open, record, seconds, secret},
+    scripted::{NOW, ScriptedStore, claimed, held, open, record, seconds, secret},
     support::{clock, run_pending_tasks, spawn_refresh, spawn_token},
 };
 
@@ -97,6 +97,20 @@ async fn p19_a_claim_whose_write_took_too_long_is_replaced_by_the_next() {
     assert_ne!(call.cx.reason(), RefreshReason::Repeated);
     call.succeed("A2 R2 600");
     assert_eq!(secret(waiter).await, "A2");
+}
+
+/// It was written between the read and the write of this process.
+#[tokio::test(start_paused = true)]
+async fn p19_the_claim_of_another_process_is_not_overwritten() {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 0)));
+    let (shared, endpoint) = open(&clock, store.clone());
+    store.delay_swap(seconds(1));
+    let _waiter = spawn_token(shared.session());
+    run_pending_tasks().await;
+    assert_eq!(store.swap_count(), 1);
+    store.write(claimed("A1", "R1", 0).to_string());
+    sleep(seconds(2)).await;
+    assert_eq!((&store.document()["claim"]["id"], endpoint.call_count()), (&json!("other"), 0));
 }
 
 /// The response to each write is lost, and none has taken effect.
