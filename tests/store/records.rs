@@ -167,6 +167,10 @@ async fn p19_a_missing_client_is_written_with_the_next_write() {
     assert_eq!(refreshed.unwrap().secret(), "A2");
     assert_eq!(store.document()["client"], json!("own"));
 
+    let (same, _) = open(&clock, SharedStore::new(store.clone()).credential("own"));
+    same.load().await.unwrap();
+    assert_eq!(same.session().try_token().unwrap().secret(), "A2");
+
     // Without `credential` nothing is checked, and the client stays.
     let (other, _) = open(&clock, store.clone());
     other.sign_in(token("A3 R3 600")).await.unwrap();
