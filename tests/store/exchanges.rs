@@ -12,7 +12,7 @@ use tower_reauth::{
 
 use crate::{
     scripted::{NOW, ScriptedStore, claimed, held, open, record, seconds, secret},
-    support::{clock, run_pending_tasks, spawn_refresh, spawn_token},
+    support::{clock, run_pending_tasks, spawn_refresh, spawn_token, token},
 };
 
 /// The record after an exchange under a claim of this process has failed.
@@ -172,4 +172,44 @@ async fn p19_a_follower_reads_about_every_5_s() {
     let pauses: Vec<_> = loads.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
     assert!(pauses.len() > 80 && pauses.iter().all(|pause| (3.99..6.01).contains(pause)), "{pauses:?}");
     assert!(pauses.iter().any(|pause| *pause < 4.8) && pauses.iter().any(|pause| *pause > 5.2));
+}
+
+/// The store was unavailable when it was set, and the next attempt to save it isn't due.
+#[tokio::test(start_paused = true)]
+async fn p19_what_the_user_has_set_is_written_before_a_refresh() {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 600)));
+    let (shared, mut endpoint) = open(&clock, store.clone());
+    shared.load().await.unwrap();
+    store.set_down(true);
+    shared.session().set_token(token("A2 R2 600")).unwrap();
+    run_pending_tasks().await;
+    assert!(shared.session().status().is_unsaved());
+    store.set_down(false);
+    let waiter = spawn_refresh(shared.session());
+    let call = endpoint.next_call().await;
+    assert_eq!(call.cx.refresh_token(), Some("R2"));
+    call.succeed("A3 R3 600");
+    assert_eq!(secret(waiter).await, "A3");
+}
+
+/// Others would wait for it.
+#[tokio::test(start_paused = true)]
+async fn p19_an_unused_claim_is_removed_when_there_is_nothing_to_present() {
+    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 0)));
+    let (shared, endpoint) = open(&clock, SharedStore::new(store.clone()).exchange_timeout(seconds(4)));
+    store.delay_swap(Duration::from_millis(2500));
+    let waiter = spawn_token(shared.session());
+    run_pending_tasks().await;
+    store.delay_swap(seconds(2));
+    sleep(seconds(3)).await;
+    // The first claim was written too late, and the next one is being written.
+    assert_eq!((&store.document()["claim"]["n"], store.swap_count()), (&json!(2000), 2));
+    store.edit(|document| {
+        document["by"] = json!(9000);
+        document["claims"] = json!(9000);
+        document["token"]["access"] = json!("A2");
+        document["token"]["expires_at"] = json!(NOW + 600_000);
+    });
+    assert_eq!(secret(waiter).await, "A2");
+    assert_eq!((&store.document()["claim"], endpoint.call_count()), (&Value::Null, 0));
 }
