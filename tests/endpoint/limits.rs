@@ -188,7 +188,9 @@ impl Clock for StrictClock {
 
     fn sleep(&self, duration: Duration) -> Result<Sleep, NoTimer> {
         let timer = self.0.sleep(duration)?;
-        Ok(Box::pin(async move { timer.await }))
+        Ok(Box::pin(async move {
+            timer.await;
+        }))
     }
 }
 
