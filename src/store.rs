@@ -141,3 +141,6 @@ pub trait TokenStore: Send + Sync + 'static {
         ready(Ok(Hold::none()))
     }
 }
+
+#[cfg(test)]
+mod tests;

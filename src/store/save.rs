@@ -176,3 +176,6 @@ impl Protocol {
 pub(super) fn adopted(token: &StoredToken) -> Option<Token> {
     token.to_token().map(|token| token.adopted().standing_alone())
 }
+
+#[cfg(test)]
+mod tests;
