@@ -372,3 +372,6 @@ impl Protocol {
 fn replaced() -> StoreError {
     StoreError::unavailable("the write took too long, and a later one replaced it; try again")
 }
+
+#[cfg(test)]
+mod tests;
