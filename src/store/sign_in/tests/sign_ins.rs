@@ -10,6 +10,10 @@ async fn check_sign_in(new: fn() -> Case, rows: &[Row]) {
         let protocol = case.protocol().await;
         let guard = protocol.lock_writes().await.unwrap();
         let (done, revocable) = protocol.write_sign_in(&guard, token.as_ref(), change).await.unwrap();
+        if let WriteOutcome::Done(document) = &done {
+            // So that it is recognized if the response to the write is lost.
+            assert!(protocol.known().is_own_epoch(document.epoch), "{name}");
+        }
         let revocable =
             [revocable.access_token(), revocable.refresh_token()].map(|token| token.unwrap_or("-"));
         let shown = format!("{} for {}", outcome(&protocol, &done).await, revocable.join(" "));
