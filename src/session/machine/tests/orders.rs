@@ -172,7 +172,7 @@ fn p17_an_abandoned_flight_gives_up_its_own_save_only() {
         let flight = tester.start();
         tester.pass(5000);
         if sets {
-            set(&mut tester, "A9 R9 600");
+            set(&mut tester, "A9 - 600");
         }
         tester.step(|turn| turn.respond(&flight, token("A2 R2 100000")));
         tester.step(|turn| turn.save_before_landing(&flight));
