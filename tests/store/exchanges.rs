@@ -12,7 +12,7 @@ use tower_reauth::{
 
 use crate::{
     scripted::{NOW, ScriptedStore, claimed, held, open, record, seconds, secret},
-    support::{clock, run_pending_tasks, spawn_refresh, spawn_token, token},
+    support::{clock, run_pending_tasks, sources, spawn_refresh, spawn_token, token},
 };
 
 /// The record after an exchange under a claim of this process has failed.
@@ -212,4 +212,40 @@ async fn p19_an_unused_claim_is_removed_when_there_is_nothing_to_present() {
     });
     assert_eq!(secret(waiter).await, "A2");
     assert_eq!((&store.document()["claim"], endpoint.call_count()), (&Value::Null, 0));
+}
+
+/// The claim is looked up, and then used as one of this process.
+#[tokio::test(start_paused = true)]
+async fn p19_a_repeat_is_declared_although_the_write_of_its_claim_had_no_response() {
+    for unknown in [true, false] {
+        let mut document = record("A1", "R1", 0);
+        if unknown {
+            document["unknown"] = json!(true);
+        }
+        let (clock, store) = (clock(), ScriptedStore::new(&document));
+        let (shared, mut endpoint) = open(&clock, store.clone());
+        store.lose_response();
+        let waiter = spawn_token(shared.session());
+        let call = endpoint.next_call().await;
+        assert_eq!((call.cx.reason() == RefreshReason::Repeated, store.swap_count()), (unknown, 1));
+        call.succeed("A2 R2 600");
+        assert_eq!(secret(waiter).await, "A2");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_grant_that_another_process_found_ended_is_reported_with_its_code() {
+    for (code, shown) in [
+        ("invalid_grant", "the grant has ended (invalid_grant): sign in again"),
+        ("", "the grant has ended: sign in again"),
+    ] {
+        let mut document = record("A1", "R1", 0);
+        document["ended"] = json!({"by": 1000, "code": code});
+        let (clock, store) = (clock(), ScriptedStore::new(&document));
+        let (shared, endpoint) = open(&clock, store);
+        let error = shared.session().token().await.unwrap_err();
+        let reasons: Vec<_> = sources(&error).map(ToString::to_string).collect();
+        assert!(reasons.iter().any(|reason| reason.ends_with(shown)), "{reasons:?}");
+        assert!(error.is_grant_ended() && endpoint.call_count() == 0);
+    }
 }

@@ -32,6 +32,7 @@ struct Inner {
     /// The next swap takes this long.
     swap_delay: Mutex<Option<Duration>>,
     loses_swaps: AtomicBool,
+    loses_response: AtomicBool,
     clock: Mutex<Option<TestClock>>,
     has_hold: AtomicBool,
     /// The next one who asks for the hold waits for this.
@@ -125,6 +126,11 @@ impl ScriptedStore {
         self.0.loses_swaps.store(true, Ordering::SeqCst);
     }
 
+    /// The next write takes effect, and has no response.
+    pub(crate) fn lose_response(&self) {
+        self.0.loses_response.store(true, Ordering::SeqCst);
+    }
+
     /// When a session read.
     pub(crate) fn loads(&self) -> Vec<Instant> {
         self.0.loads.lock().unwrap().clone()
@@ -169,7 +175,10 @@ impl TokenStore for ScriptedStore {
             return Ok(Swap::Conflict);
         }
         *current = Some(record.as_bytes().to_vec());
-        Ok(Swap::Written(Version::of(record)))
+        match self.0.loses_response.swap(false, Ordering::SeqCst) {
+            true => Err(StoreError::unavailable("no response")),
+            false => Ok(Swap::Written(Version::of(record))),
+        }
     }
 
     async fn try_hold(&self) -> Result<Hold, StoreError> {
