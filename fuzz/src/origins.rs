@@ -77,7 +77,12 @@ fn check_restricted(origin: &Origin, uri: &Uri) {
 
 /// Whether the connection is encrypted, or stays on this host.
 fn is_safe(uri: &Uri) -> bool {
-    let Ok(url) = uri.to_string().parse::<Url>() else { return true };
+    // A browser would read `localhost:80` as a URL with the scheme `localhost`.
+    let text = match (uri.scheme(), uri.authority()) {
+        (None, Some(authority)) => format!("http://{authority}"),
+        _ => uri.to_string(),
+    };
+    let Ok(url) = text.parse::<Url>() else { return true };
     let is_loopback = match url.host() {
         Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
         Some(Host::Ipv4(address)) => address.is_loopback(),
