@@ -165,6 +165,15 @@ fn cost(frame: &Frame<Bytes>) -> usize {
     size_of::<Frame<Bytes>>() + data + trailers
 }
 
+pub(super) const PANICKED: &str = "the body panicked";
+
+/// Wakes a task. Call it without the lock, as the task may be polled immediately.
+pub(super) fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use http::HeaderMap;
@@ -180,14 +189,5 @@ mod tests {
         trailers.insert("etag", "abcdefg".parse().unwrap());
         let each = size_of::<(HeaderName, HeaderValue)>();
         assert_eq!(cost(&Frame::trailers(trailers)), empty + 2 * each + 11 + 1 + 4 + 7);
-    }
-}
-
-pub(super) const PANICKED: &str = "the body panicked";
-
-/// Wakes a task. Call it without the lock, as the task may be polled immediately.
-pub(super) fn wake(waker: Option<Waker>) {
-    if let Some(waker) = waker {
-        waker.wake();
     }
 }
