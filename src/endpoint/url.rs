@@ -289,4 +289,34 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn p15_an_invalid_url_says_what_to_do() {
+        for (url, is_cleartext, text) in [
+            ("http://id.example.com/token", true, "cleartext endpoint URL: use https"),
+            ("id.example.com", false, "invalid endpoint URL: expected something like"),
+            ("https://id.example.com/#a", false, "an endpoint URL must not have a fragment"),
+        ] {
+            let error = url.parse::<EndpointUrl>().unwrap_err();
+            assert_eq!(
+                (error.is_cleartext(), error.to_string().starts_with(text)),
+                (is_cleartext, true),
+                "{error}"
+            );
+            #[cfg(feature = "https")]
+            assert!(error.tls_error().is_none(), "{url}");
+        }
+    }
+
+    #[cfg(feature = "https")]
+    #[test]
+    fn p15_what_tls_is_missing_is_reported_for_https_only() {
+        for (url, is_https) in
+            [("https://id.example.com/token", true), ("http://localhost:8000/token", false)]
+        {
+            assert_eq!(url.parse::<EndpointUrl>().unwrap().is_https(), is_https, "{url}");
+        }
+        let missing = TlsError::MISSING_ROOTS;
+        assert_eq!(InvalidEndpoint::from(missing).tls_error(), Some(missing));
+    }
 }

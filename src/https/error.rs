@@ -41,7 +41,7 @@ pub(super) enum ConnectErrorKind {
 
 impl TlsError {
     pub(super) const MISSING_PROVIDER: Self = Self { missing: Missing::Provider };
-    pub(super) const MISSING_ROOTS: Self = Self { missing: Missing::Roots };
+    pub(crate) const MISSING_ROOTS: Self = Self { missing: Missing::Roots };
 
     /// Whether there is no crypto provider, or the installed one has no cipher suite for TLS 1.2 or 1.3.
     ///
