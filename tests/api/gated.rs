@@ -6,9 +6,14 @@ use std::{
 };
 
 use http::{Request, Response, StatusCode};
-use tower::Service;
+use tokio::task::JoinHandle;
+use tower::{Layer, Service, ServiceExt};
+use tower_reauth::{AuthLayer, Session};
 
-use crate::support::BoxError;
+use crate::support::{BoxError, Endpoint, get, run_pending_tasks};
+
+/// A request under way.
+pub(crate) type Call = JoinHandle<Result<Response<()>, BoxError>>;
 
 /// Ready while the gate is open. It rejects A1 and accepts all other tokens.
 #[derive(Clone)]
@@ -70,4 +75,15 @@ impl Service<Request<()>> for Gated {
         self.gate.lock().unwrap().received.push(header);
         std::future::ready(Ok(response))
     }
+}
+
+/// A request that got A2 and waits for the inner service to become ready.
+pub(crate) async fn waiting_with_a2(session: &Session, endpoint: &mut Endpoint, gated: &Gated) -> Call {
+    let mut client = AuthLayer::from_session(session.clone()).layer(gated.clone());
+    let request = tokio::spawn(client.ready().await.unwrap().call(get()));
+    let call = endpoint.next_call().await;
+    gated.close();
+    call.succeed("A2 R2 600");
+    run_pending_tasks().await;
+    request
 }

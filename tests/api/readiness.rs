@@ -11,18 +11,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::task::JoinHandle;
 use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, load_shed::error::Overloaded, service_fn};
 use tower_reauth::{AuthLayer, Error, RefreshError, Session, SkipAuth, refresh_fn};
 
 use crate::{
-    gated::Gated,
+    gated::{Gated, waiting_with_a2},
     hooked_clock::HookedClock,
-    support::{BoxError, Endpoint, clock, endpoint, expired, get, run_pending_tasks, token},
+    support::{BoxError, clock, endpoint, expired, get, run_pending_tasks, token},
 };
-
-type Responded = Result<http::Response<()>, BoxError>;
 
 /// Panics if it is called without readiness, and counts the readiness that is held.
 #[derive(Debug)]
@@ -283,24 +280,13 @@ async fn p11_b76_the_fourth_token_that_expires_before_readiness_is_sent() {
     assert_eq!(gated.received(), ["Bearer A5"]);
 }
 
-/// A request that waited for A2 and now waits for readiness. The gate is closed.
-async fn readying(session: &Session, endpoint: &mut Endpoint, gated: &Gated) -> JoinHandle<Responded> {
-    let client = AuthLayer::from_session(session.clone()).layer(gated.clone());
-    let request = tokio::spawn(client.oneshot(get()));
-    let call = endpoint.next_call().await;
-    gated.close();
-    call.succeed("A2 R2 600");
-    run_pending_tasks().await;
-    request
-}
-
 /// It has waited once already.
 #[tokio::test(start_paused = true)]
 async fn p11_a_request_does_not_wait_again_if_its_token_was_rejected_before_readiness() {
     let gated = Gated::new();
     let (refresher, mut endpoint) = endpoint();
     let session = expired(refresher).build();
-    let request = readying(&session, &mut endpoint, &gated).await;
+    let request = waiting_with_a2(&session, &mut endpoint, &gated).await;
     session.mark_rejected(&session.try_token().unwrap());
     gated.open();
     run_pending_tasks().await;
@@ -315,7 +301,7 @@ async fn p11_a_token_that_comes_while_an_expired_one_is_replaced_is_used() {
     let clock = HookedClock::new(clock());
     let (refresher, mut endpoint) = endpoint();
     let session = expired(refresher).clock(clock.clone()).build();
-    let request = readying(&session, &mut endpoint, &gated).await;
+    let request = waiting_with_a2(&session, &mut endpoint, &gated).await;
     clock.inner.step(Duration::from_secs(700));
     gated.open();
     let own = session.clone();
@@ -332,7 +318,7 @@ async fn p10_a_token_of_another_sign_in_is_not_used_for_an_expired_one() {
     let clock = HookedClock::new(clock());
     let (refresher, mut endpoint) = endpoint();
     let session = expired(refresher).clock(clock.clone()).build();
-    let request = readying(&session, &mut endpoint, &gated).await;
+    let request = waiting_with_a2(&session, &mut endpoint, &gated).await;
     clock.inner.step(Duration::from_secs(700));
     gated.open();
     let own = session.clone();
@@ -350,7 +336,7 @@ async fn p11_an_expired_token_that_cannot_be_replaced_is_sent_only_by_a_retry() 
         let (refresher, mut endpoint) = endpoint();
         let first = token(if is_retry { "A1 R1 600" } else { "A1 R1 0" });
         let session = Session::builder(refresher).token(first).jitter(false).clock(clock()).build();
-        let request = readying(&session, &mut endpoint, &gated).await;
+        let request = waiting_with_a2(&session, &mut endpoint, &gated).await;
         tokio::time::advance(Duration::from_secs(700)).await;
         session.shutdown(Duration::from_secs(1)).await.unwrap();
         gated.open();

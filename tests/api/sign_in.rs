@@ -9,26 +9,17 @@ use std::{
     time::Duration,
 };
 
-use http::Response;
-use tokio::task::JoinHandle;
-use tower::{Layer, Service, ServiceExt};
 use tower_reauth::{
-    AccessToken, AuthLayer, Error, RefreshContext, RefreshError, Session, Token,
+    AccessToken, Error, RefreshContext, RefreshError, Session, Token,
     event::EventKind,
     refresh_fn,
     rt::{Clock, NoRuntime, NoTimer, Sleep, Spawner, SystemClock, Task, Timestamp},
 };
 
 use crate::{
-    gated::Gated,
-    support::{
-        BoxError, Endpoint, clock, endpoint, expired, get, run_pending_tasks, spawn_refresh, spawn_token,
-        token,
-    },
+    gated::{Call, Gated, waiting_with_a2},
+    support::{clock, endpoint, expired, run_pending_tasks, spawn_refresh, spawn_token, token},
 };
-
-/// A request under way.
-type Request = JoinHandle<Result<Response<()>, BoxError>>;
 
 /// Where a thread stops once: between its read without the lock and the lock.
 #[derive(Default)]
@@ -43,17 +34,6 @@ struct GatedClock(Mutex<Gate>);
 
 /// Stops its reader at the question whether there is a runtime.
 struct GatedSpawner(Mutex<Gate>);
-
-/// A request that got A2 and waits for the inner service to become ready.
-async fn waiting_with_a2(session: &Session, endpoint: &mut Endpoint, gated: &Gated) -> Request {
-    let mut client = AuthLayer::from_session(session.clone()).layer(gated.clone());
-    let request = tokio::spawn(client.ready().await.unwrap().call(get()));
-    let call = endpoint.next_call().await;
-    gated.close();
-    call.succeed("A2 R2 600");
-    run_pending_tasks().await;
-    request
-}
 
 /// Runs `read` in a thread, with `change` between its read of what is published, a miss, and its lock. Then reads again
 /// in the same thread. Returns the access tokens that it got.
@@ -105,7 +85,7 @@ fn wait_for_token(session: &Session) -> Option<AccessToken> {
     }
 }
 
-async fn is_signed_out(request: Request) -> bool {
+async fn is_signed_out(request: Call) -> bool {
     let error = request.await.unwrap().unwrap_err();
     Error::find(&*error).is_some_and(Error::is_signed_out)
 }
@@ -285,7 +265,7 @@ async fn p10_a_request_that_demands_again_during_a_sign_in_is_not_sent_with_anot
     assert!(is_signed_out && gated.received().is_empty(), "{:?}", gated.received());
 }
 
-async fn is_signed_out_or_sent(request: Request) -> bool {
+async fn is_signed_out_or_sent(request: Call) -> bool {
     request.await.unwrap().is_err_and(|error| Error::find(&*error).is_some_and(Error::is_signed_out))
 }
 

@@ -11,6 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::{
+    sync::oneshot,
     task::JoinHandle,
     time::{Instant, sleep},
 };
@@ -287,10 +288,11 @@ async fn p19_the_hold_is_held_for_a_refresh() {
     assert_eq!(store.holder(), None);
 }
 
-#[tokio::test(start_paused = true)]
-async fn p19_a_hold_that_comes_to_an_abandoned_refresh_is_released() {
+/// A process whose refresh was abandoned while it waited for the hold. Returns its store, what gives it the hold, and its
+/// runtime, which stands still; callers are on another one.
+async fn abandoned() -> (ScriptedStore, Process, oneshot::Sender<()>, Runtime) {
     let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 0)).with_hold());
-    let mut process = Process::new(&clock, &store);
+    let process = Process::new(&clock, &store);
     let delayed = store.delay_hold();
     drop(spawn_token(process.session()));
     run_pending_tasks().await;
@@ -299,6 +301,12 @@ async fn p19_a_hold_that_comes_to_an_abandoned_refresh_is_released() {
     *process.callers.0.lock().unwrap() = Runtime::default();
     // Until the refresh has timed out, callers wait for it.
     sleep(seconds(61)).await;
+    (store, process, delayed, stopped)
+}
+
+#[tokio::test(start_paused = true)]
+async fn p19_a_hold_that_comes_to_an_abandoned_refresh_is_released() {
+    let (store, mut process, delayed, stopped) = abandoned().await;
     let waiter = spawn_token(process.session());
     process.endpoint.next_call().await.succeed("A2 R2 36000");
     assert_eq!(secret(waiter).await, "A2");
@@ -315,15 +323,7 @@ async fn p19_a_hold_that_comes_to_an_abandoned_refresh_is_released() {
 /// Its runtime stands still, and another runtime of the process refreshes.
 #[tokio::test(start_paused = true)]
 async fn p19_a_hold_that_comes_to_an_abandoned_refresh_is_not_taken_from_the_next() {
-    let (clock, store) = (clock(), ScriptedStore::new(&record("A1", "R1", 0)).with_hold());
-    let mut process = Process::new(&clock, &store);
-    let delayed = store.delay_hold();
-    drop(spawn_token(process.session()));
-    run_pending_tasks().await;
-    let stopped = process.runtime.clone();
-    stopped.stand_still();
-    *process.callers.0.lock().unwrap() = Runtime::default();
-    sleep(seconds(61)).await;
+    let (store, mut process, delayed, stopped) = abandoned().await;
     let waiter = spawn_token(process.session());
     let call = process.endpoint.next_call().await;
     assert_ne!(call.cx.reason(), RefreshReason::Repeated, "the abandoned one presented nothing");
